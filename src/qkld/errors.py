@@ -1,0 +1,52 @@
+"""Errors of qkld. Each message says what was expected, what was found and what to do."""
+
+from __future__ import annotations
+
+
+class QkldError(Exception):
+    """Base of every error that qkld raises on purpose."""
+
+
+class ParameterError(QkldError):
+    """A study's parameters are unknown, misspelt or out of range."""
+
+
+class SourceError(QkldError):
+    """A model file, text or benchmark file is missing or has the wrong hash."""
+
+
+class ModelError(QkldError):
+    """A model can not be opened or measured as its entry says."""
+
+
+class TokenizerError(ModelError):
+    """A quant's tokenizer differs from the reference's."""
+
+
+class CorpusError(QkldError):
+    """A corpus can not give the windows asked for."""
+
+
+class StoreError(QkldError):
+    """A reference store is missing, damaged, or belongs to something else."""
+
+
+class TableError(QkldError):
+    """A table misses columns, breaks its schema, or was altered on disk."""
+
+
+class BenchmarkError(QkldError):
+    """A benchmark has no items, or its items do not match the reference's."""
+
+
+class StatisticsError(QkldError):
+    """A statistic can not be computed from what was given."""
+
+
+class StageError(QkldError):
+    """A stage's input is missing: the message names the notebook to run first."""
+
+
+def explain(problem: str, *, expected: object, found: object, do: str) -> str:
+    """One message in the form every qkld error has."""
+    return f"{problem}\n  expected: {expected}\n  found:    {found}\n  do:       {do}"

@@ -1,0 +1,70 @@
+"""The output head of a language model: hidden states after the last norm → logits, whole or a tile of the vocabulary."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from qkld.models.tensors import tensor_bytes
+
+
+@dataclass(frozen=True)
+class Head:
+    """logits = softcap · tanh(scale · (hidden · weightᵀ + bias) / softcap), without the parts that are None.
+
+    Attributes
+    ----------
+    weight : Tensor, shape (vocab, width)
+        In the dtype the product is computed in; rows beyond the tokenizer are already cut off.
+    bias : Tensor, shape (vocab,), or None
+    scale : float
+        Factor on the product (Cohere's ``logit_scale``, the inverse of Granite's ``logits_scaling``).
+    softcap : float or None
+        Gemma 2's ``final_logit_softcapping``.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the head."""
+        return self.weight.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Width of the hidden states it takes."""
+        return self.weight.shape[1]
+
+    def logits(self, hidden: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Logits of vocabulary rows ``start:stop``; hidden (tokens, width) → (tokens, stop − start), in the head's dtype."""
+        bias = None if self.bias is None else self.bias[start:stop]
+        out = torch.nn.functional.linear(hidden.to(self.weight.dtype), self.weight[start:stop], bias)
+        if self.scale != 1.0:
+            out = out * self.scale
+        if self.softcap is not None:
+            out = torch.tanh(out / self.softcap) * self.softcap
+        return out
+
+    def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Head:
+        """The same head in another dtype or on another device."""
+        bias = None if self.bias is None else self.bias.to(dtype=dtype, device=device)
+        return replace(self, weight=self.weight.to(dtype=dtype, device=device), bias=bias)
+
+    def cut(self, vocabulary: int) -> Head:
+        """The first ``vocabulary`` rows: what is left without the padding rows."""
+        bias = None if self.bias is None else self.bias[:vocabulary]
+        return replace(self, weight=self.weight[:vocabulary], bias=bias)
+
+    def sha256(self) -> str:
+        """Content hash over weight, bias, scale and soft cap."""
+        digest = hashlib.sha256(f"{self.weight.dtype}{tuple(self.weight.shape)}{self.scale}{self.softcap}".encode())
+        for tensor in (self.weight, self.bias):
+            if tensor is not None:
+                digest.update(tensor_bytes(tensor))
+        return digest.hexdigest()

@@ -1,0 +1,377 @@
+"""One study's parameters: a YAML file parsed once into frozen, checked objects.
+
+A key of a stage's section is a papermill parameter of that stage's notebook, under the same name and with the same
+default as in the smoke study; `knobs` gives them, and a test holds every notebook to it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qkld.errors import ParameterError, explain
+from qkld.paths import params_file
+
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ToBeChecked(UserWarning):
+    """A study names facts that nobody has checked yet."""
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, values are not coerced across kinds, and nothing changes after parsing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+class ModelEntry(Strict):
+    """What every model of a study states about itself. Quants are keyed by repository, file and hash."""
+
+    label: Label
+    family: Label
+    maker: str = Field(min_length=1)
+    recipe: str = Field(min_length=1)
+    nominal_bits: float = Field(gt=0, le=32)
+    to_be_checked: tuple[str, ...] = ()
+
+
+class StoredModel(ModelEntry):
+    """A model that lies in files: exactly one of ``asset`` (fetched by pinned hash), ``repository`` and ``path``."""
+
+    asset: str | None = None
+    repository: str | None = None
+    path: str | None = None
+    revision: Revision | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> StoredModel:
+        places = [k for k in ("asset", "repository", "path") if getattr(self, k) is not None]
+        if len(places) != 1:
+            raise ValueError(f"expected exactly one of asset, repository and path; found {places or 'none'}")
+        if self.repository and not self.revision and "revision" not in self.to_be_checked:
+            raise ValueError("a repository needs its revision (40 hex digits), or 'revision' among to_be_checked")
+        return self
+
+
+class TransformersModel(StoredModel):
+    """A Hugging Face folder with safetensors, in any quantization that transformers reads."""
+
+    method: Literal["transformers"] = "transformers"
+    sha256: Sha256 | None = None
+
+
+class GgufModel(StoredModel):
+    """One GGUF file, run in torch from its dequantized weights."""
+
+    method: Literal["gguf"] = "gguf"
+    file: str = Field(pattern=r".*\.gguf$")
+    more_files: tuple[str, ...] = ()
+    sha256: Sha256 | None = None
+    size_bytes: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _hash_or_note(self) -> GgufModel:
+        if self.sha256 is None and "sha256" not in self.to_be_checked:
+            raise ValueError("a GGUF file needs its sha256, or 'sha256' among to_be_checked")
+        return self
+
+
+class MadeModel(ModelEntry):
+    """A quant made here from the reference's weights; ``weights_sha256`` states the result where it is known."""
+
+    weights_sha256: Sha256 | None = None
+
+
+class BitsandbytesModel(MadeModel):
+    """bitsandbytes: LLM.int8, NF4 or FP4."""
+
+    method: Literal["bitsandbytes"] = "bitsandbytes"
+    scheme: Literal["int8", "nf4", "fp4"]
+    double_quant: bool = False
+
+
+class TorchaoModel(MadeModel):
+    """torchao weight-only: ``intx`` of 1 to 8 bits by group, ``int8`` a channel, ``float8`` a channel."""
+
+    method: Literal["torchao"] = "torchao"
+    scheme: Literal["intx", "int8", "float8"]
+    bits: int | None = Field(default=None, ge=1, le=8)
+    group_size: int | None = Field(default=None, ge=8)
+    mapping: Literal["symmetric", "asymmetric"] = "symmetric"
+
+    @model_validator(mode="after")
+    def _intx_needs_bits(self) -> TorchaoModel:
+        if (self.scheme == "intx") != (self.bits is not None):
+            raise ValueError("bits belongs to scheme intx, and intx needs it")
+        return self
+
+
+class HqqModel(MadeModel):
+    """HQQ along axis 1."""
+
+    method: Literal["hqq"] = "hqq"
+    bits: Literal[8, 6, 5, 4, 3, 2]
+    group_size: int = Field(ge=8)
+
+
+AnyModel = Annotated[
+    TransformersModel | GgufModel | BitsandbytesModel | TorchaoModel | HqqModel, Field(discriminator="method")
+]
+AnyStoredModel = Annotated[TransformersModel | GgufModel, Field(discriminator="method")]
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+class Corpus(Strict):
+    """Texts to measure KL on. Windows of the longest context are run; shorter contexts are their beginnings."""
+
+    name: Label
+    kind: Literal["text", "chat"] = "text"
+    asset: str | None = None
+    path: str | None = None
+    context_lengths: tuple[Annotated[int, Field(ge=8)], ...] = ()
+    windows: int = Field(ge=1)
+    packing: Literal["packed", "documents"] = "packed"
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Corpus:
+        if (self.asset is None) == (self.path is None):
+            raise ValueError("expected exactly one of asset and path")
+        if self.kind == "text" and not self.context_lengths:
+            raise ValueError("a text corpus needs context_lengths, for example [512]")
+        if self.kind == "chat" and self.context_lengths:
+            raise ValueError("a chat is one window of its own length: leave context_lengths out")
+        if tuple(sorted(set(self.context_lengths))) != self.context_lengths:
+            raise ValueError("context_lengths must rise and not repeat")
+        return self
+
+
+class Benchmark(Strict):
+    """One task: a YAML of the harness's form, how many items of it, and its part in the composite."""
+
+    task: Label
+    limit: int | None = Field(default=None, ge=1)
+    role: Literal["composite", "control"] = "composite"
+
+
+# --- knobs of the stages ----------------------------------------------------------------------------------------------
+
+
+class Compute(Strict):
+    """How models are run; the same in notebooks 01, 02 and 03."""
+
+    device: Literal["auto", "cuda", "mps", "cpu"]
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    head_dtype: Literal["compute_dtype", "float32"]
+    device_map: Literal["none", "auto"]
+    weights: Literal["native", "dequantized"]
+    vocabulary_tile: int = Field(ge=1)
+
+
+class ReferenceLogits(Strict):
+    """Knobs of 01_reference_logits."""
+
+    score_from: float = Field(ge=0, lt=1)
+    chat_answer_tokens: int = Field(ge=1, le=4096)
+    seed: int = Field(ge=0)
+
+
+class QuantKld(Strict):
+    """Knobs of 02_quant_kld."""
+
+    confidence: Fraction
+    bootstrap: int = Field(ge=100)
+    floor_windows: int = Field(ge=1)
+
+
+class BenchmarkScores(Strict):
+    """Knobs of 03_benchmark_scores."""
+
+    pack_tokens: int = Field(ge=64)
+
+
+class Correlation(Strict):
+    """Knobs of 04_correlation."""
+
+    headline_corpus: str
+    headline_context: int = Field(ge=0)
+    correlation_bootstrap: int = Field(ge=100)
+    permutations: int = Field(ge=99)
+
+
+class SilentZone(Strict):
+    """Knobs of 05_silent_zone."""
+
+    zone_rule: Literal["kld_cut", "score_margin"]
+    zone_cut: float = Field(gt=0)
+    curve_min_quants: int = Field(ge=4)
+
+
+class VolumeDirection(Strict):
+    """Knobs of 06_volume_direction."""
+
+    direction_confidence: Fraction
+
+
+class Prompts(Strict):
+    """Knobs of 07_prompts."""
+
+    prompt_divergence: Literal["kl_prompt", "kl_choice_right", "kl_choice_mean"]
+    minimum_failed: int = Field(ge=1)
+
+
+class Figures(Strict):
+    """Knobs of 08_figures."""
+
+    column_width: float = Field(gt=0)
+    formats: tuple[Literal["pdf", "png", "svg"], ...]
+
+
+class Study(Strict):
+    """A whole study: reference, corpora, benchmarks, quants, and the knobs of every stage."""
+
+    study: Label
+    description: str
+    notes: tuple[str, ...] = ()
+    reference: AnyStoredModel
+    compute: Compute
+    corpora: tuple[Corpus, ...] = Field(min_length=1)
+    benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+    reference_logits: ReferenceLogits
+    quant_kld: QuantKld
+    benchmark_scores: BenchmarkScores
+    correlation: Correlation
+    silent_zone: SilentZone
+    volume_direction: VolumeDirection
+    prompts: Prompts
+    figures: Figures
+    quants: tuple[AnyModel, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_unique_and_known(self) -> Study:
+        for what, names in (
+            ("quant label", [self.reference.label, *(q.label for q in self.quants)]),
+            ("corpus name", [c.name for c in self.corpora]),
+            ("benchmark task", [b.task for b in self.benchmarks]),
+        ):
+            doubled = sorted({n for n in names if names.count(n) > 1})
+            if doubled:
+                raise ValueError(f"{what} used twice: {', '.join(doubled)}")
+        head = {c.name: c for c in self.corpora}.get(self.correlation.headline_corpus)
+        lengths = (head.context_lengths or (0,)) if head else ()
+        if self.correlation.headline_context not in lengths:
+            raise ValueError(
+                f"headline_corpus {self.correlation.headline_corpus!r} with headline_context "
+                f"{self.correlation.headline_context} is none of the study's corpora and contexts"
+            )
+        return self
+
+    def entry(self, label: str) -> Any:
+        """The reference or quant with this label."""
+        for model in (self.reference, *self.quants):
+            if model.label == label:
+                return model
+        raise ParameterError(
+            explain(
+                f"Study '{self.study}' has no model '{label}'.",
+                expected=[self.reference.label, *(q.label for q in self.quants)],
+                found=label,
+                do="use one of these labels, or add the quant to the study's YAML",
+            )
+        )
+
+
+STAGES: Mapping[str, tuple[str, ...]] = {
+    "01_reference_logits": ("compute", "reference_logits"),
+    "02_quant_kld": ("compute", "quant_kld"),
+    "03_benchmark_scores": ("compute", "benchmark_scores"),
+    "04_correlation": ("correlation",),
+    "05_silent_zone": ("correlation", "silent_zone"),
+    "06_volume_direction": ("correlation", "silent_zone", "volume_direction"),
+    "07_prompts": ("prompts",),
+    "08_figures": ("figures",),
+}
+"""Which sections of a study are the knobs of which notebook."""
+
+
+def knobs(study: Study, stage: str) -> dict[str, Any]:
+    """The papermill parameters of a stage's notebook that come from the study, as JSON values."""
+    return {k: v for section in STAGES[stage] for k, v in getattr(study, section).model_dump(mode="json").items()}
+
+
+def _readable(error: ValidationError) -> str:
+    lines = []
+    for e in error.errors():
+        where = ".".join(str(part) for part in e["loc"]) or "study"
+        lines.append(f"{where}: {e['msg']} (found {e.get('input')!r:.120})")
+    return "\n            ".join(lines)
+
+
+def parse_study(values: Any, *, source: str) -> Study:
+    """Check a study's values. ``source`` names the file in messages.
+
+    Raises
+    ------
+    ParameterError
+        With every unknown key, missing key and value out of range, each with its place in the file.
+    """
+    try:
+        study = Study.model_validate(values)
+    except ValidationError as error:
+        raise ParameterError(
+            explain(
+                f"{source} is not a valid study.",
+                expected="the keys of qkld.params.Study",
+                found=_readable(error),
+                do="mend these keys",
+            )
+        ) from error
+    unchecked = [
+        f"{m.label}: {', '.join(m.to_be_checked)}" for m in (study.reference, *study.quants) if m.to_be_checked
+    ]
+    if unchecked:
+        warnings.warn(
+            f"{source}: {len(unchecked)} entries hold facts that are still to be checked ({'; '.join(unchecked[:3])}"
+            f"{'; …' if len(unchecked) > 3 else ''})",
+            ToBeChecked,
+            stacklevel=3,
+        )
+    return study
+
+
+def load_params(study: str, path: Path | None = None) -> Study:
+    """Parse ``params/<study>.yaml``; a study's name is its file's name."""
+    path = path or params_file(study)
+    if not path.exists():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise ParameterError(explain(f"There is no study '{study}'.", expected=known, found=study, do=f"write {path}"))
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ParameterError(
+            explain(f"{path} is not YAML.", expected="one YAML mapping", found=error, do="mend the file")
+        ) from error
+    parsed = parse_study(values, source=str(path))
+    if parsed.study != path.stem:
+        raise ParameterError(
+            explain(
+                f"{path} names another study.",
+                expected=path.stem,
+                found=parsed.study,
+                do="give the file and the study one name",
+            )
+        )
+    return parsed

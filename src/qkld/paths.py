@@ -1,0 +1,104 @@
+"""Every path of the project, in one place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from qkld.errors import ParameterError, explain
+
+
+def project_root() -> Path:
+    """The folder that holds ``params/``: ``$QKLD_ROOT``, or the nearest one above the working directory."""
+    if "QKLD_ROOT" in os.environ:
+        return Path(os.environ["QKLD_ROOT"]).resolve()
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / "params").is_dir() and (folder / "notebooks").is_dir():
+            return folder
+    raise ParameterError(
+        explain(
+            "No qkld project found.",
+            expected="a folder with params/ and notebooks/ at or above the working directory",
+            found=here,
+            do="change into the repository, or set QKLD_ROOT to it",
+        )
+    )
+
+
+def data_folder() -> Path:
+    """Fetched models, texts and benchmark items: ``$QKLD_DATA``, or ``data/`` of the project."""
+    return Path(os.environ["QKLD_DATA"]).resolve() if "QKLD_DATA" in os.environ else project_root() / "data"
+
+
+def params_file(study: str) -> Path:
+    """The YAML file of a study."""
+    return project_root() / "params" / f"{study}.yaml"
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """Where one study keeps its files. ``run`` is ``runs/<study>`` unless ``$QKLD_RUNS`` moves ``runs``."""
+
+    study: str
+
+    @property
+    def run(self) -> Path:
+        runs = Path(os.environ["QKLD_RUNS"]).resolve() if "QKLD_RUNS" in os.environ else project_root() / "runs"
+        return runs / self.study
+
+    @property
+    def reference(self) -> Path:
+        """Stores of the reference, one folder a key; not declared to Snakemake, so that a kill keeps them."""
+        return self.run / "reference"
+
+    @property
+    def partial(self) -> Path:
+        """Finished windows and tasks of runs that have not ended; not declared to Snakemake either."""
+        return self.run / "partial"
+
+    @property
+    def corpora_seal(self) -> Path:
+        return self.run / "seals" / "corpora.json"
+
+    @property
+    def benchmarks_seal(self) -> Path:
+        return self.run / "seals" / "benchmarks.json"
+
+    def kld(self, quant: str) -> Path:
+        """Token table of a quant."""
+        return self.run / "kld" / f"{quant}.parquet"
+
+    def fidelity(self, quant: str) -> Path:
+        """Fidelity summary of a quant, one row a corpus, context and metric."""
+        return self.run / "fidelity" / f"{quant}.parquet"
+
+    def items(self, model: str) -> Path:
+        """Item table of a model."""
+        return self.run / "items" / f"{model}.parquet"
+
+    @property
+    def cohort(self) -> Path:
+        """One row a model: what it is, its fidelity, its scores."""
+        return self.run / "cohort.parquet"
+
+    @property
+    def all_items(self) -> Path:
+        """The items of all models, one below the other."""
+        return self.run / "items.parquet"
+
+    def analysis(self, table: str) -> Path:
+        """A result table of notebooks 04 to 07."""
+        return self.run / "analysis" / f"{table}.csv"
+
+    def notebook(self, name: str) -> Path:
+        """An executed notebook."""
+        return self.run / "notebooks" / f"{name}.ipynb"
+
+    @property
+    def figures(self) -> Path:
+        root = (
+            Path(os.environ["QKLD_FIGURES"]).resolve() if "QKLD_FIGURES" in os.environ else project_root() / "figures"
+        )
+        return root / self.study

@@ -1,0 +1,96 @@
+"""What made a result, and how a file comes into being: keys, versions, and writing through a temporary name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from qkld.paths import project_root
+
+METRICS_VERSION = 1
+"""Raised when a change alters numbers; the reasons are in METRICS_HISTORY."""
+
+METRICS_HISTORY = {1: "first definition: float64 accumulators in one walk over the vocabulary"}
+
+RECORDED_PACKAGES = ("torch", "transformers", "bitsandbytes", "torchao", "hqq", "lm_eval", "numpy", "scipy", "pandas")
+
+
+def canonical_json(value: Any) -> str:
+    """The one spelling of a JSON value: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def key_of(value: Any) -> str:
+    """A 16-hex-digit name for whatever changes the numbers; ``value`` must be JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def sha256_of_file(path: Path, chunk: int = 1 << 20) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(chunk):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def commit() -> str | None:
+    """The commit of the project, with ``+changes`` where the tree differs from it; None outside git."""
+    try:
+        root = project_root()
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout
+        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
+    except Exception:  # no git, no repository, no project: a result may still be made there
+        return None
+    return head.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def made_by(**facts: Any) -> dict[str, Any]:
+    """Provenance of a result: metrics version, commit, package versions, machine, and the caller's facts."""
+    versions = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "metrics_version": METRICS_VERSION,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": versions,
+        **facts,
+    }
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` to write to; renamed to ``path`` on success, removed on any error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole, with sorted keys, so that equal content is equal bytes."""
+    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    with written_whole(path) as temporary:
+        temporary.write_text(text)

@@ -1,0 +1,251 @@
+"""The schema of every table that crosses a stage, and its reading and writing with provenance and digest.
+
+Each table is a Parquet file. Its metadata carry the schema's name, what made the table, and a SHA-256 over both and
+over every value, because Parquet does not notice every altered byte by itself. Reading checks all three.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qkld.errors import StageError, TableError, explain
+from qkld.provenance import canonical_json, written_whole
+
+_METADATA_KEY = b"qkld"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its pandas type, its meaning and unit, and whether it may hold missing values."""
+
+    dtype: str
+    meaning: str
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A table's name and columns. With ``more`` set, further columns may follow, such as one a benchmark."""
+
+    name: str
+    columns: dict[str, Column]
+    key: tuple[str, ...]
+    more: bool = False
+
+    def checked(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with its columns in order and of their types, or a TableError that says what differs."""
+        missing = [c for c in self.columns if c not in table.columns]
+        unknown = [] if self.more else [c for c in table.columns if c not in self.columns]
+        if missing or unknown:
+            raise TableError(
+                explain(
+                    f"Table '{self.name}' has other columns than its schema.",
+                    expected=list(self.columns),
+                    found=f"missing {missing}, unknown {unknown}",
+                    do="make the table again with this version of qkld",
+                )
+            )
+        order = [*self.columns, *(c for c in table.columns if c not in self.columns)]
+        table = table[order].copy()
+        for name, column in self.columns.items():
+            if not column.missing and table[name].isna().any():
+                raise TableError(
+                    explain(
+                        f"Table '{self.name}' has missing values in '{name}'.",
+                        expected="a value in every row",
+                        found=f"{int(table[name].isna().sum())} of {len(table)} rows empty",
+                        do="find the stage that wrote them; qkld writes no placeholder values",
+                    )
+                )
+            table[name] = table[name].astype(column.dtype)
+        doubled = table.duplicated(list(self.key))
+        if doubled.any():
+            raise TableError(
+                explain(
+                    f"Table '{self.name}' has the same key twice.",
+                    expected=f"one row for each {self.key}",
+                    found=table.loc[doubled, list(self.key)].head(3).to_dict("records"),
+                    do="give every quant its own label and every item its own name",
+                )
+            )
+        return table.reset_index(drop=True)
+
+
+TOKENS = Schema(
+    "tokens",
+    {
+        "corpus": Column("str", "corpus of the study"),
+        "context": Column("int32", "context length: tokens of the window; 0 where every window has its own"),
+        "window": Column("int32", "window within the corpus"),
+        "cluster": Column("int32", "what shares context: document or window; intervals are clustered by it"),
+        "position": Column("int32", "position of the scored token in its window, counted from 0"),
+        "token": Column("int32", "id of the scored token"),
+        "kl": Column("float64", "KL(reference ‖ quant) of the next-token distribution, nats", missing=True),
+        "kl_reverse": Column("float64", "KL(quant ‖ reference), nats", missing=True),
+        "nll_reference": Column("float64", "−ln p(token) under the reference, nats", missing=True),
+        "nll_quant": Column("float64", "−ln p(token) under the quant, nats", missing=True),
+        "same_top1": Column("bool", "reference and quant have the same most probable token"),
+        "entropy_reference": Column("float64", "entropy of the reference's distribution, nats", missing=True),
+        "p_reference": Column("float64", "p(token) under the reference", missing=True),
+        "p_quant": Column("float64", "p(token) under the quant", missing=True),
+    },
+    key=("corpus", "context", "window", "position"),
+)
+"""One scored token a row. A value is missing (NaN) where either model's logits were not finite."""
+
+FIDELITY = Schema(
+    "fidelity",
+    {
+        "quant": Column("str", "label of the quant, or of a floor row"),
+        "corpus": Column("str", "corpus of the study"),
+        "context": Column("int32", "context length in tokens; 0 where every window has its own"),
+        "metric": Column("str", "see fidelity.METRICS"),
+        "estimate": Column("float64", "value of the metric"),
+        "low": Column("float64", "lower end of the clustered interval", missing=True),
+        "high": Column("float64", "upper end of the clustered interval", missing=True),
+        "tokens": Column("int64", "scored tokens that entered the estimate"),
+        "clusters": Column("int64", "clusters that the interval rests on"),
+        "nonfinite": Column("int64", "scored tokens left out because a model's logits were not finite"),
+    },
+    key=("quant", "corpus", "context", "metric"),
+)
+
+ITEMS = Schema(
+    "items",
+    {
+        "model": Column("str", "label of the reference or quant"),
+        "benchmark": Column("str", "task name"),
+        "item": Column("str", "name of the item: its number in the benchmark's file"),
+        "request": Column("str", "hash of the item's token ids and of where each choice begins"),
+        "correct": Column("int8", "1 where the model's answer is right, else 0"),
+        "margin": Column("float64", "log-probability of the right choice minus the best wrong one, nats"),
+        "kl_prompt": Column("float64", "mean KL(reference ‖ model) over the prompt's tokens, nats", missing=True),
+        "kl_choice_right": Column(
+            "float64", "mean KL(reference ‖ model) over the right choice's tokens, nats", missing=True
+        ),
+        "kl_choice_mean": Column(
+            "float64", "mean over choices of the mean KL over a choice's tokens, nats", missing=True
+        ),
+        "prompt_tokens": Column("int32", "tokens of the prompt"),
+        "choice_tokens": Column("int32", "tokens of all choices together"),
+        "nll_reference": Column(
+            "float64", "−ln p of the right choice under the reference, per token, nats", missing=True
+        ),
+        "entropy_reference": Column(
+            "float64", "mean entropy of the reference over the right choice's tokens, nats", missing=True
+        ),
+    },
+    key=("model", "benchmark", "item"),
+)
+
+COHORT = Schema(
+    "cohort",
+    {
+        "label": Column("str", "label of the model"),
+        "role": Column("str", "reference, quant or floor; only quants enter a correlation"),
+        "family": Column("str", "quantizer family: colour and marker in figures, stratum of permutations"),
+        "method": Column("str", "how the model is opened: transformers, bitsandbytes, torchao, hqq, gguf"),
+        "maker": Column("str", "who made the file"),
+        "recipe": Column("str", "how it was quantized"),
+        "nominal_bits": Column("float64", "bits a weight by the recipe's name"),
+        "bits_per_weight": Column("float64", "bits a weight as stored, embeddings and head included", missing=True),
+        "bits_per_trunk_weight": Column(
+            "float64", "bits a weight as stored, without embeddings and head", missing=True
+        ),
+        "weights_sha256": Column("str", "hash of the weights as computed with", missing=True),
+        "at_floor": Column("bool", "mean KL below three times the floor of the compute dtype"),
+    },
+    key=("label",),
+    more=True,
+)
+"""Further columns: every fidelity variant, ``score_<benchmark>`` as a fraction, and ``composite``."""
+
+
+def _digest(schema_name: str, made: dict[str, Any], table: pd.DataFrame) -> str:
+    digest = hashlib.sha256(canonical_json({"schema": schema_name, "made_by": made}).encode())
+    for name in table.columns:
+        values = table[name]
+        digest.update(f"{name}:{len(values)}".encode())
+        if values.dtype.kind in "biuf":
+            digest.update(np.ascontiguousarray(values.to_numpy()).tobytes())
+        else:
+            text = "\x1f".join("\x00" if missing else str(v) for v, missing in zip(values, values.isna(), strict=True))
+            digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def write_table(path: Path, table: pd.DataFrame, schema: Schema, made: dict[str, Any]) -> None:
+    """Write a table whole: checked against its schema, with provenance and digest in its metadata."""
+    table = schema.checked(table)
+    note = {"schema": schema.name, "made_by": made, "sha256": _digest(schema.name, made, table)}
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = arrow.replace_schema_metadata(
+        {**(arrow.schema.metadata or {}), _METADATA_KEY: canonical_json(note).encode()}
+    )
+    with written_whole(path) as temporary:
+        pq.write_table(arrow, temporary, compression="zstd")
+
+
+def read_table(path: Path, schema: Schema, *, made_in: str) -> pd.DataFrame:
+    """Read a table back, checked against its schema and digest.
+
+    ``made_in`` names the notebook that writes it, for the message when it is missing.
+    """
+    table, _ = read_table_and_provenance(path, schema, made_in=made_in)
+    return table
+
+
+def read_table_and_provenance(path: Path, schema: Schema, *, made_in: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """As `read_table`, with what made the table."""
+    if not path.exists():
+        raise StageError(
+            explain(
+                f"Table '{schema.name}' is not there yet.",
+                expected=path,
+                found="no such file",
+                do=f"run {made_in} first",
+            )
+        )
+    try:
+        arrow = pq.read_table(path)
+        note = json.loads((arrow.schema.metadata or {}).get(_METADATA_KEY, b"null"))
+        table = arrow.to_pandas()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TableError(
+            explain(
+                f"{path} can not be read.",
+                expected="a whole Parquet file",
+                found=error,
+                do=f"delete it and run {made_in}",
+            )
+        ) from error
+    if not isinstance(note, dict) or note.get("schema") != schema.name:
+        raise TableError(
+            explain(
+                f"{path} is no '{schema.name}' table of qkld.",
+                expected=f"metadata of schema '{schema.name}'",
+                found=note.get("schema") if isinstance(note, dict) else "no qkld metadata",
+                do=f"delete it and run {made_in}",
+            )
+        )
+    table = schema.checked(table)
+    found = _digest(note["schema"], note["made_by"], table)
+    if found != note["sha256"]:
+        raise TableError(
+            explain(
+                f"{path} was altered after it was written.",
+                expected=note["sha256"],
+                found=found,
+                do=f"delete it and run {made_in}",
+            )
+        )
+    return table, note["made_by"]
