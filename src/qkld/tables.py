@@ -127,6 +127,8 @@ ITEMS = Schema(
         "item": Column("str", "name of the item: its number in the benchmark's file"),
         "request": Column("str", "hash of the item's token ids and of where each choice begins"),
         "correct": Column("int8", "1 where the model's answer is right, else 0"),
+        "answer": Column("int16", "choice that the model takes, counted from 0"),
+        "right": Column("int16", "the right choice, counted from 0"),
         "margin": Column("float64", "log-probability of the right choice minus the best wrong one, nats"),
         "kl_prompt": Column("float64", "mean KL(reference ‖ model) over the prompt's tokens, nats", missing=True),
         "kl_choice_right": Column(
@@ -167,7 +169,8 @@ COHORT = Schema(
     key=("label",),
     more=True,
 )
-"""Further columns: every fidelity variant, ``score_<benchmark>`` as a fraction, and ``composite``."""
+"""Further columns: every fidelity variant, ``kl_mean_low`` and ``kl_mean_high`` (the clustered interval of kl_mean),
+``score_<benchmark>`` as a fraction, and ``composite``."""
 
 
 def _digest(schema_name: str, made: dict[str, Any], table: pd.DataFrame) -> str:
