@@ -3,15 +3,48 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qkld.errors import QkldError, explain
+
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` (made if missing); waits for whoever holds it."""
+def locked(path: Path, *, patience: float = float("inf")) -> Iterator[None]:
+    """Hold an exclusive lock on ``path`` (made if missing); waits up to ``patience`` seconds for whoever holds it.
+
+    Raises
+    ------
+    QkldError
+        If another process still holds it then; the message gives its number.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    give_up = time.monotonic() + patience
+    with path.open("a+") as stream:
+        while not _taken(stream.fileno()):
+            if time.monotonic() > give_up:
+                stream.seek(0)
+                raise QkldError(
+                    explain(
+                        f"{path.parent} is in use by another process.",
+                        expected="to hold its lock",
+                        found=f"held by process {stream.read().strip() or 'unknown'}",
+                        do="wait for that process, or end it if it is left over from a killed run",
+                    )
+                )
+            time.sleep(0.1)
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
         yield
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,155 @@
+"""Texts → windows of tokens: which tokens are run together, which are scored, and what shares context."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qkld.errors import CorpusError, explain
+from qkld.params import Corpus
+from qkld.reference import Window
+
+OWN_LENGTH = 0
+"""The context length of a chat, whose every window is as long as the chat."""
+
+
+@dataclass(frozen=True)
+class CorpusWindows:
+    """The windows of one corpus. ``scored[context][i]`` are the scored token positions of window i at that context."""
+
+    name: str
+    windows: tuple[Window, ...]
+    scored: dict[int, tuple[tuple[int, ...], ...]]
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters the intervals of this corpus rest on."""
+        return len({w.cluster for w in self.windows})
+
+
+def read_documents(path: Path) -> list[str]:
+    """Documents of a text file: lines of JSON with a ``text`` (``.jsonl``), or one plain text."""
+    if not path.exists():
+        raise CorpusError(
+            explain("A corpus file is missing.", expected=path, found="no such file", do="check the path in the study")
+        )
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".jsonl":
+        return [text]
+    try:
+        return [json.loads(line)["text"] for line in text.splitlines() if line.strip()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusError(
+            explain(
+                f"{path} is no corpus.", expected='lines of JSON such as {"text": "…"}', found=error, do="mend the file"
+            )
+        ) from error
+
+
+def scored_positions(context: int, score_from: float) -> tuple[int, ...]:
+    """Positions of the scored tokens of a window: from ``score_from`` of its length on (llama.cpp: the second half)."""
+    return tuple(range(max(1, int(context * score_from)), context))
+
+
+def text_windows(corpus: Corpus, documents: Iterable[str], tokenizer: Any, score_from: float) -> CorpusWindows:
+    """Windows of a text corpus, each as long as its longest context; shorter contexts are the windows' beginnings.
+
+    With ``packing: packed`` documents are joined by an empty line and cut one after the other, and a window is a
+    cluster; with ``documents`` each document that is long enough gives its beginning, and is a cluster. A model is
+    causal, so one run of a window gives the exact logits of all its beginnings.
+    """
+    length = corpus.context_lengths[-1]
+    pieces = (
+        _packed(documents, tokenizer, length)
+        if corpus.packing == "packed"
+        else _beginnings(documents, tokenizer, length)
+    )
+    chosen = [tokens for tokens, _ in zip(pieces, range(corpus.windows), strict=False)]
+    if len(chosen) < corpus.windows:
+        raise CorpusError(
+            explain(
+                f"Corpus '{corpus.name}' is too short.",
+                expected=f"{corpus.windows} windows of {length} tokens ({corpus.packing})",
+                found=f"{len(chosen)} windows",
+                do="give it more text, fewer windows or a shorter context",
+            )
+        )
+    scored = {c: (scored_positions(c, score_from),) * len(chosen) for c in corpus.context_lengths}
+    kept = tuple(sorted({p - 1 for positions in scored.values() for p in positions[0]}))
+    windows = tuple(Window(f"{corpus.name}-{i}", tokens, kept, cluster=i) for i, tokens in enumerate(chosen))
+    return CorpusWindows(corpus.name, windows, scored)
+
+
+def _start(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts before a text, such as a beginning-of-sequence token; every window starts with it."""
+    return list(tokenizer("")["input_ids"])
+
+
+def _packed(documents: Iterable[str], tokenizer: Any, length: int) -> Iterator[tuple[int, ...]]:
+    start = _start(tokenizer)
+    room = length - len(start)
+    left: list[int] = []
+    for document in documents:
+        left += tokenizer(document.strip() + "\n\n", add_special_tokens=False)["input_ids"]
+        while len(left) >= room:
+            yield (*start, *left[:room])
+            left = left[room:]
+
+
+def _beginnings(documents: Iterable[str], tokenizer: Any, length: int) -> Iterator[tuple[int, ...]]:
+    start = _start(tokenizer)
+    for document in documents:
+        tokens = tokenizer(document, add_special_tokens=False)["input_ids"]
+        if len(start) + len(tokens) >= length:
+            yield (*start, *tokens[: length - len(start)])
+
+
+def chat_prompts(corpus: Corpus, questions: Iterable[str], tokenizer: Any) -> list[tuple[int, ...]]:
+    """Each question as a chat that waits for its answer, rendered with the model's template as real control tokens."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise CorpusError(
+            explain(
+                f"Corpus '{corpus.name}' is a chat, and the model has no chat template.",
+                expected="tokenizer.chat_template",
+                found="none",
+                do="use a chat model, or leave the corpus out",
+            )
+        )
+    chosen = [q for q, _ in zip(questions, range(corpus.windows), strict=False)]
+    if len(chosen) < corpus.windows:
+        raise CorpusError(
+            explain(
+                f"Corpus '{corpus.name}' is too short.",
+                expected=f"{corpus.windows} questions",
+                found=len(chosen),
+                do="give it more questions or fewer windows",
+            )
+        )
+    rendered = [
+        tokenizer.apply_chat_template([{"role": "user", "content": q}], add_generation_prompt=True, return_dict=True)
+        for q in chosen
+    ]
+    return [tuple(r["input_ids"]) for r in rendered]
+
+
+def chat_windows(corpus: Corpus, prompts: list[tuple[int, ...]], answers: list[tuple[int, ...]]) -> CorpusWindows:
+    """One window a chat: prompt and answer; the answer's tokens are scored, and each chat is a cluster."""
+    pairs = [(p, a) for p, a in zip(prompts, answers, strict=True) if a]
+    if not pairs:
+        raise CorpusError(
+            explain(
+                f"Corpus '{corpus.name}' yields no window.",
+                expected="answers of at least one token",
+                found="none",
+                do="raise chat_answer_tokens or change the questions",
+            )
+        )
+    scored = tuple(tuple(range(len(p), len(p) + len(a))) for p, a in pairs)
+    windows = tuple(
+        Window(f"{corpus.name}-{i}", (*p, *a), tuple(t - 1 for t in scored[i]), cluster=i)
+        for i, (p, a) in enumerate(pairs)
+    )
+    return CorpusWindows(corpus.name, windows, {OWN_LENGTH: scored})

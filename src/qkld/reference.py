@@ -1,0 +1,351 @@
+"""The reference store: final hidden states that give the reference's logits back exactly.
+
+A store is a folder: ``header.json`` says what it holds, ``hidden.zarr`` holds one chunk a window (the bits of the hidden
+states, byte-shuffled, zstd, crc32c), ``done/`` one small file a finished window with its digest, and ``manifest.json``,
+written last, seals them. Zarr reads a missing chunk as zeros and does not see a swapped one, so every window's digest
+is checked on reading. The output head lies once beside all stores, under its content hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import zarr
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from qkld.errors import StoreError, explain
+from qkld.locks import locked
+from qkld.models.head import Head
+from qkld.models.tensors import BITS_OF, bits_to_tensor, tensor_to_bits
+from qkld.provenance import key_of, sha256_of_file, write_json, written_whole
+
+LOCK_PATIENCE = 900.0
+"""Seconds a writer waits for another one, such as the orphan of a killed run, to let go of a store."""
+
+NOTEBOOK = "notebooks/01_reference_logits.ipynb"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Tokens that are run together. The hidden state at position p, if kept, predicts token p + 1.
+
+    ``clusters`` share context; ``positions`` rise.
+    """
+
+    name: str
+    tokens: tuple[int, ...]
+    positions: tuple[int, ...]
+    cluster: int = 0
+
+    def digest(self, bits: np.ndarray) -> str:
+        """SHA-256 over what the window is and the bits of its hidden states."""
+        head = json.dumps([self.name, self.tokens, self.positions, self.cluster, list(bits.shape), str(bits.dtype)])
+        return hashlib.sha256(head.encode() + np.ascontiguousarray(bits).tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class StoreHeader:
+    """What a store holds, and everything that changes its numbers."""
+
+    kind: Literal["corpus", "benchmark"]
+    name: str
+    model_sha256: str
+    tokenizer_sha256: str
+    compute_dtype: str
+    device: str
+    head_sha256: str
+    width: int
+    windows: tuple[Window, ...]
+
+    @property
+    def key(self) -> str:
+        """16 hex digits over the header: stores of other numbers have other folders."""
+        return key_of(asdict(self))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the hidden states."""
+        return getattr(torch, self.compute_dtype)
+
+    @property
+    def scored_tokens(self) -> int:
+        """Kept positions of all windows."""
+        return sum(len(w.positions) for w in self.windows)
+
+    def folder(self, root: Path) -> Path:
+        """Where the store lies below the study's folder of stores."""
+        return root / f"{self.kind}-{self.name}-{self.key}"
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> StoreHeader:
+        """The inverse of ``asdict`` after a trip through JSON."""
+        windows = tuple(
+            Window(w["name"], tuple(w["tokens"]), tuple(w["positions"]), w["cluster"]) for w in values["windows"]
+        )
+        return cls(**{**values, "windows": windows})
+
+
+def head_file(root: Path, sha256: str) -> Path:
+    """Where the head with this content hash lies."""
+    return root / "heads" / f"{sha256[:32]}.safetensors"
+
+
+def save_head(root: Path, head: Head) -> str:
+    """Store a head once; returns its content hash."""
+    sha256 = head.sha256()
+    path = head_file(root, sha256)
+    if not path.exists():
+        tensors = {"weight": head.weight.detach().cpu().contiguous()}
+        if head.bias is not None:
+            tensors["bias"] = head.bias.detach().cpu().contiguous()
+        note = {"sha256": sha256, "scale": repr(head.scale), "softcap": repr(head.softcap)}
+        with written_whole(path) as temporary:
+            save_file(tensors, temporary, metadata=note)
+    return sha256
+
+
+def load_head(root: Path, sha256: str) -> Head:
+    """Read a head back and check that it is the one with this content hash."""
+    path = head_file(root, sha256)
+    try:
+        with safe_open(path, framework="pt") as file:
+            note = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        softcap = None if note["softcap"] == "None" else float(note["softcap"])
+        head = Head(tensors["weight"], tensors.get("bias"), float(note["scale"]), softcap)
+        found = head.sha256()
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        found = f"{type(error).__name__}: {error}"
+        head = None
+    if head is None or found != sha256:
+        raise StoreError(
+            explain(
+                f"The stored head {path} is missing or altered.",
+                expected=sha256,
+                found=found,
+                do=f"delete it and run {NOTEBOOK}",
+            )
+        )
+    return head
+
+
+def _array(folder: Path, header: StoreHeader, mode: Literal["r", "a"]) -> zarr.Array:
+    path = folder / "hidden.zarr"
+    if mode == "r" or (path / "zarr.json").exists():
+        return zarr.open_array(store=str(path), mode="r" if mode == "r" else "r+")
+    longest = max(len(w.positions) for w in header.windows)
+    return zarr.create_array(
+        store=str(path),
+        shape=(len(header.windows), longest, header.width),
+        chunks=(1, longest, header.width),
+        dtype=BITS_OF[header.dtype][1],
+        compressors=[BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec()],
+        fill_value=0,
+        config={"write_empty_chunks": True},
+    )
+
+
+class StoreWriter:
+    """Writes a store window by window under an OS lock; a killed writer's successor goes on with `missing`."""
+
+    def __init__(self, root: Path, header: StoreHeader, head: Head) -> None:
+        self.root, self.header = root, header
+        self.folder = header.folder(root)
+        self._head = head
+        self._held = ExitStack()
+
+    def __enter__(self) -> StoreWriter:
+        if not self.header.windows:
+            raise StoreError(
+                explain("A store needs at least one window.", expected="windows", found="none", do="check the corpus")
+            )
+        (self.folder / "done").mkdir(parents=True, exist_ok=True)
+        self._held.enter_context(locked(self.folder / ".lock", patience=LOCK_PATIENCE))
+        found = save_head(self.root, self._head)
+        if found != self.header.head_sha256:
+            raise StoreError(
+                explain(
+                    "The head is not the header's.",
+                    expected=self.header.head_sha256,
+                    found=found,
+                    do="build the header from this head",
+                )
+            )
+        if not (self.folder / "header.json").exists():
+            write_json(self.folder / "header.json", asdict(self.header))
+        self._array = _array(self.folder, self.header, "a")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def _done(self, window: int) -> Path:
+        return self.folder / "done" / f"{window:06d}.json"
+
+    def missing(self) -> list[int]:
+        """Windows that are not finished yet, in order."""
+        return [i for i in range(len(self.header.windows)) if not self._done(i).exists()]
+
+    def write(self, window: int, hidden: Tensor) -> None:
+        """Store one window's hidden states, shape (positions, width), in the header's dtype."""
+        expected = (len(self.header.windows[window].positions), self.header.width)
+        if tuple(hidden.shape) != expected or hidden.dtype != self.header.dtype:
+            raise StoreError(
+                explain(
+                    f"Window {window} has other hidden states than its header says.",
+                    expected=f"{expected} {self.header.dtype}",
+                    found=f"{tuple(hidden.shape)} {hidden.dtype}",
+                    do="keep the hidden states of the window's positions, in the compute dtype",
+                )
+            )
+        bits = tensor_to_bits(hidden)
+        padded = np.zeros(self._array.shape[1:], dtype=bits.dtype)
+        padded[: len(bits)] = bits
+        try:
+            self._array[window] = padded
+            write_json(self._done(window), {"window": window, "sha256": self.header.windows[window].digest(bits)})
+        except OSError as error:
+            raise StoreError(
+                explain(
+                    f"Window {window} could not be written to {self.folder}.",
+                    expected="room on the disk",
+                    found=error,
+                    do="make room and run the same command again; finished windows are kept",
+                )
+            ) from error
+
+    def seal(self) -> dict[str, Any]:
+        """Write the manifest once every window is there; returns it."""
+        if missing := self.missing():
+            raise StoreError(
+                explain(
+                    f"{self.folder} can not be sealed.",
+                    expected="every window finished",
+                    found=f"windows {missing[:5]} missing",
+                    do=f"run {NOTEBOOK} again",
+                )
+            )
+        digests = [json.loads(self._done(i).read_text())["sha256"] for i in range(len(self.header.windows))]
+        stored = sum(f.stat().st_size for f in (self.folder / "hidden.zarr" / "c").rglob("*") if f.is_file())
+        itemsize = BITS_OF[self.header.dtype][1]().itemsize
+        manifest = {
+            "key": self.header.key,
+            "header_sha256": sha256_of_file(self.folder / "header.json"),
+            "digests": digests,
+            "scored_tokens": self.header.scored_tokens,
+            "raw_bytes": self.header.scored_tokens * self.header.width * itemsize,
+            "stored_bytes": stored,
+        }
+        manifest["sha256"] = key_of(manifest)
+        write_json(self.folder / "manifest.json", manifest)
+        return manifest
+
+
+class ReferenceStore:
+    """A sealed store, read window by window; each window's digest is checked when it is read."""
+
+    def __init__(self, root: Path, folder: Path, header: StoreHeader, manifest: dict[str, Any]) -> None:
+        self.root, self.folder, self.header, self.manifest = root, folder, header, manifest
+        self._array = self._opened_array()
+        self._head: Head | None = None
+
+    @classmethod
+    def open(cls, folder: Path, *, expected_key: str | None = None) -> ReferenceStore:
+        """Open a sealed store.
+
+        Raises
+        ------
+        StoreError
+            If it is not there, not sealed, edited, or not the store with ``expected_key``.
+        """
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text())
+            header = StoreHeader.from_json(json.loads((folder / "header.json").read_text()))
+            checks = {
+                "manifest": (key_of({k: v for k, v in manifest.items() if k != "sha256"}), manifest["sha256"]),
+                "header": (sha256_of_file(folder / "header.json"), manifest["header_sha256"]),
+                "key": (header.key, manifest["key"]),
+                "digests": (len(manifest["digests"]), len(header.windows)),
+            }
+        except FileNotFoundError as error:
+            raise StoreError(
+                explain(
+                    "The reference store is not there, or not finished.",
+                    expected=folder / "manifest.json",
+                    found=error,
+                    do=f"run {NOTEBOOK}",
+                )
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise _altered(folder, "its JSON files", f"{type(error).__name__}: {error}") from error
+        for what, (found, expected) in checks.items():
+            if found != expected:
+                raise _altered(folder, what, f"{found} instead of {expected}")
+        if expected_key is not None and header.key != expected_key:
+            raise StoreError(
+                explain(
+                    f"{folder} belongs to another model, tokenizer, corpus or dtype.",
+                    expected=expected_key,
+                    found=header.key,
+                    do=f"run {NOTEBOOK} for this study",
+                )
+            )
+        return cls(folder.parent, folder, header, manifest)
+
+    def _opened_array(self) -> zarr.Array:
+        try:
+            array = _array(self.folder, self.header, "r")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _altered(self.folder, "hidden.zarr", error) from error
+        expected = (len(self.header.windows), max(len(w.positions) for w in self.header.windows), self.header.width)
+        if array.shape != expected or array.dtype != BITS_OF[self.header.dtype][1]:
+            raise _altered(self.folder, "hidden.zarr", f"{array.shape} {array.dtype} instead of {expected}")
+        return array
+
+    @property
+    def head(self) -> Head:
+        """The reference's head, in the dtype its logits are computed in."""
+        if self._head is None:
+            self._head = load_head(self.root, self.header.head_sha256)
+        return self._head
+
+    def hidden(self, window: int) -> Tensor:
+        """Hidden states of one window's positions, shape (positions, width), bit-equal to what the model gave.
+
+        Raises
+        ------
+        StoreError
+            If the window's chunk is missing, truncated, altered or swapped.
+        """
+        positions = len(self.header.windows[window].positions)
+        try:
+            bits = np.asarray(self._array[window])[:positions]
+        except Exception as error:  # zarr raises ValueError, RuntimeError or OSError for damaged chunks
+            raise _altered(self.folder, f"window {window}", error) from error
+        if self.header.windows[window].digest(bits) != self.manifest["digests"][window]:
+            raise _altered(self.folder, f"window {window}", "a missing, swapped or altered chunk (its digest differs)")
+        return bits_to_tensor(bits, self.header.dtype)
+
+
+def _altered(folder: Path, what: str, found: object) -> StoreError:
+    return StoreError(
+        explain(
+            f"The store {folder} was damaged or edited: {what}.",
+            expected="the content its manifest seals",
+            found=found,
+            do=f"delete the folder and run {NOTEBOOK}",
+        )
+    )
