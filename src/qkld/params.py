@@ -160,9 +160,10 @@ class Corpus(Strict):
 
 
 class Benchmark(Strict):
-    """One task: a YAML of the harness's form, how many items of it, and its part in the composite."""
+    """One task: a YAML of the harness's form, how many items of it, its chance level, and its part in the composite."""
 
     task: Label
+    chance: float = Field(ge=0, lt=1)
     limit: int | None = Field(default=None, ge=1)
     role: Literal["composite", "control"] = "composite"
 
@@ -209,7 +210,9 @@ class Correlation(Strict):
     headline_corpus: str
     headline_context: int = Field(ge=0)
     correlation_bootstrap: int = Field(ge=100)
+    correlation_confidence: Fraction
     permutations: int = Field(ge=99)
+    correlation_seed: int = Field(ge=0)
 
 
 class SilentZone(Strict):
@@ -230,7 +233,9 @@ class Prompts(Strict):
     """Knobs of 07_prompts."""
 
     prompt_divergence: Literal["kl_prompt", "kl_choice_right", "kl_choice_mean"]
-    minimum_failed: int = Field(ge=1)
+    minimum_failed: int = Field(ge=2)
+    prompt_epsilon: float = Field(gt=0)
+    prompt_confidence: Fraction
 
 
 class Figures(Strict):
