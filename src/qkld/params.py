@@ -166,6 +166,7 @@ class Benchmark(Strict):
     chance: float = Field(ge=0, lt=1)
     limit: int | None = Field(default=None, ge=1)
     role: Literal["composite", "control"] = "composite"
+    seed: int = Field(default=0, ge=0)
 
 
 # --- knobs of the stages ----------------------------------------------------------------------------------------------
@@ -317,6 +318,30 @@ def knobs(study: Study, stage: str) -> dict[str, Any]:
     return {k: v for section in STAGES[stage] for k, v in getattr(study, section).model_dump(mode="json").items()}
 
 
+def with_knobs(study: Study, stage: str, **values: Any) -> Study:
+    """The study with a stage's knobs set to a notebook's parameters; every knob of the stage must be given.
+
+    Raises
+    ------
+    ParameterError
+        If a knob is unknown to the stage, missing, or out of range.
+    """
+    expected = knobs(study, stage)
+    if set(values) != set(expected):
+        raise ParameterError(
+            explain(
+                f"Notebook {stage} was given other knobs than it has.",
+                expected=sorted(expected),
+                found=f"missing {sorted(set(expected) - set(values))}, unknown {sorted(set(values) - set(expected))}",
+                do="pass the knobs of params.STAGES",
+            )
+        )
+    whole = study.model_dump(mode="json")
+    for section in STAGES[stage]:
+        whole[section] = {name: values[name] for name in whole[section]}
+    return _validated(whole, source=f"notebook {stage} of study '{study.study}'")
+
+
 def _readable(error: ValidationError) -> str:
     lines = []
     for e in error.errors():
@@ -333,8 +358,14 @@ def parse_study(values: Any, *, source: str) -> Study:
     ParameterError
         With every unknown key, missing key and value out of range, each with its place in the file.
     """
+    study = _validated(values, source=source)
+    _warn_of_unchecked(study, source)
+    return study
+
+
+def _validated(values: Any, *, source: str) -> Study:
     try:
-        study = Study.model_validate(values)
+        return Study.model_validate(values)
     except ValidationError as error:
         raise ParameterError(
             explain(

@@ -1,0 +1,1 @@
+"""Benchmarks through lm-evaluation-harness: its tasks, prompts and metrics; our model answers and keeps divergences."""

@@ -1,0 +1,124 @@
+"""Tasks of lm-evaluation-harness on local data files: which items, and the harness's task object for them."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lm_eval.tasks
+import numpy as np
+import yaml
+
+from qkld.errors import BenchmarkError, explain
+from qkld.params import Benchmark
+
+TASK_FOLDER = Path(__file__).with_name("tasks")
+HARNESS_TASKS = Path(lm_eval.tasks.__file__).parent
+
+_LOCAL_FILE = {
+    "dataset_path": "json",
+    "dataset_name": None,
+    "training_split": None,
+    "validation_split": None,
+    "test_split": "test",
+    "fewshot_split": None,
+    "fewshot_config": None,
+}
+"""What every task gets in place of its place on the hub: one local file of items, and no examples in the prompt."""
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """A task of the harness over chosen items; ``items[i]`` is the line, from 0, of its document ``i`` in the file."""
+
+    name: str
+    task: Any
+    items: tuple[int, ...]
+
+
+def known_tasks() -> tuple[str, ...]:
+    """Names of the tasks that have a YAML here."""
+    return tuple(sorted(path.stem for path in TASK_FOLDER.glob("*.yaml")))
+
+
+def load_task(benchmark: Benchmark, data: Path) -> LoadedTask:
+    """The harness's task on the items that ``benchmark`` chooses from a file of JSON lines.
+
+    Raises
+    ------
+    BenchmarkError
+        If the task is unknown, or the file is missing, not JSON lines, or yields no item.
+    """
+    name = benchmark.task
+    if name not in known_tasks():
+        raise BenchmarkError(
+            explain(
+                f"There is no task '{name}'.",
+                expected=", ".join(known_tasks()),
+                found=name,
+                do=f"use one of these, or add {name}.yaml to qkld/benchmarks/tasks",
+            )
+        )
+    lines = _lines(name, data)
+    items = chosen_items(len(lines), benchmark.limit, seed=benchmark.seed)
+    task = _harness_task(name, [lines[i] for i in items])
+    if len(task.eval_docs) != len(items):
+        raise BenchmarkError(
+            explain(
+                f"Task '{name}' turns lines of its file into another number of items.",
+                expected=f"{len(items)} items from {len(items)} lines",
+                found=f"{len(task.eval_docs)} items",
+                do="prepare the file so that one line is one item; items are named by their line",
+            )
+        )
+    return LoadedTask(name, task, items)
+
+
+def chosen_items(available: int, limit: int | None, *, seed: int) -> tuple[int, ...]:
+    """Indices of ``limit`` of ``available`` items, drawn without replacement and sorted; all of them without a limit."""
+    if limit is None or limit >= available:
+        return tuple(range(available))
+    drawn = np.random.default_rng(seed).choice(available, size=limit, replace=False)
+    return tuple(sorted(int(i) for i in drawn))
+
+
+def _lines(name: str, data: Path) -> list[str]:
+    if not data.is_file():
+        raise BenchmarkError(
+            explain(f"The items of '{name}' are missing.", expected=data, found="no such file", do="run `qkld fetch`")
+        )
+    lines = [line for line in data.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for number, line in enumerate(lines, start=1):
+        try:
+            json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BenchmarkError(
+                explain(
+                    f"The items of '{name}' can not be read.",
+                    expected="one JSON object a line",
+                    found=f"line {number} of {data}: {error}",
+                    do="delete the file and fetch it again",
+                )
+            ) from error
+    if not lines:
+        raise BenchmarkError(
+            explain(f"Benchmark '{name}' has no items.", expected="at least one line", found=f"{data} is empty",
+                    do="delete the file and fetch it again")
+        )
+    return lines
+
+
+def _harness_task(name: str, lines: list[str]) -> Any:
+    """The harness's own loading of a task, from a YAML completed with the data's place; nothing of it stays on disk."""
+    config = yaml.safe_load((TASK_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    config["include"] = str(HARNESS_TASKS / config["include"])
+    with tempfile.TemporaryDirectory(prefix="qkld-task-") as folder:
+        data, completed = Path(folder, "items.jsonl"), Path(folder, f"{name}.yaml")
+        data.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        reading = {"data_files": {"test": str(data)}, "cache_dir": str(Path(folder, "cache")), "keep_in_memory": True}
+        completed.write_text(yaml.safe_dump({**config, **_LOCAL_FILE, "dataset_kwargs": reading}), encoding="utf-8")
+        manager = lm_eval.tasks.TaskManager(include_defaults=False)
+        return manager.load([str(completed)])["tasks"][name]
