@@ -75,6 +75,7 @@ class TokenDivergence:
     same_top1 : bool, whether the most probable tokens are equal; False where a logit is not finite
     entropy_reference : −Σ p_reference · ln p_reference
     p_reference, p_quant : p(target)
+    greedy_quant : bool, whether the target is the quant's most probable token; False where a logit is not finite
     """
 
     kl: Tensor
@@ -85,6 +86,7 @@ class TokenDivergence:
     entropy_reference: Tensor
     p_reference: Tensor
     p_quant: Tensor
+    greedy_quant: Tensor
 
     @classmethod
     def cat(cls, parts: list[TokenDivergence]) -> TokenDivergence:
@@ -92,8 +94,8 @@ class TokenDivergence:
         return cls(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls)})
 
     def columns(self) -> dict[str, Tensor]:
-        """Name → values, as the columns of a token table."""
-        return {f.name: getattr(self, f.name).cpu() for f in fields(self)}
+        """Name → values, as the columns of a token table; ``greedy_quant``, which benchmarks ask for, is none of them."""
+        return {f.name: getattr(self, f.name).cpu() for f in fields(self) if f.name != "greedy_quant"}
 
 
 class _Side:
@@ -156,7 +158,7 @@ def token_divergence(
     for start in range(0, vocabulary, tile):
         stop = min(start + tile, vocabulary)
         _add_tile(sides, reference.tile(start, stop), quant.tile(start, stop), targets, start, stop)
-    return _finished(*sides)
+    return _finished(*sides, targets)
 
 
 def _checked_shape(reference: LogitSource, quant: LogitSource, targets: Tensor) -> tuple[int, int]:
@@ -197,7 +199,7 @@ def _add_tile(
             side.target[rows] = torch.where(here, block.gather(1, index)[:, 0], side.target[rows])
 
 
-def _finished(reference: _Side, quant: _Side) -> TokenDivergence:
+def _finished(reference: _Side, quant: _Side, targets: Tensor) -> TokenDivergence:
     normalisers = reference.log_normaliser, quant.log_normaliser
     shift = normalisers[0] - normalisers[1]
     kl = reference.weighted_gap / reference.weight - shift
@@ -217,4 +219,5 @@ def _finished(reference: _Side, quant: _Side) -> TokenDivergence:
     return TokenDivergence(
         **{name: torch.where(finite, values, nan) for name, values in quantities.items()},
         same_top1=(reference.top == quant.top) & finite,
+        greedy_quant=(quant.top == targets) & finite,
     )

@@ -301,7 +301,7 @@ class Study(Strict):
 
 
 STAGES: Mapping[str, tuple[str, ...]] = {
-    "01_reference_logits": ("compute", "reference_logits"),
+    "01_reference_logits": ("compute", "reference_logits", "benchmark_scores"),
     "02_quant_kld": ("compute", "quant_kld"),
     "03_benchmark_scores": ("compute", "benchmark_scores"),
     "04_correlation": ("correlation",),
