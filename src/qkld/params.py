@@ -375,6 +375,9 @@ def _validated(values: Any, *, source: str) -> Study:
                 do="mend these keys",
             )
         ) from error
+
+
+def _warn_of_unchecked(study: Study, source: str) -> None:
     unchecked = [
         f"{m.label}: {', '.join(m.to_be_checked)}" for m in (study.reference, *study.quants) if m.to_be_checked
     ]
@@ -383,9 +386,8 @@ def _validated(values: Any, *, source: str) -> Study:
             f"{source}: {len(unchecked)} entries hold facts that are still to be checked ({'; '.join(unchecked[:3])}"
             f"{'; …' if len(unchecked) > 3 else ''})",
             ToBeChecked,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return study
 
 
 def load_params(study: str, path: Path | None = None) -> Study:

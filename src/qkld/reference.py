@@ -1,9 +1,9 @@
 """The reference store: final hidden states that give the reference's logits back exactly.
 
-A store is a folder: ``header.json`` says what it holds, ``hidden.zarr`` holds one chunk a window (the bits of the hidden
-states, byte-shuffled, zstd, crc32c), ``done/`` one small file a finished window with its digest, and ``manifest.json``,
-written last, seals them. Zarr reads a missing chunk as zeros and does not see a swapped one, so every window's digest
-is checked on reading. The output head lies once beside all stores, under its content hash.
+A store is a folder: ``header.json`` says what it holds, ``hidden.zarr`` holds one chunk a window (the bits of the
+hidden states, byte-shuffled, zstd, crc32c), ``done/`` one small file a finished window with its digest, and
+``manifest.json``, written last, seals them. Zarr reads a missing chunk as zeros and does not see a swapped one, so
+every window's digest is checked on reading. The output head lies once beside all stores, under its content hash.
 """
 
 from __future__ import annotations
@@ -163,7 +163,6 @@ class StoreWriter:
         self.root, self.header = root, header
         self.folder = header.folder(root)
         self._head = head
-        self._held = ExitStack()
 
     def __enter__(self) -> StoreWriter:
         if not self.header.windows:
@@ -171,20 +170,22 @@ class StoreWriter:
                 explain("A store needs at least one window.", expected="windows", found="none", do="check the corpus")
             )
         (self.folder / "done").mkdir(parents=True, exist_ok=True)
-        self._held.enter_context(locked(self.folder / ".lock", patience=LOCK_PATIENCE))
-        found = save_head(self.root, self._head)
-        if found != self.header.head_sha256:
-            raise StoreError(
-                explain(
-                    "The head is not the header's.",
-                    expected=self.header.head_sha256,
-                    found=found,
-                    do="build the header from this head",
+        with ExitStack() as held:
+            held.enter_context(locked(self.folder / ".lock", patience=LOCK_PATIENCE))
+            found = save_head(self.root, self._head)
+            if found != self.header.head_sha256:
+                raise StoreError(
+                    explain(
+                        "The head is not the header's.",
+                        expected=self.header.head_sha256,
+                        found=found,
+                        do="build the header from this head",
+                    )
                 )
-            )
-        if not (self.folder / "header.json").exists():
-            write_json(self.folder / "header.json", asdict(self.header))
-        self._array = _array(self.folder, self.header, "a")
+            if not (self.folder / "header.json").exists():
+                write_json(self.folder / "header.json", asdict(self.header))
+            self._array = _array(self.folder, self.header, "a")
+            self._held = held.pop_all()
         return self
 
     def __exit__(
