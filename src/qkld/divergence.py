@@ -94,7 +94,7 @@ class TokenDivergence:
         return cls(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls)})
 
     def columns(self) -> dict[str, Tensor]:
-        """Name → values, as the columns of a token table; ``greedy_quant``, which benchmarks ask for, is none of them."""
+        """Name → values, as the columns of a token table; ``greedy_quant`` is none: only benchmarks ask for it."""
         return {f.name: getattr(self, f.name).cpu() for f in fields(self) if f.name != "greedy_quant"}
 
 
