@@ -23,6 +23,19 @@ Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
+FLOOR_BATCH = "floor-batch"
+"""Reserved label: the reference itself, in another batch shape and thread count."""
+
+FLOOR_DTYPE = "floor-dtype"
+"""Reserved label: the reference itself, in float32 where the study computes in less, in bfloat16 where in float32."""
+
+FLOORS = (FLOOR_BATCH, FLOOR_DTYPE)
+
+
+DESCRIPTIVE = frozenset({"family", "maker", "recipe", "nominal_bits", "to_be_checked"})
+"""Keys of a model's entry that describe it and change no number of stages 01 to 03."""
+
+
 class ToBeChecked(UserWarning):
     """A study names facts that nobody has checked yet."""
 
@@ -63,6 +76,11 @@ class StoredModel(ModelEntry):
         if self.repository and not self.revision and "revision" not in self.to_be_checked:
             raise ValueError("a repository needs its revision (40 hex digits), or 'revision' among to_be_checked")
         return self
+
+
+def identity(entry: ModelEntry) -> dict[str, Any]:
+    """The part of a model's entry that decides its numbers, as JSON; family, maker and the like only describe it."""
+    return entry.model_dump(mode="json", exclude_none=True, exclude=set(DESCRIPTIVE))
 
 
 class TransformersModel(StoredModel):
@@ -188,7 +206,6 @@ class ReferenceLogits(Strict):
 
     score_from: float = Field(ge=0, lt=1)
     chat_answer_tokens: int = Field(ge=1, le=4096)
-    seed: int = Field(ge=0)
 
 
 class QuantKld(Strict):
@@ -196,6 +213,7 @@ class QuantKld(Strict):
 
     confidence: Fraction
     bootstrap: int = Field(ge=100)
+    kld_seed: int = Field(ge=0)
     floor_windows: int = Field(ge=1)
 
 
@@ -269,7 +287,7 @@ class Study(Strict):
     @model_validator(mode="after")
     def _names_are_unique_and_known(self) -> Study:
         for what, names in (
-            ("quant label", [self.reference.label, *(q.label for q in self.quants)]),
+            ("quant label", [*FLOORS, self.reference.label, *(q.label for q in self.quants)]),
             ("corpus name", [c.name for c in self.corpora]),
             ("benchmark task", [b.task for b in self.benchmarks]),
         ):

@@ -1,0 +1,47 @@
+"""Floor rows: what the measurement itself adds, shown beside the quants and subtracted from none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from qkld.models import OpenedModel, choose_device, choose_dtype, open_model
+from qkld.params import FLOOR_BATCH, FLOOR_DTYPE, Study
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a row of the KLD stage is run: its model, its share of the windows, and windows a forward pass."""
+
+    model: OpenedModel
+    windows: int | None = None
+    batch: int = 1
+
+
+@contextmanager
+def opened_run(params: Study, label: str) -> Iterator[Run]:
+    """Open what a row measures: a quant, or the reference under the condition that a floor label names.
+
+    ``floor-batch`` runs two windows at a time with another number of threads. ``floor-dtype`` runs the reference in
+    float32 where the study computes in less, and in bfloat16 where the study computes in float32: either way the row
+    is what rounding to bfloat16 alone does.
+    """
+    reference = params.reference
+    if label == FLOOR_BATCH:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(2 if threads == 1 else 1)
+        try:
+            model = open_model(reference, reference=reference, compute=params.compute)
+            yield Run(model, windows=params.quant_kld.floor_windows, batch=2)
+        finally:
+            torch.set_num_threads(threads)
+    elif label == FLOOR_DTYPE:
+        own = choose_dtype(params.compute, choose_device(params.compute.device))
+        other = "bfloat16" if own == torch.float32 else "float32"
+        compute = params.compute.model_copy(update={"compute_dtype": other})
+        yield Run(open_model(reference, reference=reference, compute=compute), params.quant_kld.floor_windows)
+    else:
+        yield Run(open_model(params.entry(label), reference=reference, compute=params.compute))

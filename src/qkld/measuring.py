@@ -1,0 +1,159 @@
+"""Stage 02: one quant against the stores of the reference, window by window → its token table."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from qkld.divergence import HeadLogits, TokenDivergence, token_divergence
+from qkld.errors import StoreError, explain
+from qkld.locks import locked
+from qkld.models import OpenedModel
+from qkld.provenance import METRICS_VERSION, key_of
+from qkld.reference import LOCK_PATIENCE, NOTEBOOK, ReferenceStore, Window
+from qkld.tables import TOKENS, read_table, write_table
+
+Scored = dict[int, list[tuple[int, ...]]]
+"""Context → the scored token positions of every window."""
+
+
+def measure(
+    model: OpenedModel,
+    stores: Sequence[tuple[ReferenceStore, Scored]],
+    partial: Path,
+    *,
+    tile: int,
+    windows: int | None = None,
+    batch: int = 1,
+) -> pd.DataFrame:
+    """Token table of one quant on every corpus: a table of schema ``tokens``.
+
+    Parameters
+    ----------
+    model : OpenedModel
+        The quant, with the reference's tokenizer.
+    stores
+        Each corpus's store with its scored positions.
+    partial : Path
+        Finished windows are kept below it, so that a killed run goes on where it was.
+    tile : int
+        Vocabulary rows taken at a time.
+    windows : int, optional
+        Take only the first ones of each corpus, as the floor rows do.
+    batch : int
+        Windows run in one forward pass; reference and quants must run the same shapes, so only the floor that asks
+        what another shape changes takes more than one.
+    """
+    blocks = []
+    for store, scored in stores:
+        _check_same_text(store, model)
+        chosen = range(len(store.header.windows) if windows is None else min(windows, len(store.header.windows)))
+        folder = partial / partial_key(store, model, batch)
+        with locked(folder / ".lock", patience=LOCK_PATIENCE):
+            _measure_missing(model, store, list(chosen), folder, tile=tile, batch=batch)
+        for index in chosen:
+            table = read_table(_part(folder, index), TOKENS, made_in="notebooks/02_quant_kld.ipynb")
+            blocks += _by_context(table, {c: positions[index] for c, positions in scored.items()})
+    return TOKENS.checked(pd.concat(blocks, ignore_index=True))
+
+
+def partial_key(store: ReferenceStore, model: OpenedModel, batch: int) -> str:
+    """Name of whatever changes the numbers of one quant on one store."""
+    return key_of(
+        {
+            "metrics_version": METRICS_VERSION,
+            "store": store.header.key,
+            "weights": model.weights_sha256,
+            "head": model.head.sha256(),
+            "compute_dtype": str(model.compute_dtype),
+            "device": model.device.type,
+            "batch": batch,
+        }
+    )
+
+
+def forget_partial(partial: Path) -> None:
+    """Drop the finished windows once the whole table lies on disk."""
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_same_text(store: ReferenceStore, model: OpenedModel) -> None:
+    if store.header.tokenizer_sha256 != model.tokenizer_sha256:
+        raise StoreError(
+            explain(
+                f"The store of '{store.header.name}' was made with another tokenizer than the quant's.",
+                expected=store.header.tokenizer_sha256,
+                found=model.tokenizer_sha256,
+                do=f"run {NOTEBOOK} for this study's reference",
+            )
+        )
+
+
+def _part(folder: Path, window: int) -> Path:
+    return folder / f"{window:06d}.parquet"
+
+
+def _measure_missing(
+    model: OpenedModel, store: ReferenceStore, chosen: list[int], folder: Path, *, tile: int, batch: int
+) -> None:
+    missing = [i for i in chosen if not _part(folder, i).exists()]
+    head = store.head.to(device=model.device)
+    progress = tqdm(total=len(missing), desc=f"{model.entry.label} on {store.header.name}", unit="window")
+    for group in _equal_lengths(missing, store.header.windows, batch):
+        tokens = torch.tensor([store.header.windows[i].tokens for i in group], device=model.device)
+        for index, hidden in zip(group, model.hidden(tokens), strict=True):
+            window = store.header.windows[index]
+            reference = HeadLogits(store.hidden(index).to(model.device), head)
+            table = window_table(store, window, index, reference, hidden, model, tile)
+            write_table(_part(folder, index), table, TOKENS, {"window": window.name})
+            progress.update()
+    progress.close()
+
+
+def _equal_lengths(chosen: list[int], windows: Sequence[Window], batch: int) -> Iterator[list[int]]:
+    """Groups of at most ``batch`` neighbouring windows of one length."""
+    group: list[int] = []
+    for index in chosen:
+        if group and (len(group) == batch or len(windows[group[0]].tokens) != len(windows[index].tokens)):
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group
+
+
+@torch.inference_mode()
+def window_table(
+    store: ReferenceStore,
+    window: Window,
+    index: int,
+    reference: HeadLogits,
+    hidden: Tensor,
+    model: OpenedModel,
+    tile: int,
+) -> pd.DataFrame:
+    """Every kept position of one window, as rows of schema ``tokens``; hidden (tokens, width) is the quant's."""
+    kept = list(window.positions)
+    targets = torch.tensor([window.tokens[p + 1] for p in kept], device=model.device)
+    divergence: TokenDivergence = token_divergence(reference, HeadLogits(hidden[kept], model.head), targets, tile=tile)
+    facts: dict[str, Any] = {
+        "corpus": store.header.name,
+        "context": len(window.tokens),
+        "window": index,
+        "cluster": window.cluster,
+        "position": [p + 1 for p in kept],
+        "token": targets.cpu().numpy(),
+    }
+    return pd.DataFrame({**facts, **{name: values.numpy() for name, values in divergence.columns().items()}})
+
+
+def _by_context(table: pd.DataFrame, scored: dict[int, tuple[int, ...]]) -> list[pd.DataFrame]:
+    """One window's rows, once for each context at which they are scored."""
+    return [table[table["position"].isin(positions)].assign(context=context) for context, positions in scored.items()]

@@ -1,0 +1,182 @@
+"""Stage 01: run the reference over the corpora once and store its hidden states."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import GenerationConfig
+
+from qkld.corpora import (
+    OWN_LENGTH,
+    CorpusWindows,
+    chat_prompts,
+    chat_windows,
+    read_documents,
+    scored_positions,
+    text_windows,
+)
+from qkld.errors import StageError, StoreError, explain
+from qkld.models import OpenedModel
+from qkld.params import Corpus, Study
+from qkld.paths import StudyPaths, project_root
+from qkld.provenance import key_of, write_json
+from qkld.reference import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter
+from qkld.sources import fetch
+
+
+def record_corpora(params: Study, model: OpenedModel) -> dict[str, Any]:
+    """Store the reference's hidden states for every corpus of a study, then write the seal; returns the seal.
+
+    Finished windows of an earlier run with the same content are kept. The seal names every store and what it was made
+    for; it is equal, byte for byte, whenever the stores are.
+    """
+    paths = StudyPaths(params.study)
+    seal: dict[str, Any] = {"made_for": made_for(params), "corpora": {}}
+    for corpus in params.corpora:
+        windows = corpus_windows(params, corpus, model)
+        header = corpus_header(windows, model)
+        manifest = record_windows(paths.reference, header, model, description=f"reference on {corpus.name}")
+        seal["corpora"][corpus.name] = {
+            "folder": header.folder(paths.reference).name,
+            "key": header.key,
+            "manifest_sha256": manifest["sha256"],
+            "windows": len(windows.windows),
+            "clusters": windows.clusters,
+            **{name: manifest[name] for name in ("scored_tokens", "raw_bytes", "stored_bytes")},
+        }
+    write_json(paths.corpora_seal, seal)
+    return seal
+
+
+def made_for(params: Study) -> dict[str, Any]:
+    """What the stores of a study depend on, as JSON: a seal that names anything else belongs to another study."""
+    values = params.model_dump(mode="json")
+    compute = {name: values["compute"][name] for name in ("device", "compute_dtype", "head_dtype")}
+    return {
+        "reference": values["reference"],
+        "compute": compute,
+        "corpora": values["corpora"],
+        "reference_logits": values["reference_logits"],
+    }
+
+
+def corpus_windows(params: Study, corpus: Corpus, model: OpenedModel) -> CorpusWindows:
+    """The windows of a corpus for this model; a chat's answers are the reference's own, greedy."""
+    source = fetch(corpus.asset) if corpus.asset else (project_root() / str(corpus.path))
+    documents = read_documents(source)
+    if corpus.kind == "text":
+        windows = text_windows(corpus, documents, model.tokenizer, params.reference_logits.score_from)
+    else:
+        prompts = chat_prompts(corpus, documents, model.tokenizer)
+        windows = chat_windows(corpus, prompts, _kept_answers(params, prompts, model))
+    longest = max(len(w.tokens) for w in windows.windows)
+    if longest > model.context_length:
+        raise StageError(
+            explain(
+                f"A window of corpus '{corpus.name}' is longer than the model's context.",
+                expected=f"at most {model.context_length} tokens",
+                found=longest,
+                do="choose shorter context_lengths",
+            )
+        )
+    return windows
+
+
+def corpus_header(windows: CorpusWindows, model: OpenedModel) -> StoreHeader:
+    """The header of the store that holds these windows of this reference."""
+    return StoreHeader(
+        kind="corpus",
+        name=windows.name,
+        model_sha256=model.weights_sha256,
+        tokenizer_sha256=model.tokenizer_sha256,
+        compute_dtype=str(model.compute_dtype).removeprefix("torch."),
+        device=model.device.type,
+        head_sha256=model.head.sha256(),
+        width=model.head.width,
+        windows=windows.windows,
+    )
+
+
+def record_windows(root: Path, header: StoreHeader, model: OpenedModel, *, description: str) -> dict[str, Any]:
+    """Run a model over the windows that a store still misses, and seal it; returns the manifest."""
+    with StoreWriter(root, header, model.head) as store:
+        for index in tqdm(store.missing(), desc=description, unit="window"):
+            window = header.windows[index]
+            hidden = model.hidden(torch.tensor([window.tokens], device=model.device))
+            store.write(index, hidden[0, list(window.positions)])
+        return store.seal()
+
+
+def _kept_answers(params: Study, prompts: list[tuple[int, ...]], model: OpenedModel) -> list[tuple[int, ...]]:
+    """The reference's greedy answers, kept beside the stores so that a resumed run scores the same tokens."""
+    wanted = params.reference_logits.chat_answer_tokens
+    dtype = str(model.compute_dtype)
+    key = key_of([model.weights_sha256, model.tokenizer_sha256, dtype, model.device.type, prompts, wanted])
+    path = StudyPaths(params.study).reference / f"answers-{key}.json"
+    if not path.exists():
+        write_json(path, greedy_answers(model, prompts, wanted))
+    return [tuple(answer) for answer in json.loads(path.read_text())]
+
+
+@torch.inference_mode()
+def greedy_answers(model: OpenedModel, prompts: list[tuple[int, ...]], max_tokens: int) -> list[list[int]]:
+    """Greedy continuations of token prompts, each up to and with its end token, at most ``max_tokens`` long."""
+    end = model.tokenizer.eos_token_id
+    longest = max(len(p) for p in prompts)
+    padded = torch.tensor([[end] * (longest - len(p)) + list(p) for p in prompts], device=model.device)
+    attended = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    greedy = GenerationConfig(do_sample=False, max_new_tokens=max_tokens, eos_token_id=end, pad_token_id=end)
+    out = model.module.generate(padded, attention_mask=attended, generation_config=greedy)
+    answers = out[:, longest:].tolist()
+    return [a[: a.index(end) + 1] if end in a else a for a in answers]
+
+
+def open_corpora(params: Study) -> list[tuple[ReferenceStore, dict[int, list[tuple[int, ...]]]]]:
+    """The sealed stores of a study's corpora, each with its scored positions: context → one tuple a window.
+
+    Raises
+    ------
+    StageError, StoreError
+        If notebook 01 has not run, or ran with other parameters.
+    """
+    paths = StudyPaths(params.study)
+    seal = read_seal(paths.corpora_seal, made_for(params))
+    opened = []
+    for corpus in params.corpora:
+        entry = seal["corpora"][corpus.name]
+        store = ReferenceStore.open(paths.reference / entry["folder"], expected_key=entry["key"])
+        opened.append((store, scored_by_context(corpus, store, params.reference_logits.score_from)))
+    return opened
+
+
+def scored_by_context(corpus: Corpus, store: ReferenceStore, score_from: float) -> dict[int, list[tuple[int, ...]]]:
+    """Context → the scored token positions of every window."""
+    windows = store.header.windows
+    if corpus.kind == "chat":
+        return {OWN_LENGTH: [tuple(p + 1 for p in w.positions) for w in windows]}
+    return {c: [scored_positions(c, score_from)] * len(windows) for c in corpus.context_lengths}
+
+
+def read_seal(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
+    """A seal of notebook 01, checked to be made for these parameters."""
+    if not path.exists():
+        raise StageError(
+            explain("The reference has not been recorded.", expected=path, found="no such file", do=f"run {NOTEBOOK}")
+        )
+    seal = json.loads(path.read_text())
+    found = seal["made_for"]
+    if found != expected:
+        differing = {k: (found.get(k), v) for k, v in expected.items() if found.get(k) != v}
+        raise StoreError(
+            explain(
+                f"The stores of {path.parent.parent.name} were made for another reference, corpus or dtype.",
+                expected={k: v for k, (_, v) in differing.items()},
+                found={k: v for k, (v, _) in differing.items()},
+                do=f"run {NOTEBOOK} with the same parameters as this notebook",
+            )
+        )
+    return seal

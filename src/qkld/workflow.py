@@ -1,0 +1,194 @@
+"""What each rule of the Snakefile depends on: the values that change its result, and nothing else.
+
+Snakemake compares these values with those of the last run and runs a job again where they differ. So they hold the
+knobs, the model's entry and the notebook's code, and leave out what only describes a result (maker, recipe, family).
+Editing the package reruns nothing by itself: a change that alters numbers raises ``METRICS_VERSION``, which is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qkld.errors import ParameterError, explain
+from qkld.notebooks import code_digest
+from qkld.params import STAGES, Study, knobs
+from qkld.paths import StudyPaths
+from qkld.plan import FLOORS, measured_labels, plan_job, scored_labels
+from qkld.provenance import METRICS_VERSION, canonical_json
+
+UNKNOWN_MEMORY_MB = 16_000
+"""Memory asked of a cluster for a model of unknown size; a profile's ``set-resources`` may say better."""
+
+DESCRIPTIVE = frozenset({"family", "maker", "recipe", "nominal_bits", "to_be_checked"})
+"""Keys of a model's entry that describe it and change no number of stages 01 to 03."""
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "reference_corpora": ("compute", "reference_logits"),
+    "reference_benchmarks": ("compute", "benchmark_scores"),
+}
+"""Sections that count in rules which read fewer knobs than their notebook has."""
+
+FLOOR_ONLY_KNOBS = frozenset({"floor_windows"})
+"""Knobs of 02 that only the floor rows read."""
+
+
+ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
+    "correlation": ("correlation",),
+    "silent_zone": ("zone", "variants", "curve"),
+    "volume_direction": ("volume_direction",),
+    "prompts": ("prompts",),
+}
+"""Result tables of notebooks 04 to 07 that later stages read."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: the notebook it runs, and the value of its parameter ``part`` where it has one."""
+
+    notebook: str | None
+    part: str | None = None
+
+
+RULES: Mapping[str, Rule] = {
+    "reference_corpora": Rule("01_reference_logits", part="corpora"),
+    "reference_benchmarks": Rule("01_reference_logits", part="benchmarks"),
+    "quant_kld": Rule("02_quant_kld"),
+    "benchmark_scores": Rule("03_benchmark_scores"),
+    "cohort": Rule(None),
+    "correlation": Rule("04_correlation"),
+    "silent_zone": Rule("05_silent_zone"),
+    "volume_direction": Rule("06_volume_direction"),
+    "prompts": Rule("07_prompts"),
+    "figures": Rule("08_figures"),
+}
+"""Every rule of the Snakefile, in order."""
+
+
+def _identity(study: Study, label: str) -> dict[str, Any]:
+    """What decides a model's weights; a floor row has the reference's."""
+    entry = study.reference if label in FLOORS else study.entry(label)
+    values = entry.model_dump(mode="json", exclude_none=True)
+    return {k: v for k, v in values.items() if k not in DESCRIPTIVE} | {"label": label}
+
+
+def _corpora(study: Study) -> list[dict[str, Any]]:
+    return [c.model_dump(mode="json") for c in study.corpora]
+
+
+def _tasks(study: Study) -> list[dict[str, Any]]:
+    return [b.model_dump(mode="json", exclude={"role", "chance"}) for b in study.benchmarks]
+
+
+def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
+    """The part of a rule's values that is its own."""
+    reference = _identity(study, study.reference.label)
+    match rule:
+        case "reference_corpora":
+            return {"reference": reference, "corpora": _corpora(study)}
+        case "reference_benchmarks":
+            return {"reference": reference, "benchmarks": _tasks(study)}
+        case "quant_kld":
+            return {"reference": reference, "quant": _identity(study, str(label)), "corpora": _corpora(study)}
+        case "benchmark_scores":
+            return {"reference": reference, "model": _identity(study, str(label)), "benchmarks": _tasks(study)}
+        case "cohort":
+            models = [study.reference, *study.quants]
+            return {
+                "models": [m.model_dump(mode="json", exclude={"to_be_checked"}) for m in models],
+                "corpora": _corpora(study),
+                "benchmarks": [b.model_dump(mode="json") for b in study.benchmarks],
+                "correlation": {k: getattr(study.correlation, k) for k in ("headline_corpus", "headline_context")},
+            }
+        case _:
+            return {}
+
+
+def _knobs_that_count(study: Study, rule: str, label: str | None) -> dict[str, Any]:
+    """Knobs of the rule's notebook, without those that this job does not read."""
+    sections = SECTIONS.get(rule) or STAGES.get(str(RULES[rule].notebook), ())
+    values = {k: v for section in sections for k, v in getattr(study, section).model_dump(mode="json").items()}
+    if rule == "quant_kld" and label not in FLOORS:
+        values = {k: v for k, v in values.items() if k not in FLOOR_ONLY_KNOBS}
+    return values
+
+
+def rule_values(study: Study, rule: str, label: str | None = None) -> str:
+    """Canonical JSON of everything in the parameters and notebooks that changes a job's result.
+
+    ``label`` is the quant of ``quant_kld``, the model of ``benchmark_scores``, and None elsewhere.
+    """
+    notebook = RULES[rule].notebook
+    values: dict[str, Any] = {
+        "metrics_version": METRICS_VERSION,
+        "knobs": _knobs_that_count(study, rule, label),
+        **_job_values(study, rule, label),
+    }
+    if notebook:
+        values["notebook"] = code_digest(notebook)
+    return canonical_json(values)
+
+
+def notebook_parameters(
+    study: Study, stage: str, *, quant: str | None, model: str | None, part: str | None
+) -> dict[str, Any]:
+    """Papermill parameters of one run of a stage: the study's name, what tells the run apart, and the knobs."""
+    if stage not in STAGES:
+        raise ParameterError(
+            explain(f"There is no stage '{stage}'.", expected=list(STAGES), found=stage, do="use one of these names")
+        )
+    told_apart = {k: v for k, v in (("quant", quant), ("model", model), ("part", part)) if v is not None}
+    known = {"quant": measured_labels(study), "model": scored_labels(study), "part": ("corpora", "benchmarks")}
+    for name, value in told_apart.items():
+        if value not in known[name]:
+            raise ParameterError(
+                explain(
+                    f"Study '{study.study}' has no {name} '{value}'.",
+                    expected=list(known[name]),
+                    found=value,
+                    do="use one of these, or add it to the study's YAML",
+                )
+            )
+    return {"study": study.study, **told_apart, **knobs(study, stage)}
+
+
+def job_threads(study: Study, rule: str, cores: int) -> int:
+    """Threads of one job: the cores divided by the jobs that can run at once, so they are never oversubscribed."""
+    together = {
+        "reference_corpora": 2,
+        "reference_benchmarks": 2,
+        "quant_kld": len(measured_labels(study)),
+        "benchmark_scores": len(scored_labels(study)),
+    }.get(rule, 1)
+    return max(1, cores // together)
+
+
+def outputs(study: Study, paths: StudyPaths, rule: str) -> tuple[Path, ...]:
+    """Files that a rule without a label declares."""
+    tables = tuple(paths.analysis(name) for name in ANALYSIS_TABLES.get(rule, ()))
+    declared = {
+        "reference_corpora": (paths.corpora_seal,),
+        "reference_benchmarks": (paths.benchmarks_seal,),
+        "cohort": (paths.cohort, paths.all_items),
+        "figures": tuple(paths.figures / name for name in ("numbers.json", "report.html")),
+    }
+    return declared.get(rule, tables)
+
+
+def memory_mb(study: Study, rule: str, label: str | None = None) -> int:
+    """Memory a job asks of a cluster, from the plan's estimate; what can not be estimated gets `UNKNOWN_MEMORY_MB`."""
+    estimate = plan_job(study, rule, label).memory_bytes
+    return UNKNOWN_MEMORY_MB if estimate is None else -(-estimate // 1_000_000)
+
+
+def job_name(rule: str, label: str | None = None) -> str:
+    """Name of a job's executed notebook: ``02_quant_kld.bnb-nf4``, ``01_reference_logits.corpora``, ``04_correlation``."""
+    told_apart = label or RULES[rule].part
+    return f"{RULES[rule].notebook}.{told_apart}" if told_apart else str(RULES[rule].notebook)
+
+
+def relative_to_run(path: Path, run: Path) -> str:
+    """A declared file as Snakemake names it: below the run folder where it lies there, else absolute."""
+    return str(path.relative_to(run)) if path.is_relative_to(run) else str(path)
