@@ -21,7 +21,7 @@ from qkld.corpora import (
 )
 from qkld.errors import StageError, StoreError, explain
 from qkld.models import OpenedModel
-from qkld.params import Corpus, Study
+from qkld.params import Corpus, Study, identity
 from qkld.paths import StudyPaths, project_root
 from qkld.provenance import key_of, write_json
 from qkld.reference import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter
@@ -57,7 +57,7 @@ def made_for(params: Study) -> dict[str, Any]:
     values = params.model_dump(mode="json")
     compute = {name: values["compute"][name] for name in ("device", "compute_dtype", "head_dtype")}
     return {
-        "reference": values["reference"],
+        "reference": identity(params.reference),
         "compute": compute,
         "corpora": values["corpora"],
         "reference_logits": values["reference_logits"],

@@ -22,15 +22,6 @@ from qkld.provenance import METRICS_VERSION, canonical_json
 UNKNOWN_MEMORY_MB = 16_000
 """Memory asked of a cluster for a model of unknown size; a profile's ``set-resources`` may say better."""
 
-DESCRIPTIVE = frozenset({"family", "maker", "recipe", "nominal_bits", "to_be_checked"})
-"""Keys of a model's entry that describe it and change no number of stages 01 to 03."""
-
-SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "reference_corpora": ("compute", "reference_logits"),
-    "reference_benchmarks": ("compute", "benchmark_scores"),
-}
-"""Sections that count in rules which read fewer knobs than their notebook has."""
-
 FLOOR_ONLY_KNOBS = frozenset({"floor_windows"})
 """Knobs of 02 that only the floor rows read."""
 
@@ -70,8 +61,7 @@ RULES: Mapping[str, Rule] = {
 def _identity(study: Study, label: str) -> dict[str, Any]:
     """What decides a model's weights; a floor row has the reference's."""
     entry = study.reference if label in FLOORS else study.entry(label)
-    values = entry.model_dump(mode="json", exclude_none=True)
-    return {k: v for k, v in values.items() if k not in DESCRIPTIVE} | {"label": label}
+    return identity(entry) | {"label": label}
 
 
 def _corpora(study: Study) -> list[dict[str, Any]]:
