@@ -39,6 +39,10 @@ class BenchmarkError(QkldError):
     """A benchmark has no items, or its items do not match the reference's."""
 
 
+class DiskError(QkldError):
+    """There is no space left to write a result; what was there before is untouched."""
+
+
 class StatisticsError(QkldError):
     """A statistic can not be computed from what was given."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,12 +16,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from qkld.errors import DiskError, explain
 from qkld.paths import project_root
 
 METRICS_VERSION = 1
 """Raised when a change alters numbers; the reasons are in METRICS_HISTORY."""
 
 METRICS_HISTORY = {1: "first definition: float64 accumulators in one walk over the vocabulary"}
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system reports when a file can not grow: disk full, quota used up, size limit reached."""
 
 RECORDED_PACKAGES = ("torch", "transformers", "bitsandbytes", "torchao", "hqq", "lm_eval", "numpy", "scipy", "pandas")
 
@@ -74,19 +80,43 @@ def made_by(**facts: Any) -> dict[str, Any]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; renamed to ``path`` on success, removed on any error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    temporary = Path(name)
+    """A temporary name beside ``path`` to write to; renamed to ``path`` on success, removed on any error.
+
+    Raises
+    ------
+    DiskError
+        If no space is left; ``path`` is then as it was before.
+    """
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        temporary = Path(name)
+        os.close(handle)
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise _no_space(path, error) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _no_space(path: Path, error: OSError) -> DiskError:
+    folder = next(p for p in path.absolute().parents if p.exists())
+    return DiskError(
+        explain(
+            f"{path} can not be written.",
+            expected="space for the whole file",
+            found=f"{os.strerror(error.errno)}; {shutil.disk_usage(folder).free} bytes free",
+            do="free some space, or set QKLD_RUNS and QKLD_DATA to a larger disk, and run the same command again",
+        )
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -20,7 +20,11 @@ import pyarrow.parquet as pq
 from qkld.errors import StageError, TableError, explain
 from qkld.provenance import canonical_json, written_whole
 
+EXACT_TYPES = frozenset({"bool", "int8", "int16", "int32", "int64"})
+"""Column types that pandas fills by wrapping round or cutting off, where a value does not fit."""
+
 _METADATA_KEY = b"qkld"
+_NOTE_KEYS = {"schema", "made_by", "sha256"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,17 @@ class Schema:
 
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with its columns in order and of their types, or a TableError that says what differs."""
+        self._check_columns(table)
+        order = [*self.columns, *(c for c in table.columns if c not in self.columns)]
+        table = table[order].copy()
+        for name, column in self.columns.items():
+            if not column.missing:
+                self._check_filled(table[name])
+            table[name] = self._typed(table[name], column.dtype)
+        self._check_key(table)
+        return table.reset_index(drop=True)
+
+    def _check_columns(self, table: pd.DataFrame) -> None:
         missing = [c for c in self.columns if c not in table.columns]
         unknown = [] if self.more else [c for c in table.columns if c not in self.columns]
         if missing or unknown:
@@ -54,19 +69,47 @@ class Schema:
                     do="make the table again with this version of qkld",
                 )
             )
-        order = [*self.columns, *(c for c in table.columns if c not in self.columns)]
-        table = table[order].copy()
-        for name, column in self.columns.items():
-            if not column.missing and table[name].isna().any():
-                raise TableError(
-                    explain(
-                        f"Table '{self.name}' has missing values in '{name}'.",
-                        expected="a value in every row",
-                        found=f"{int(table[name].isna().sum())} of {len(table)} rows empty",
-                        do="find the stage that wrote them; qkld writes no placeholder values",
-                    )
+        if table.empty:
+            raise TableError(
+                explain(
+                    f"Table '{self.name}' has no rows.",
+                    expected="at least one row",
+                    found="none",
+                    do="find the stage that measured nothing; qkld keeps no empty tables",
                 )
-            table[name] = table[name].astype(column.dtype)
+            )
+
+    def _check_filled(self, values: pd.Series) -> None:
+        if values.isna().any():
+            raise TableError(
+                explain(
+                    f"Table '{self.name}' has missing values in '{values.name}'.",
+                    expected="a value in every row",
+                    found=f"{int(values.isna().sum())} of {len(values)} rows empty",
+                    do="find the stage that wrote them; qkld writes no placeholder values",
+                )
+            )
+
+    def _typed(self, values: pd.Series, dtype: str) -> pd.Series:
+        """The values in this type; a TableError where a value would change, as 1.5 does in an integer column."""
+        try:
+            typed = values.astype(dtype)
+            changed = values[typed != values].head(3) if dtype in EXACT_TYPES else ()
+            problem = f"{changed.tolist()} of type {values.dtype}" if len(changed) else None
+        except (TypeError, ValueError, OverflowError) as error:
+            problem = error
+        if problem is not None:
+            raise TableError(
+                explain(
+                    f"Table '{self.name}' has values of another type in '{values.name}'.",
+                    expected=dtype,
+                    found=problem,
+                    do="mend the stage that wrote them",
+                )
+            )
+        return typed
+
+    def _check_key(self, table: pd.DataFrame) -> None:
         doubled = table.duplicated(list(self.key))
         if doubled.any():
             raise TableError(
@@ -77,7 +120,6 @@ class Schema:
                     do="give every quant its own label and every item its own name",
                 )
             )
-        return table.reset_index(drop=True)
 
 
 TOKENS = Schema(
@@ -173,29 +215,42 @@ COHORT = Schema(
 ``score_<benchmark>`` as a fraction, and ``composite``."""
 
 
-def _digest(schema_name: str, made: dict[str, Any], table: pd.DataFrame) -> str:
+SCHEMAS = {schema.name: schema for schema in (TOKENS, FIDELITY, ITEMS, COHORT)}
+
+
+def describe(schema: Schema) -> str:
+    """A Markdown table of a schema's columns: name (key columns bold), type, meaning, and whether it may be empty."""
+    rows = ["| column | type | meaning |", "|---|---|---|"]
+    for name, column in schema.columns.items():
+        shown = f"**`{name}`**" if name in schema.key else f"`{name}`"
+        meaning = column.meaning + ("; may be missing" if column.missing else "")
+        rows.append(f"| {shown} | {column.dtype} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _digest(schema_name: str, made: dict[str, Any], arrow: pa.Table) -> str:
+    """SHA-256 over provenance, column names, types and values.
+
+    The values are taken as they come out of Arrow, where every NaN is the same one.
+    """
     digest = hashlib.sha256(canonical_json({"schema": schema_name, "made_by": made}).encode())
-    for name in table.columns:
-        values = table[name]
-        digest.update(f"{name}:{len(values)}".encode())
-        if values.dtype.kind in "biuf":
+    for name, values in arrow.to_pandas().items():
+        numeric = isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf"
+        digest.update(canonical_json([name, len(values), str(values.dtype) if numeric else "text"]).encode())
+        if numeric:
             digest.update(np.ascontiguousarray(values.to_numpy()).tobytes())
         else:
-            text = "\x1f".join("\x00" if missing else str(v) for v, missing in zip(values, values.isna(), strict=True))
-            digest.update(text.encode())
+            digest.update(canonical_json([None if pd.isna(v) else str(v) for v in values]).encode())
     return digest.hexdigest()
 
 
 def write_table(path: Path, table: pd.DataFrame, schema: Schema, made: dict[str, Any]) -> None:
     """Write a table whole: checked against its schema, with provenance and digest in its metadata."""
-    table = schema.checked(table)
-    note = {"schema": schema.name, "made_by": made, "sha256": _digest(schema.name, made, table)}
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
-    arrow = arrow.replace_schema_metadata(
-        {**(arrow.schema.metadata or {}), _METADATA_KEY: canonical_json(note).encode()}
-    )
+    arrow = pa.Table.from_pandas(schema.checked(table), preserve_index=False).replace_schema_metadata(None)
+    note = {"schema": schema.name, "made_by": made, "sha256": _digest(schema.name, made, arrow)}
+    arrow = arrow.replace_schema_metadata({_METADATA_KEY: canonical_json(note).encode()})
     with written_whole(path) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd")
+        pq.write_table(arrow, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path, schema: Schema, *, made_in: str) -> pd.DataFrame:
@@ -219,7 +274,8 @@ def read_table_and_provenance(path: Path, schema: Schema, *, made_in: str) -> tu
             )
         )
     try:
-        arrow = pq.read_table(path)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            arrow = file.read()
         note = json.loads((arrow.schema.metadata or {}).get(_METADATA_KEY, b"null"))
         table = arrow.to_pandas()
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -231,7 +287,7 @@ def read_table_and_provenance(path: Path, schema: Schema, *, made_in: str) -> tu
                 do=f"delete it and run {made_in}",
             )
         ) from error
-    if not isinstance(note, dict) or note.get("schema") != schema.name:
+    if not isinstance(note, dict) or set(note) != _NOTE_KEYS or note["schema"] != schema.name:
         raise TableError(
             explain(
                 f"{path} is no '{schema.name}' table of qkld.",
@@ -240,8 +296,7 @@ def read_table_and_provenance(path: Path, schema: Schema, *, made_in: str) -> tu
                 do=f"delete it and run {made_in}",
             )
         )
-    table = schema.checked(table)
-    found = _digest(note["schema"], note["made_by"], table)
+    found = _digest(note["schema"], note["made_by"], arrow)
     if found != note["sha256"]:
         raise TableError(
             explain(
@@ -251,4 +306,4 @@ def read_table_and_provenance(path: Path, schema: Schema, *, made_in: str) -> tu
                 do=f"delete it and run {made_in}",
             )
         )
-    return table, note["made_by"]
+    return schema.checked(table), note["made_by"]
