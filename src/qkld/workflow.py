@@ -14,9 +14,9 @@ from typing import Any
 
 from qkld.errors import ParameterError, explain
 from qkld.notebooks import code_digest
-from qkld.params import STAGES, Study, knobs
+from qkld.params import FLOORS, STAGES, Study, identity, knobs
 from qkld.paths import StudyPaths
-from qkld.plan import FLOORS, measured_labels, plan_job, scored_labels
+from qkld.plan import measured_labels, plan_job, scored_labels
 from qkld.provenance import METRICS_VERSION, canonical_json
 
 UNKNOWN_MEMORY_MB = 16_000
@@ -25,6 +25,11 @@ UNKNOWN_MEMORY_MB = 16_000
 FLOOR_ONLY_KNOBS = frozenset({"floor_windows"})
 """Knobs of 02 that only the floor rows read."""
 
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "reference_corpora": ("compute", "reference_logits"),
+    "reference_benchmarks": ("compute", "benchmark_scores"),
+}
+"""Sections that count in rules which read fewer knobs than their notebook has."""
 
 ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
     "correlation": ("correlation",),
@@ -122,7 +127,7 @@ def rule_values(study: Study, rule: str, label: str | None = None) -> str:
 
 
 def notebook_parameters(
-    study: Study, stage: str, *, quant: str | None, model: str | None, part: str | None
+    study: Study, stage: str, *, quant: str | None = None, model: str | None = None, part: str | None = None
 ) -> dict[str, Any]:
     """Papermill parameters of one run of a stage: the study's name, what tells the run apart, and the knobs."""
     if stage not in STAGES:
@@ -174,7 +179,7 @@ def memory_mb(study: Study, rule: str, label: str | None = None) -> int:
 
 
 def job_name(rule: str, label: str | None = None) -> str:
-    """Name of a job's executed notebook: ``02_quant_kld.bnb-nf4``, ``01_reference_logits.corpora``, ``04_correlation``."""
+    """Name of a job's executed notebook: ``02_quant_kld.bnb-nf4``, ``01_reference_logits.corpora``."""
     told_apart = label or RULES[rule].part
     return f"{RULES[rule].notebook}.{told_apart}" if told_apart else str(RULES[rule].notebook)
 

@@ -1,0 +1,187 @@
+# Which notebook makes which file from which. Started by `qkld run STUDY` (or `make reproduce`), which checks the
+# parameters, locks the study and calls Snakemake with the run folder as its working directory.
+#
+# A job runs again where a value in its `params:` changed (qkld.workflow says which), where an input is newer and of
+# other content, or where its inputs are others. Stores and partial results lie outside declared outputs, so a killed
+# job goes on where it was. Executed notebooks are logs: Snakemake keeps them, with their traceback, when a cell fails.
+from qkld import workflow as flow
+from qkld.params import load_params
+from qkld.paths import StudyPaths
+
+study = load_params(config["study"])
+paths = StudyPaths(study.study)
+cores = int(config["cores"])
+
+
+def below(path):
+    """A declared file, named from the run folder."""
+    return flow.relative_to_run(path, paths.run)
+
+
+def outputs(rule):
+    return [below(path) for path in flow.outputs(study, paths, rule)]
+
+
+def log_of(rule, label=None):
+    return below(paths.notebook(flow.job_name(rule, label)))
+
+
+def values(rule):
+    """The values of a job that Snakemake compares with those of its last run."""
+    return lambda wildcards: flow.rule_values(study, rule, dict(wildcards).get("label"))
+
+
+def memory(rule):
+    return lambda wildcards: flow.memory_mb(study, rule, dict(wildcards).get("label"))
+
+
+def command(rule, told_apart=""):
+    stage = flow.RULES[rule].notebook
+    return f"qkld notebook {stage} --study {study.study} {told_apart} --threads {{threads}} --output {{log}}"
+
+
+rule all:
+    input:
+        outputs("figures"),
+
+
+rule reference_corpora:
+    output:
+        outputs("reference_corpora"),
+    log:
+        log_of("reference_corpora"),
+    params:
+        values=values("reference_corpora"),
+    threads: flow.job_threads(study, "reference_corpora", cores)
+    resources:
+        mem_mb=memory("reference_corpora"),
+    shell:
+        command("reference_corpora", "--part corpora")
+
+
+rule reference_benchmarks:
+    output:
+        outputs("reference_benchmarks"),
+    log:
+        log_of("reference_benchmarks"),
+    params:
+        values=values("reference_benchmarks"),
+    threads: flow.job_threads(study, "reference_benchmarks", cores)
+    resources:
+        mem_mb=memory("reference_benchmarks"),
+    shell:
+        command("reference_benchmarks", "--part benchmarks")
+
+
+rule quant_kld:
+    input:
+        rules.reference_corpora.output,
+    output:
+        tokens=below(paths.kld("{label}")),
+        fidelity=below(paths.fidelity("{label}")),
+    log:
+        log_of("quant_kld", "{label}"),
+    params:
+        values=values("quant_kld"),
+    threads: flow.job_threads(study, "quant_kld", cores)
+    resources:
+        mem_mb=memory("quant_kld"),
+    shell:
+        command("quant_kld", "--quant {wildcards.label}")
+
+
+rule benchmark_scores:
+    input:
+        rules.reference_benchmarks.output,
+    output:
+        below(paths.items("{label}")),
+    log:
+        log_of("benchmark_scores", "{label}"),
+    params:
+        values=values("benchmark_scores"),
+    threads: flow.job_threads(study, "benchmark_scores", cores)
+    resources:
+        mem_mb=memory("benchmark_scores"),
+    shell:
+        command("benchmark_scores", "--model {wildcards.label}")
+
+
+rule cohort:
+    input:
+        [below(paths.fidelity(label)) for label in flow.measured_labels(study)],
+        [below(paths.items(label)) for label in flow.scored_labels(study)],
+    output:
+        outputs("cohort"),
+    params:
+        values=values("cohort"),
+    shell:
+        f"qkld collect {study.study}"
+
+
+rule correlation:
+    input:
+        rules.cohort.output,
+    output:
+        outputs("correlation"),
+    log:
+        log_of("correlation"),
+    params:
+        values=values("correlation"),
+    shell:
+        command("correlation")
+
+
+rule silent_zone:
+    input:
+        rules.cohort.output,
+    output:
+        outputs("silent_zone"),
+    log:
+        log_of("silent_zone"),
+    params:
+        values=values("silent_zone"),
+    shell:
+        command("silent_zone")
+
+
+rule volume_direction:
+    input:
+        rules.cohort.output,
+    output:
+        outputs("volume_direction"),
+    log:
+        log_of("volume_direction"),
+    params:
+        values=values("volume_direction"),
+    shell:
+        command("volume_direction")
+
+
+rule prompts:
+    input:
+        rules.cohort.output,
+    output:
+        outputs("prompts"),
+    log:
+        log_of("prompts"),
+    params:
+        values=values("prompts"),
+    shell:
+        command("prompts")
+
+
+rule figures:
+    input:
+        rules.cohort.output,
+        rules.correlation.output,
+        rules.silent_zone.output,
+        rules.volume_direction.output,
+        rules.prompts.output,
+    output:
+        outputs("figures"),
+    log:
+        log_of("figures"),
+    params:
+        values=values("figures"),
+    shell:
+        command("figures")

@@ -1,0 +1,175 @@
+"""The command line: ``qkld run``, ``plan``, ``fetch``, ``collect``, ``notebook`` and ``analyse``.
+
+Nothing here imports torch; a subcommand imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from qkld.errors import ParameterError, QkldError, explain
+
+
+def _run(options: argparse.Namespace) -> int:
+    from qkld.runner import run_study
+
+    return run_study(
+        options.study, cores=options.cores, profile=options.profile, dry_run=options.dry_run, more=options.more
+    )
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from qkld.params import load_params
+    from qkld.plan import flop_rate, known_shape
+    from qkld.plan_report import plan_text
+    from qkld.speed import model_flop_per_second
+
+    study = load_params(options.study)
+    given = flop_rate(known_shape(study), options.tokens_per_second)
+    speed = given if options.tokens_per_second else model_flop_per_second(study)
+    print(plan_text(study, cores=options.cores, flop_per_second=speed))
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from qkld.params import load_params
+    from qkld.runner import fetch_sources
+
+    for name, path in fetch_sources(load_params(options.study)).items():
+        print(f"{name}: {path}")
+    return 0
+
+
+def _collect(options: argparse.Namespace) -> int:
+    from qkld.cohort import collect
+    from qkld.params import load_params
+
+    collect(load_params(options.study))
+    return 0
+
+
+def _notebook(options: argparse.Namespace) -> int:
+    from qkld.notebooks import run_notebook
+    from qkld.params import load_params
+    from qkld.paths import StudyPaths
+    from qkld.workflow import notebook_parameters
+
+    study = load_params(options.study)
+    parameters = notebook_parameters(
+        study, options.stage, quant=options.quant, model=options.model, part=options.part
+    ) | dict(options.parameter)
+    told_apart = options.quant or options.model or options.part
+    name = f"{options.stage}.{told_apart}" if told_apart else options.stage
+    output = options.output or StudyPaths(study.study).notebook(name)
+    run_notebook(options.stage, output, parameters, threads=options.threads)
+    return 0
+
+
+def _analyse(options: argparse.Namespace) -> int:
+    from qkld.analyse import analyse_table
+
+    print(analyse_table(options.table))
+    return 0
+
+
+def _parameter(text: str) -> tuple[str, object]:
+    """``name=value``, the value read as JSON where it is JSON and as text elsewhere."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected name=value, found {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
+    return value
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("run", help="run a study's workflow, or go on with a run that was stopped or killed")
+    parser.add_argument("study")
+    parser.add_argument("--cores", type=_positive, default=2, help="processor cores to use in all (default 2)")
+    parser.add_argument("--profile", default="local", help="a folder of workflow/profiles (default local)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+    parser.set_defaults(act=_run)
+
+
+def _add_plan(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("plan", help="print jobs, bytes, memory and estimated time of a study")
+    parser.add_argument("study")
+    parser.add_argument("--cores", type=_positive, default=2, help="jobs side by side; with a GPU give 1 (default 2)")
+    parser.add_argument("--tokens-per-second", type=float, help="speed of the reference in one job, where it is known")
+    parser.set_defaults(act=_plan)
+
+
+def _add_notebook(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("notebook", help="run one stage's notebook, with its parameters checked")
+    parser.add_argument("stage", help="for example 02_quant_kld")
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--quant", help="label of the quant or floor row (02)")
+    parser.add_argument("--model", help="label of the reference or quant (03)")
+    parser.add_argument("--part", choices=("corpora", "benchmarks"), help="half of 01")
+    parser.add_argument("--threads", type=_positive, help="threads of the kernel")
+    parser.add_argument("--output", type=Path, help="where the executed notebook goes")
+    parser.add_argument(
+        "-p", dest="parameter", action="append", default=[], type=_parameter, metavar="NAME=VALUE", help="set a knob"
+    )
+    parser.set_defaults(act=_notebook)
+
+
+def _add_small(commands: argparse._SubParsersAction) -> None:
+    small: tuple[tuple[str, Callable[[argparse.Namespace], int], str], ...] = (
+        ("fetch", _fetch, "fetch the model, texts and benchmark items of a study by pinned hash"),
+        ("collect", _collect, "put fidelity and item tables of a study together into cohort.parquet and items.parquet"),
+    )
+    for name, act, text in small:
+        parser = commands.add_parser(name, help=text)
+        parser.add_argument("study")
+        parser.set_defaults(act=act)
+    parser = commands.add_parser("analyse", help="analyse a table of quants; needs no torch")
+    parser.add_argument("table", type=Path)
+    parser.set_defaults(act=_analyse)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands."""
+    whole = argparse.ArgumentParser(prog="qkld", description=__doc__.splitlines()[0])
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_run, _add_plan, _add_notebook, _add_small):
+        add(commands)
+    return whole
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Own arguments, and those after ``--``, which go to Snakemake."""
+    own = list(arguments)
+    return (own[: own.index("--")], own[own.index("--") + 1 :]) if "--" in own else (own, [])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns its exit status, 2 for an error that names expected, found and what to do."""
+    own, more = _split(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(own)
+    try:
+        if more and options.act is not _run:
+            raise ParameterError(
+                explain("Only `qkld run` passes arguments on.", expected="nothing after --", found=more, do="drop them")
+            )
+        options.more = more
+        return options.act(options)
+    except QkldError as error:
+        print(f"qkld: {type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""What a study will cost before anything runs: jobs, tokens, bytes, memory and time, by formulas with named constants.
+
+The estimates are within a factor of two on the machine the constants were measured on. What a study does not say (the
+shape of an unknown model, the length of an unfetched benchmark) is None here and "unknown" in print, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qkld.params import FLOORS, Corpus, Study
+from qkld.paths import data_folder
+
+ANALYSIS_RULES = ("cohort", "correlation", "silent_zone", "volume_direction", "prompts", "figures")
+"""Rules without a model."""
+
+BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+CHAT_PROMPT_TOKENS = 60
+"""Tokens of a question in its chat template; measured over ARC-Challenge questions with SmolLM2's template."""
+
+CHARACTERS_PER_TOKEN = 3.9
+"""Of English benchmark text with a 49,152-token vocabulary; a larger vocabulary needs fewer tokens."""
+
+PROMPT_SHARE = 2.2
+"""Tokens run for an item over tokens of its text, where prompt and choices are packed and the prompt is run once."""
+
+TOKEN_ROW_BYTES = 60
+"""One row of a token table on disk: 14 columns, of which six are float64 that hardly compress."""
+
+STORE_COMPRESSION = 0.80
+"""Stored over raw bytes of hidden states (byte shuffle, zstd)."""
+
+PROCESS_BYTES = 900_000_000
+"""A kernel with torch, transformers and the analysis libraries, before any model."""
+
+MADE_MEMORY = 2.0
+"""Peak memory of making a quant here, over the reference's weights in the compute dtype."""
+
+STORED_MEMORY = 1.3
+"""Peak memory of opening a stored model, over its weights in the compute dtype."""
+
+START_SECONDS = 12.0
+"""Start of papermill and of a kernel that imports torch and transformers."""
+
+OPEN_SECONDS_PER_PARAMETER = 3e-8
+"""Reading weights and putting them into the model, on one core."""
+
+MAKE_SECONDS_PER_PARAMETER: Mapping[str, float] = {
+    "hqq": 7e-8,
+    "torchao": 5e-9,
+    "bitsandbytes": 3e-8,
+    "gguf": 2.2e-7,
+    "transformers": 0.0,
+}
+"""Quantizing (or, for GGUF, dequantizing through transformers, once a file), on one core."""
+
+HEAD_WORK = 2.5
+"""Time of both heads and of the walk over the vocabulary, over the time of one head's product."""
+
+ANALYSIS_SECONDS = 25.0
+"""One of notebooks 04 to 08."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a model: weights in all and weights a token uses, width of its hidden states, rows of its vocabulary."""
+
+    parameters: float
+    active: float
+    width: int
+    vocabulary: int
+
+    @property
+    def trunk_flop(self) -> float:
+        """Floating-point operations of one token through the trunk: two a weight, without the embedding's table."""
+        return 2.0 * (self.active - self.width * self.vocabulary)
+
+    @property
+    def head_flop(self) -> float:
+        """Floating-point operations of one head product."""
+        return 2.0 * self.width * self.vocabulary
+
+
+KNOWN_SHAPES: Mapping[str, Shape] = {
+    "smollm2-135m": Shape(134_515_008, 134_515_008, 576, 49_152),
+    "qwen3.6-35b-a3b": Shape(34.66e9, 3.5e9, 2048, 248_320),
+    "devstral-small-2-24b": Shape(23.577e9, 23.577e9, 5120, 131_072),
+}
+"""By a part of the reference's asset, repository or path. Qwen's active weights count its untied embedding and head."""
+
+
+def known_shape(study: Study) -> Shape | None:
+    """The reference's shape, where its name is one of `KNOWN_SHAPES`."""
+    reference = study.reference
+    name = str(reference.asset or reference.repository or reference.path).lower()
+    return next((shape for part, shape in KNOWN_SHAPES.items() if part in name), None)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. ``head_tokens`` are positions whose logits are computed; None is unknown."""
+
+    rule: str
+    label: str | None
+    tokens: float | None
+    head_tokens: float | None
+    written_bytes: float | None
+    memory_bytes: int | None
+    fixed_seconds: float | None
+
+
+def measured_labels(study: Study) -> tuple[str, ...]:
+    """Labels that notebook 02 is run for: both floor rows and the quants."""
+    return (*FLOORS, *(q.label for q in study.quants))
+
+
+def scored_labels(study: Study) -> tuple[str, ...]:
+    """Labels that notebook 03 is run for: the reference and the quants."""
+    return (study.reference.label, *(q.label for q in study.quants))
+
+
+def run_tokens(corpus: Corpus, answer_tokens: int) -> int:
+    """Tokens of a corpus's windows, each as long as its longest context; a chat's length is an upper estimate."""
+    length = corpus.context_lengths[-1] if corpus.context_lengths else CHAT_PROMPT_TOKENS + answer_tokens
+    return corpus.windows * length
+
+
+def scored_tokens(corpus: Corpus, answer_tokens: int, score_from: float) -> int:
+    """Rows of the token table: scored tokens at every context length."""
+    if not corpus.context_lengths:
+        return corpus.windows * answer_tokens
+    return corpus.windows * sum(c - max(1, int(c * score_from)) for c in corpus.context_lengths)
+
+
+def kept_positions(corpus: Corpus, answer_tokens: int, score_from: float) -> int:
+    """Hidden states in the store: the union over the context lengths of what is scored."""
+    if not corpus.context_lengths:
+        return corpus.windows * answer_tokens
+    scored = {p for c in corpus.context_lengths for p in range(max(1, int(c * score_from)), c)}
+    return corpus.windows * len(scored)
+
+
+def benchmark_tokens(study: Study) -> float | None:
+    """Tokens of all benchmark items with their choices; None while a benchmark's file is not fetched."""
+    total = 0.0
+    for benchmark in study.benchmarks:
+        file = data_folder() / "assets" / f"benchmark-{benchmark.task}" / f"benchmark-{benchmark.task}.jsonl"
+        if not file.exists():
+            return None
+        lines = file.read_text().splitlines()
+        items = min(benchmark.limit or len(lines), len(lines))
+        total += items * sum(map(len, lines)) / len(lines) / CHARACTERS_PER_TOKEN * PROMPT_SHARE
+    return total
+
+
+def _dtype_bytes(study: Study) -> int:
+    """Bytes of a weight and of a hidden value; `auto` counts as float32, the larger."""
+    return BYTES_OF_DTYPE.get(study.compute.compute_dtype, 4)
+
+
+def _memory(study: Study, shape: Shape | None, method: str) -> int | None:
+    if shape is None:
+        return None
+    factor = STORED_MEMORY if method in ("gguf", "transformers") else MADE_MEMORY
+    return int(PROCESS_BYTES + factor * shape.parameters * _dtype_bytes(study))
+
+
+def _fixed_seconds(shape: Shape | None, rule: str, method: str) -> float | None:
+    """Start, opening and making; a GGUF file is converted once, by the first rule that opens it."""
+    if shape is None:
+        return None
+    converted_before = method == "gguf" and rule in ("reference_benchmarks", "benchmark_scores")
+    making = 0.0 if converted_before else MAKE_SECONDS_PER_PARAMETER[method]
+    return START_SECONDS + shape.parameters * (OPEN_SECONDS_PER_PARAMETER + making)
+
+
+def _method(study: Study, label: str | None) -> str:
+    return study.reference.method if label is None or label in FLOORS else study.entry(label).method
+
+
+def plan_job(study: Study, rule: str, label: str | None = None) -> Job:
+    """What one job of the workflow will cost."""
+    shape, knobs = known_shape(study), study.reference_logits
+    tokens = float(sum(run_tokens(c, knobs.chat_answer_tokens) for c in study.corpora))
+    scored = float(sum(scored_tokens(c, knobs.chat_answer_tokens, knobs.score_from) for c in study.corpora))
+    kept = float(sum(kept_positions(c, knobs.chat_answer_tokens, knobs.score_from) for c in study.corpora))
+    state_bytes = shape.width * _dtype_bytes(study) * STORE_COMPRESSION if shape else None
+    method = _method(study, label)
+    items = benchmark_tokens(study) if rule in ("reference_benchmarks", "benchmark_scores") else None
+    memory, fixed = _memory(study, shape, method), _fixed_seconds(shape, rule, method)
+    match rule:
+        case "reference_corpora":
+            answers = sum(c.windows * knobs.chat_answer_tokens for c in study.corpora if c.kind == "chat")
+            written = kept * state_bytes if state_bytes else None
+            return Job(rule, label, tokens + answers, float(answers), written, memory, fixed)
+        case "reference_benchmarks":
+            written = items * state_bytes if items and state_bytes else None
+            return Job(rule, label, items, 0.0, written, memory, fixed)
+        case "quant_kld":
+            return Job(rule, label, tokens, kept, scored * TOKEN_ROW_BYTES, memory, fixed)
+        case "benchmark_scores":
+            return Job(rule, label, items, items, 0.0, memory, fixed)
+        case _:
+            return Job(rule, None, 0.0, 0.0, 0.0, PROCESS_BYTES, ANALYSIS_SECONDS)
+
+
+def plan_jobs(study: Study) -> list[Job]:
+    """Every job of a study's workflow, in the order of its rules."""
+    jobs = [plan_job(study, "reference_corpora"), plan_job(study, "reference_benchmarks")]
+    jobs += [plan_job(study, "quant_kld", label) for label in measured_labels(study)]
+    jobs += [plan_job(study, "benchmark_scores", label) for label in scored_labels(study)]
+    return jobs + [plan_job(study, rule) for rule in ANALYSIS_RULES]
+
+
+def job_seconds(job: Job, shape: Shape | None, flop_per_second: float | None) -> float | None:
+    """Estimated time of a job on one thread (or one GPU) that does ``flop_per_second``; None where it is unknown.
+
+    time = fixed + (tokens · trunk + head tokens · `HEAD_WORK` · head) / speed
+    """
+    needed = (job.tokens, job.head_tokens, job.fixed_seconds)
+    if any(value is None for value in needed):
+        return None
+    if not job.tokens:
+        return job.fixed_seconds
+    if shape is None or flop_per_second is None:
+        return None
+    tokens, head_tokens, fixed = (float(value) for value in needed if value is not None)
+    return fixed + (tokens * shape.trunk_flop + head_tokens * HEAD_WORK * shape.head_flop) / flop_per_second
+
+
+def flop_rate(shape: Shape | None, tokens_per_second: float | None) -> float | None:
+    """Operations a second that give this model's trunk and head ``tokens_per_second``."""
+    if shape is None or tokens_per_second is None:
+        return None
+    return tokens_per_second * (shape.trunk_flop + shape.head_flop)

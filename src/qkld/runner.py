@@ -1,0 +1,193 @@
+"""Run a study's workflow: one run at a time, goes on after any kill, and leaves no kernel behind.
+
+A kernel lives in a session of its own and outlives a killed workflow. Every process of a run carries the run folder in
+its environment, so whoever holds the run's lock can find the processes of a dead run and end them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from qkld.errors import ParameterError, QkldError, explain
+from qkld.locks import locked
+from qkld.notebooks import check_parameters, kernel_environment, notebook_file
+from qkld.params import Study, load_params
+from qkld.paths import StudyPaths, project_root
+from qkld.workflow import RULES, notebook_parameters
+
+RUN_VARIABLE = "QKLD_RUN"
+"""Environment variable of every process of a run: the run's folder."""
+
+PATIENCE = 30.0
+"""Seconds that a stopped Snakemake gets to end its jobs before they are killed, and that killed processes get."""
+
+ROUNDS = 15
+"""Times that processes are looked for and killed; more than one, because a process may start another meanwhile."""
+
+
+def check_notebooks(study: Study) -> None:
+    """Hold the parameters of every stage against its notebook, before anything runs."""
+    told_apart = {
+        "reference_corpora": {"part": "corpora"},
+        "reference_benchmarks": {"part": "benchmarks"},
+        "quant_kld": {"quant": study.quants[0].label},
+        "benchmark_scores": {"model": study.quants[0].label},
+    }
+    for name, rule in RULES.items():
+        if rule.notebook:
+            check_parameters(
+                notebook_file(rule.notebook), notebook_parameters(study, rule.notebook, **told_apart.get(name, {}))
+            )
+
+
+def snakemake_command(
+    study: str, *, cores: int, profile: str | None = None, dry_run: bool = False, more: Sequence[str] = ()
+) -> list[str]:
+    """The command that runs a study's workflow, with the run folder as working directory.
+
+    ``--nolock`` because Snakemake's own lock survives a kill; the run's lock of the operating system does not.
+    """
+    root = project_root()
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
+    command += ["--directory", str(StudyPaths(study).run), "--nolock", "--rerun-incomplete"]
+    command += ["--rerun-triggers", "params", "input", "mtime", "--config", f"study={study}", f"cores={cores}"]
+    command += ["--profile", str(_profile(root, profile or "local")), "--cores", str(cores)]
+    return [*command, *(["--dry-run"] if dry_run else []), *more]
+
+
+def _profile(root: Path, name: str) -> Path:
+    folder = root / "workflow" / "profiles" / name
+    if not folder.is_dir():
+        known = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
+        raise ParameterError(
+            explain(f"There is no profile '{name}'.", expected=known, found=name, do="use one, or add a folder for it")
+        )
+    return folder
+
+
+def run_environment(study: str) -> dict[str, str]:
+    """Environment of a run: this Python's programs first, the project's root, the run's mark, Jupyter's paths."""
+    programs = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    marks = {RUN_VARIABLE: str(StudyPaths(study).run), "QKLD_ROOT": str(project_root()), "PATH": programs}
+    return {**os.environ, **kernel_environment(), **marks}
+
+
+def processes_of(run: Path) -> list[psutil.Process]:
+    """Living processes of this or an earlier run of the same folder, without the caller and its ancestors."""
+    own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid not in own and process.environ().get(RUN_VARIABLE) == str(run):
+                found.append(process)
+    return found
+
+
+def end_processes(run: Path) -> int:
+    """Kill every process that a run left behind, and those they start meanwhile; returns how many there were."""
+    ended: set[int] = set()
+    for _ in range(ROUNDS):
+        left = processes_of(run)
+        if not left:
+            return len(ended)
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+                ended.add(process.pid)
+        psutil.wait_procs(left, timeout=PATIENCE / ROUNDS)
+    raise QkldError(
+        explain(
+            f"Processes of a killed run in {run} do not end.",
+            expected="none left after SIGKILL",
+            found=[p.pid for p in left],
+            do="wait for them (they may wait for a disk), then run the same command again",
+        )
+    )
+
+
+class Stopped(Exception):
+    """The run was told to stop by a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGINT and SIGTERM raise `Stopped` in here."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _supervise(command: Sequence[str], environment: Mapping[str, str], run: Path) -> int:
+    """Run Snakemake to its end; on a signal stop it, and in any case leave no process of the run behind."""
+    process = subprocess.Popen(command, env=dict(environment), cwd=project_root())
+    try:
+        with _signals_raise():
+            return process.wait()
+    except Stopped as stopped:
+        process.send_signal(signal.SIGINT)
+        give_up = time.monotonic() + PATIENCE
+        while process.poll() is None and time.monotonic() < give_up:
+            time.sleep(0.1)
+        return 128 + stopped.number
+    finally:
+        end_processes(run)
+        process.wait()
+
+
+def fetch_sources(study: Study) -> dict[str, Path]:
+    """Fetch everything the study names that has a pinned hash, before jobs ask for it side by side; name → path."""
+    from qkld.sources import ASSETS, fetch_all
+
+    named = [
+        study.reference.asset,
+        *(c.asset for c in study.corpora),
+        *(getattr(q, "asset", None) for q in study.quants),
+    ]
+    tasks = [f"benchmark-{b.task}" for b in study.benchmarks]
+    return fetch_all(dict.fromkeys([*(n for n in named if n), *(t for t in tasks if t in ASSETS)]))
+
+
+def run_study(
+    name: str, *, cores: int, profile: str | None = None, dry_run: bool = False, more: Sequence[str] = ()
+) -> int:
+    """Run a study's workflow, or go on with it; returns Snakemake's exit status, or 128 + the signal that stopped it.
+
+    Raises
+    ------
+    ParameterError
+        If the study's parameters do not fit; nothing has run then.
+    QkldError
+        If another run of the same study is under way.
+    """
+    study = load_params(name)
+    check_notebooks(study)
+    run = StudyPaths(name).run
+    command = snakemake_command(name, cores=cores, profile=profile, dry_run=dry_run, more=more)
+    if dry_run:
+        return subprocess.run(command, env=run_environment(name), cwd=project_root()).returncode
+    with locked(run / ".lock", patience=1.0):
+        if ended := end_processes(run):
+            print(f"qkld: ended {ended} processes that a killed run of '{name}' had left behind", flush=True)
+        fetch_sources(study)
+        return _supervise(command, run_environment(name), run)
