@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import lm_eval.tasks
 import numpy as np
 import yaml
 
+from qkld.benchmarks.harness import HarnessModel
+from qkld.benchmarks.items import Item
 from qkld.errors import BenchmarkError, explain
 from qkld.params import Benchmark
 
@@ -77,8 +79,32 @@ def load_task(benchmark: Benchmark, data: Path) -> LoadedTask:
     return LoadedTask(name, task, items)
 
 
+def items_of(task: LoadedTask, tokenizer: Any) -> list[Item]:
+    """The items that the harness asks for in a task, in its order, named by their line in the benchmark's file.
+
+    Raises
+    ------
+    BenchmarkError
+        If an item has no prompt, fewer than two choices, a choice without tokens, or several prompts.
+    """
+    task.task.build_all_requests()
+    asked = [item for item, _ in HarnessModel(tokenizer).items(task.task.instances)]
+    items = [replace(item, name=str(task.items[int(item.name)])) for item in asked]
+    single = [item.name for item in items if len(item.choices) < 2]
+    if single:
+        raise BenchmarkError(
+            explain(
+                f"Task '{task.name}' has items without wrong choices.",
+                expected="at least two choices an item",
+                found=f"one choice in items {', '.join(single[:5])}",
+                do="use a multiple-choice task",
+            )
+        )
+    return items
+
+
 def chosen_items(available: int, limit: int | None, *, seed: int) -> tuple[int, ...]:
-    """Indices of ``limit`` of ``available`` items, drawn without replacement and sorted; all of them without a limit."""
+    """Indices of ``limit`` of ``available`` items, drawn without replacement, sorted; all without a limit."""
     if limit is None or limit >= available:
         return tuple(range(available))
     drawn = np.random.default_rng(seed).choice(available, size=limit, replace=False)
@@ -90,7 +116,7 @@ def _lines(name: str, data: Path) -> list[str]:
         raise BenchmarkError(
             explain(f"The items of '{name}' are missing.", expected=data, found="no such file", do="run `qkld fetch`")
         )
-    lines = [line for line in data.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line for line in data.read_text(encoding="utf-8").split("\n") if line.strip()]
     for number, line in enumerate(lines, start=1):
         try:
             json.loads(line)
@@ -105,8 +131,12 @@ def _lines(name: str, data: Path) -> list[str]:
             ) from error
     if not lines:
         raise BenchmarkError(
-            explain(f"Benchmark '{name}' has no items.", expected="at least one line", found=f"{data} is empty",
-                    do="delete the file and fetch it again")
+            explain(
+                f"Benchmark '{name}' has no items.",
+                expected="at least one line",
+                found=f"{data} is empty",
+                do="delete the file and fetch it again",
+            )
         )
     return lines
 

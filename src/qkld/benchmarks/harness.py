@@ -1,0 +1,118 @@
+"""The package as a model of lm-evaluation-harness: the harness asks, items are answered whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+
+from qkld.benchmarks.items import Item, item_from_pairs
+from qkld.errors import BenchmarkError, explain
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the harness asks of an item: ln p of each choice given the prompt, and whether greedy decoding gives it."""
+
+    loglikelihood: tuple[float, ...]
+    greedy: tuple[bool, ...]
+
+
+def asks_only(items: list[Item]) -> Sequence[Answer]:
+    """For a model that only turns requests into items.
+
+    Raises
+    ------
+    BenchmarkError
+        Always.
+    """
+    raise BenchmarkError(
+        explain(
+            "This harness model was made to read items, not to answer them.",
+            expected="a HarnessModel with an `answer` function",
+            found=f"{len(items)} items to answer",
+            do="score the items first, as notebooks/03_benchmark_scores.ipynb does",
+        )
+    )
+
+
+class HarnessModel(TemplateLM):
+    """Answers the harness's log-likelihood requests item by item.
+
+    Text becomes tokens as in the harness's own ``hf`` model, so that scores are comparable. How items are run and what
+    is kept of them is up to ``answer``: items → one `Answer` each, in order.
+    """
+
+    def __init__(self, tokenizer: Any, answer: Callable[[list[Item]], Sequence[Answer]] = asks_only) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self._answer = answer
+
+    @property
+    def eot_token_id(self) -> int:
+        return self.tokenizer.eos_token_id
+
+    @property
+    def prefix_token_id(self) -> int:
+        begin = self.tokenizer.bos_token_id
+        return self.eot_token_id if begin is None else begin
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        if add_special_tokens is None:
+            begins = string.startswith(self.tokenizer.decode(self.prefix_token_id))
+            return self.tokenizer.encode(string, **({"add_special_tokens": False} if begins else {}))
+        return self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
+
+    def item(self, name: str, arguments: Sequence[tuple[str, str]]) -> Item:
+        """The item that (context, continuation) texts ask for, one pair a choice."""
+        return item_from_pairs(name, [self._tokens(context, continuation) for context, continuation in arguments])
+
+    def items(self, requests: Sequence[Instance]) -> list[tuple[Item, list[int]]]:
+        """The items that requests belong to, in order, each with the places of its choices among the requests."""
+        places: dict[tuple[str | None, int | None], list[int]] = {}
+        for place, request in enumerate(requests):
+            places.setdefault((request.task_name, request.doc_id), []).append(place)
+        return [
+            (self.item(str(document), [requests[place].args for place in where]), where)
+            for (_, document), where in places.items()
+        ]
+
+    def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """(ln p of the continuation, whether greedy decoding gives it) for each request, in order."""
+        items = self.items(requests)
+        answers = self._answer([item for item, _ in items])
+        answered: dict[int, tuple[float, bool]] = {}
+        for (_, where), answer in zip(items, answers, strict=True):
+            answered.update(zip(where, zip(answer.loglikelihood, answer.greedy, strict=True), strict=True))
+        return [answered[place] for place in range(len(requests))]
+
+    def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
+        raise _not_answered("loglikelihood_rolling")
+
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
+        raise _not_answered("generate_until")
+
+    def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
+        items = [item_from_pairs(str(i), [(context, ending)]) for i, (_, context, ending) in enumerate(requests)]
+        return [(answer.loglikelihood[0], answer.greedy[0]) for answer in self._answer(items)]
+
+    def _tokens(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        if context:
+            return self._encode_pair(context, continuation)
+        ending = self.tok_encode(continuation, add_special_tokens=False)
+        begins = ending[:1] == [self.prefix_token_id]
+        return (ending[:1], ending[1:]) if begins else ([self.prefix_token_id], ending)
+
+
+def _not_answered(kind: str) -> BenchmarkError:
+    return BenchmarkError(
+        explain(
+            f"Requests of kind '{kind}' are not answered.",
+            expected="multiple-choice tasks, which ask for log-likelihoods of continuations",
+            found=f"a task that asks for {kind}",
+            do="leave the task out of the study's benchmarks",
+        )
+    )

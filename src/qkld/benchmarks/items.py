@@ -1,0 +1,120 @@
+"""Benchmark items as tokens: one prompt, several choices, and the rows of logits that score them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from qkld.errors import BenchmarkError, explain
+from qkld.provenance import key_of
+
+PROMPT = -1
+"""Part of a row that predicts a prompt token; parts from 0 on are choices."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is predicted in an item, one entry a predicted token: which hidden state predicts which token of what part.
+
+    Attributes
+    ----------
+    position : position, in the item's tokens, of the hidden state that predicts; equal ones share that state
+    target : id of the predicted token
+    part : `PROMPT`, or the number of the choice the predicted token belongs to
+    """
+
+    position: np.ndarray
+    target: np.ndarray
+    part: np.ndarray
+
+
+@dataclass(frozen=True)
+class Item:
+    """A multiple-choice item as token ids. ``name`` is its number in the benchmark's file.
+
+    Each choice follows the prompt directly and sees nothing of the other choices.
+    """
+
+    name: str
+    prompt: tuple[int, ...]
+    choices: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not self.prompt or not self.choices or not all(self.choices):
+            raise BenchmarkError(
+                explain(
+                    f"Item {self.name} can not be scored.",
+                    expected="a prompt and choices of at least one token each",
+                    found=f"{len(self.prompt)} prompt tokens, choices of {[len(c) for c in self.choices]} tokens",
+                    do="mend the item's line, or the task's doc_to_text and doc_to_choice",
+                )
+            )
+
+    @cached_property
+    def request(self) -> str:
+        """Hash of the token ids and of where each choice begins; equal for items that ask the same."""
+        return key_of({"prompt": self.prompt, "choices": self.choices})
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Prompt and choices, one after the other."""
+        return self.prompt + tuple(token for choice in self.choices for token in choice)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where each choice begins in `tokens`."""
+        ends = np.cumsum([len(self.prompt), *(len(c) for c in self.choices)])
+        return tuple(int(e) for e in ends[:-1])
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt with its longest choice: the context a model needs."""
+        return len(self.prompt) + max(len(c) for c in self.choices)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Every predicted token: the prompt's after its first, then each choice's."""
+        last = len(self.prompt) - 1
+        position, part = [np.arange(last)], [np.full(last, PROMPT)]
+        for number, (start, choice) in enumerate(zip(self.starts, self.choices, strict=True)):
+            position.append(np.concatenate([[last], np.arange(start, start + len(choice) - 1)]))
+            part.append(np.full(len(choice), number))
+        target = self.prompt[1:] + self.tokens[len(self.prompt) :]
+        return Rows(np.concatenate(position), np.array(target), np.concatenate(part))
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Positions whose hidden state predicts something, rising: all but the last token of each choice."""
+        return tuple(int(p) for p in np.unique(self.rows.position))
+
+
+def item_from_pairs(name: str, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Item:
+    """An item from (context, continuation) token ids, one pair a choice.
+
+    Raises
+    ------
+    BenchmarkError
+        If the contexts differ: such an item has no common prompt.
+    """
+    contexts = {tuple(context) for context, _ in pairs}
+    if len(contexts) != 1:
+        raise BenchmarkError(
+            explain(
+                f"The choices of item {name} have different contexts.",
+                expected="one context for all choices of an item",
+                found=f"{len(contexts)} contexts",
+                do="use a task whose choices are continuations of one prompt",
+            )
+        )
+    return Item(name, contexts.pop(), tuple(tuple(continuation) for _, continuation in pairs))
+
+
+def distinct(items: Iterable[Item]) -> list[Item]:
+    """The first item of each request, in order: benchmarks hold the same question twice, and it is run once."""
+    first: dict[str, Item] = {}
+    for item in items:
+        first.setdefault(item.request, item)
+    return list(first.values())

@@ -1,0 +1,106 @@
+"""How items are run: several in one sequence under a block mask, or each prompt with each choice as a row of a batch.
+
+The layout depends on the items alone, so that the reference and every quant run identical shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qkld.benchmarks.items import Item
+from qkld.models import OpenedModel
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One forward pass.
+
+    Attributes
+    ----------
+    input_ids : Tensor, shape (rows, tokens)
+    position_ids : Tensor, shape (rows, tokens), or None for 0, 1, 2, …
+        Each item counts from 0, and each of its choices from the prompt's length.
+    attention_mask : Tensor of bool, shape (1, 1, tokens, tokens) where True means seen, or (rows, tokens)
+    places : one Tensor an item, shape (positions of the item,)
+        Where the hidden states of `Item.positions` are, counted through rows and tokens.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor | None
+    attention_mask: Tensor
+    places: tuple[Tensor, ...]
+
+
+def split_into_packs(items: Sequence[Item], *, pack_tokens: int, packing: bool) -> list[list[Item]]:
+    """Neighbouring items that are run together: at most ``pack_tokens`` token positions, at least one item."""
+    packs: list[list[Item]] = []
+    for item in items:
+        if packs and _positions([*packs[-1], item], packing=packing) <= pack_tokens:
+            packs[-1].append(item)
+        else:
+            packs.append([item])
+    return packs
+
+
+def _positions(items: Sequence[Item], *, packing: bool) -> int:
+    if packing:
+        return sum(len(item.tokens) for item in items)
+    return sum(len(item.choices) for item in items) * max(item.longest for item in items)
+
+
+def packed(items: Sequence[Item]) -> Pack:
+    """All items in one sequence; a choice sees its own prompt and itself, a prompt sees itself."""
+    item_of, part_of, position, places, offset = [], [], [], [], 0
+    for number, item in enumerate(items):
+        lengths = [len(item.prompt), *(len(choice) for choice in item.choices)]
+        item_of.append(np.full(sum(lengths), number))
+        part_of.append(np.repeat(np.arange(len(lengths)), lengths))
+        begins = [0, *(len(item.prompt) for _ in item.choices)]
+        position.append(np.concatenate([np.arange(b, b + n) for b, n in zip(begins, lengths, strict=True)]))
+        places.append(torch.tensor(item.positions) + offset)
+        offset += sum(lengths)
+    ids = torch.tensor([token for item in items for token in item.tokens])
+    item_at, part_at, at = (torch.from_numpy(np.concatenate(x)) for x in (item_of, part_of, position))
+    seen = (item_at[:, None] == item_at) & ((part_at == 0) | (part_at[:, None] == part_at)) & (at[:, None] >= at)
+    return Pack(ids[None], at[None], seen[None, None], tuple(places))
+
+
+def whole_sequences(items: Sequence[Item]) -> Pack:
+    """One row a choice, prompt and choice, padded at the end; for architectures that take no block mask."""
+    longest = max(item.longest for item in items)
+    rows = [item.prompt + choice for item in items for choice in item.choices]
+    ids, mask = torch.zeros(len(rows), longest, dtype=torch.int64), torch.zeros(len(rows), longest, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+        mask[number, : len(row)] = True
+    places, first = [], 0
+    for item in items:
+        place = np.arange(len(item.tokens)) + first * longest
+        for number, (start, choice) in enumerate(zip(item.starts, item.choices, strict=True)):
+            begin = (first + number) * longest + len(item.prompt)
+            place[start : start + len(choice)] = np.arange(begin, begin + len(choice))
+        places.append(torch.from_numpy(place[list(item.positions)]))
+        first += len(item.choices)
+    return Pack(ids, None, mask, tuple(places))
+
+
+def hidden_states(model: OpenedModel, items: Sequence[Item]) -> list[Tensor]:
+    """Hidden states after the last norm at each item's `Item.positions`, shape (positions, width), one forward pass."""
+    pack = packed(items) if model.supports_packing else whole_sequences(items)
+    hidden = model.hidden(
+        pack.input_ids.to(model.device),
+        position_ids=None if pack.position_ids is None else pack.position_ids.to(model.device),
+        attention_mask=pack.attention_mask.to(model.device),
+    )
+    states = hidden.flatten(0, 1)
+    return [states[place.to(states.device)] for place in pack.places]
+
+
+def layout_name(model: OpenedModel, pack_tokens: int) -> str:
+    """Names the layout in keys: numbers in bfloat16 differ between layouts."""
+    return f"{'packed' if model.supports_packing else 'rows'}-{pack_tokens}"

@@ -1,0 +1,150 @@
+"""The reference's side of the benchmarks: its hidden states on every item, in one store a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from qkld import recording
+from qkld.benchmarks.items import Item, distinct
+from qkld.benchmarks.loading import items_of, load_task
+from qkld.benchmarks.packing import hidden_states, layout_name, split_into_packs
+from qkld.errors import BenchmarkError, StageError, explain
+from qkld.models import OpenedModel
+from qkld.params import Benchmark, Study
+from qkld.paths import StudyPaths
+from qkld.provenance import write_json
+from qkld.reference import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter, Window
+from qkld.sources import fetch
+
+
+def benchmark_items(benchmark: Benchmark, tokenizer: Any) -> list[Item]:
+    """Items of a study's benchmark, each request once; notebooks 01 and 03 both build them here."""
+    return distinct(items_of(load_task(benchmark, fetch(f"benchmark-{benchmark.task}")), tokenizer))
+
+
+def windows_of(items: Sequence[Item]) -> tuple[Window, ...]:
+    """One window an item: its prompt, then all its choices; its name holds the item's and the request's hash."""
+    return tuple(
+        Window(f"{item.name} {item.request}", item.tokens, item.positions, cluster)
+        for cluster, item in enumerate(items)
+    )
+
+
+def record_benchmarks(params: Study, model: OpenedModel) -> dict[str, Any]:
+    """Store the reference's hidden states on the items of every benchmark of a study, then write the seal.
+
+    Finished items of an earlier run with the same content are kept. The seal, which is returned, names every task's
+    store and what it was made for; it is equal, byte for byte, whenever the stores are.
+    """
+    paths = StudyPaths(params.study)
+    pack_tokens = params.benchmark_scores.pack_tokens
+    seal: dict[str, Any] = {"made_for": made_for(params), "benchmarks": {}}
+    for benchmark in params.benchmarks:
+        items = benchmark_items(benchmark, model.tokenizer)
+        header = _header(model, f"{benchmark.task}-{layout_name(model, pack_tokens)}", items)
+        with StoreWriter(paths.reference, header, model.head) as writer:
+            _write_missing(writer, model, items, pack_tokens, benchmark.task)
+            manifest = writer.seal()
+        seal["benchmarks"][benchmark.task] = {
+            "folder": header.folder(paths.reference).name,
+            "key": header.key,
+            "manifest_sha256": manifest["sha256"],
+            "windows": len(items),
+            "clusters": len(items),
+            **{name: manifest[name] for name in ("scored_tokens", "raw_bytes", "stored_bytes")},
+        }
+    write_json(paths.benchmarks_seal, seal)
+    return seal
+
+
+def made_for(params: Study) -> dict[str, Any]:
+    """What all stores of a study's benchmarks depend on, as JSON; the items are compared one by one."""
+    corpora = recording.made_for(params)
+    return {name: corpora[name] for name in ("reference", "compute")}
+
+
+def open_benchmark(params: Study, task: str, layout: str, items: Sequence[Item]) -> ReferenceStore:
+    """The reference's store of a task, checked to hold these very items in this layout.
+
+    Raises
+    ------
+    StageError
+        If notebook 01 has not stored this task's items.
+    BenchmarkError
+        If it stored other items, or ran them in another layout; the message names the first item that differs.
+    StoreError
+        If the store is damaged, or of another reference or dtype.
+    """
+    paths = StudyPaths(params.study)
+    sealed = recording.read_seal(paths.benchmarks_seal, made_for(params))["benchmarks"]
+    if task not in sealed:
+        raise StageError(
+            explain(
+                f"The reference has not been run on '{task}'.",
+                expected=f"'{task}' in {paths.benchmarks_seal}",
+                found=", ".join(sealed),
+                do=f"run {NOTEBOOK}",
+            )
+        )
+    store = ReferenceStore.open(paths.reference / sealed[task]["folder"], expected_key=sealed[task]["key"])
+    _compare_layout(task, store.header.name, f"{task}-{layout}")
+    _compare_items(task, store.header.windows, windows_of(items))
+    return store
+
+
+def _header(model: OpenedModel, name: str, items: Sequence[Item]) -> StoreHeader:
+    return StoreHeader(
+        kind="benchmark",
+        name=name,
+        model_sha256=model.weights_sha256,
+        tokenizer_sha256=model.tokenizer_sha256,
+        compute_dtype=str(model.compute_dtype).removeprefix("torch."),
+        device=model.device.type,
+        head_sha256=model.head.sha256(),
+        width=model.head.width,
+        windows=windows_of(items),
+    )
+
+
+def _write_missing(writer: StoreWriter, model: OpenedModel, items: Sequence[Item], pack_tokens: int, task: str) -> None:
+    """Run every pack that holds a missing item, whole, so that shapes do not depend on where a run was killed."""
+    missing = set(writer.missing())
+    first = 0
+    with tqdm(total=len(items), desc=f"reference on {task}", unit="item") as progress:
+        for pack in split_into_packs(items, pack_tokens=pack_tokens, packing=model.supports_packing):
+            numbers = range(first, first + len(pack))
+            if missing.intersection(numbers):
+                for number, hidden in zip(numbers, hidden_states(model, pack), strict=True):
+                    if number in missing:
+                        writer.write(number, hidden)
+            first += len(pack)
+            progress.update(len(pack))
+
+
+def _compare_layout(task: str, stored: str, layout: str) -> None:
+    if stored != layout:
+        raise BenchmarkError(
+            explain(
+                f"The reference ran the items of '{task}' in another layout.",
+                expected=stored,
+                found=layout,
+                do=f"give {NOTEBOOK} and this notebook one pack_tokens, and both models one architecture",
+            )
+        )
+
+
+def _compare_items(task: str, stored: Sequence[Window], found: Sequence[Window]) -> None:
+    for place in range(max(len(stored), len(found))):
+        theirs, mine = (w[place].name if place < len(w) else "no item" for w in (stored, found))
+        if mine != theirs:
+            raise BenchmarkError(
+                explain(
+                    f"The items of '{task}' are not those that the reference was run on; item {place} differs.",
+                    expected=f"{theirs} (number in the file, request hash), as stored",
+                    found=mine,
+                    do=f"run {NOTEBOOK} again if the task, its file or its limit changed; else compare the tokenizers",
+                )
+            )

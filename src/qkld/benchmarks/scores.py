@@ -1,0 +1,160 @@
+"""A model's item table: the harness's score of every item, its margin, and its divergence from the reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lm_eval.evaluator import evaluate
+from tqdm.auto import tqdm
+
+from qkld.benchmarks.harness import HarnessModel
+from qkld.benchmarks.items import Item, distinct
+from qkld.benchmarks.loading import LoadedTask, items_of, load_task
+from qkld.benchmarks.packing import layout_name, split_into_packs
+from qkld.benchmarks.recording import open_benchmark
+from qkld.benchmarks.scoring import ItemScore, score_pack
+from qkld.errors import BenchmarkError, explain
+from qkld.locks import locked
+from qkld.models import OpenedModel
+from qkld.params import Benchmark, Study
+from qkld.paths import StudyPaths
+from qkld.provenance import METRICS_VERSION, key_of, write_json
+from qkld.reference import LOCK_PATIENCE, ReferenceStore
+from qkld.sources import fetch
+from qkld.tables import ITEMS
+
+
+def score_benchmarks(params: Study, model: OpenedModel) -> pd.DataFrame:
+    """Score a model on every benchmark of the study: a table of schema ``items``.
+
+    Every finished pack of items is kept below `StudyPaths.partial`: a killed run goes on where it was, and a task
+    that is added later leaves the others as they are.
+
+    Raises
+    ------
+    BenchmarkError
+        If a task is unknown or has no items, the items are not the reference's, or the model's logits are not finite.
+    StageError
+        If notebook 01 has not run the reference on a task.
+    """
+    return ITEMS.checked(pd.concat([_task_table(params, benchmark, model) for benchmark in params.benchmarks]))
+
+
+def _task_table(params: Study, benchmark: Benchmark, model: OpenedModel) -> pd.DataFrame:
+    task = load_task(benchmark, fetch(f"benchmark-{benchmark.task}"))
+    items = distinct(items_of(task, model.tokenizer))
+    store = open_benchmark(params, task.name, layout_name(model, params.benchmark_scores.pack_tokens), items)
+    folder = StudyPaths(params.study).partial / "items" / model.label / f"{task.name}-{_key(store, model)}"
+    with locked(folder / ".lock", patience=LOCK_PATIENCE):
+        scores = score_items(params, model, items, store, folder)
+    return item_table(model.label, task, model.tokenizer, scores)
+
+
+def _key(store: ReferenceStore, model: OpenedModel) -> str:
+    """Names whatever changes an item's numbers; the store's key covers the reference, the items and their layout."""
+    return key_of(
+        {
+            "metrics_version": METRICS_VERSION,
+            "store": store.header.key,
+            "weights": model.weights_sha256,
+            "head": model.head.sha256(),
+            "compute_dtype": str(model.compute_dtype),
+            "device": model.device.type,
+        }
+    )
+
+
+def score_items(
+    params: Study, model: OpenedModel, items: Sequence[Item], store: ReferenceStore, folder: Path
+) -> dict[str, ItemScore]:
+    """Request → score of the items that the store holds, in its order; finished packs are kept in the folder."""
+    head = store.head.to(device=model.device)
+    packs = split_into_packs(items, pack_tokens=params.benchmark_scores.pack_tokens, packing=model.supports_packing)
+    scores: dict[str, ItemScore] = {}
+    with tqdm(total=len(items), desc=f"{model.label} on {store.header.name}", unit="item") as progress:
+        for number, pack in enumerate(packs):
+            path = folder / f"{number:06d}.json"
+            if not path.exists():
+                reference = [store.hidden(len(scores) + i) for i in range(len(pack))]
+                fresh = score_pack(model, pack, reference, head, tile=params.compute.vocabulary_tile)
+                _save(path, pack, fresh)
+            scores.update(_saved(path, pack))
+            progress.update(len(pack))
+    return scores
+
+
+def _save(path: Path, pack: Sequence[Item], scores: Sequence[ItemScore]) -> None:
+    write_json(path, {item.request: score.to_json() for item, score in zip(pack, scores, strict=True)})
+
+
+def _saved(path: Path, pack: Sequence[Item]) -> dict[str, ItemScore]:
+    try:
+        values = json.loads(path.read_text())
+        return {item.request: ItemScore.from_json(values[item.request]) for item in pack}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BenchmarkError(
+            explain(
+                f"{path} was damaged or edited.",
+                expected="the scores of one pack of items",
+                found=f"{type(error).__name__}: {error}",
+                do="delete it and run notebooks/03_benchmark_scores.ipynb again",
+            )
+        ) from error
+
+
+def item_table(label: str, task: LoadedTask, tokenizer: Any, scores: dict[str, ItemScore]) -> pd.DataFrame:
+    """The harness's results on a task, one row an item, joined with the items' scores.
+
+    The join starts from the harness's samples and looks each request up: items that ask the same share one score.
+    """
+    asker = HarnessModel(tokenizer, lambda items: [scores[item.request].answer for item in items])
+    samples = evaluate(asker, {"tasks": {task.name: task.task}}, bootstrap_iters=0)["samples"][task.name]
+    return pd.DataFrame(_rows(label, task, asker, samples, scores))
+
+
+def _rows(
+    label: str, task: LoadedTask, asker: HarnessModel, samples: Sequence[dict[str, Any]], scores: dict[str, ItemScore]
+) -> Iterator[dict[str, Any]]:
+    for sample in samples:
+        item = asker.item(str(task.items[sample["doc_id"]]), sample["arguments"])
+        score = scores[item.request]
+        right, correct = _checked(item, sample)
+        loglikelihood = np.array(score.answer.loglikelihood)
+        whole = None not in score.kl_choice
+        yield {
+            "model": label,
+            "benchmark": task.name,
+            "item": item.name,
+            "request": item.request,
+            "correct": correct,
+            "answer": int(loglikelihood.argmax()),
+            "right": right,
+            "margin": loglikelihood[right] - np.delete(loglikelihood, right).max(),
+            "kl_prompt": score.kl_prompt,
+            "kl_choice_right": score.kl_choice[right],
+            "kl_choice_mean": float(np.mean(score.kl_choice)) if whole else None,
+            "prompt_tokens": len(item.prompt),
+            "choice_tokens": len(item.tokens) - len(item.prompt),
+            "nll_reference": score.nll_reference[right],
+            "entropy_reference": score.entropy_reference[right],
+        }
+
+
+def _checked(item: Item, sample: dict[str, Any]) -> tuple[int, int]:
+    """(the right choice, the harness's ``acc``) of a sample, or a BenchmarkError where the task states neither."""
+    right, correct = sample["target"], sample.get("acc")
+    if not isinstance(right, int) or not 0 <= right < len(item.choices) or correct not in (0, 1):
+        raise BenchmarkError(
+            explain(
+                f"Item {item.name} has no single right choice, or its task reports no 'acc'.",
+                expected=f"one right choice below {len(item.choices)}, and acc 0 or 1",
+                found=f"right choice {right!r}, acc {correct!r}",
+                do="use a multiple-choice task with one right choice and the metric 'acc'",
+            )
+        )
+    return right, int(correct)
