@@ -7,13 +7,14 @@ default as in the smoke study; `knobs` gives them, and a test holds every notebo
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from qkld.checking import read_yaml, validated
 from qkld.errors import ParameterError, explain
 from qkld.paths import params_file
 
@@ -43,7 +44,7 @@ class ToBeChecked(UserWarning):
 class Strict(BaseModel):
     """Unknown keys are refused, values are not coerced across kinds, and nothing changes after parsing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -58,6 +59,13 @@ class ModelEntry(Strict):
     recipe: str = Field(min_length=1)
     nominal_bits: float = Field(gt=0, le=32)
     to_be_checked: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _only_own_keys_to_be_checked(self) -> ModelEntry:
+        unknown = sorted(set(self.to_be_checked) - set(type(self).model_fields))
+        if unknown:
+            raise ValueError(f"to_be_checked names what is no key of this entry: {', '.join(unknown)}")
+        return self
 
 
 class StoredModel(ModelEntry):
@@ -357,15 +365,7 @@ def with_knobs(study: Study, stage: str, **values: Any) -> Study:
     whole = study.model_dump(mode="json")
     for section in STAGES[stage]:
         whole[section] = {name: values[name] for name in whole[section]}
-    return _validated(whole, source=f"notebook {stage} of study '{study.study}'")
-
-
-def _readable(error: ValidationError) -> str:
-    lines = []
-    for e in error.errors():
-        where = ".".join(str(part) for part in e["loc"]) or "study"
-        lines.append(f"{where}: {e['msg']} (found {e.get('input')!r:.120})")
-    return "\n            ".join(lines)
+    return validated(Study, whole, source=f"notebook {stage} of study '{study.study}'")
 
 
 def parse_study(values: Any, *, source: str) -> Study:
@@ -376,33 +376,20 @@ def parse_study(values: Any, *, source: str) -> Study:
     ParameterError
         With every unknown key, missing key and value out of range, each with its place in the file.
     """
-    study = _validated(values, source=source)
+    study = validated(Study, values, source=source)
     _warn_of_unchecked(study, source)
     return study
 
 
-def _validated(values: Any, *, source: str) -> Study:
-    try:
-        return Study.model_validate(values)
-    except ValidationError as error:
-        raise ParameterError(
-            explain(
-                f"{source} is not a valid study.",
-                expected="the keys of qkld.params.Study",
-                found=_readable(error),
-                do="mend these keys",
-            )
-        ) from error
-
-
 def _warn_of_unchecked(study: Study, source: str) -> None:
-    unchecked = [
-        f"{m.label}: {', '.join(m.to_be_checked)}" for m in (study.reference, *study.quants) if m.to_be_checked
-    ]
+    entries = (study.reference, *study.quants)
+    unchecked = [entry for entry in entries if entry.to_be_checked]
     if unchecked:
+        facts = Counter(fact for entry in unchecked for fact in entry.to_be_checked)
+        counts = ", ".join(f"{fact} of {n}" for fact, n in facts.items())
         warnings.warn(
-            f"{source}: {len(unchecked)} entries hold facts that are still to be checked ({'; '.join(unchecked[:3])}"
-            f"{'; …' if len(unchecked) > 3 else ''})",
+            f"{source}: {len(unchecked)} of {len(entries)} models have facts that nobody has checked yet ({counts}). "
+            f"Look each up where the file is published, write it in, and take it off the entry's to_be_checked.",
             ToBeChecked,
             stacklevel=4,
         )
@@ -414,13 +401,7 @@ def load_params(study: str, path: Path | None = None) -> Study:
     if not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise ParameterError(explain(f"There is no study '{study}'.", expected=known, found=study, do=f"write {path}"))
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ParameterError(
-            explain(f"{path} is not YAML.", expected="one YAML mapping", found=error, do="mend the file")
-        ) from error
-    parsed = parse_study(values, source=str(path))
+    parsed = parse_study(read_yaml(path), source=str(path))
     if parsed.study != path.stem:
         raise ParameterError(
             explain(
