@@ -1,0 +1,137 @@
+"""Scores of models on benchmarks, and which benchmarks enter the composite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from qkld.errors import StatisticsError, explain
+
+ABOVE_CHANCE = 5.0
+"""Standard errors above chance that the reference's score needs for its benchmark to enter the composite."""
+
+
+def correct_matrix(items: pd.DataFrame, benchmark: str, column: str = "correct") -> pd.DataFrame:
+    """One benchmark's items below each other, models side by side: ``column`` of the item table, sorted by item.
+
+    Raises
+    ------
+    StatisticsError
+        If the benchmark has no items, or a model lacks some of them.
+    """
+    rows = items[items["benchmark"] == benchmark]
+    if rows.empty:
+        raise StatisticsError(
+            explain(
+                f"Benchmark '{benchmark}' has no items.",
+                expected=sorted(items["benchmark"].unique()),
+                found=benchmark,
+                do="run notebook 03_benchmark_scores with this benchmark",
+            )
+        )
+    answered = rows.groupby("model")["item"].nunique()
+    known = rows["item"].nunique()
+    if (answered < known).any():
+        short = answered[answered < known]
+        raise StatisticsError(
+            explain(
+                f"Models answered different items of '{benchmark}'.",
+                expected=f"{known} items for each model",
+                found=", ".join(f"{m}: {n}" for m, n in short.items()),
+                do="run notebook 03_benchmark_scores again for these models",
+            )
+        )
+    return rows.pivot(index="item", columns="model", values=column).sort_index()
+
+
+def benchmark_scores(items: pd.DataFrame) -> pd.DataFrame:
+    """Each model's score on each benchmark: ``label, benchmark, items, right, score, se``.
+
+    ``score`` is a fraction of 1; ``se`` = √(p(1−p)/N) is that of drawing other items of the same kind, not of a
+    difference between two models, which share their items.
+    """
+    table = items.groupby(["model", "benchmark"], sort=True)["correct"].agg(items="size", right="sum").reset_index()
+    table["score"] = table["right"] / table["items"]
+    table["se"] = np.sqrt(table["score"] * (1 - table["score"]) / table["items"])
+    return table.rename(columns={"model": "label"})
+
+
+def composite_tasks(
+    scores: pd.DataFrame, *, reference: str, chance: Mapping[str, float], control: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Which benchmarks enter the composite, one a row, with the reason where one does not.
+
+    A benchmark enters if the reference's score is at least `ABOVE_CHANCE` standard errors above its chance level;
+    ``control`` benchmarks never enter. Only the reference's score is read, so no quant's score selects anything.
+
+    Raises
+    ------
+    StatisticsError
+        If the reference has no score on a benchmark, or a benchmark has no chance level.
+    """
+    own = scores[scores["label"] == reference].set_index("benchmark")
+    benchmarks = list(chance)
+    unknown = sorted(set(scores["benchmark"]) - set(benchmarks)) + [b for b in benchmarks if b not in own.index]
+    if unknown:
+        raise StatisticsError(
+            explain(
+                "Benchmarks, chance levels and the reference's scores do not match.",
+                expected=f"a chance level and a score of '{reference}' for each benchmark",
+                found=f"one of them missing for {', '.join(unknown)}",
+                do="give the benchmark its chance in the study's YAML, and run notebook 03 for the reference",
+            )
+        )
+    return pd.DataFrame([_task_row(b, own.loc[b], chance[b], b in control) for b in benchmarks])
+
+
+def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool) -> dict:
+    above = own["score"] - chance
+    distance = above / own["se"] if own["se"] > 0 else np.sign(above) * np.inf
+    enough = distance >= ABOVE_CHANCE
+    reason = ""
+    if control:
+        reason = "named as control"
+    elif not enough:
+        reason = f"reference {distance:.1f} standard errors above chance, {ABOVE_CHANCE:g} needed"
+    return {
+        "benchmark": benchmark,
+        "role": "control" if control else "composite",
+        "items": int(own["items"]),
+        "chance": chance,
+        "reference_score": own["score"],
+        "se": own["se"],
+        "above_chance_se": distance,
+        "in_composite": bool(enough and not control),
+        "reason": reason,
+    }
+
+
+def composite(scores: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
+    """The unweighted mean of the tasks' scores for each model: ``label, composite, composite_se``.
+
+    ``composite_se`` = √Σse²/B takes the benchmarks' items as drawn independently.
+
+    Raises
+    ------
+    StatisticsError
+        If no task is given: there is no composite then, and none is made up.
+    """
+    if not tasks:
+        raise StatisticsError(
+            explain(
+                "No benchmark enters the composite.",
+                expected=f"at least one with the reference {ABOVE_CHANCE:g} standard errors above chance",
+                found="none",
+                do="use more items or easier benchmarks",
+            )
+        )
+    rows = scores[scores["benchmark"].isin(tasks)]
+    wide = {c: rows.pivot(index="label", columns="benchmark", values=c)[list(tasks)] for c in ("score", "se")}
+    return pd.DataFrame(
+        {
+            "composite": wide["score"].mean(axis=1, skipna=False),
+            "composite_se": np.sqrt((wide["se"] ** 2).sum(axis=1, skipna=False)) / len(tasks),
+        }
+    ).reset_index()

@@ -1,0 +1,125 @@
+"""The measurement variants of fidelity that are compared, and the check that no two are one variant counted twice.
+
+arXiv:2606.19558 compares 14 variants of five families and does not list them; these are this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from qkld.errors import StatisticsError, explain
+from qkld.statistics.checks import quants_of
+from qkld.statistics.correlation import Resampling
+from qkld.statistics.zone import full_and_zone
+
+BASE_VARIANTS = (
+    "kl_mean",
+    "kl_median",
+    "kl_p90",
+    "kl_p99",
+    "kl_p99_9",
+    "kl_max",
+    "ppl_ratio",
+    "abs_log_ppl_ratio",
+    "dp_rms",
+    "top1_agreement",
+)
+"""Ten variants of the headline corpus and context; two corpora and two contexts of ``kl_mean`` are added a study."""
+
+ONE_RANKING = (
+    frozenset({"ppl", "ppl_ratio", "log_ppl", "log_ppl_ratio", "nll_mean", "nll_difference"}),
+    frozenset({"top1_agreement", "top1_disagreement", "flip_rate_top1"}),
+    frozenset({"dp_rms", "dp_mean_square"}),
+)
+"""Metrics of one text that are monotone functions of each other: within a group all quants rank alike, always."""
+
+MAY_COINCIDE = frozenset({"ppl_ratio", "abs_log_ppl_ratio"})
+"""Two variants by definition, though one is a function of the other where no quant is below the reference's perplexity.
+That is a finding about a cohort and is reported, not refused."""
+
+
+def check_variants_distinct(variants: Sequence[str], cohort: pd.DataFrame | None = None) -> None:
+    """Refuse two variants that rank the quants identically by construction.
+
+    By definition: two names of one group of `ONE_RANKING`, or one name twice. By the data, where a cohort is given: one
+    column an affine function of the other, or of its logarithm, over at least four quants, whatever it is called.
+
+    Raises
+    ------
+    StatisticsError
+        Naming the pair.
+    """
+    for a, b in combinations(variants, 2):
+        if a == b or any({a, b} <= group for group in ONE_RANKING):
+            _refuse(a, b, "by their definition")
+        if cohort is not None and {a, b} != MAY_COINCIDE and _one_function(*_pair(cohort, a, b)):
+            _refuse(a, b, "in every quant: one is a linear function of the other or of its logarithm")
+
+
+def _refuse(a: str, b: str, why: str) -> None:
+    raise StatisticsError(
+        explain(
+            f"Variants '{a}' and '{b}' rank quants identically {why}.",
+            expected="variants that can differ",
+            found=f"one variant counted twice: {a}, {b}",
+            do=f"leave out '{b}'",
+        )
+    )
+
+
+def _pair(cohort: pd.DataFrame, a: str, b: str) -> tuple[np.ndarray, np.ndarray]:
+    values = quants_of(cohort)[[a, b]].dropna()
+    return values[a].to_numpy(float), values[b].to_numpy(float)
+
+
+def _one_function(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether y is an affine function of x, or the two are so after taking logarithms of one or both."""
+    if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return False
+    forms = [[v, np.log(v)] if (v > 0).all() else [v] for v in (x, y)]
+    return any(_aligned(u, v) for u in forms[0] for v in forms[1])
+
+
+def _aligned(u: np.ndarray, v: np.ndarray) -> bool:
+    u, v = u - u.mean(), v - v.mean()
+    return (u @ v) ** 2 >= (1 - 1e-12) * (u @ u) * (v @ v)
+
+
+def same_ranks_as(variant: str, variants: Sequence[str], cohort: pd.DataFrame) -> str:
+    """The other variants that rank these quants exactly alike or exactly the other way round, by name."""
+    alike = []
+    for other in variants:
+        x, y = _pair(cohort, variant, other)
+        ranks_x, ranks_y = stats.rankdata(x), stats.rankdata(y)
+        if other != variant and len(x) and ((ranks_x == ranks_y).all() or (ranks_x == len(x) + 1 - ranks_y).all()):
+            alike.append(other)
+    return " ".join(alike)
+
+
+def variants_table(
+    cohort: pd.DataFrame,
+    members: pd.Series,
+    variants: Sequence[str],
+    *,
+    resampling: Resampling,
+    benchmark: str = "composite",
+) -> pd.DataFrame:
+    """Spearman of each variant with a score, full cohort beside zone; ``same_ranks_as`` names those that rank alike.
+
+    Raises
+    ------
+    StatisticsError
+        If two variants rank identically by construction.
+    """
+    check_variants_distinct(variants, cohort)
+    table = full_and_zone(cohort, members, variants, [benchmark], resampling=resampling)
+    subsets = {"full": cohort, "zone": cohort[members]}
+    table["same_ranks_as"] = [
+        same_ranks_as(row.metric, variants, subsets[row.subset]) for row in table.itertuples(index=False)
+    ]
+    return table

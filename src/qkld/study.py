@@ -1,0 +1,126 @@
+"""A study's tables as data frames, for notebooks and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from qkld.cohort import FLOOR_RECIPES
+from qkld.errors import StageError, explain
+from qkld.params import Study, load_params
+from qkld.paths import StudyPaths
+from qkld.provenance import made_by, write_json, written_whole
+from qkld.tables import COHORT, FIDELITY, ITEMS, TOKENS, read_table
+
+ANALYSES: Mapping[str, str] = {
+    "scores": "04_correlation",
+    "composite": "04_correlation",
+    "correlation": "04_correlation",
+    "zone_members": "05_silent_zone",
+    "zone": "05_silent_zone",
+    "variants": "05_silent_zone",
+    "zone_curve": "05_silent_zone",
+    "flips": "06_volume_direction",
+    "volume_direction": "06_volume_direction",
+    "prompts": "07_prompts",
+    "router": "07_prompts",
+}
+"""Result table → the notebook that writes it."""
+
+_COLLECT = "notebooks 02_quant_kld and 03_benchmark_scores for every model, then `qkld collect`"
+
+
+@dataclass(frozen=True)
+class LoadedStudy:
+    """One study: its parameters, its paths, and its tables, each read when first asked for and checked then."""
+
+    params: Study
+
+    @property
+    def paths(self) -> StudyPaths:
+        return StudyPaths(self.params.study)
+
+    @property
+    def quants(self) -> list[str]:
+        """Labels of the quants, in the study's order."""
+        return [q.label for q in self.params.quants]
+
+    @cached_property
+    def cohort(self) -> pd.DataFrame:
+        """One row a model: what it is, its fidelity, its scores."""
+        return read_table(self.paths.cohort, COHORT, made_in=_COLLECT)
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """One row a model and benchmark item."""
+        return read_table(self.paths.all_items, ITEMS, made_in=_COLLECT)
+
+    @cached_property
+    def fidelity(self) -> pd.DataFrame:
+        """One row a quant or floor, corpus, context and metric, with intervals."""
+        labels = [*FLOOR_RECIPES, *self.quants]
+        return pd.concat(
+            [
+                read_table(self.paths.fidelity(label), FIDELITY, made_in=f"notebook 02_quant_kld for '{label}'")
+                for label in labels
+            ],
+            ignore_index=True,
+        )
+
+    def tokens(self, quant: str) -> pd.DataFrame:
+        """One row a scored token of a quant or floor."""
+        if quant not in FLOOR_RECIPES:
+            self.params.entry(quant)
+        return read_table(self.paths.kld(quant), TOKENS, made_in=f"notebook 02_quant_kld for '{quant}'")
+
+    def analysis(self, name: str) -> pd.DataFrame:
+        """A result table of notebooks 04 to 07; an estimate that could not be computed is NaN, with a ``note``.
+
+        Raises
+        ------
+        StageError
+            If there is no table of that name, or it is not made yet.
+        """
+        path = self._result_path(name)
+        if not path.exists():
+            raise StageError(
+                explain(
+                    f"Result '{name}' of study '{self.params.study}' is not there yet.",
+                    expected=path,
+                    found="no such file",
+                    do=f"run notebook {ANALYSES[name]} first",
+                )
+            )
+        table = pd.read_csv(path, float_precision="round_trip")
+        text = [c for c in ("note", "reason", "same_ranks_as") if c in table]
+        return table.assign(**{c: table[c].fillna("").astype("str") for c in text})
+
+    def save_analysis(self, name: str, table: pd.DataFrame, **knobs: object) -> pd.DataFrame:
+        """Write a result table as CSV, whole, and what made it beside it as JSON; returns the table."""
+        path = self._result_path(name)
+        with written_whole(path) as temporary:
+            table.to_csv(temporary, index=False)
+        write_json(path.with_suffix(".json"), made_by(study=self.params.study, table=name, knobs=knobs))
+        return table
+
+    def _result_path(self, name: str) -> Path:
+        if name not in ANALYSES:
+            raise StageError(
+                explain(f"There is no result '{name}'.", expected=sorted(ANALYSES), found=name, do="use one of these")
+            )
+        return self.paths.analysis(name)
+
+
+def load_study(study: str) -> LoadedStudy:
+    """Open a study by its name, for example ``qkld.load_study("demo").cohort``.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such study or its parameters are not valid.
+    """
+    return LoadedStudy(load_params(study))
