@@ -1,0 +1,84 @@
+"""An opened model: what the rest of the package knows of a reference or a quant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qkld.models.bits import StoredBits
+from qkld.models.head import Head
+from qkld.params import ModelEntry
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A causal language model ready to run.
+
+    Attributes
+    ----------
+    entry : ModelEntry
+        What the study says about it.
+    module, tokenizer
+        The transformers model, in eval mode, and its tokenizer.
+    head : Head
+        Output head without padding rows, in the head dtype of the study.
+    device, compute_dtype
+        Where the trunk runs (its last layer, where it is spread over several) and the dtype of its hidden states.
+    vocabulary, padded_rows : int
+        Rows of the head that the tokenizer has tokens for, and rows beyond, which are ignored.
+    bits : StoredBits
+        Bits per weight as stored.
+    weights_sha256, tokenizer_sha256 : str
+        Over the weights as computed with, and over what turns text into ids.
+    context_length : int
+        Longest input that the model was made for, in tokens.
+    supports_packing : bool
+        Whether a block mask and position ids let several texts share one row without seeing each other.
+    """
+
+    entry: ModelEntry
+    module: nn.Module
+    tokenizer: Any
+    head: Head
+    device: torch.device
+    compute_dtype: torch.dtype
+    vocabulary: int
+    padded_rows: int
+    bits: StoredBits
+    weights_sha256: str
+    tokenizer_sha256: str
+    context_length: int
+    supports_packing: bool
+
+    @property
+    def label(self) -> str:
+        """The entry's label."""
+        return self.entry.label
+
+    def hidden(
+        self, input_ids: Tensor, *, position_ids: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states after the last norm; ids (batch, tokens) → (batch, tokens, width), in the compute dtype.
+
+        ``attention_mask`` is (batch, tokens) with 1 for tokens, or (batch, 1, tokens, tokens), true where a row may
+        look or additive in the compute dtype.
+        """
+        return trunk_states(self.module, input_ids, position_ids=position_ids, attention_mask=attention_mask)
+
+
+@torch.inference_mode()
+def trunk_states(
+    module: nn.Module,
+    input_ids: Tensor,
+    *,
+    position_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+) -> Tensor:
+    """What the model hands to its head; ids (batch, tokens) → (batch, tokens, width)."""
+    device = module.get_input_embeddings().weight.device
+    inputs = {"input_ids": input_ids, "position_ids": position_ids, "attention_mask": attention_mask}
+    inputs = {name: value.to(device) for name, value in inputs.items() if value is not None}
+    return module.base_model(**inputs, use_cache=False).last_hidden_state

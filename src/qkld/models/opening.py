@@ -1,0 +1,149 @@
+"""`open_model`: from an entry of the study to a model that is checked and ready to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from qkld.errors import ModelError, SourceError, explain
+from qkld.models import quantized
+from qkld.models.bits import StoredBits
+from qkld.models.devices import choose_device, choose_dtype
+from qkld.models.folders import model_folder
+from qkld.models.gguf import converted_bits, converted_folder
+from qkld.models.head import Head
+from qkld.models.head_discovery import check_head, find_head
+from qkld.models.opened import OpenedModel
+from qkld.models.packing import supports_packing
+from qkld.models.tokenizer import check_same_tokenizer, tokenizer_sha256
+from qkld.models.transformers import Loaded, folder_bits, load_module, load_tokenizer, quantization_of
+from qkld.models.weights import check_finite, weights_sha256
+from qkld.params import Compute, GgufModel, MadeModel, ModelEntry, StoredModel
+
+
+def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -> OpenedModel:
+    """Open a reference or a quant from its entry in the study.
+
+    Parameters
+    ----------
+    entry : ModelEntry
+        The model to open.
+    reference : StoredModel
+        The study's reference: made quants start from its weights as stored, and every tokenizer must equal its own.
+    compute : Compute
+        Device, dtypes, and whether quantized layers run natively or from their dequantized weights.
+
+    Raises
+    ------
+    SourceError
+        If a file is missing or its hash, or that of the weights made, is not the one stated.
+    TokenizerError
+        If the tokenizer differs from the reference's.
+    ModelError
+        If the model can not be opened, made or measured.
+    """
+    device = choose_device(compute.device)
+    dtype = choose_dtype(compute, device)
+    if isinstance(entry, MadeModel):
+        loaded = _made(entry, reference, compute, device, dtype)
+    else:
+        loaded = _stored(entry, compute, device, dtype)
+        if entry != reference:
+            check_same_tokenizer(load_tokenizer(stored_folder(reference)), loaded.tokenizer, label=entry.label)
+    return _checked(entry, loaded, compute, dtype)
+
+
+def stored_folder(entry: StoredModel) -> Path:
+    """The folder of safetensors and tokenizer that a stored model is opened from."""
+    return converted_folder(entry) if isinstance(entry, GgufModel) else model_folder(entry)
+
+
+def _stored(entry: StoredModel, compute: Compute, device: torch.device, dtype: torch.dtype) -> Loaded:
+    folder = stored_folder(entry)
+    placed = "auto" if compute.device_map == "auto" else {"": device}
+    module = load_module(folder, label=entry.label, dtype=dtype, device_map=placed)
+    bits = converted_bits(folder) if isinstance(entry, GgufModel) else folder_bits(folder, module)
+    if compute.weights == "dequantized":
+        quantized.dequantize(module, dtype)
+    return Loaded(module, load_tokenizer(folder), bits)
+
+
+def _made(
+    entry: MadeModel, reference: StoredModel, compute: Compute, device: torch.device, dtype: torch.dtype
+) -> Loaded:
+    """Quantize the reference's weights: as stored where they run dequantized, in the compute dtype where natively."""
+    folder = stored_folder(reference)
+    if quantization_of(folder):
+        raise ModelError(
+            explain(
+                f"'{entry.label}' can not be made from '{reference.label}'.",
+                expected="a reference with plain weights",
+                found="a quantized one",
+                do="choose the unquantized model as the reference",
+            )
+        )
+    native = compute.weights == "native"
+    module = load_module(folder, label=entry.label, dtype=dtype if native else "auto", device_map={"": device})
+    untouched = converted_bits(folder) if isinstance(reference, GgufModel) else folder_bits(folder, module)
+    made = quantized.quantize_trunk(module, entry)
+    if not native:
+        quantized.dequantize(module, dtype)
+        module.to(dtype)
+    bits = StoredBits(trunk=made.trunk, embedding=untouched.embedding, head=untouched.head)
+    return Loaded(module, load_tokenizer(folder), bits)
+
+
+def _checked(entry: ModelEntry, loaded: Loaded, compute: Compute, dtype: torch.dtype) -> OpenedModel:
+    module, tokenizer = loaded.module, loaded.tokenizer
+    check_finite(module, label=entry.label)
+    sha256 = weights_sha256(module)
+    _check_made_hash(entry, sha256)
+    head = find_head(module)
+    check_head(module, head)
+    vocabulary = _vocabulary(entry, tokenizer, head)
+    cut = head.cut(vocabulary)
+    config = module.config.get_text_config()
+    return OpenedModel(
+        entry=entry,
+        module=module,
+        tokenizer=tokenizer,
+        head=cut.to(dtype=torch.float32) if compute.head_dtype == "float32" else cut,
+        device=head.weight.device,
+        compute_dtype=dtype,
+        vocabulary=vocabulary,
+        padded_rows=head.vocabulary - vocabulary,
+        bits=loaded.bits,
+        weights_sha256=sha256,
+        tokenizer_sha256=tokenizer_sha256(tokenizer),
+        context_length=config.max_position_embeddings,
+        supports_packing=supports_packing(module, dtype),
+    )
+
+
+def _vocabulary(entry: ModelEntry, tokenizer: object, head: Head) -> int:
+    """Rows of the head up to the tokenizer's last token; those beyond are padding."""
+    vocabulary = max(tokenizer.get_vocab().values()) + 1
+    if vocabulary > head.vocabulary:
+        raise ModelError(
+            explain(
+                f"The head of '{entry.label}' is smaller than its tokenizer.",
+                expected=f"at least {vocabulary} rows",
+                found=head.vocabulary,
+                do="use the tokenizer that the model was made with",
+            )
+        )
+    return vocabulary
+
+
+def _check_made_hash(entry: ModelEntry, found: str) -> None:
+    expected = getattr(entry, "weights_sha256", None)
+    if expected is not None and expected != found:
+        raise SourceError(
+            explain(
+                f"'{entry.label}' was made, but not with the weights stated.",
+                expected=expected,
+                found=found,
+                do="use the library versions, compute dtype and compute.weights that the study was written with",
+            )
+        )

@@ -1,0 +1,89 @@
+"""Quantized linear layers of any family: made from plain ones, hashed, and turned into plain ones again."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from qkld.errors import ModelError, explain
+from qkld.models import bitsandbytes, hqq, torchao
+from qkld.models.bits import StoredBits, Tally, plain_bits, tensor_bits
+from qkld.params import MadeModel
+
+FAMILIES: dict[str, ModuleType] = {"bitsandbytes": bitsandbytes, "torchao": torchao, "hqq": hqq}
+"""Each family gives quantize, owns, dense_weight, stored_tensors and weight_bits."""
+
+
+def family_of(layer: nn.Module) -> ModuleType | None:
+    """The family that a layer's weight is quantized by, or None."""
+    return next((family for family in FAMILIES.values() if family.owns(layer)), None)
+
+
+def trunk_linears(module: nn.Module) -> dict[str, nn.Linear]:
+    """Linear layers by name, the output head left out; embeddings, norms and fused experts are none."""
+    head = module.get_output_embeddings()
+    return {name: m for name, m in module.named_modules() if isinstance(m, nn.Linear) and m is not head}
+
+
+def quantize_trunk(module: nn.Module, entry: MadeModel) -> StoredBits:
+    """Quantize every linear layer of the trunk in place; embeddings, head and norms stay as they are.
+
+    Returns the bits as stored; what is not quantized counts as it lies in memory.
+
+    Raises
+    ------
+    ModelError
+        If there is no linear layer, or one's width is no multiple of the group size.
+    """
+    layers = trunk_linears(module)
+    _check_groups(layers, entry)
+    family = FAMILIES[entry.method]
+    before = plain_bits(module)
+    saved = 0
+    for name, layer in layers.items():
+        plain = tensor_bits(layer.weight)
+        made = family.quantize(layer, entry)
+        saved += plain - family.weight_bits(made)
+        module.set_submodule(name, made)
+    return StoredBits(
+        Tally(before.trunk.weights, before.trunk.bits - saved), embedding=before.embedding, head=before.head
+    )
+
+
+def _check_groups(layers: dict[str, nn.Linear], entry: MadeModel) -> None:
+    if not layers:
+        raise ModelError(
+            explain(
+                f"'{entry.label}' has nothing to quantize.",
+                expected="linear layers in the trunk",
+                found="none",
+                do="choose a reference whose layers are torch.nn.Linear",
+            )
+        )
+    group = getattr(entry, "group_size", None)
+    for name, layer in layers.items():
+        if group is not None and layer.in_features % group:
+            raise ModelError(
+                explain(
+                    f"'{entry.label}' can not be made: layer {name} does not divide into groups.",
+                    expected=f"an input width that is a multiple of {group}",
+                    found=layer.in_features,
+                    do="choose a group size that divides the width of every layer",
+                )
+            )
+
+
+def dequantize(module: nn.Module, dtype: torch.dtype) -> None:
+    """Replace every quantized linear layer by a plain one that holds the same weights in ``dtype``."""
+    for name, layer in list(module.named_modules()):
+        family = family_of(layer)
+        if family is None or not hasattr(layer, "forward") or name == "":
+            continue
+        weight = family.dense_weight(layer).to(dtype)
+        plain = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        plain.weight = nn.Parameter(weight, requires_grad=False)
+        if layer.bias is not None:
+            plain.bias = nn.Parameter(layer.bias.to(dtype), requires_grad=False)
+        module.set_submodule(name, plain)

@@ -1,0 +1,152 @@
+"""Models that transformers reads from a folder with safetensors.
+
+Saved quantizations are recognised by transformers from the folder's configuration. compressed-tensors, torchao and
+bitsandbytes checkpoints are made, saved, reloaded and measured in the tests; GPTQ, AWQ and FP8 ones need kernels that
+run on a GPU only and were not run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from qkld.errors import ModelError, explain
+from qkld.models.bits import Part, StoredBits, Tally, total
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A module in eval mode, its tokenizer, and its bits as stored."""
+
+    module: nn.Module
+    tokenizer: Any
+    bits: StoredBits
+
+
+def load_tokenizer(folder: Path, **options: Any) -> Any:
+    """The folder's tokenizer; never runs code of the folder."""
+    import transformers
+
+    return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
+
+
+def load_module(
+    folder: Path, *, label: str, dtype: torch.dtype | str, device_map: Any = None, **options: Any
+) -> nn.Module:
+    """The folder's causal language model in eval mode, safetensors only, no code of the folder run.
+
+    Raises
+    ------
+    ModelError
+        If transformers can not load it; its own words are in the message.
+    """
+    import transformers
+
+    with _quiet_loading():
+        try:
+            module = transformers.AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                device_map=device_map,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation="sdpa",
+                **options,
+            )
+        except Exception as error:  # damaged file, unknown architecture, missing library: all end here
+            raise ModelError(
+                explain(
+                    f"Model '{label}' can not be loaded.",
+                    expected="a causal language model that transformers knows",
+                    found=f"{type(error).__name__}: {error}"[:800],
+                    do="mend or replace the files, or install the library its quantization needs",
+                )
+            ) from error
+    return module.eval().requires_grad_(False)
+
+
+class _quiet_loading:
+    """Hides the progress bars of transformers, which is of no use in a log."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self._was_on = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging
+
+        if self._was_on:
+            logging.enable_progress_bar()
+
+
+def quantization_of(folder: Path) -> dict[str, Any] | None:
+    """The saved quantization's configuration, or None for plain weights."""
+    return json.loads((folder / "config.json").read_text()).get("quantization_config")
+
+
+def folder_bits(folder: Path, module: nn.Module) -> StoredBits:
+    """Bits of the tensors in the folder's safetensors, over the weights of the same architecture unquantized.
+
+    Bytes are counted from the files' headers, so packed integers, scales, zero points and absmax all count.
+    """
+    from safetensors import safe_open
+
+    embedding, head = _prefixes(module)
+
+    def part(name: str) -> Part:
+        if _is_below(name, head):
+            return "head"
+        return "embedding" if _is_below(name, embedding) else "trunk"
+
+    counts = [(part(name), Tally(weights=numel)) for name, numel in _plain_sizes(module)]
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            header = tensors.offset_keys()
+            counts += [(part(name), Tally(bits=_stored_bits(tensors.get_slice(name)))) for name in header]
+    return total(counts)
+
+
+_BITS = {"F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16}
+
+
+def _stored_bits(tensor: Any) -> int:
+    numel = 1
+    for size in tensor.get_shape():
+        numel *= size
+    return numel * _BITS.get(tensor.get_dtype(), 8)
+
+
+def _prefixes(module: nn.Module) -> tuple[str, str | None]:
+    """Names of the embedding and the head module; the head is None where its weight is the embedding's."""
+    names = {id(m): name for name, m in module.named_modules()}
+    embedding, head = module.get_input_embeddings(), module.get_output_embeddings()
+    tied = getattr(head, "weight", None) is getattr(embedding, "weight", None)
+    return names[id(embedding)], None if tied or head is None else names[id(head)]
+
+
+def _is_below(name: str, prefix: str | None) -> bool:
+    """Whether a tensor is a module's; files of some architectures leave the base model's own prefix out."""
+    if prefix is None:
+        return False
+    return name.startswith(f"{prefix}.") or name.startswith(f"{prefix.partition('.')[2] or prefix}.")
+
+
+def _plain_sizes(module: nn.Module) -> list[tuple[str, int]]:
+    """Names and sizes of the parameters that the architecture has without quantization."""
+    import copy
+
+    import transformers
+
+    config = copy.deepcopy(module.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.device("meta"):
+        plain = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return [(name, parameter.numel()) for name, parameter in plain.named_parameters()]

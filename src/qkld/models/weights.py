@@ -1,0 +1,61 @@
+"""Checks over all of a model's weights: that they are finite, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from qkld.errors import ModelError, explain
+from qkld.models.quantized import family_of
+from qkld.models.tensors import tensor_bytes
+
+
+def stored_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor the model computes with, by name, tied ones once; of quantized layers the stored tensors."""
+    inside: set[int] = set()
+    for name, layer in module.named_modules():
+        family = family_of(layer)
+        if family is not None:
+            inside.update(id(p) for p in layer.parameters())
+            yield from ((f"{name}.{key}", tensor) for key, tensor in family.stored_tensors(layer).items())
+            if layer.bias is not None:
+                yield f"{name}.bias", layer.bias
+    yield from ((name, p.data) for name, p in module.named_parameters() if id(p) not in inside)
+
+
+def check_finite(module: nn.Module, *, label: str) -> None:
+    """Refuse weights that hold NaN or infinity.
+
+    Raises
+    ------
+    ModelError
+        Naming the first tensor.
+    """
+    for name, tensor in stored_weights(module):
+        if tensor.is_floating_point() and not all(torch.isfinite(end.float()) for end in _ends(tensor)):
+            raise ModelError(
+                explain(
+                    f"'{label}' has weights that are not finite.",
+                    expected="finite values",
+                    found=f"NaN or infinity in {name}",
+                    do="get or make the weights again; a group of equal values or an overflow of float16 can do this",
+                )
+            )
+
+
+def _ends(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """Minimum and maximum; NaN in either if there is one anywhere."""
+    tensor = tensor if tensor.element_size() > 1 else tensor.float()
+    return tuple(torch.aminmax(tensor))
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """Hash over the weights as computed with: names, dtypes, shapes and bytes, in order of name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(stored_weights(module), key=lambda pair: pair[0]):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()
