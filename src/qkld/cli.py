@@ -46,9 +46,8 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _collect(options: argparse.Namespace) -> int:
     from qkld.cohort import collect
-    from qkld.params import load_params
 
-    collect(load_params(options.study))
+    collect(options.study)
     return 0
 
 
@@ -72,7 +71,9 @@ def _notebook(options: argparse.Namespace) -> int:
 def _analyse(options: argparse.Namespace) -> int:
     from qkld.analyse import analyse_table
 
-    print(analyse_table(options.table))
+    scores = [name.strip() for name in options.scores.split(",")]
+    summary = analyse_table(options.table, options.fidelity, scores, options.reference, options.zone, options.out)
+    print(json.dumps(summary, indent=1, ensure_ascii=False))
     return 0
 
 
@@ -135,8 +136,16 @@ def _add_small(commands: argparse._SubParsersAction) -> None:
         parser = commands.add_parser(name, help=text)
         parser.add_argument("study")
         parser.set_defaults(act=act)
-    parser = commands.add_parser("analyse", help="analyse a table of quants; needs no torch")
-    parser.add_argument("table", type=Path)
+
+
+def _add_analyse(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("analyse", help="correlate a fidelity column with scores in a CSV; needs no torch")
+    parser.add_argument("table", type=Path, help="CSV, one quant a row")
+    parser.add_argument("--fidelity", required=True, help="column of the fidelity metric, for example kl_mean")
+    parser.add_argument("--scores", required=True, help="columns of the scores, separated by commas")
+    parser.add_argument("--reference", help="label of the reference's row, which enters no correlation")
+    parser.add_argument("--zone", help='cut of the silent zone, fixed beforehand, for example "kl_mean<=0.02"')
+    parser.add_argument("--out", type=Path, help="folder for summary.json and tables")
     parser.set_defaults(act=_analyse)
 
 
@@ -144,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
     whole = argparse.ArgumentParser(prog="qkld", description=__doc__.splitlines()[0])
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_run, _add_plan, _add_notebook, _add_small):
+    for add in (_add_run, _add_plan, _add_notebook, _add_small, _add_analyse):
         add(commands)
     return whole
 

@@ -38,7 +38,7 @@ def further_variants(study: Study) -> dict[str, tuple[str, int]]:
     Each is named with its place (corpus, context): another corpus is taken at the headline context where it has that,
     else at its longest.
     """
-    head, context = study.correlation.headline_corpus, study.correlation.headline_context
+    head, context = study.headline.corpus, study.headline.context
     places = {}
     for corpus in study.corpora:
         lengths = contexts_of(corpus)
@@ -136,7 +136,7 @@ def _metric(fidelity: pd.DataFrame, corpus: str, context: int, label: str) -> pd
 
 def _fidelity_columns(study: Study, fidelity: pd.DataFrame, label: str) -> dict[str, float]:
     """Every metric of the headline corpus and context, the interval of its mean KLD, and the further variants."""
-    head = _metric(fidelity, study.correlation.headline_corpus, study.correlation.headline_context, label)
+    head = _metric(fidelity, study.headline.corpus, study.headline.context, label)
     columns = head["estimate"].to_dict()
     columns |= {"kl_mean_low": head.loc["kl_mean", "low"], "kl_mean_high": head.loc["kl_mean", "high"]}
     for name, place in further_variants(study).items():

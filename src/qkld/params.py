@@ -231,11 +231,16 @@ class BenchmarkScores(Strict):
     pack_tokens: int = Field(ge=64)
 
 
-class Correlation(Strict):
-    """Knobs of 04_correlation."""
+class Headline(Strict):
+    """Where the cohort's fidelity columns without a suffix are measured; ``context`` 0 for a corpus of chats."""
 
-    headline_corpus: str
-    headline_context: int = Field(ge=0)
+    corpus: Label
+    context: int = Field(ge=0)
+
+
+class Correlation(Strict):
+    """How correlations are computed in 04, 05 and 06."""
+
     correlation_bootstrap: int = Field(ge=100)
     correlation_confidence: Fraction
     permutations: int = Field(ge=99)
@@ -282,6 +287,7 @@ class Study(Strict):
     compute: Compute
     corpora: tuple[Corpus, ...] = Field(min_length=1)
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+    headline: Headline
     reference_logits: ReferenceLogits
     quant_kld: QuantKld
     benchmark_scores: BenchmarkScores
@@ -302,12 +308,12 @@ class Study(Strict):
             doubled = sorted({n for n in names if names.count(n) > 1})
             if doubled:
                 raise ValueError(f"{what} used twice: {', '.join(doubled)}")
-        head = {c.name: c for c in self.corpora}.get(self.correlation.headline_corpus)
+        head = {c.name: c for c in self.corpora}.get(self.headline.corpus)
         lengths = (head.context_lengths or (0,)) if head else ()
-        if self.correlation.headline_context not in lengths:
+        if self.headline.context not in lengths:
             raise ValueError(
-                f"headline_corpus {self.correlation.headline_corpus!r} with headline_context "
-                f"{self.correlation.headline_context} is none of the study's corpora and contexts"
+                f"headline corpus {self.headline.corpus!r} with context "
+                f"{self.headline.context} is none of the study's corpora and contexts"
             )
         return self
 

@@ -32,10 +32,10 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 """Sections that count in rules which read fewer knobs than their notebook has."""
 
 ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
-    "correlation": ("correlation",),
-    "silent_zone": ("zone", "variants", "curve"),
-    "volume_direction": ("volume_direction",),
-    "prompts": ("prompts",),
+    "correlation": ("scores", "composite", "correlation"),
+    "silent_zone": ("zone_members", "zone", "variants", "zone_curve"),
+    "volume_direction": ("flips", "volume_direction"),
+    "prompts": ("prompts", "router"),
 }
 """Result tables of notebooks 04 to 07 that later stages read."""
 
@@ -95,7 +95,7 @@ def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
                 "models": [m.model_dump(mode="json", exclude={"to_be_checked"}) for m in models],
                 "corpora": _corpora(study),
                 "benchmarks": [b.model_dump(mode="json") for b in study.benchmarks],
-                "correlation": {k: getattr(study.correlation, k) for k in ("headline_corpus", "headline_context")},
+                "headline": study.headline.model_dump(mode="json"),
             }
         case _:
             return {}
