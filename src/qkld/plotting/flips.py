@@ -1,0 +1,77 @@
+"""Volume and direction: how many answers change against the reference, and which way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from qkld.plotting.axes import (
+    KLD_LABEL,
+    Styles,
+    draw_quants,
+    drawable,
+    interval_of,
+    left_out,
+    legend_above,
+    percent_axis,
+)
+
+
+def _draw_flips(
+    ax: Axes,
+    flips: pd.DataFrame,
+    styles: Styles,
+    quantity: str,
+    *,
+    zone: Collection[str] | None,
+    kld: str,
+    interval: tuple[str, str] | None = None,
+) -> None:
+    ax.set_xscale("log")
+    shown = drawable(flips[kld])
+    defined = flips[quantity].notna().to_numpy()
+    draw_quants(ax, flips[shown & defined], kld, quantity, styles, zone=zone, y_interval=interval)
+    ax.set_xlabel(KLD_LABEL + left_out(flips["label"], shown & defined))
+
+
+def draw_volume(
+    ax: Axes, flips: pd.DataFrame, styles: Styles, *, zone: Collection[str] | None = None, kld: str = "kl_mean"
+) -> None:
+    """Draw KLD (log axis) against the share of items whose correctness changed against the reference.
+
+    ``flips`` has one row a quant: ``label, family, flip_rate`` and the KLD column.
+    """
+    _draw_flips(ax, flips, styles, "flip_rate", zone=zone, kld=kld)
+    ax.set_ylim(bottom=-0.05 * ax.get_ylim()[1])
+    percent_axis(ax.yaxis)
+    ax.set_ylabel("flip rate (% of items)")
+    legend_above(ax, styles, flips, zone=zone is not None)
+
+
+def draw_direction(
+    ax: Axes, flips: pd.DataFrame, styles: Styles, *, zone: Collection[str] | None = None, kld: str = "kl_mean"
+) -> None:
+    """Draw KLD (log axis) against the improvement fraction, leapfrogs / (leapfrogs + drops), with Wilson intervals.
+
+    ``flips`` has ``label, family, improvement_fraction, improvement_low, improvement_high`` and the KLD column. At
+    0.5 as many answers became right as became wrong. A quant without flips has no fraction and is named as left out.
+    """
+    ax.axhline(0.5, color="black", linewidth=0.7, zorder=1)
+    _draw_flips(ax, flips, styles, "improvement_fraction", zone=zone, kld=kld,
+                interval=("improvement_low", "improvement_high"))  # fmt: skip
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_ylabel("improvement fraction\nleapfrogs / flips")
+    legend_above(ax, styles, flips, zone=zone is not None)
+
+
+def draw_net(
+    ax: Axes, flips: pd.DataFrame, styles: Styles, *, zone: Collection[str] | None = None, kld: str = "kl_mean"
+) -> None:
+    """Draw KLD (log axis) against net = score − reference score, in points; ``net_low, net_high`` where given."""
+    ax.axhline(0, color="black", linewidth=0.7, zorder=1)
+    _draw_flips(ax, flips, styles, "net", zone=zone, kld=kld, interval=interval_of(flips, "net"))
+    percent_axis(ax.yaxis)
+    ax.set_ylabel("score − reference (points)")
+    legend_above(ax, styles, flips, zone=zone is not None)

@@ -1,0 +1,39 @@
+"""ρ as a function of where the zone is cut."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from qkld.plotting.axes import KLD_LABEL, drawable
+
+N_COLOUR = "#D55E00"
+
+
+def draw_zone_curve(ax: Axes, curve: pd.DataFrame, *, cut: float | None) -> Axes:
+    """Draw ρ of the quants up to each cut with its interval; the number of quants on the right-hand axis.
+
+    ``curve`` has ``cut`` (nats), ``n``, ``estimate``, ``low``, ``high``. The study's own cut is drawn where given.
+    Returns the right-hand axes.
+    """
+    curve = curve[drawable(curve["cut"])].sort_values("cut")
+    ax.set_xscale("log")
+    ax.axhline(0, color="0.7", linewidth=0.6, zorder=0)
+    ax.fill_between(curve["cut"], curve["low"], curve["high"], color="0.8", linewidth=0, zorder=1)
+    ax.plot(curve["cut"], curve["estimate"], color="black", marker="o", markersize=2.5, zorder=3)
+    counts = ax.twinx()
+    counts.step(curve["cut"], curve["n"], where="post", color=N_COLOUR, linewidth=0.8, linestyle=":")
+    counts.set_ylim(0, max(curve["n"].max() * 1.05, 1) if len(curve) else 1)
+    counts.set_ylabel("quants in the zone (dotted)", color=N_COLOUR)
+    counts.tick_params(axis="y", colors=N_COLOUR)
+    counts.spines["right"].set(visible=True, color=N_COLOUR)
+    if curve["estimate"].isna().all():
+        ax.text(0.5, 0.5, "no cut has enough quants", transform=ax.transAxes, ha="center", va="center", fontsize=6.5)
+    if cut is not None:
+        ax.axvline(cut, color="0.35", linewidth=0.8, linestyle="--", zorder=2)
+        ax.annotate("the study's cut", (cut, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
+                    textcoords="offset points", ha="center", va="bottom", fontsize=6.5)  # fmt: skip
+    ax.set_ylim(-1.05, 1.05)
+    ax.set_xlabel(f"zone cut: {KLD_LABEL}")
+    ax.set_ylabel("Spearman ρ (KLD, composite)")
+    return counts

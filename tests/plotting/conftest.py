@@ -1,0 +1,80 @@
+"""Small tables and a closed figure for every test of plotting."""
+
+from __future__ import annotations
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from simulated_study import simulated_analysis, simulated_study
+
+from qkld.plotting.families import family_styles
+from qkld.plotting.files import use_style
+
+CUT = 0.05
+
+
+@pytest.fixture(scope="package")
+def study():
+    return simulated_study()
+
+
+@pytest.fixture(scope="package")
+def cohort(study):
+    return study[0]
+
+
+@pytest.fixture(scope="package")
+def items(study):
+    return study[1]
+
+
+@pytest.fixture(scope="package")
+def analysis(study):
+    return simulated_analysis(*study, cut=CUT)
+
+
+@pytest.fixture(scope="package")
+def quants(cohort):
+    return cohort[cohort["role"] == "quant"]
+
+
+@pytest.fixture(scope="package")
+def zone(quants):
+    return list(quants.loc[quants["kl_mean"] <= CUT, "label"])
+
+
+@pytest.fixture(scope="package")
+def styles(quants):
+    return family_styles(quants["family"])
+
+
+@pytest.fixture(scope="package")
+def flips(analysis, quants):
+    composite = analysis["flips"][analysis["flips"]["benchmark"] == "composite"]
+    return composite.merge(quants[["label", "family", "kl_mean", "at_floor"]], on="label")
+
+
+@pytest.fixture
+def ax():
+    use_style()
+    figure, axes = plt.subplots(figsize=(3.4, 2.6))
+    yield axes
+    plt.close(figure)
+
+
+@pytest.fixture
+def drawn_points():
+    """(x, y, marker, colour, face) of every single marker in an axes, rings left out."""
+
+    def of(axes):
+        lines = [line for line in axes.get_lines() if line.get_linestyle() == "None" and len(line.get_xdata()) == 1]
+        return [
+            (line.get_xdata()[0], line.get_ydata()[0], line.get_marker(), line.get_color(), line.get_markerfacecolor())
+            for line in lines
+            if line.get_markerfacecolor() != "none"
+        ]
+
+    return of

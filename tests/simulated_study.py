@@ -1,0 +1,125 @@
+"""A cohort and its items drawn from a margin model, for tests and for looking at figures; nothing is measured here.
+
+An item's margin under the reference is normal; a quant adds noise of standard deviation 1.18 √KLD and a quarter of it
+as loss, so that KLD ranks the quants truly and scores are noisy only through the number of items.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+
+from qkld.statistics.correlation import Resampling, correlation_table
+from qkld.statistics.flips import direction_table, flip_table
+from qkld.statistics.prompts import prompt_table
+from qkld.statistics.router import router_table
+from qkld.statistics.score import benchmark_scores
+from qkld.statistics.variants import variants_table
+from qkld.statistics.zone import members_table, zone_curve, zone_members, zone_table
+from qkld.tables import COHORT, ITEMS
+
+RECIPES = {
+    "torchao": [(8, 32, 0.0028), (8, 64, 0.0032), (8, 128, 0.0041), (7, 32, 0.0075), (7, 64, 0.0096), (6, 32, 0.026),
+                (6, 64, 0.031), (5, 32, 0.11), (5, 64, 0.14), (4, 64, 0.47), (3, 64, 2.16), (2, 64, 11.8)],
+    "hqq": [(8, 64, 0.0032), (6, 64, 0.022), (5, 64, 0.072), (4, 64, 0.227), (3, 64, 2.32), (2, 64, 10.0)],
+    "bitsandbytes": [(8, 0, 0.006), (4, 64, 0.39), (4, 32, 0.61)],
+    "float8": [(8, 1, 0.019)],
+}  # fmt: skip
+"""Family → (bits, group, mean KLD): the figures that a prototype measured on SmolLM2-135M-Instruct, and between."""
+
+BENCHMARKS = {"arc_easy": (400, 0.0), "openbookqa": (300, -0.45), "sciq": (300, 0.9)}
+"""Task → items and the mean margin of the reference."""
+
+VARIANTS = ("kl_mean", "kl_median", "kl_p90", "kl_p99", "kl_p99_9", "kl_max", "ppl_ratio", "abs_log_ppl_ratio",
+            "dp_rms", "top1_agreement", "kl_mean_code", "kl_mean_chat", "kl_mean_128", "kl_mean_1024")  # fmt: skip
+
+
+def _items_of(label: str, kld: float, base: dict[str, np.ndarray], rng: np.random.Generator) -> pd.DataFrame:
+    tables = []
+    for task, margins in base.items():
+        n = len(margins)
+        margin = margins + 1.18 * np.sqrt(kld) * rng.normal(-0.25, 1, n) if kld else margins
+        correct = (margin > 0).astype("int8")
+        right = np.arange(n) % 4
+        missing = label == "reference"
+        spread = np.exp(rng.normal(np.log(max(kld, 1e-12)), 0.8, n) + 0.1 * (1 - correct))
+        tables.append(pd.DataFrame({
+            "model": label, "benchmark": task, "item": [str(i) for i in range(n)],
+            "request": [f"{task}{i}" for i in range(n)], "correct": correct,
+            "answer": np.where(correct == 1, right, (right + 1) % 4), "right": right, "margin": margin,
+            "kl_prompt": np.nan if missing else spread, "kl_choice_right": np.nan if missing else 1.3 * spread,
+            "kl_choice_mean": np.nan if missing else 1.1 * spread, "prompt_tokens": 20 + right,
+            "choice_tokens": 12, "nll_reference": 2.0, "entropy_reference": 2.5,
+        }))  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
+
+
+def _model_row(label: str, role: str, family: str, bits: float, kld: float, rng: np.random.Generator) -> dict:
+    row = {"label": label, "role": role, "family": family, "method": family, "maker": "simulated",
+           "recipe": f"{bits:g} bit", "nominal_bits": bits, "bits_per_weight": bits, "bits_per_trunk_weight": bits,
+           "weights_sha256": f"{crc32(label.encode()):064x}", "at_floor": False}  # fmt: skip
+    wobble = dict(zip(VARIANTS, np.exp(rng.normal(0, 0.12, len(VARIANTS))), strict=True))
+    size = {"kl_median": 0.4, "kl_p90": 2.4, "kl_p99": 6.0, "kl_p99_9": 14.0, "kl_max": 30.0}
+    row |= {v: kld * size.get(v, 1.0) * wobble[v] for v in VARIANTS}
+    row |= {
+        "kl_mean": kld,
+        "kl_mean_low": kld * 0.93,
+        "kl_mean_high": kld * 1.08,
+        "dp_rms": 0.1 * np.sqrt(row["dp_rms"]),
+    }
+    row |= {
+        "ppl_ratio": np.exp(kld * rng.uniform(-0.1, 0.9)),
+        "top1_agreement": float(np.exp(-0.5 * np.sqrt(row["top1_agreement"]))),
+    }
+    row["abs_log_ppl_ratio"] = abs(np.log(row["ppl_ratio"]))
+    return row
+
+
+def simulated_study(seed: int = 7) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cohort of 22 quants in four families, with reference and floor rows, and all their items."""
+    rng = np.random.default_rng(seed)
+    base = {task: rng.normal(mean, 1, n) for task, (n, mean) in BENCHMARKS.items()}
+    rows = [_model_row("reference", "reference", "reference", 32.0, 0.0, rng)]
+    rows.append(_model_row("floor-batch", "floor", "reference", 32.0, 0.0, rng))
+    rows.append(_model_row("floor-dtype", "floor", "reference", 32.0, 8.6e-4, rng))
+    items = [_items_of("reference", 0.0, base, rng)]
+    for family, recipes in RECIPES.items():
+        for bits, group, kld in recipes:
+            label = f"{family}-{bits}-g{group}"
+            overhead = 32 / group if group > 1 else 0.0
+            rows.append(_model_row(label, "quant", family, bits + overhead, kld, rng))
+            items.append(_items_of(label, kld, base, rng))
+    cohort, items = pd.DataFrame(rows), pd.concat(items, ignore_index=True)
+    means = items.groupby(["model", "benchmark"])["correct"].mean().unstack()
+    for task in BENCHMARKS:
+        cohort[f"score_{task}"] = cohort["label"].map(means[task])
+    cohort["composite"] = cohort[[f"score_{t}" for t in BENCHMARKS]].mean(axis=1, skipna=False)
+    cohort["at_floor"] = (cohort["role"] == "quant") & (cohort["kl_mean"] < 3 * 8.6e-4 * 1.15)
+    return COHORT.checked(cohort), ITEMS.checked(items)
+
+
+RESAMPLING = Resampling(confidence=0.95, resamples=300, permutations=199, seed=1)
+
+
+def simulated_analysis(cohort: pd.DataFrame, items: pd.DataFrame, cut: float = 0.05) -> dict[str, pd.DataFrame]:
+    """The result tables of notebooks 04 to 07 by name, as `qkld.statistics` makes them."""
+    members = zone_members(cohort, rule="kld_cut", cut=cut)
+    labels = list(cohort.loc[cohort["role"] == "quant", "label"])
+    tasks = list(BENCHMARKS)
+    benchmarks = ["composite", *tasks]
+    flips = flip_table(items, reference="reference", benchmarks=tasks, tasks=tasks, confidence=0.95)
+    prompts = {"models": labels, "benchmarks": tasks, "divergence": "kl_choice_mean", "confidence": 0.95}
+    return {
+        "scores": benchmark_scores(items),
+        "correlation": correlation_table(cohort, ["kl_mean", "kl_p99"], benchmarks, resampling=RESAMPLING),
+        "zone": zone_table(cohort, members, benchmarks, rule="kld_cut", cut=cut, resampling=RESAMPLING),
+        "zone_members": members_table(cohort, members, rule="kld_cut", cut=cut),
+        "zone_curve": zone_curve(cohort, least=5, resampling=RESAMPLING),
+        "variants": variants_table(cohort, members, VARIANTS, resampling=RESAMPLING),
+        "flips": flips,
+        "direction": direction_table(flips, cohort, members, resampling=RESAMPLING),
+        "prompts": prompt_table(items, minimum_failed=5, epsilon=1e-7, **prompts),
+        "router": router_table(items, **{**prompts, "models": labels[:4]}),
+    }
