@@ -1,0 +1,119 @@
+"""What many tests share: the repository, generators, a project to edit, a small disk, one whole run of the smoke study."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+os.environ.setdefault("QKLD_ROOT", str(REPOSITORY))
+os.environ.setdefault("QKLD_DATA", str(REPOSITORY / "data"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of its own for a project's runs and figures, with the environment that sends qkld there."""
+
+    folder: Path
+    root: Path = REPOSITORY
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables for `qkld` and for notebooks."""
+        return {
+            "QKLD_ROOT": str(self.root),
+            "QKLD_RUNS": str(self.folder / "runs"),
+            "QKLD_FIGURES": str(self.folder / "figures"),
+        }
+
+    def command(self, *arguments: str) -> list[str]:
+        """A ``qkld`` command in this environment's Python."""
+        return [sys.executable, "-m", "qkld.cli", *arguments]
+
+    def qkld(self, *arguments: str, more: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run ``qkld`` here and return what it printed, without judging it."""
+        environment = {**os.environ, **self.variables, **(more or {})}
+        return subprocess.run(
+            self.command(*arguments), env=environment, cwd=self.root, capture_output=True, text=True, check=False
+        )
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator with the same seed in every test."""
+    return np.random.default_rng(2606)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with space for 256 KiB: a real small disk where it may be mounted, else a limit on file sizes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    command = [str(mount), "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if mount and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+        yield folder
+        subprocess.run(["umount", str(folder)], check=True)
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, hard))
+    yield folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The repository's root."""
+    return REPOSITORY
+
+
+def copy_project(folder: Path) -> Place:
+    """A project in ``folder`` with the repository's workflow and notebooks and a smoke study that may be edited."""
+    root = folder / "project"
+    shutil.copytree(REPOSITORY / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(REPOSITORY / "workflow", root / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "params").mkdir()
+    shutil.copy(REPOSITORY / "params" / "smoke.yaml", root / "params")
+    shutil.copy(REPOSITORY / "Snakefile", root)
+    return Place(folder, root)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Place:
+    """A copy of the project for one test."""
+    return copy_project(tmp_path)
+
+
+@pytest.fixture
+def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The repository's project with runs and figures in the test's own folder, set for this process too."""
+    place = Place(tmp_path)
+    for name, value in place.variables.items():
+        monkeypatch.setenv(name, value)
+    return place
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The smoke study, run whole and unbroken once a session."""
+    place = Place(tmp_path_factory.mktemp("smoke"))
+    done = place.qkld("run", "smoke", "--cores", "2")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return place
+
+
+@pytest.fixture
+def smoke_study(smoke_run: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """`smoke_run`, with this process sent there: ``StudyPaths("smoke")`` finds its tables. Change nothing in it."""
+    for name, value in smoke_run.variables.items():
+        monkeypatch.setenv(name, value)
+    return smoke_run
