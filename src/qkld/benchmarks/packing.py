@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from qkld.benchmarks.items import Item
+from qkld.errors import BenchmarkError, explain
 from qkld.models import OpenedModel
 
 
@@ -90,7 +91,14 @@ def whole_sequences(items: Sequence[Item]) -> Pack:
 
 
 def hidden_states(model: OpenedModel, items: Sequence[Item]) -> list[Tensor]:
-    """Hidden states after the last norm at each item's `Item.positions`, shape (positions, width), one forward pass."""
+    """Hidden states after the last norm at each item's `Item.positions`, shape (positions, width), one forward pass.
+
+    Raises
+    ------
+    BenchmarkError
+        If an item is longer than the model's context; the harness would cut its beginning off.
+    """
+    _check_context(model, items)
     pack = packed(items) if model.supports_packing else whole_sequences(items)
     hidden = model.hidden(
         pack.input_ids.to(model.device),
@@ -104,3 +112,16 @@ def hidden_states(model: OpenedModel, items: Sequence[Item]) -> list[Tensor]:
 def layout_name(model: OpenedModel, pack_tokens: int) -> str:
     """Names the layout in keys: numbers in bfloat16 differ between layouts."""
     return f"{'packed' if model.supports_packing else 'rows'}-{pack_tokens}"
+
+
+def _check_context(model: OpenedModel, items: Sequence[Item]) -> None:
+    longest = max(items, key=lambda item: item.longest)
+    if longest.longest > model.context_length:
+        raise BenchmarkError(
+            explain(
+                f"Item {longest.name} does not fit into the context of '{model.label}'.",
+                expected=f"at most {model.context_length} tokens of prompt and choice",
+                found=longest.longest,
+                do="leave the item out of the benchmark's file",
+            )
+        )

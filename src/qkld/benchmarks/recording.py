@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -40,14 +41,11 @@ def record_benchmarks(params: Study, model: OpenedModel) -> dict[str, Any]:
     store and what it was made for; it is equal, byte for byte, whenever the stores are.
     """
     paths = StudyPaths(params.study)
-    pack_tokens = params.benchmark_scores.pack_tokens
     seal: dict[str, Any] = {"made_for": made_for(params), "benchmarks": {}}
     for benchmark in params.benchmarks:
         items = benchmark_items(benchmark, model.tokenizer)
-        header = _header(model, f"{benchmark.task}-{layout_name(model, pack_tokens)}", items)
-        with StoreWriter(paths.reference, header, model.head) as writer:
-            _write_missing(writer, model, items, pack_tokens, benchmark.task)
-            manifest = writer.seal()
+        header = items_header(benchmark.task, items, model, pack_tokens=params.benchmark_scores.pack_tokens)
+        manifest = record_items(paths.reference, header, items, model, pack_tokens=params.benchmark_scores.pack_tokens)
         seal["benchmarks"][benchmark.task] = {
             "folder": header.folder(paths.reference).name,
             "key": header.key,
@@ -95,10 +93,11 @@ def open_benchmark(params: Study, task: str, layout: str, items: Sequence[Item])
     return store
 
 
-def _header(model: OpenedModel, name: str, items: Sequence[Item]) -> StoreHeader:
+def items_header(task: str, items: Sequence[Item], model: OpenedModel, *, pack_tokens: int) -> StoreHeader:
+    """The header of the store that holds a reference's hidden states on these items, run in this layout."""
     return StoreHeader(
         kind="benchmark",
-        name=name,
+        name=f"{task}-{layout_name(model, pack_tokens)}",
         model_sha256=model.weights_sha256,
         tokenizer_sha256=model.tokenizer_sha256,
         compute_dtype=str(model.compute_dtype).removeprefix("torch."),
@@ -109,19 +108,25 @@ def _header(model: OpenedModel, name: str, items: Sequence[Item]) -> StoreHeader
     )
 
 
-def _write_missing(writer: StoreWriter, model: OpenedModel, items: Sequence[Item], pack_tokens: int, task: str) -> None:
-    """Run every pack that holds a missing item, whole, so that shapes do not depend on where a run was killed."""
-    missing = set(writer.missing())
-    first = 0
-    with tqdm(total=len(items), desc=f"reference on {task}", unit="item") as progress:
+def record_items(
+    root: Path, header: StoreHeader, items: Sequence[Item], model: OpenedModel, *, pack_tokens: int
+) -> dict[str, Any]:
+    """Run a model over the items that a store still misses, and seal it; returns the manifest.
+
+    A pack with a missing item is run whole, so that shapes do not depend on where an earlier run was killed.
+    """
+    with StoreWriter(root, header, model.head) as store:
+        missing, first = set(store.missing()), 0
+        progress = tqdm(total=len(items), desc=f"reference on {header.name}", unit="item")
         for pack in split_into_packs(items, pack_tokens=pack_tokens, packing=model.supports_packing):
-            numbers = range(first, first + len(pack))
-            if missing.intersection(numbers):
-                for number, hidden in zip(numbers, hidden_states(model, pack), strict=True):
-                    if number in missing:
-                        writer.write(number, hidden)
+            fresh = missing.intersection(range(first, first + len(pack)))
+            hidden = hidden_states(model, pack) if fresh else []
+            for number in sorted(fresh):
+                store.write(number, hidden[number - first])
             first += len(pack)
             progress.update(len(pack))
+        progress.close()
+        return store.seal()
 
 
 def _compare_layout(task: str, stored: str, layout: str) -> None:

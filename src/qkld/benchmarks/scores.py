@@ -48,10 +48,11 @@ def score_benchmarks(params: Study, model: OpenedModel) -> pd.DataFrame:
 def _task_table(params: Study, benchmark: Benchmark, model: OpenedModel) -> pd.DataFrame:
     task = load_task(benchmark, fetch(f"benchmark-{benchmark.task}"))
     items = distinct(items_of(task, model.tokenizer))
-    store = open_benchmark(params, task.name, layout_name(model, params.benchmark_scores.pack_tokens), items)
+    pack_tokens = params.benchmark_scores.pack_tokens
+    store = open_benchmark(params, task.name, layout_name(model, pack_tokens), items)
     folder = StudyPaths(params.study).partial / "items" / model.label / f"{task.name}-{_key(store, model)}"
     with locked(folder / ".lock", patience=LOCK_PATIENCE):
-        scores = score_items(params, model, items, store, folder)
+        scores = score_items(model, items, store, folder, pack_tokens=pack_tokens, tile=params.compute.vocabulary_tile)
     return item_table(model.label, task, model.tokenizer, scores)
 
 
@@ -70,18 +71,25 @@ def _key(store: ReferenceStore, model: OpenedModel) -> str:
 
 
 def score_items(
-    params: Study, model: OpenedModel, items: Sequence[Item], store: ReferenceStore, folder: Path
+    model: OpenedModel,
+    items: Sequence[Item],
+    store: ReferenceStore,
+    folder: Path,
+    *,
+    pack_tokens: int,
+    tile: int,
 ) -> dict[str, ItemScore]:
     """Request → score of the items that the store holds, in its order; finished packs are kept in the folder."""
     head = store.head.to(device=model.device)
-    packs = split_into_packs(items, pack_tokens=params.benchmark_scores.pack_tokens, packing=model.supports_packing)
+    packs = split_into_packs(items, pack_tokens=pack_tokens, packing=model.supports_packing)
     scores: dict[str, ItemScore] = {}
+    windows = iter(range(len(items)))
     with tqdm(total=len(items), desc=f"{model.label} on {store.header.name}", unit="item") as progress:
         for number, pack in enumerate(packs):
-            path = folder / f"{number:06d}.json"
+            path, own = folder / f"{number:06d}.json", [next(windows) for _ in pack]
             if not path.exists():
-                reference = [store.hidden(len(scores) + i) for i in range(len(pack))]
-                fresh = score_pack(model, pack, reference, head, tile=params.compute.vocabulary_tile)
+                reference = [store.hidden(window) for window in own]
+                fresh = score_pack(model, pack, reference, head, tile=tile)
                 _save(path, pack, fresh)
             scores.update(_saved(path, pack))
             progress.update(len(pack))

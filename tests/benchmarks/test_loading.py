@@ -1,0 +1,144 @@
+import random
+import socket
+
+import numpy as np
+import pytest
+
+from qkld.benchmarks.loading import chosen_items, items_of, known_tasks, load_task
+from qkld.errors import BenchmarkError
+from qkld.params import Benchmark
+
+ROWS = {
+    "arc_easy": {
+        "id": "a",
+        "question": "What melts?",
+        "choices": {"text": ["ice", "sand", "fog"], "label": ["1", "2", "3"]},
+        "answerKey": "2",
+    },
+    "openbookqa": {
+        "id": "b",
+        "question_stem": "Frost is",
+        "choices": {"text": ["cold", "hot"], "label": ["A", "B"]},
+        "answerKey": "B",
+    },
+    "sciq": {
+        "question": "What flows?",
+        "distractor1": "rock",
+        "distractor2": "iron",
+        "distractor3": "sand",
+        "correct_answer": "water",
+        "support": " Water flows.",
+    },
+    "hellaswag": {
+        "ind": 4,
+        "activity_label": "Baking",
+        "ctx_a": "A man kneads.",
+        "ctx_b": "he",
+        "ctx": "A man kneads. he",
+        "endings": ["rests [header] a bit.", "sings  aloud.", "sleeps."],
+        "label": "1",
+    },
+    "mmlu": {
+        "question": " What is 1 + 1? ",
+        "subject": "abstract_algebra",
+        "choices": ["1", "2", "3", "4"],
+        "answer": 1,
+    },
+}
+ASKED = {
+    "arc_easy": ("Question: What melts?\nAnswer:", [" ice", " sand", " fog"], 1),
+    "openbookqa": ("Frost is", [" cold", " hot"], 1),
+    "sciq": ("Water flows.\nQuestion: What flows?\nAnswer:", [" rock", " iron", " sand", " water"], 3),
+    "hellaswag": ("Baking: A man kneads. He", [" rests a bit.", " sings aloud.", " sleeps."], 1),
+    "mmlu": (
+        "The following are multiple choice questions (with answers) about abstract algebra.\n\n"
+        "What is 1 + 1?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:",
+        [" A", " B", " C", " D"],
+        1,
+    ),
+}
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a task was about to reach for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def load(name, data, **choice):
+    return load_task(Benchmark(task=name, chance=0.25, **choice), data)
+
+
+def test_every_task_here_is_tested():
+    assert set(known_tasks()) == set(ROWS)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_tasks_ask_what_the_harness_asks(name, write_lines, tokenizer):
+    task = load(name, write_lines([ROWS[name]]))
+    (item,) = items_of(task, tokenizer)
+    prompt, choices, right = ASKED[name]
+    assert tokenizer.decode(item.prompt) == prompt
+    assert [tokenizer.decode(choice) for choice in item.choices] == choices
+    assert task.task.doc_to_target(task.task.eval_docs[0]) == right
+
+
+def test_items_are_named_by_their_line(write_lines, tokenizer, arc_rows):
+    data = write_lines(arc_rows)
+    task = load("arc_easy", data, limit=4, seed=3)
+    items = items_of(task, tokenizer)
+    assert [item.name for item in items] == [str(i) for i in task.items]
+    for item in items:
+        assert arc_rows[int(item.name)]["question"] in tokenizer.decode(item.prompt)
+
+
+def test_a_line_separator_inside_a_text_splits_no_item(write_lines):
+    row = {**ROWS["arc_easy"], "question": "What\u2028melts\u0085?"}
+    assert load("arc_easy", write_lines([row, ROWS["arc_easy"]])).items == (0, 1)
+
+
+def test_choice_of_items_is_sorted_without_repetition_and_seeded():
+    chosen = chosen_items(100, 30, seed=1)
+    assert list(chosen) == sorted(set(chosen))
+    assert len(chosen) == 30
+    assert chosen == chosen_items(100, 30, seed=1)
+    assert chosen != chosen_items(100, 30, seed=2)
+    assert chosen_items(5, None, seed=1) == chosen_items(5, 9, seed=1) == (0, 1, 2, 3, 4)
+
+
+def test_choice_of_items_leaves_global_generators_alone():
+    before = random.getstate(), np.random.get_state()[1].copy()
+    chosen_items(100, 30, seed=1)
+    assert random.getstate() == before[0]
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+
+
+def test_an_unknown_task_is_refused_with_those_that_exist(write_lines):
+    with pytest.raises(BenchmarkError, match=r"no task 'arc_esay'(.|\n)*arc_easy"):
+        load("arc_esay", write_lines([ROWS["arc_easy"]]))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "items of 'arc_easy' are missing"),
+        ("\n\n", "no items"),
+        ('{"question": "What\n', "line 1"),
+    ],
+)
+def test_unusable_files_are_refused(tmp_path, content, message):
+    data = tmp_path / "items.jsonl"
+    if content is not None:
+        data.write_text(content)
+    with pytest.raises(BenchmarkError, match=message):
+        load("arc_easy", data)
+
+
+def test_items_without_a_wrong_choice_are_refused(write_lines, tokenizer):
+    row = {**ROWS["arc_easy"], "choices": {"text": ["ice"], "label": ["2"]}}
+    with pytest.raises(BenchmarkError, match="without wrong choices"):
+        items_of(load("arc_easy", write_lines([row])), tokenizer)

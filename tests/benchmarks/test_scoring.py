@@ -1,0 +1,75 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from qkld.benchmarks.items import Item
+from qkld.benchmarks.packing import hidden_states
+from qkld.benchmarks.scoring import ItemScore, score_pack
+from qkld.errors import BenchmarkError
+
+ITEMS = [
+    Item("0", (5, 6, 7, 8), ((9, 10), (11,), (12, 13, 14))),
+    Item("1", (20,), ((21,), (22, 23))),
+    Item("2", (30, 31), ((32,), (33,))),
+]
+
+
+def log_probabilities(model, tokens):
+    """ln p(next token) after every prefix, float64, shape (tokens, vocabulary), from the model's own logits."""
+    with torch.no_grad():
+        return model.module(torch.tensor([tokens])).logits[0].double().log_softmax(dim=-1).numpy()
+
+
+def kl(p, q):
+    return float((np.exp(p) * (p - q)).sum())
+
+
+def scores_of(reference, quant, items=ITEMS):
+    return score_pack(quant, items, hidden_states(reference, items), reference.head, tile=100)
+
+
+def test_scores_follow_their_definitions(tiny):
+    for item, score in zip(ITEMS, scores_of(tiny.reference, tiny.quant), strict=True):
+        last = len(item.prompt) - 1
+        for number, choice in enumerate(item.choices):
+            p, q = (log_probabilities(m, item.prompt + choice) for m in (tiny.reference, tiny.quant))
+            where = range(last, last + len(choice))
+            assert score.answer.loglikelihood[number] == pytest.approx(
+                sum(q[w, t] for w, t in zip(where, choice, strict=True)), abs=1e-4
+            )
+            assert score.answer.greedy[number] == all(q[w].argmax() == t for w, t in zip(where, choice, strict=True))
+            assert score.kl_choice[number] == pytest.approx(np.mean([kl(p[w], q[w]) for w in where]), abs=1e-5)
+            assert score.nll_reference[number] == pytest.approx(
+                -np.mean([p[w, t] for w, t in zip(where, choice, strict=True)]), abs=1e-5
+            )
+            assert score.entropy_reference[number] == pytest.approx(
+                np.mean([-(np.exp(p[w]) * p[w]).sum() for w in where]), abs=1e-5
+            )
+        prompt = [kl(p[w], q[w]) for w in range(last)]
+        assert score.kl_prompt == (pytest.approx(np.mean(prompt), abs=1e-5) if prompt else None)
+
+
+def test_greedy_choices_are_told(tiny):
+    prompt = (5, 6, 7, 8)
+    best = int(log_probabilities(tiny.quant, prompt)[-1].argmax())
+    (score,) = scores_of(tiny.reference, tiny.quant, [Item("0", prompt, ((best,), ((best + 1) % 257,)))])
+    assert score.answer.greedy == (True, False)
+
+
+def test_the_reference_diverges_from_itself_by_nothing(tiny):
+    for score in scores_of(tiny.reference, tiny.reference):
+        assert all(abs(value) <= 1e-12 for value in [*score.kl_choice, score.kl_prompt or 0.0])
+
+
+def test_scores_pass_through_json_bit_for_bit(tiny):
+    for score in scores_of(tiny.reference, tiny.quant):
+        assert ItemScore.from_json(json.loads(json.dumps(score.to_json()))) == score
+
+
+def test_a_model_without_finite_logits_is_refused(tiny):
+    broken = replace(tiny.quant.head, weight=torch.full_like(tiny.quant.head.weight, torch.nan))
+    with pytest.raises(BenchmarkError, match="no answer to item 0"):
+        scores_of(tiny.reference, replace(tiny.quant, head=broken))
