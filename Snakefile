@@ -11,19 +11,19 @@ from qkld.paths import StudyPaths
 study = load_params(config["study"])
 paths = StudyPaths(study.study)
 cores = int(config["cores"])
+has_storage = workflow.storage_settings.default_storage_provider is not None
 
 
-def below(path):
-    """A declared file, named from the run folder."""
-    return flow.relative_to_run(path, paths.run)
+def declared(path):
+    return flow.declared_name(path, paths, storage=has_storage)
 
 
 def outputs(rule):
-    return [below(path) for path in flow.outputs(study, paths, rule)]
+    return [declared(path) for path in flow.outputs(study, paths, rule)]
 
 
 def log_of(rule, label=None):
-    return below(paths.notebook(flow.job_name(rule, label)))
+    return declared(paths.notebook(flow.job_name(rule, label)))
 
 
 def values(rule):
@@ -37,7 +37,8 @@ def memory(rule):
 
 def command(rule, told_apart=""):
     stage = flow.RULES[rule].notebook
-    return f"qkld notebook {stage} --study {study.study} {told_apart} --threads {{threads}} --output {{log}}"
+    run = f"qkld notebook {stage} --study {study.study} {told_apart}"
+    return f"{run} --threads {{threads}} --output {{log}} --declared {{output}}"
 
 
 rule all:
@@ -77,8 +78,8 @@ rule quant_kld:
     input:
         rules.reference_corpora.output,
     output:
-        tokens=below(paths.kld("{label}")),
-        fidelity=below(paths.fidelity("{label}")),
+        tokens=declared(paths.kld("{label}")),
+        fidelity=declared(paths.fidelity("{label}")),
     log:
         log_of("quant_kld", "{label}"),
     params:
@@ -94,7 +95,7 @@ rule benchmark_scores:
     input:
         rules.reference_benchmarks.output,
     output:
-        below(paths.items("{label}")),
+        declared(paths.items("{label}")),
     log:
         log_of("benchmark_scores", "{label}"),
     params:
@@ -108,14 +109,14 @@ rule benchmark_scores:
 
 rule cohort:
     input:
-        [below(paths.fidelity(label)) for label in flow.measured_labels(study)],
-        [below(paths.items(label)) for label in flow.scored_labels(study)],
+        [declared(paths.fidelity(label)) for label in flow.measured_labels(study)],
+        [declared(paths.items(label)) for label in flow.scored_labels(study)],
     output:
         outputs("cohort"),
     params:
         values=values("cohort"),
     shell:
-        f"qkld collect {study.study}"
+        f"qkld collect {study.study} --declared {{output}}"
 
 
 rule correlation:
@@ -147,6 +148,8 @@ rule silent_zone:
 rule volume_direction:
     input:
         rules.cohort.output,
+        rules.silent_zone.output,
+        rules.silent_zone.output,
     output:
         outputs("volume_direction"),
     log:

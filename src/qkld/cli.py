@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from qkld.errors import ParameterError, QkldError, explain
@@ -46,8 +46,13 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _collect(options: argparse.Namespace) -> int:
     from qkld.cohort import collect
+    from qkld.params import load_params
+    from qkld.paths import StudyPaths
+    from qkld.workflow import hand_over
 
+    study = load_params(options.study)
     collect(options.study)
+    hand_over(study, StudyPaths(study.study), options.declared)
     return 0
 
 
@@ -55,7 +60,7 @@ def _notebook(options: argparse.Namespace) -> int:
     from qkld.notebooks import run_notebook
     from qkld.params import load_params
     from qkld.paths import StudyPaths
-    from qkld.workflow import notebook_parameters
+    from qkld.workflow import hand_over, notebook_parameters
 
     study = load_params(options.study)
     parameters = notebook_parameters(
@@ -63,8 +68,9 @@ def _notebook(options: argparse.Namespace) -> int:
     ) | dict(options.parameter)
     told_apart = options.quant or options.model or options.part
     name = f"{options.stage}.{told_apart}" if told_apart else options.stage
-    output = options.output or StudyPaths(study.study).notebook(name)
-    run_notebook(options.stage, output, parameters, threads=options.threads)
+    paths = StudyPaths(study.study)
+    run_notebook(options.stage, options.output or paths.notebook(name), parameters, threads=options.threads)
+    hand_over(study, paths, options.declared)
     return 0
 
 
@@ -124,18 +130,18 @@ def _add_notebook(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "-p", dest="parameter", action="append", default=[], type=_parameter, metavar="NAME=VALUE", help="set a knob"
     )
+    parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
     parser.set_defaults(act=_notebook)
 
 
 def _add_small(commands: argparse._SubParsersAction) -> None:
-    small: tuple[tuple[str, Callable[[argparse.Namespace], int], str], ...] = (
-        ("fetch", _fetch, "fetch the model, texts and benchmark items of a study by pinned hash"),
-        ("collect", _collect, "put fidelity and item tables of a study together into cohort.parquet and items.parquet"),
-    )
-    for name, act, text in small:
-        parser = commands.add_parser(name, help=text)
-        parser.add_argument("study")
-        parser.set_defaults(act=act)
+    parser = commands.add_parser("fetch", help="fetch the model, texts and benchmark items of a study by pinned hash")
+    parser.add_argument("study")
+    parser.set_defaults(act=_fetch)
+    parser = commands.add_parser("collect", help="put a study's tables together into cohort.parquet and items.parquet")
+    parser.add_argument("study")
+    parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
+    parser.set_defaults(act=_collect)
 
 
 def _add_analyse(commands: argparse._SubParsersAction) -> None:

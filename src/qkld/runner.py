@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
+import yaml
 
 from qkld.errors import ParameterError, QkldError, explain
 from qkld.locks import locked
@@ -51,23 +52,26 @@ def check_notebooks(study: Study) -> None:
 
 
 def snakemake_command(
-    study: str, *, cores: int, profile: str | None = None, dry_run: bool = False, more: Sequence[str] = ()
+    study: str, *, cores: int, profile: str = "local", dry_run: bool = False, more: Sequence[str] = ()
 ) -> list[str]:
-    """The command that runs a study's workflow, with the run folder as working directory.
+    """The command that runs a study's workflow.
 
-    ``--nolock`` because Snakemake's own lock survives a kill; the run's lock of the operating system does not.
+    ``--nolock`` because Snakemake's own lock survives a kill; the run's lock of the operating system does not. The
+    working directory is the run folder, so that a run is whole in itself; where a profile has a storage, it is the
+    project's root, because Snakemake sends pods only sources below it.
     """
-    root = project_root()
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
-    command += ["--directory", str(StudyPaths(study).run), "--nolock", "--rerun-incomplete"]
+    root, folder = project_root(), profile_folder(profile)
+    has_storage = "default-storage-provider" in yaml.safe_load((folder / "config.yaml").read_text())
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--profile", str(folder)]
+    command += ["--directory", str(root if has_storage else StudyPaths(study).run), "--nolock", "--rerun-incomplete"]
     command += ["--rerun-triggers", "params", "input", "mtime", "--config", f"study={study}", f"cores={cores}"]
-    command += ["--profile", str(_profile(root, profile or "local")), "--cores", str(cores)]
-    return [*command, *(["--dry-run"] if dry_run else []), *more]
+    return [*command, "--cores", str(cores), *(["--dry-run"] if dry_run else []), *more]
 
 
-def _profile(root: Path, name: str) -> Path:
-    folder = root / "workflow" / "profiles" / name
-    if not folder.is_dir():
+def profile_folder(name: str) -> Path:
+    """The folder of a profile of workflow/profiles."""
+    folder = project_root() / "workflow" / "profiles" / name
+    if not (folder / "config.yaml").is_file():
         known = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
         raise ParameterError(
             explain(f"There is no profile '{name}'.", expected=known, found=name, do="use one, or add a folder for it")
@@ -168,9 +172,7 @@ def fetch_sources(study: Study) -> dict[str, Path]:
     return fetch_all(dict.fromkeys([*(n for n in named if n), *(t for t in tasks if t in ASSETS)]))
 
 
-def run_study(
-    name: str, *, cores: int, profile: str | None = None, dry_run: bool = False, more: Sequence[str] = ()
-) -> int:
+def run_study(name: str, *, cores: int, profile: str = "local", dry_run: bool = False, more: Sequence[str] = ()) -> int:
     """Run a study's workflow, or go on with it; returns Snakemake's exit status, or 128 + the signal that stopped it.
 
     Raises

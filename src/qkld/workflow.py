@@ -7,7 +7,8 @@ Editing the package reruns nothing by itself: a change that alters numbers raise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,30 @@ def job_name(rule: str, label: str | None = None) -> str:
     return f"{RULES[rule].notebook}.{told_apart}" if told_apart else str(RULES[rule].notebook)
 
 
-def relative_to_run(path: Path, run: Path) -> str:
-    """A declared file as Snakemake names it: below the run folder where it lies there, else absolute."""
-    return str(path.relative_to(run)) if path.is_relative_to(run) else str(path)
+def declared_name(path: Path, paths: StudyPaths, *, storage: bool) -> str:
+    """A file's name in the Snakefile: below the run folder, a figure's absolute, in a storage below the study's."""
+    if storage:
+        inside = path.relative_to(paths.run if path.is_relative_to(paths.run) else paths.figures.parent.parent)
+        return f"{paths.study}/{inside}"
+    return str(path.relative_to(paths.run)) if path.is_relative_to(paths.run) else str(path)
+
+
+def hand_over(study: Study, paths: StudyPaths, declared: Iterable[str]) -> None:
+    """Copy a job's files to where a Snakemake with a storage expects them.
+
+    Without a storage the declared files are the study's own, and nothing is left to do. A storage has names of its own
+    below the pod's working directory, while stores and tables lie on the volume that all pods mount.
+    """
+    own = {declared_name(file, paths, storage=True): file for file in declared_files(study, paths)}
+    for name in declared:
+        source = next((file for key, file in own.items() if name.endswith(f"/{key}")), None)
+        if source and source.exists() and not Path(name).exists():
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, name)
+
+
+def declared_files(study: Study, paths: StudyPaths) -> list[Path]:
+    """Every file that the Snakefile declares as an output."""
+    files = [file for rule in RULES for file in outputs(study, paths, rule)]
+    files += [file for label in measured_labels(study) for file in (paths.kld(label), paths.fidelity(label))]
+    return files + [paths.items(label) for label in scored_labels(study)]
