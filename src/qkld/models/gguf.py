@@ -18,6 +18,7 @@ from qkld.errors import ModelError, SourceError, explain
 from qkld.locks import locked
 from qkld.models.bits import Part, StoredBits, Tally, total
 from qkld.models.folders import check_stated_hash, files_sha256, local_folder, snapshot
+from qkld.models.quiet import quiet_loading
 from qkld.models.transformers import load_module, load_tokenizer
 from qkld.params import GgufModel
 from qkld.paths import data_folder
@@ -118,7 +119,8 @@ def _convert(label: str, files: list[Path], target: Path) -> None:
         )
         if hasattr(module.config, "quantization_config"):
             del module.config.quantization_config
-        module.save_pretrained(temporary)
+        with quiet_loading():
+            module.save_pretrained(temporary)
         load_tokenizer(folder, gguf_file=files[0].name).save_pretrained(temporary)
         write_json(temporary / BITS_FILE, bits.as_json())
         temporary.chmod(0o755)

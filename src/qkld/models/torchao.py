@@ -6,9 +6,6 @@ counted). torchao keeps the integers unpacked, one a byte; bits are counted as i
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -16,34 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qkld.models.quiet import quiet_loading
 from qkld.params import TorchaoModel
 
 
 @cache
 def library() -> ModuleType:
     """torchao's quantization module, imported without its messages on compiled extensions for other GPUs."""
-    with _without_load_messages():
+    with quiet_loading():
         import torchao.quantization
 
     return torchao.quantization
-
-
-@contextmanager
-def _without_load_messages() -> Iterator[None]:
-    """torchao logs a line for each extension built for a GPU that is not there, torch one for each enum registered."""
-
-    def is_wanted(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        return not (message.startswith("Failed to load") or "is an Enum subclass" in message)
-
-    loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
-    for logger in loggers:
-        logger.addFilter(is_wanted)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(is_wanted)
 
 
 def config_of(entry: TorchaoModel) -> Any:

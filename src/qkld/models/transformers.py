@@ -17,6 +17,7 @@ from torch import nn
 
 from qkld.errors import ModelError, explain
 from qkld.models.bits import Part, StoredBits, Tally, total
+from qkld.models.quiet import quiet_loading
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,21 @@ def load_module(
     Raises
     ------
     ModelError
-        If transformers can not load it; its own words are in the message.
+        If transformers can not load it (its own words are in the message), or the files lack some of its tensors,
+        which transformers would fill with random values.
     """
     import transformers
 
-    with _quiet_loading():
+    with quiet_loading():
         try:
-            module = transformers.AutoModelForCausalLM.from_pretrained(
+            module, report = transformers.AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 device_map=device_map,
                 use_safetensors=True,
                 trust_remote_code=False,
                 attn_implementation="sdpa",
+                output_loading_info=True,
                 **options,
             )
         except Exception as error:  # damaged file, unknown architecture, missing library: all end here
@@ -67,23 +70,17 @@ def load_module(
                     do="mend or replace the files, or install the library its quantization needs",
                 )
             ) from error
+    lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if lacking:
+        raise ModelError(
+            explain(
+                f"The files of '{label}' do not hold the whole model.",
+                expected="every tensor, in the shape that config.json gives it",
+                found=f"{len(lacking)} missing or of another shape: {', '.join(lacking[:5])}",
+                do="get the files again, or mend config.json",
+            )
+        )
     return module.eval().requires_grad_(False)
-
-
-class _quiet_loading:
-    """Hides the progress bars of transformers, which is of no use in a log."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self._was_on = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
-        if self._was_on:
-            logging.enable_progress_bar()
 
 
 def quantization_of(folder: Path) -> dict[str, Any] | None:
