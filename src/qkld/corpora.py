@@ -10,7 +10,7 @@ from typing import Any
 
 from qkld.errors import CorpusError, explain
 from qkld.params import Corpus
-from qkld.reference import Window
+from qkld.windows import Window, kept_positions, scored_positions
 
 OWN_LENGTH = 0
 """The context length of a chat, whose every window is as long as the chat."""
@@ -18,11 +18,10 @@ OWN_LENGTH = 0
 
 @dataclass(frozen=True)
 class CorpusWindows:
-    """The windows of one corpus. ``scored[context][i]`` are the scored token positions of window i at that context."""
+    """The windows of one corpus."""
 
     name: str
     windows: tuple[Window, ...]
-    scored: dict[int, tuple[tuple[int, ...], ...]]
 
     @property
     def clusters(self) -> int:
@@ -49,11 +48,6 @@ def read_documents(path: Path) -> list[str]:
         ) from error
 
 
-def scored_positions(context: int, score_from: float) -> tuple[int, ...]:
-    """Positions of the scored tokens of a window: from ``score_from`` of its length on (llama.cpp: the second half)."""
-    return tuple(range(max(1, int(context * score_from)), context))
-
-
 def text_windows(corpus: Corpus, documents: Iterable[str], tokenizer: Any, score_from: float) -> CorpusWindows:
     """Windows of a text corpus, each as long as its longest context; shorter contexts are the windows' beginnings.
 
@@ -61,26 +55,32 @@ def text_windows(corpus: Corpus, documents: Iterable[str], tokenizer: Any, score
     cluster; with ``documents`` each document that is long enough gives its beginning, and is a cluster. A model is
     causal, so one run of a window gives the exact logits of all its beginnings.
     """
-    length = corpus.context_lengths[-1]
-    pieces = (
-        _packed(documents, tokenizer, length)
-        if corpus.packing == "packed"
-        else _beginnings(documents, tokenizer, length)
-    )
-    chosen = [tokens for tokens, _ in zip(pieces, range(corpus.windows), strict=False)]
+    contexts = [corpus.contexts_of(i) for i in range(corpus.windows)]
+    cut = _packed if corpus.packing == "packed" else _beginnings
+    chosen = list(cut(documents, tokenizer, [c[-1] for c in contexts]))
     if len(chosen) < corpus.windows:
         raise CorpusError(
             explain(
                 f"Corpus '{corpus.name}' is too short.",
-                expected=f"{corpus.windows} windows of {length} tokens ({corpus.packing})",
+                expected=f"{corpus.windows} windows of {corpus.context_lengths[-1]} tokens ({corpus.packing})",
                 found=f"{len(chosen)} windows",
                 do="give it more text, fewer windows or a shorter context",
             )
         )
-    scored = {c: (scored_positions(c, score_from),) * len(chosen) for c in corpus.context_lengths}
-    kept = tuple(sorted({p - 1 for positions in scored.values() for p in positions[0]}))
-    windows = tuple(Window(f"{corpus.name}-{i}", tokens, kept, cluster=i) for i, tokens in enumerate(chosen))
-    return CorpusWindows(corpus.name, windows, scored)
+    windows = tuple(
+        Window(f"{corpus.name}-{i}", tokens, kept_positions(contexts[i], score_from), cluster=i)
+        for i, tokens in enumerate(chosen)
+    )
+    return CorpusWindows(corpus.name, windows)
+
+
+def scored_by_context(
+    corpus: Corpus, windows: tuple[Window, ...], score_from: float
+) -> list[dict[int, tuple[int, ...]]]:
+    """For each window: context → positions of its scored tokens."""
+    if corpus.kind == "chat":
+        return [{OWN_LENGTH: tuple(p + 1 for p in w.positions)} for w in windows]
+    return [{c: scored_positions(c, score_from) for c in corpus.contexts_of(i)} for i in range(len(windows))]
 
 
 def _start(tokenizer: Any) -> list[int]:
@@ -88,23 +88,32 @@ def _start(tokenizer: Any) -> list[int]:
     return list(tokenizer("")["input_ids"])
 
 
-def _packed(documents: Iterable[str], tokenizer: Any, length: int) -> Iterator[tuple[int, ...]]:
-    start = _start(tokenizer)
-    room = length - len(start)
-    left: list[int] = []
+def _packed(documents: Iterable[str], tokenizer: Any, lengths: list[int]) -> Iterator[tuple[int, ...]]:
+    """Windows of these lengths, cut one after the other from the joined documents."""
+    start, left = _start(tokenizer), []
+    wanted = iter(lengths)
+    room = next(wanted) - len(start)
     for document in documents:
         left += tokenizer(document.strip() + "\n\n", add_special_tokens=False)["input_ids"]
         while len(left) >= room:
             yield (*start, *left[:room])
             left = left[room:]
+            length = next(wanted, None)
+            if length is None:
+                return
+            room = length - len(start)
 
 
-def _beginnings(documents: Iterable[str], tokenizer: Any, length: int) -> Iterator[tuple[int, ...]]:
+def _beginnings(documents: Iterable[str], tokenizer: Any, lengths: list[int]) -> Iterator[tuple[int, ...]]:
+    """The beginnings of documents that are long enough for these lengths, one a document."""
     start = _start(tokenizer)
-    for document in documents:
-        tokens = tokenizer(document, add_special_tokens=False)["input_ids"]
-        if len(start) + len(tokens) >= length:
-            yield (*start, *tokens[: length - len(start)])
+    remaining = iter(documents)
+    for length in lengths:
+        for document in remaining:
+            tokens = tokenizer(document, add_special_tokens=False)["input_ids"]
+            if len(start) + len(tokens) >= length:
+                yield (*start, *tokens[: length - len(start)])
+                break
 
 
 def chat_prompts(corpus: Corpus, questions: Iterable[str], tokenizer: Any) -> list[tuple[int, ...]]:
@@ -147,9 +156,8 @@ def chat_windows(corpus: Corpus, prompts: list[tuple[int, ...]], answers: list[t
                 do="raise chat_answer_tokens or change the questions",
             )
         )
-    scored = tuple(tuple(range(len(p), len(p) + len(a))) for p, a in pairs)
     windows = tuple(
-        Window(f"{corpus.name}-{i}", (*p, *a), tuple(t - 1 for t in scored[i]), cluster=i)
+        Window(f"{corpus.name}-{i}", (*p, *a), tuple(range(len(p) - 1, len(p) + len(a) - 1)), cluster=i)
         for i, (p, a) in enumerate(pairs)
     )
-    return CorpusWindows(corpus.name, windows, {OWN_LENGTH: scored})
+    return CorpusWindows(corpus.name, windows)

@@ -20,8 +20,8 @@ from qkld.provenance import METRICS_VERSION, key_of
 from qkld.reference import LOCK_PATIENCE, NOTEBOOK, ReferenceStore, Window
 from qkld.tables import TOKENS, read_table, write_table
 
-Scored = dict[int, list[tuple[int, ...]]]
-"""Context → the scored token positions of every window."""
+Scored = list[dict[int, tuple[int, ...]]]
+"""For each window: context → positions of its scored tokens."""
 
 
 def measure(
@@ -60,7 +60,7 @@ def measure(
             _measure_missing(model, store, list(chosen), folder, tile=tile, batch=batch)
         for index in chosen:
             table = read_table(_part(folder, index), TOKENS, made_in="notebooks/02_quant_kld.ipynb")
-            blocks += _by_context(table, {c: positions[index] for c, positions in scored.items()})
+            blocks += _by_context(table, scored[index])
     return TOKENS.checked(pd.concat(blocks, ignore_index=True))
 
 

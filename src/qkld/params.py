@@ -162,7 +162,10 @@ AnyStoredModel = Annotated[TransformersModel | GgufModel, Field(discriminator="m
 
 
 class Corpus(Strict):
-    """Texts to measure KL on. Windows of the longest context are run; shorter contexts are their beginnings."""
+    """Texts to measure KL on. Shorter contexts are the beginnings of windows that are run at a longer one.
+
+    ``windows_at`` gives a context fewer windows than ``windows``, since long windows are dear.
+    """
 
     name: Label
     kind: Literal["text", "chat"] = "text"
@@ -170,6 +173,7 @@ class Corpus(Strict):
     path: str | None = None
     context_lengths: tuple[Annotated[int, Field(ge=8)], ...] = ()
     windows: int = Field(ge=1)
+    windows_at: dict[int, Annotated[int, Field(ge=1)]] = {}
     packing: Literal["packed", "documents"] = "packed"
 
     @model_validator(mode="after")
@@ -182,7 +186,14 @@ class Corpus(Strict):
             raise ValueError("a chat is one window of its own length: leave context_lengths out")
         if tuple(sorted(set(self.context_lengths))) != self.context_lengths:
             raise ValueError("context_lengths must rise and not repeat")
+        for context, count in self.windows_at.items():
+            if context not in self.context_lengths or count > self.windows:
+                raise ValueError(f"windows_at {context}: expected one of context_lengths and at most {self.windows}")
         return self
+
+    def contexts_of(self, window: int) -> tuple[int, ...]:
+        """Contexts at which this window is scored, rising; the last one is its length."""
+        return tuple(c for c in self.context_lengths if window < self.windows_at.get(c, self.windows))
 
 
 class Benchmark(Strict):
@@ -338,7 +349,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "03_benchmark_scores": ("compute", "benchmark_scores"),
     "04_correlation": ("correlation",),
     "05_silent_zone": ("correlation", "silent_zone"),
-    "06_volume_direction": ("correlation", "silent_zone", "volume_direction"),
+    "06_volume_direction": ("correlation", "volume_direction"),
     "07_prompts": ("prompts",),
     "08_figures": ("figures",),
 }

@@ -11,12 +11,11 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig
 
 from qkld.corpora import (
-    OWN_LENGTH,
     CorpusWindows,
     chat_prompts,
     chat_windows,
     read_documents,
-    scored_positions,
+    scored_by_context,
     text_windows,
 )
 from qkld.errors import StageError, StoreError, explain
@@ -135,8 +134,8 @@ def greedy_answers(model: OpenedModel, prompts: list[tuple[int, ...]], max_token
     return [a[: a.index(end) + 1] if end in a else a for a in answers]
 
 
-def open_corpora(params: Study) -> list[tuple[ReferenceStore, dict[int, list[tuple[int, ...]]]]]:
-    """The sealed stores of a study's corpora, each with its scored positions: context → one tuple a window.
+def open_corpora(params: Study) -> list[tuple[ReferenceStore, list[dict[int, tuple[int, ...]]]]]:
+    """The sealed stores of a study's corpora, each with its windows' scored positions by context.
 
     Raises
     ------
@@ -149,16 +148,9 @@ def open_corpora(params: Study) -> list[tuple[ReferenceStore, dict[int, list[tup
     for corpus in params.corpora:
         entry = seal["corpora"][corpus.name]
         store = ReferenceStore.open(paths.reference / entry["folder"], expected_key=entry["key"])
-        opened.append((store, scored_by_context(corpus, store, params.reference_logits.score_from)))
+        scored = scored_by_context(corpus, store.header.windows, params.reference_logits.score_from)
+        opened.append((store, scored))
     return opened
-
-
-def scored_by_context(corpus: Corpus, store: ReferenceStore, score_from: float) -> dict[int, list[tuple[int, ...]]]:
-    """Context → the scored token positions of every window."""
-    windows = store.header.windows
-    if corpus.kind == "chat":
-        return {OWN_LENGTH: [tuple(p + 1 for p in w.positions) for w in windows]}
-    return {c: [scored_positions(c, score_from)] * len(windows) for c in corpus.context_lengths}
 
 
 def read_seal(path: Path, expected: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ every window's digest is checked on reading. The output head lies once beside al
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -29,29 +28,12 @@ from qkld.locks import locked
 from qkld.models.head import Head
 from qkld.models.tensors import BITS_OF, bits_to_tensor, tensor_to_bits
 from qkld.provenance import key_of, sha256_of_file, write_json, written_whole
+from qkld.windows import Window
 
 LOCK_PATIENCE = 900.0
 """Seconds a writer waits for another one, such as the orphan of a killed run, to let go of a store."""
 
 NOTEBOOK = "notebooks/01_reference_logits.ipynb"
-
-
-@dataclass(frozen=True)
-class Window:
-    """Tokens that are run together. The hidden state at position p, if kept, predicts token p + 1.
-
-    ``clusters`` share context; ``positions`` rise.
-    """
-
-    name: str
-    tokens: tuple[int, ...]
-    positions: tuple[int, ...]
-    cluster: int = 0
-
-    def digest(self, bits: np.ndarray) -> str:
-        """SHA-256 over what the window is and the bits of its hidden states."""
-        head = json.dumps([self.name, self.tokens, self.positions, self.cluster, list(bits.shape), str(bits.dtype)])
-        return hashlib.sha256(head.encode() + np.ascontiguousarray(bits).tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
