@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -84,12 +84,12 @@ def _metrics(
     yield "ppl_reference", _mapped(np.exp, mean(nll_reference))
     yield "ppl_ratio", _mapped(np.exp, log_ratio)
     yield "abs_log_ppl_ratio", absolute(log_ratio)
-    yield "top1_agreement", mean(tokens["same_top1"].to_numpy(float))
+    yield "top1_agreement", _mapped(lambda x: np.clip(x, 0.0, 1.0), mean(tokens["same_top1"].to_numpy(float)))
     yield "dp_mean", mean(shift)
     yield "dp_rms", _mapped(lambda x: np.sqrt(np.maximum(x, 0.0)), mean(shift**2))
 
 
-def _mapped(function: np.ufunc, interval: Interval) -> Interval:
+def _mapped(function: Callable[[float], float], interval: Interval) -> Interval:
     """A rising function of an estimate and of its interval's ends."""
     return Interval(*(float(function(x)) for x in (interval.estimate, interval.low, interval.high)))
 

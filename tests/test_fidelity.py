@@ -1,0 +1,108 @@
+"""Fidelity metrics of a token table against their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qkld.clusters import Interval
+from qkld.errors import StatisticsError
+from qkld.fidelity import METRICS, QUANTILES, absolute, summarise
+
+
+def token_table(rng: np.random.Generator, *, corpus: str = "prose", tokens: int = 400) -> pd.DataFrame:
+    """A token table of plausible values in eight clusters."""
+    nll = rng.exponential(2.0, tokens)
+    quant = np.maximum(nll + rng.normal(0, 0.1, tokens), 1e-6)
+    return pd.DataFrame(
+        {
+            "corpus": corpus,
+            "context": 512,
+            "window": np.arange(tokens) // 50,
+            "cluster": np.arange(tokens) // 50,
+            "position": np.arange(tokens) % 50,
+            "token": rng.integers(0, 1000, tokens),
+            "kl": rng.exponential(0.01, tokens),
+            "kl_reverse": rng.exponential(0.01, tokens),
+            "nll_reference": nll,
+            "nll_quant": quant,
+            "same_top1": rng.random(tokens) < 0.9,
+            "entropy_reference": rng.exponential(2.0, tokens),
+            "p_reference": np.exp(-nll),
+            "p_quant": np.exp(-quant),
+        }
+    )
+
+
+def summary(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    made = summarise(table, "q", confidence=0.95, bootstrap=200, rng=np.random.default_rng(seed))
+    return made.set_index(["corpus", "context", "metric"])
+
+
+def test_every_metric_equals_its_definition() -> None:
+    table = token_table(np.random.default_rng(1))
+    found = summary(table).loc[("prose", 512), "estimate"]
+    shift = table["p_quant"] - table["p_reference"]
+    ratio = np.exp((table["nll_quant"] - table["nll_reference"]).mean())
+    expected = {
+        "kl_mean": table["kl"].mean(),
+        **{name: table["kl"].quantile(q) for name, q in QUANTILES.items()},
+        "kl_max": table["kl"].max(),
+        "kl_reverse_mean": table["kl_reverse"].mean(),
+        "ppl": np.exp(table["nll_quant"].mean()),
+        "ppl_reference": np.exp(table["nll_reference"].mean()),
+        "ppl_ratio": ratio,
+        "abs_log_ppl_ratio": abs(np.log(ratio)),
+        "top1_agreement": table["same_top1"].mean(),
+        "dp_mean": shift.mean(),
+        "dp_rms": np.sqrt((shift**2).mean()),
+    }
+    assert dict(found) == pytest.approx(expected, rel=1e-12)
+    assert set(METRICS) | set(QUANTILES) == set(expected)
+
+
+def test_every_interval_holds_its_estimate_and_stays_in_its_range() -> None:
+    made = summary(token_table(np.random.default_rng(2)))
+    with_ends = made[made["low"].notna()]
+    assert (with_ends["low"] <= with_ends["estimate"] + 1e-12).all()
+    assert (with_ends["estimate"] <= with_ends["high"] + 1e-12).all()
+    assert made.xs("top1_agreement", level="metric")["high"].max() <= 1.0
+    assert made.xs("kl_max", level="metric")["low"].isna().all()
+
+
+def test_tokens_that_are_not_finite_are_counted_and_left_out() -> None:
+    table = token_table(np.random.default_rng(3))
+    broken = table.copy()
+    broken.loc[:9, ["kl", "kl_reverse", "nll_reference", "nll_quant", "p_reference", "p_quant"]] = np.nan
+    made = summary(broken)
+    assert (made["nonfinite"] == 10).all()
+    assert (made["tokens"] == 390).all()
+    assert made.loc[("prose", 512, "kl_mean"), "estimate"] == pytest.approx(table["kl"][10:].mean())
+
+
+def test_a_corpus_without_a_finite_token_is_refused() -> None:
+    table = token_table(np.random.default_rng(4))
+    table["kl"] = np.nan
+    with pytest.raises(StatisticsError, match="400 of 400 tokens not finite"):
+        summary(table)
+
+
+def test_corpora_and_contexts_are_kept_apart() -> None:
+    rng = np.random.default_rng(5)
+    both = pd.concat([token_table(rng), token_table(rng, corpus="code", tokens=100)])
+    made = summary(both)
+    assert made.loc[("code", 512, "kl_mean"), "tokens"] == 100
+    assert made.loc[("prose", 512, "kl_mean"), "clusters"] == 8
+
+
+def test_the_order_of_tokens_changes_nothing() -> None:
+    table = token_table(np.random.default_rng(6))
+    shuffled = table.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(summary(table), summary(shuffled), rtol=1e-10)
+
+
+def test_magnitudes_of_an_interval() -> None:
+    assert absolute(Interval(-0.1, -0.3, 0.2)) == Interval(0.1, 0.0, 0.3)
+    assert absolute(Interval(-0.2, -0.3, -0.1)) == Interval(0.2, 0.1, 0.3)
+    assert np.isnan(absolute(Interval(0.2, np.nan, np.nan)).low)
