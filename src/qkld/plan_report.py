@@ -125,7 +125,17 @@ def plan_text(study: Study, *, cores: int, flop_per_second: float | None) -> str
         (f"time on {cores} cores", in_time(total)),
     ]
     width = max(len(name) for name, _ in facts)
-    lines = [f"Plan of study '{study.study}'", "", *_aligned(_rows(jobs, shape, flop_per_second, cores)), ""]
+    lines = [
+        f"Plan of study '{study.study}'",
+        study.description,
+        "",
+        *_aligned(_rows(jobs, shape, flop_per_second, cores)),
+        "",
+    ]
     lines += [f"{name.ljust(width)}  {value}" for name, value in facts]
     missing = unknowns(study, flop_per_second)
-    return "\n".join([*lines, *(["", "Not known:", *(f"  - {line}" for line in missing)] if missing else [])])
+    return "\n".join([*lines, *_listed("Not known", missing), *_listed("Notes of the study", study.notes)])
+
+
+def _listed(title: str, entries: Sequence[str]) -> list[str]:
+    return ["", f"{title}:", *(f"  - {entry}" for entry in entries)] if entries else []

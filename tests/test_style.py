@@ -1,0 +1,142 @@
+"""The package's order, its independence of torch, and the size of its pieces."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from pydantic import BaseModel
+
+from qkld import params
+
+PACKAGE = REPOSITORY / "src" / "qkld"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
+
+ORDER = (
+    *("errors", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
+    *("sources", "models", "reference", "clusters", "divergence"),
+    *("corpora", "recording", "measuring", "fidelity", "floors", "benchmarks"),
+    *("statistics", "cohort", "study", "analyse", "numbers", "shown", "plotting", "report_tables", "report"),
+    *("notebooks", "plan", "plan_report", "speed", "workflow", "runner", "cli"),
+)
+"""Every part of the package; each imports only what stands before it. `qkld` itself gives out ``load_study`` lazily."""
+
+WITH_TORCH = frozenset(
+    {"models", "reference", "divergence", "corpora", "recording", "measuring", "floors", "benchmarks"}
+)
+"""The parts that may import torch. All others also serve a laptop that has only the base installation."""
+
+LONGEST_FUNCTION = 55
+LONGEST_FILE = 450
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(("qkld", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+NAMES = {module_name(path): path for path in MODULES}
+
+
+def part_of(module: str) -> str:
+    """The part of the package that a module belongs to: ``qkld.models.head`` is of ``models``."""
+    return module.split(".")[1]
+
+
+def imports_of(path: Path, *, only_at_import: bool = False) -> set[str]:
+    """The modules of qkld that a file imports, also inside functions unless only those run at import are asked for."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.iter_child_nodes(tree) if only_at_import else ast.walk(tree)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in NAMES else str(node.module) for name in names}
+    return {name for name in found if name.split(".")[0] == "qkld"}
+
+
+def test_every_part_of_the_package_has_its_place_in_the_order():
+    assert {part_of(name) for name in NAMES if name != "qkld"} <= set(ORDER)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "qkld"])
+def test_imports_go_one_way_only(name):
+    own = ORDER.index(part_of(name))
+    later = {i for i in imports_of(NAMES[name]) if i != "qkld" and ORDER.index(part_of(i)) > own}
+    assert not later, f"{name} stands before what it imports"
+
+
+def test_no_module_imports_itself_by_a_detour():
+    graph = {name: imports_of(path, only_at_import=True) for name, path in NAMES.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(NAMES)
+
+
+def test_only_the_measuring_parts_import_torch():
+    names = [name for name in NAMES if name == "qkld" or part_of(name) not in WITH_TORCH]
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    heavy = sorted({'torch', 'transformers', 'lm_eval', 'zarr', 'papermill'} & set(sys.modules))\n"
+        "    assert not heavy, f'{name} imports {heavy}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert {"qkld.cli", "qkld.study", "qkld.cohort", "qkld.plotting", "qkld.statistics"} <= set(names)
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function, its docstring left out."""
+    whole = function.end_lineno - function.lineno + 1
+    return whole - (len(ast.get_docstring(function, clean=False).splitlines()) if ast.get_docstring(function) else 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_functions_and_files_stay_small(name):
+    text = NAMES[name].read_text(encoding="utf-8")
+    assert text.count("\n") <= LONGEST_FILE
+    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert not {f.name: length(f) for f in functions if length(f) > LONGEST_FUNCTION}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_call_and_the_package_computes(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [ast.parse("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
+    defined = [n.name for tree in code for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    assert not defined
+    assert not [cell for cell in cells if cell.get("outputs")], "outputs belong into runs/, not into the repository"
+
+
+def read_names(tree: ast.AST) -> set[str]:
+    """Names that code reads, as attributes or variables; a validator and ``with_knobs`` only check them."""
+    if isinstance(tree, ast.Call) and ast.unparse(tree.func).split(".")[-1] == "with_knobs":
+        return set()
+    if isinstance(tree, ast.FunctionDef) and any("model_validator" in ast.unparse(d) for d in tree.decorator_list):
+        return set()
+    own = {tree.attr} if isinstance(tree, ast.Attribute) else set()
+    if isinstance(tree, ast.Name) and isinstance(tree.ctx, ast.Load):
+        own = {tree.id}
+    return own.union(*(read_names(child) for child in ast.iter_child_nodes(tree)))
+
+
+def test_every_key_of_a_study_has_a_reader():
+    code = [path.read_text(encoding="utf-8") for path in MODULES]
+    for path in NOTEBOOKS:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    sections = {section for stage in params.STAGES.values() for section in stage}
+    readers = sections.union(*(read_names(ast.parse(text)) for text in code))
+    models = [m for m in vars(params).values() if isinstance(m, type) and issubclass(m, BaseModel)]
+    unread = sorted({f"{model.__name__}.{field}" for model in models for field in set(model.model_fields) - readers})
+    assert not unread
