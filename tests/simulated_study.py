@@ -6,19 +6,23 @@ as loss, so that KLD ranks the quants truly and scores are noisy only through th
 
 from __future__ import annotations
 
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
+import yaml
 
+from qkld.provenance import made_by
 from qkld.statistics.correlation import Resampling, correlation_table
 from qkld.statistics.flips import direction_table, flip_table
 from qkld.statistics.prompts import prompt_table
 from qkld.statistics.router import router_table
-from qkld.statistics.score import benchmark_scores
+from qkld.statistics.score import benchmark_scores, composite, composite_tasks
 from qkld.statistics.variants import variants_table
 from qkld.statistics.zone import members_table, zone_curve, zone_members, zone_table
-from qkld.tables import COHORT, ITEMS
+from qkld.study import load_study
+from qkld.tables import COHORT, ITEMS, write_table
 
 RECIPES = {
     "torchao": [(8, 32, 0.0028), (8, 64, 0.0032), (8, 128, 0.0041), (7, 32, 0.0075), (7, 64, 0.0096), (6, 32, 0.026),
@@ -29,7 +33,7 @@ RECIPES = {
 }  # fmt: skip
 """Family → (bits, group, mean KLD): the figures that a prototype measured on SmolLM2-135M-Instruct, and between."""
 
-BENCHMARKS = {"arc_easy": (400, 0.0), "openbookqa": (300, -0.45), "sciq": (300, 0.9)}
+BENCHMARKS = {"arc_easy": (400, 0.0), "openbookqa": (300, -0.2), "sciq": (300, 0.9)}
 """Task → items and the mean margin of the reference."""
 
 VARIANTS = ("kl_mean", "kl_median", "kl_p90", "kl_p99", "kl_p99_9", "kl_max", "ppl_ratio", "abs_log_ppl_ratio",
@@ -92,10 +96,12 @@ def simulated_study(seed: int = 7) -> tuple[pd.DataFrame, pd.DataFrame]:
             rows.append(_model_row(label, "quant", family, bits + overhead, kld, rng))
             items.append(_items_of(label, kld, base, rng))
     cohort, items = pd.DataFrame(rows), pd.concat(items, ignore_index=True)
-    means = items.groupby(["model", "benchmark"])["correct"].mean().unstack()
+    scores = benchmark_scores(items)
     for task in BENCHMARKS:
-        cohort[f"score_{task}"] = cohort["label"].map(means[task])
-    cohort["composite"] = cohort[[f"score_{t}" for t in BENCHMARKS]].mean(axis=1, skipna=False)
+        for name, column in (("score", "score"), ("se", "se")):
+            of_task = scores[scores["benchmark"] == task].set_index("label")[column]
+            cohort[f"{name}_{task}"] = cohort["label"].map(of_task)
+    cohort = cohort.merge(composite(scores, list(BENCHMARKS)), on="label", how="left")
     cohort["at_floor"] = (cohort["role"] == "quant") & (cohort["kl_mean"] < 3 * 8.6e-4 * 1.15)
     return COHORT.checked(cohort), ITEMS.checked(items)
 
@@ -113,13 +119,42 @@ def simulated_analysis(cohort: pd.DataFrame, items: pd.DataFrame, cut: float = 0
     prompts = {"models": labels, "benchmarks": tasks, "divergence": "kl_choice_mean", "confidence": 0.95}
     return {
         "scores": benchmark_scores(items),
+        "composite": composite_tasks(
+            benchmark_scores(items), reference="reference", chance=dict.fromkeys(BENCHMARKS, 0.25)
+        ),
         "correlation": correlation_table(cohort, ["kl_mean", "kl_p99"], benchmarks, resampling=RESAMPLING),
         "zone": zone_table(cohort, members, benchmarks, rule="kld_cut", cut=cut, resampling=RESAMPLING),
         "zone_members": members_table(cohort, members, rule="kld_cut", cut=cut),
         "zone_curve": zone_curve(cohort, least=5, resampling=RESAMPLING),
         "variants": variants_table(cohort, members, VARIANTS, resampling=RESAMPLING),
         "flips": flips,
-        "direction": direction_table(flips, cohort, members, resampling=RESAMPLING),
+        "volume_direction": direction_table(flips, cohort, members, resampling=RESAMPLING),
         "prompts": prompt_table(items, minimum_failed=5, epsilon=1e-7, **prompts),
         "router": router_table(items, **{**prompts, "models": labels[:4]}),
     }
+
+
+def write_simulated_project(root: Path, cut: float = 0.05) -> None:
+    """A project folder with params/simulated.yaml and all tables of that study, as notebooks 01 to 07 leave them.
+
+    ``QKLD_ROOT`` must name ``root`` before this is called.
+    """
+    repository = Path(__file__).resolve().parent.parent
+    (root / "notebooks").mkdir(parents=True)
+    (root / "params").mkdir()
+    cohort, items = simulated_study()
+    values = yaml.safe_load((repository / "params" / "smoke.yaml").read_text())
+    values |= {"study": "simulated", "description": "Drawn from a margin model; nothing was measured."}
+    values["benchmarks"] = [{"task": task, "chance": 0.25} for task in BENCHMARKS]
+    values["silent_zone"] |= {"zone_cut": cut}
+    values["quants"] = [
+        {"label": row.label, "family": row.family, "maker": row.maker, "recipe": row.recipe,
+         "nominal_bits": int(row.nominal_bits), "method": "hqq", "bits": 8, "group_size": 64}
+        for row in cohort[cohort["role"] == "quant"].itertuples()
+    ]  # fmt: skip
+    (root / "params" / "simulated.yaml").write_text(yaml.safe_dump(values))
+    study = load_study("simulated")
+    write_table(study.paths.cohort, cohort, COHORT, made_by(study="simulated"))
+    write_table(study.paths.all_items, items, ITEMS, made_by(study="simulated"))
+    for name, table in simulated_analysis(cohort, items, cut).items():
+        study.save_analysis(name, table)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import pandas as pd
+
 from qkld.errors import ParameterError, explain
 
 OKABE_ITO = {
@@ -61,3 +63,8 @@ def family_styles(families: Iterable[str]) -> Mapping[str, FamilyStyle]:
             )
         )
     return {f: FamilyStyle(colours[i % n], MARKERS[(i + i // n) % n]) for i, f in enumerate(order)}
+
+
+def cohort_styles(cohort: pd.DataFrame) -> Mapping[str, FamilyStyle]:
+    """`family_styles` of a cohort's quants; use it in every figure of a study, whichever quants the figure shows."""
+    return family_styles(cohort.loc[cohort["role"] == "quant", "family"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import as_file, files
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -47,3 +48,10 @@ def save_figure(figure: Figure, folder: Path, name: str, formats: Sequence[str])
             figure.savefig(temporary, format=kind, metadata=undated)
         paths.append(path)
     return paths
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as a PNG in memory, for a report that holds its pictures itself."""
+    stream = BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()

@@ -59,5 +59,5 @@ def draw_kld_score(
         mark_cut(ax, cut, f"zone, n = {len(set(zone) & set(quants['label']))}")
     percent_axis(ax.yaxis)
     ax.set_xlabel(KLD_LABEL + left_out(quants["label"], shown))
-    ax.set_ylabel(f"{score} score (%)")
+    ax.set_ylabel(f"{score.removeprefix('score_')} score (%)")
     legend_above(ax, styles, quants, zone=bool(set(quants["label"]) - set(zone)))
