@@ -55,7 +55,7 @@ def make_module(kind="Llama", **changes):
 
     torch.manual_seed(7)
     config = getattr(transformers, f"{kind}Config")(**{**SMALL, **changes})
-    return getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
 def save(folder, module, tokenizer=None):

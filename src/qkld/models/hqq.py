@@ -1,7 +1,7 @@
-"""HQQ of the trunk's linear layers along axis 1, with scales and zero points in float16.
+"""HQQ of the trunk's linear layers along axis 1, with scales and zero points in 16 bits.
 
 The library packs 6- and 5-bit integers one a byte; bits are counted as nominal for these two, as it stores them for
-the others. Dequantization multiplies in float32, so that the result does not depend on float16 rounding.
+the others. Dequantization multiplies in float32, so that nothing is rounded twice.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ def quantize(layer: nn.Linear, entry: HqqModel) -> nn.Module:
 
     config = BaseQuantizeConfig(nbits=entry.bits, group_size=entry.group_size, axis=1)
     compute_dtype = layer.weight.dtype
-    made = HQQLinear(
-        layer, config, compute_dtype=torch.float16, device=str(layer.weight.device), initialize=True, del_orig=False
-    )
-    made.compute_dtype = compute_dtype
-    made.meta["compute_dtype"] = compute_dtype
+    scale_dtype = compute_dtype if compute_dtype.itemsize == 2 else torch.float16
+    made = HQQLinear(layer, config, compute_dtype=scale_dtype, device=str(layer.weight.device))
+    made.compute_dtype = made.meta["compute_dtype"] = compute_dtype
     return made
 
 

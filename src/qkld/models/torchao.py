@@ -1,7 +1,7 @@
 """torchao weight-only quantization of the trunk's linear layers: ``intx`` of 1 to 8 bits, int8 and float8.
 
-Scales of ``intx`` are stored in float16, zero points in int8 (asymmetric only: symmetric ones are all zero and not
-counted). torchao keeps the integers unpacked, one a byte; bits are counted as its packed formats would store them.
+Scales are stored in the dtype of the weights quantized, zero points of ``intx`` in int8 (asymmetric only: symmetric
+ones are all zero and not counted). torchao keeps the integers unpacked, one a byte; bits are counted as its packed formats would store them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ def config_of(entry: TorchaoModel) -> Any:
         weight_dtype=getattr(torch, f"int{entry.bits}"),
         granularity=ao.PerAxis(0) if entry.group_size is None else granularity,
         mapping_type=getattr(ao.MappingType, entry.mapping.upper()),
-        scale_dtype=torch.float16,
     )
 
 

@@ -1,0 +1,69 @@
+"""The head found in a module gives the module's own logits, scalings and soft caps included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import make_module
+
+from qkld.errors import ModelError
+from qkld.models.head import Head
+from qkld.models.head_discovery import check_head, find_head
+from qkld.models.opened import trunk_states
+
+IDS = torch.arange(40).reshape(2, 20)
+
+ARCHITECTURES = {
+    "llama": ("Llama", {}),
+    "llama tied": ("Llama", {"tie_word_embeddings": True}),
+    "gemma2": ("Gemma2", {"final_logit_softcapping": 3.0, "query_pre_attn_scalar": 16}),
+    "cohere": ("Cohere", {"logit_scale": 0.0625}),
+    "granite 8": ("Granite", {"logits_scaling": 8.0}),
+    "granite 6": ("Granite", {"logits_scaling": 6.0}),
+    "gpt2": ("GPT2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128}),
+    "gpt-j, with a bias": ("GPTJ", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128, "rotary_dim": 8}),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_head_gives_the_models_logits(name, dtype):
+    kind, changes = ARCHITECTURES[name]
+    module = make_module(kind, **changes).to(dtype)
+    head = find_head(module)
+    check_head(module, head)
+    with torch.inference_mode():
+        own = module(IDS).logits.flatten(0, 1)
+    ours = head.logits(trunk_states(module, IDS).flatten(0, 1))
+    exact = name != "granite 6"  # there a division, here a factor that binary can not hold
+    torch.testing.assert_close(ours, own, rtol=0 if exact else torch.finfo(dtype).eps, atol=0)
+
+
+def test_scalings_come_from_the_configuration():
+    assert find_head(make_module("Gemma2", final_logit_softcapping=3.0, query_pre_attn_scalar=16)).softcap == 3.0
+    assert find_head(make_module("Cohere", logit_scale=0.25)).scale == 0.25
+    assert find_head(make_module("Granite", logits_scaling=8.0)).scale == 0.125
+    assert find_head(make_module()).scale == 1.0
+
+
+@pytest.mark.parametrize("change", [{"scale": 1.001}, {"softcap": 30.0}])
+def test_a_head_with_another_scaling_is_refused(change):
+    module = make_module()
+    found = find_head(module)
+    with pytest.raises(ModelError, match="does not give the model's logits back"):
+        check_head(module, Head(found.weight, **change))
+
+
+def test_a_swapped_row_is_refused():
+    module = make_module()
+    weight = find_head(module).weight.clone()
+    weight[[3, 4]] = weight[[4, 3]]
+    with pytest.raises(ModelError, match="LlamaForCausalLM"):
+        check_head(module, Head(weight))
+
+
+def test_a_quantized_head_is_refused():
+    module = make_module()
+    module.lm_head.weight = torch.nn.Parameter(torch.zeros(320, 64, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(ModelError, match="keep the head unquantized"):
+        find_head(module)
