@@ -111,10 +111,10 @@ def test_choice_of_items_is_sorted_without_repetition_and_seeded():
 
 
 def test_choice_of_items_leaves_global_generators_alone():
-    before = random.getstate(), np.random.get_state()[1].copy()
+    before = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     chosen_items(100, 30, seed=1)
     assert random.getstate() == before[0]
-    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
 
 
 def test_an_unknown_task_is_refused_with_those_that_exist(write_lines):

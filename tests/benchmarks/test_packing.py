@@ -66,6 +66,6 @@ def test_the_layout_is_named(tiny):
 def test_an_item_longer_than_the_context_is_refused(tiny, items):
     model = replace(tiny.reference, context_length=items[0].longest)
     assert len(hidden_states(model, items[:1])) == 1
-    longer = Item("12", items[0].prompt + (1,), items[0].choices)
+    longer = Item("12", (*items[0].prompt, 1), items[0].choices)
     with pytest.raises(BenchmarkError, match="Item 12 does not fit"):
         hidden_states(model, [longer])

@@ -58,14 +58,27 @@ class ItemScore:
 def score_pack(
     model: OpenedModel, items: Sequence[Item], reference: Sequence[Tensor], reference_head: Head, *, tile: int
 ) -> list[ItemScore]:
-    """Scores of items that are run together.
+    """Run items together and score them against the reference's hidden states; see `score_states`."""
+    return score_states(items, hidden_states(model, items), model.head, reference, reference_head, tile=tile)
+
+
+def score_states(
+    items: Sequence[Item],
+    hidden: Sequence[Tensor],
+    head: Head,
+    reference: Sequence[Tensor],
+    reference_head: Head,
+    *,
+    tile: int,
+) -> list[ItemScore]:
+    """Scores of items from hidden states.
 
     Parameters
     ----------
-    reference : one Tensor an item, shape (positions of the item, width)
-        The reference's hidden states at `Item.positions`.
-    reference_head : Head
-        On the model's device.
+    hidden, reference : one Tensor an item, shape (positions of the item, width)
+        The model's and the reference's hidden states at `Item.positions`.
+    head, reference_head : Head
+        On one device.
     tile : int
         Vocabulary rows taken at a time.
 
@@ -74,12 +87,12 @@ def score_pack(
     BenchmarkError
         If a choice's log-probability is not finite: the model then has no answer to the item.
     """
-    hidden = hidden_states(model, items)
-    rows = [torch.from_numpy(np.searchsorted(item.positions, item.rows.position)).to(model.device) for item in items]
+    device = head.weight.device
+    rows = [torch.from_numpy(np.searchsorted(item.positions, item.rows.position)).to(device) for item in items]
     quantities = token_divergence(
         HeadLogits(_rows_of(reference, rows), reference_head),
-        HeadLogits(_rows_of(hidden, rows), model.head),
-        torch.from_numpy(np.concatenate([item.rows.target for item in items])).to(model.device),
+        HeadLogits(_rows_of(hidden, rows), head),
+        torch.from_numpy(np.concatenate([item.rows.target for item in items])).to(device),
         tile=tile,
     )
     columns = {name: values.numpy() for name, values in quantities.columns().items()}

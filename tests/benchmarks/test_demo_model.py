@@ -1,0 +1,99 @@
+"""On the demo model and real items: equal to the harness's own model, and the two stages end to end."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+
+from qkld.benchmarks import record_benchmarks, score_benchmarks
+from qkld.benchmarks.items import distinct
+from qkld.benchmarks.loading import items_of, known_tasks, load_task
+from qkld.benchmarks.packing import hidden_states, split_into_packs
+from qkld.benchmarks.scores import item_table
+from qkld.benchmarks.scoring import score_states
+from qkld.models import open_model
+from qkld.params import Benchmark, load_params, with_knobs
+from qkld.paths import StudyPaths
+from qkld.sources import fetch
+from qkld.tables import ITEMS
+
+pytestmark = pytest.mark.model
+
+ITEMS_A_TASK = 15
+ITEMS_DRAWN = 600
+"""The shortest of so many: the harness's own model runs every choice with its whole prompt, which is slow."""
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    return load_params("smoke")
+
+
+@pytest.fixture(scope="module")
+def reference(smoke):
+    return open_model(smoke.reference, reference=smoke.reference, compute=smoke.compute)
+
+
+def short_items(name, folder):
+    lines = [line for line in fetch(f"benchmark-{name}").read_text(encoding="utf-8").split("\n") if line]
+    lines = lines[:: max(1, len(lines) // ITEMS_DRAWN)]
+    data = folder / f"{name}.jsonl"
+    data.write_text("\n".join(sorted(lines, key=len)[:ITEMS_A_TASK]), encoding="utf-8")
+    return load_task(Benchmark(task=name, chance=0.25), data)
+
+
+@pytest.mark.parametrize("name", known_tasks())
+def test_every_item_is_judged_as_by_the_harness_own_model(name, reference, tmp_path):
+    task = short_items(name, tmp_path)
+    items = distinct(items_of(task, reference.tokenizer))
+    hidden = [
+        states
+        for pack in split_into_packs(items, pack_tokens=512, packing=True)
+        for states in hidden_states(reference, pack)
+    ]
+    scores = score_states(items, hidden, reference.head, hidden, reference.head, tile=8192)
+    ours = item_table("ours", task, reference.tokenizer, {i.request: s for i, s in zip(items, scores, strict=True)})
+    own = HFLM(pretrained=reference.module, tokenizer=reference.tokenizer, softmax_dtype="float32", batch_size=4)
+    theirs = evaluate(own, {"tasks": {task.name: task.task}}, bootstrap_iters=0)["samples"][task.name]
+    assert list(ours["correct"]) == [int(sample["acc"]) for sample in theirs]
+    answers = {item.request: score.answer for item, score in zip(items, scores, strict=True)}
+    for request, sample in zip(ours["request"], theirs, strict=True):
+        harness = [response[0] for response in sample["filtered_resps"]]
+        np.testing.assert_allclose(answers[request].loglikelihood, harness, atol=1e-3)
+
+
+def test_rows_of_a_batch_give_what_packs_give(reference, tmp_path):
+    items = distinct(items_of(short_items("openbookqa", tmp_path), reference.tokenizer))[:4]
+    packed, rows = (hidden_states(replace(reference, supports_packing=p), items) for p in (True, False))
+    for mine, other in zip(packed, rows, strict=True):
+        np.testing.assert_allclose(mine, other, atol=2e-3)
+
+
+def test_both_stages_and_a_task_added_later(smoke, reference, tmp_path, monkeypatch):
+    monkeypatch.setenv("QKLD_RUNS", str(tmp_path))
+    tasks = [Benchmark(task=task, chance=0.25, limit=limit) for task, limit in (("openbookqa", 4), ("arc_easy", 2))]
+    one, both = (with_tasks(smoke, tasks[:n]) for n in (1, 2))
+    record_benchmarks(one, reference)
+    first = score_benchmarks(one, reference)
+    partial = StudyPaths(smoke.study).partial / "items" / reference.label
+    kept = {path: path.stat().st_mtime_ns for path in partial.rglob("*.json")}
+    record_benchmarks(both, reference)
+    table = score_benchmarks(both, reference)
+    assert kept
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert table[table["benchmark"] == "openbookqa"].equals(first)
+    assert table.groupby("benchmark").size().to_dict() == {"arc_easy": 2, "openbookqa": 4}
+    assert table[["kl_prompt", "kl_choice_right", "kl_choice_mean"]].abs().to_numpy().max() <= 1e-12
+    assert ITEMS.checked(table).equals(table)
+    seal = StudyPaths(smoke.study).benchmarks_seal.read_bytes()
+    record_benchmarks(both, reference)
+    assert StudyPaths(smoke.study).benchmarks_seal.read_bytes() == seal
+    assert set(json.loads(seal)["benchmarks"]) == {"arc_easy", "openbookqa"}
+
+
+def with_tasks(study, tasks):
+    pack = with_knobs(study, "03_benchmark_scores", **{**study.compute.model_dump(), "pack_tokens": 80})
+    return pack.model_copy(update={"benchmarks": tuple(tasks)})

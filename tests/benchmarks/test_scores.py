@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+
+from qkld.benchmarks.items import distinct
+from qkld.benchmarks.loading import items_of, load_task
+from qkld.benchmarks.recording import items_header, record_items
+from qkld.benchmarks.scores import item_table, score_items
+from qkld.errors import BenchmarkError
+from qkld.params import Benchmark
+from qkld.reference import ReferenceStore
+from qkld.tables import ITEMS
+
+PACK = 200
+
+
+@pytest.fixture
+def task(write_lines, arc_rows):
+    return load_task(Benchmark(task="arc_easy", chance=0.125), write_lines(arc_rows))
+
+
+@pytest.fixture
+def store(task, tiny, tokenizer, tmp_path):
+    items = distinct(items_of(task, tokenizer))
+    header = items_header("arc_easy", items, tiny.reference, pack_tokens=PACK)
+    record_items(tmp_path / "reference", header, items, tiny.reference, pack_tokens=PACK)
+    return ReferenceStore.open(header.folder(tmp_path / "reference"))
+
+
+@pytest.fixture
+def scored(task, store, tokenizer, tmp_path):
+    """Model → its scores, kept in a folder named by its label."""
+
+    def scored(model):
+        items = distinct(items_of(task, tokenizer))
+        return score_items(model, items, store, tmp_path / model.label, pack_tokens=PACK, tile=100)
+
+    return scored
+
+
+def table_of(model, task, scores):
+    return ITEMS.checked(item_table(model.label, task, model.tokenizer, scores))
+
+
+def test_items_that_ask_the_same_are_run_once_and_told_twice(task, scored, tiny):
+    scores = scored(tiny.quant)
+    table = table_of(tiny.quant, task, scores)
+    assert (len(scores), len(table)) == (8, 9)
+    assert list(table["item"]) == [str(i) for i in range(9)]
+    twice = table[table["item"].isin(["2", "8"])].drop(columns="item")
+    assert twice.iloc[0].equals(twice.iloc[1])
+
+
+def test_the_table_follows_from_the_scores(task, scored, tiny, arc_rows):
+    scores = scored(tiny.quant)
+    for row, source in zip(table_of(tiny.quant, task, scores).itertuples(), arc_rows, strict=True):
+        score = scores[row.request]
+        values = np.array(score.answer.loglikelihood)
+        assert row.right == source["choices"]["label"].index(source["answerKey"])
+        assert row.answer == values.argmax()
+        assert row.correct == (row.answer == row.right) == (row.margin > 0)
+        assert row.margin == values[row.right] - max(v for i, v in enumerate(values) if i != row.right)
+        assert row.kl_choice_right == score.kl_choice[row.right]
+        assert row.kl_choice_mean == pytest.approx(sum(score.kl_choice) / 8, rel=1e-12)
+        assert row.prompt_tokens == len(f"Question: {source['question']}\nAnswer:")
+        assert row.choice_tokens == sum(1 + len(text) for text in source["choices"]["text"])
+
+
+def test_the_reference_s_own_table_has_no_divergence(task, scored, tiny):
+    table = table_of(tiny.reference, task, scored(tiny.reference))
+    assert table[["kl_prompt", "kl_choice_right", "kl_choice_mean"]].abs().to_numpy().max() <= 1e-12
+
+
+def test_finished_packs_are_not_run_again(scored, tiny, tmp_path):
+    whole = scored(tiny.quant)
+    parts = sorted((tmp_path / tiny.quant.label).iterdir())
+    assert len(parts) > 3
+    parts[1].unlink()
+    kept = {path: path.stat().st_mtime_ns for path in parts if path.exists()}
+    assert scored(tiny.quant) == whole
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert parts[1].exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"other": {}}'])
+def test_a_damaged_part_is_refused(scored, tiny, tmp_path, content):
+    scored(tiny.quant)
+    part = min((tmp_path / tiny.quant.label).iterdir())
+    part.write_text(content)
+    with pytest.raises(BenchmarkError, match=f"{part.name} was damaged"):
+        scored(tiny.quant)
+
+
+def test_an_edited_part_with_a_key_missing_is_refused(scored, tiny, tmp_path):
+    scored(tiny.quant)
+    part = min((tmp_path / tiny.quant.label).iterdir())
+    values = json.loads(part.read_text())
+    del next(iter(values.values()))["kl_choice"]
+    part.write_text(json.dumps(values))
+    with pytest.raises(BenchmarkError, match="was damaged"):
+        scored(tiny.quant)
+
+
+def test_a_right_choice_that_does_not_exist_is_refused(task, scored, tiny, write_lines, arc_rows):
+    scores = scored(tiny.quant)
+    task.task.config.doc_to_target = 8
+    with pytest.raises(BenchmarkError, match="no single right choice"):
+        table_of(tiny.quant, task, scores)
