@@ -179,8 +179,8 @@ def _score_columns(study: Study, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def _at_floor(cohort: pd.DataFrame) -> pd.Series:
-    floor = cohort.loc[cohort["label"] == FLOOR_DTYPE, "kl_mean"]
-    if floor.empty:
+    floor = cohort.loc[cohort["label"] == FLOOR_DTYPE, "kl_mean"].item()
+    if np.isnan(floor):
         raise StageError(
             explain(
                 "The floor of the compute dtype is not measured.",
@@ -189,7 +189,7 @@ def _at_floor(cohort: pd.DataFrame) -> pd.Series:
                 do=f"run {_MADE_IN['fidelity']} with quant = '{FLOOR_DTYPE}'",
             )
         )
-    return (cohort["role"] == "quant") & (cohort["kl_mean"] < FLOOR_FACTOR * floor.iloc[0])
+    return (cohort["role"] == "quant") & (cohort["kl_mean"] < FLOOR_FACTOR * floor)
 
 
 def build_cohort(

@@ -11,9 +11,10 @@ import pandas as pd
 
 from qkld.cohort import FLOOR_RECIPES
 from qkld.errors import StageError, explain
-from qkld.params import Study, load_params
+from qkld.params import Study, knobs, load_params, with_knobs
 from qkld.paths import StudyPaths
 from qkld.provenance import made_by, write_json, written_whole
+from qkld.statistics.correlation import Resampling
 from qkld.tables import COHORT, FIDELITY, ITEMS, TOKENS, read_table
 
 ANALYSES: Mapping[str, str] = {
@@ -48,6 +49,21 @@ class LoadedStudy:
     def quants(self) -> list[str]:
         """Labels of the quants, in the study's order."""
         return [q.label for q in self.params.quants]
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """Benchmark tasks, in the study's order."""
+        return [b.task for b in self.params.benchmarks]
+
+    @property
+    def resampling(self) -> Resampling:
+        """How the study's correlations are resampled."""
+        c = self.params.correlation
+        return Resampling(c.correlation_confidence, c.correlation_bootstrap, c.permutations, c.correlation_seed)
+
+    def with_knobs(self, stage: str, **values: object) -> LoadedStudy:
+        """The same study with a stage's knobs as a notebook has them, checked as those of the YAML are."""
+        return LoadedStudy(with_knobs(self.params, stage, **values))
 
     @cached_property
     def cohort(self) -> pd.DataFrame:
@@ -95,17 +111,17 @@ class LoadedStudy:
                     do=f"run notebook {ANALYSES[name]} first",
                 )
             )
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
         text = [c for c in ("note", "reason", "same_ranks_as") if c in table]
-        return table.assign(**{c: table[c].fillna("").astype("str") for c in text})
+        return table.assign(**{c: table[c].astype("object").fillna("").astype("str") for c in text})
 
-    def save_analysis(self, name: str, table: pd.DataFrame, **knobs: object) -> pd.DataFrame:
-        """Write a result table as CSV, whole, and what made it beside it as JSON; returns the table."""
+    def save_analysis(self, name: str, table: pd.DataFrame) -> None:
+        """Write a result table as CSV, whole, and beside it as JSON what made it, the stage's knobs among it."""
         path = self._result_path(name)
+        made = made_by(study=self.params.study, table=name, knobs=knobs(self.params, ANALYSES[name]))
         with written_whole(path) as temporary:
             table.to_csv(temporary, index=False)
-        write_json(path.with_suffix(".json"), made_by(study=self.params.study, table=name, knobs=knobs))
-        return table
+        write_json(path.with_suffix(".json"), made)
 
     def _result_path(self, name: str) -> Path:
         if name not in ANALYSES:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from qkld.errors import StatisticsError, explain
-from qkld.statistics.checks import noted, paired_columns, quants_of, score_column
+from qkld.statistics.checks import LEAST_QUANTS, noted, paired_columns, quants_of, score_column
 
 Method = Literal["spearman", "kendall", "pearson_log"]
 
@@ -104,12 +104,8 @@ def _defined(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
     return ((counts @ equal) * counts).sum(axis=1) < counts.sum(axis=1) ** 2
 
 
-def bootstrap_correlations(
-    x: ArrayLike, y: ArrayLike, *, resamples: int, rng: np.random.Generator, method: Method = "spearman"
-) -> np.ndarray:
-    """The correlation in resamples of whole quants, re-ranked in each; NaN where a resample has a constant column."""
-    x, y = _columns(x, y, method)
-    counts = resample_counts(x.size, resamples, rng=rng)
+def _correlations_of_counts(counts: np.ndarray, x: np.ndarray, y: np.ndarray, method: Method) -> np.ndarray:
+    """The correlation in each resample given by its counts; NaN where it has a constant column."""
     defined = _defined(counts, x) & _defined(counts, y)
     kept = counts[defined]
     if method == "spearman":
@@ -118,9 +114,17 @@ def bootstrap_correlations(
         values = _weighted_kendall(kept, x, y)
     else:
         values = _weighted_pearson(kept, x, y)
-    result = np.full(resamples, np.nan)
+    result = np.full(len(counts), np.nan)
     result[defined] = values
     return result
+
+
+def bootstrap_correlations(
+    x: ArrayLike, y: ArrayLike, *, resamples: int, rng: np.random.Generator, method: Method = "spearman"
+) -> np.ndarray:
+    """The correlation in resamples of whole quants, re-ranked in each; NaN where a resample has a constant column."""
+    x, y = _columns(x, y, method)
+    return _correlations_of_counts(resample_counts(x.size, resamples, rng=rng), x, y, method)
 
 
 def percentile_interval(draws: np.ndarray, confidence: float) -> tuple[float, float]:
@@ -168,9 +172,17 @@ def jackknife_error(x: ArrayLike, y: ArrayLike) -> float:
     StatisticsError
         If there are too few quants for that, or the rest is constant without one of them.
     """
-    x, y = paired_columns(x, y)
-    keep = ~np.eye(x.size, dtype=bool)
-    z = np.array([float(_z(correlation(x[k], y[k]))) for k in keep])
+    x, y = paired_columns(x, y, least=LEAST_QUANTS + 1)
+    z = _z(_correlations_of_counts(1 - np.eye(x.size), x, y, "spearman"))
+    if np.isnan(z).any():
+        raise StatisticsError(
+            explain(
+                "The jackknife leaves a constant column.",
+                expected="at least 2 distinct values whichever quant is left out",
+                found="one quant differs from all others",
+                do="use quants with more distinct values",
+            )
+        )
     return float(np.sqrt((x.size - 1) / x.size * ((z - z.mean()) ** 2).sum()))
 
 
@@ -179,7 +191,7 @@ def zmax_interval(x: ArrayLike, y: ArrayLike, confidence: float) -> tuple[float,
 
     Its coverage holds where the cohort is curved and heteroscedastic, which Bonett–Wright alone loses. Not the paper's.
     """
-    x, y = paired_columns(x, y, least=5)
+    x, y = paired_columns(x, y, least=LEAST_QUANTS + 1)
     rho = correlation(x, y)
     half = stats.norm.ppf(0.5 + confidence / 2) * max(bonett_wright_error(rho, x.size), jackknife_error(x, y))
     low, high = np.tanh(_z(rho) + np.array([-half, half]))

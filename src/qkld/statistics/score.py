@@ -64,7 +64,8 @@ def composite_tasks(
     """Which benchmarks enter the composite, one a row, with the reason where one does not.
 
     A benchmark enters if the reference's score is at least `ABOVE_CHANCE` standard errors above its chance level;
-    ``control`` benchmarks never enter. Only the reference's score is read, so no quant's score selects anything.
+    ``control`` benchmarks never enter. The standard error is the larger of those at the score and at chance: at a score
+    of 1 the first is 0 on however few items. Only the reference is read, so no quant's score selects anything.
 
     Raises
     ------
@@ -87,8 +88,8 @@ def composite_tasks(
 
 
 def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool) -> dict:
-    above = own["score"] - chance
-    distance = above / own["se"] if own["se"] > 0 else np.sign(above) * np.inf
+    error = max(own["se"], np.sqrt(chance * (1 - chance) / own["items"]))
+    distance = (own["score"] - chance) / error if error > 0 else 0.0
     enough = distance >= ABOVE_CHANCE
     reason = ""
     if control:
@@ -101,7 +102,7 @@ def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool) -> d
         "items": int(own["items"]),
         "chance": chance,
         "reference_score": own["score"],
-        "se": own["se"],
+        "se": error,
         "above_chance_se": distance,
         "in_composite": bool(enough and not control),
         "reason": reason,

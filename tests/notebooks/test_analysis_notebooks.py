@@ -1,0 +1,130 @@
+"""Notebooks 04 to 07 run on a drawn cohort, and on one of three quants, where they say what can not be computed."""
+
+import json
+
+import pandas as pd
+import papermill
+import pytest
+from conftest import REPOSITORY, copy_project
+from simulated_project import NAME, simulated_tables, write_simulated
+
+from qkld.cohort import collect
+from qkld.params import load_params
+from qkld.provenance import made_by
+from qkld.statistics.correlation import correlation
+from qkld.study import load_study
+from qkld.tables import FIDELITY, ITEMS, write_table
+
+pytestmark = pytest.mark.notebook
+ANALYSIS = ("04_correlation", "05_silent_zone", "06_volume_direction", "07_prompts")
+SMOKE_PLACES = {("prose", 512): ("prose", 64), ("prose", 128): ("prose", 16), ("prose", 1024): ("prose", 32),
+                ("code", 512): ("code", 64), ("chat", 0): ("chat", 0)}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = copy_project(tmp_path_factory.mktemp("analysis"))
+    write_simulated(REPOSITORY, place.root, place.folder / "runs")
+    write_smoke(place)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in place.variables.items():
+            patch.setenv(name, value)
+        yield place
+
+
+def write_smoke(place):
+    """Smoke's three quants, with the tables of three drawn ones, and few items."""
+    _, fidelity, items, facts = simulated_tables()
+    smoke = load_params("smoke", place.root / "params" / "smoke.yaml")
+    labels = [q.label for q in smoke.quants]
+    drawn = dict(zip(labels, ("torchao-8-g32", "torchao-4-g64", "bitsandbytes-4-g64"), strict=True))
+    tasks = dict(zip((b.task for b in smoke.benchmarks), ("arc_easy", "sciq", "openbookqa"), strict=True))
+    base = made_by()
+    for label in (smoke.reference.label, "floor-batch", "floor-dtype", *labels):
+        source = drawn.get(label, label)
+        made = base | {"model": facts[source]}
+        if source in fidelity:
+            table = fidelity[source].assign(quant=label)
+            where = [SMOKE_PLACES[key] for key in zip(table["corpus"], table["context"], strict=True)]
+            table["corpus"], table["context"] = zip(*where, strict=True)
+            write_table(place.folder / f"runs/smoke/fidelity/{label}.parquet", table, FIDELITY, made)
+        if source in items:
+            few = items[source][items[source]["item"].astype(int) < 12].assign(model=label)
+            few["benchmark"] = few["benchmark"].map({old: new for new, old in tasks.items()})
+            write_table(place.folder / f"runs/smoke/items/{label}.parquet", few, ITEMS, made)
+
+
+def run(place, stage, study, **parameters):
+    output = place.folder / f"{study}-{stage}.ipynb"
+    papermill.execute_notebook(
+        str(place.root / "notebooks" / f"{stage}.ipynb"), str(output), {"study": study, **parameters},
+        cwd=str(place.root), progress_bar=False,
+    )  # fmt: skip
+    return json.loads(output.read_text())
+
+
+@pytest.fixture(scope="module")
+def simulated(place):
+    collect(NAME)
+    notebooks = {stage: run(place, stage, NAME) for stage in ANALYSIS}
+    return load_study(NAME), notebooks
+
+
+def test_the_drawn_cohort_gives_every_table(simulated):
+    study, notebooks = simulated
+    found = study.analysis("correlation").set_index(["metric", "benchmark", "method"])
+    quants = study.cohort[study.cohort["role"] == "quant"]
+    expected = correlation(quants["kl_p99"], quants["score_sciq"])
+    assert found.loc[("kl_p99", "sciq", "spearman"), "estimate"] == expected
+    assert len(found) == (14 + 2) * 4
+    assert study.analysis("zone")["n_zone"].iloc[0] == (quants["kl_mean"] <= 0.05).sum()
+    assert len(study.analysis("variants")) == 28
+    assert len(study.analysis("flips")) == 22 * 4
+    assert set(study.analysis("volume_direction")["subset"]) == {"full", "zone"}
+    assert study.analysis("prompts")["ratio"].notna().any()
+    assert len(study.analysis("router")) == 3 * (231 + 1)
+    assert study.analysis("composite")["in_composite"].sum() >= 2
+    for content in notebooks.values():
+        pictures = [o for c in content["cells"] for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+        assert pictures
+
+
+def test_a_knob_can_be_set_by_hand_as_in_the_workflow(place, simulated):
+    run(place, "05_silent_zone", NAME, zone_cut=0.02)
+    study = load_study(NAME)
+    zone = study.analysis("zone")
+    assert set(zone["cut"]) == {0.02}
+    assert zone["n_zone"].iloc[0] == (study.cohort["kl_mean"][study.cohort["role"] == "quant"] <= 0.02).sum()
+
+
+def test_three_quants_run_through_and_say_what_is_missing(place):
+    collect("smoke")
+    for stage in ANALYSIS:
+        run(place, stage, "smoke")
+    study = load_study("smoke")
+    assert study.cohort["composite"].isna().all()
+    for name in ("correlation", "zone", "variants", "volume_direction", "zone_curve"):
+        table = study.analysis(name)
+        assert table["estimate"].isna().all(), name
+        assert (table["note"] != "").all(), name
+    assert study.analysis("flips")["net"].notna().all()
+    assert (study.analysis("composite")["reason"] != "").all()
+
+
+def test_a_missing_input_names_the_notebook(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("QKLD_RUNS", str(tmp_path))
+    with pytest.raises(papermill.PapermillExecutionError, match="02_quant_kld and 03_benchmark_scores"):
+        run(place, "04_correlation", "smoke")
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_volume_needs_the_zone_of_notebook_05(place, tmp_path, monkeypatch):
+    collect(NAME)
+    study = load_study(NAME)
+    moved = study.paths.analysis("zone_members")
+    kept = pd.read_csv(moved) if moved.exists() else None
+    moved.unlink(missing_ok=True)
+    with pytest.raises(papermill.PapermillExecutionError, match="run notebook 05_silent_zone first"):
+        run(place, "06_volume_direction", NAME)
+    if kept is not None:
+        kept.to_csv(moved, index=False)

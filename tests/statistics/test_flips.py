@@ -1,0 +1,155 @@
+"""Volume and direction: the exact identity, known intervals, and what must not matter."""
+
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from simulated_study import BENCHMARKS, simulated_study
+
+from qkld.errors import StatisticsError
+from qkld.statistics.correlation import Resampling
+from qkld.statistics.flips import QUANTITIES, Flips, count_flips, direction_table, flip_table
+from qkld.statistics.zone import zone_members
+
+
+@pytest.fixture(scope="module")
+def study() -> tuple[pd.DataFrame, pd.DataFrame]:
+    return simulated_study()
+
+
+@pytest.fixture(scope="module")
+def flips(study) -> pd.DataFrame:
+    return flip_table(
+        study[1], reference="reference", benchmarks=list(BENCHMARKS), tasks=list(BENCHMARKS), confidence=0.95
+    )
+
+
+def answers(rng, n=211, p=0.6):
+    return (rng.random(n) < p).astype(int)
+
+
+def test_counts_by_hand():
+    flips = count_flips([1, 1, 0, 0, 1, 0], [1, 0, 1, 1, 0, 1])
+    assert (flips.leapfrogs, flips.drops, flips.volume, flips.items) == (3, 2, 5, 6)
+    assert flips.net == Fraction(1, 6)
+    assert flips.flip_rate == 5 / 6
+    assert flips.improvement_fraction == 3 / 5
+    assert flips.z == pytest.approx(1 / np.sqrt(5))
+
+
+def test_counts_are_the_definition(rng):
+    reference, model = answers(rng), answers(rng)
+    flips = count_flips(reference, model)
+    assert flips.leapfrogs == sum(m == 1 and r == 0 for r, m in zip(reference, model, strict=True))
+    assert flips.drops == sum(m == 0 and r == 1 for r, m in zip(reference, model, strict=True))
+
+
+def test_score_difference_is_exactly_net(rng):
+    for n in (1, 7, 101, 1271):
+        reference, model = answers(rng, n), answers(rng, n, 0.5)
+        flips = count_flips(reference, model)
+        assert Fraction(int(model.sum()), n) - Fraction(int(reference.sum()), n) == flips.net
+        if flips.volume:
+            paper = Fraction(flips.volume, n) * (2 * Fraction(flips.leapfrogs, flips.volume) - 1)
+            assert paper == flips.net
+
+
+def test_counts_that_break_the_identity_are_refused():
+    with pytest.raises(StatisticsError, match="L − D = 2"):
+        Flips(items=10, reference_right=4, model_right=6, leapfrogs=3, drops=2)
+
+
+def test_swapping_reference_and_quant_flips_signs(rng):
+    reference, model = answers(rng), answers(rng)
+    one, other = count_flips(reference, model), count_flips(model, reference)
+    assert one.net == -other.net
+    assert one.z == -other.z
+    assert one.volume == other.volume
+    assert one.improvement_fraction == pytest.approx(1 - other.improvement_fraction)
+    low, high = one.improvement_interval(0.95)
+    assert other.improvement_interval(0.95) == pytest.approx((1 - high, 1 - low))
+
+
+def test_order_of_items_does_not_matter(rng):
+    reference, model = answers(rng), answers(rng)
+    order = rng.permutation(reference.size)
+    assert count_flips(reference, model) == count_flips(reference[order], model[order])
+
+
+def test_wilson_interval_and_mcnemar():
+    flips = Flips(items=100, reference_right=50, model_right=44, leapfrogs=3, drops=9)
+    assert flips.improvement_interval(0.95) == pytest.approx((0.0889417, 0.5323053), abs=5e-8)
+    assert stats.chi2.sf(flips.z**2, 1) == pytest.approx(0.0832645, abs=5e-8)
+
+
+def test_no_flip_no_direction():
+    flips = count_flips([1, 0, 1], [1, 0, 1])
+    assert flips.volume == 0
+    assert flips.net == 0
+    assert np.isnan([flips.improvement_fraction, flips.z, *flips.improvement_interval(0.95)]).all()
+
+
+@pytest.mark.parametrize(("reference", "model"), [([], []), ([1, 0], [1]), ([1, 2], [1, 0]), ([1, np.nan], [1, 0])])
+def test_answers_that_are_no_answers_are_refused(reference, model):
+    with pytest.raises(StatisticsError, match="0 and 1"):
+        count_flips(reference, model)
+
+
+def test_table_agrees_with_the_scores(study, flips):
+    cohort = study[0].set_index("label")
+    for row in flips.itertuples():
+        score = "composite" if row.benchmark == "composite" else f"score_{row.benchmark}"
+        assert row.net == pytest.approx(cohort.loc[row.label, score] - cohort.loc["reference", score], abs=1e-15)
+    assert len(flips) == 22 * 4
+    assert "reference" not in set(flips["label"])
+
+
+def test_composite_sums_counts_and_averages_rates(flips):
+    one = flips[flips["label"] == "torchao-4-g64"].set_index("benchmark")
+    tasks = list(BENCHMARKS)
+    assert one.loc["composite", "volume"] == one.loc[tasks, "volume"].sum()
+    assert one.loc["composite", "flip_rate"] == pytest.approx(one.loc[tasks, "flip_rate"].mean())
+    assert one.loc["composite", "improvement_fraction"] == pytest.approx(
+        one.loc[tasks, "leapfrogs"].sum() / one.loc[tasks, "volume"].sum()
+    )
+
+
+def test_table_does_not_depend_on_the_order_of_rows(study, flips):
+    shuffled = study[1].sample(frac=1, random_state=3)
+    again = flip_table(
+        shuffled, reference="reference", benchmarks=list(BENCHMARKS), tasks=list(BENCHMARKS), confidence=0.95
+    )
+    pd.testing.assert_frame_equal(again, flips)
+
+
+def test_missing_answers_are_refused(study):
+    items = study[1].drop(study[1].index[-1])
+    with pytest.raises(StatisticsError, match="different items"):
+        flip_table(items, reference="reference", benchmarks=list(BENCHMARKS), tasks=[], confidence=0.95)
+
+
+def test_volume_follows_kld_where_the_world_is_built_so(study, flips):
+    cohort = study[0]
+    members = zone_members(cohort, rule="kld_cut", cut=0.05)
+    settings = Resampling(confidence=0.95, resamples=200, permutations=99, seed=1)
+    table = direction_table(flips, cohort, members, resampling=settings)
+    assert set(table["quantity"]) == set(QUANTITIES)
+    rho = table.set_index(["benchmark", "subset", "quantity"])["estimate"]
+    assert rho["composite", "full", "volume"] > 0.9
+    assert rho["composite", "full", "net"] < -0.6
+    known = flips[(flips["benchmark"] == "sciq")].merge(cohort, on="label")
+    expected = stats.spearmanr(known["kl_mean"], known["z"], nan_policy="omit").statistic
+    assert rho["sciq", "full", "z"] == pytest.approx(expected)
+
+
+def test_quants_without_flips_are_left_out_of_direction_by_name(study, flips):
+    quiet = flips.copy()
+    quiet.loc[quiet["label"] == "torchao-8-g32", ["improvement_fraction", "z"]] = np.nan
+    settings = Resampling(confidence=0.95, resamples=200, permutations=99, seed=1)
+    members = zone_members(study[0], rule="kld_cut", cut=0.05)
+    table = direction_table(quiet, study[0], members, resampling=settings)
+    row = table[(table["quantity"] == "z") & (table["subset"] == "full") & (table["benchmark"] == "sciq")].iloc[0]
+    assert row["n"] <= 21
+    assert "left out: no answer changed" in row["note"]

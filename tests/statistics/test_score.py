@@ -1,0 +1,88 @@
+"""Scores and the composite."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qkld.errors import StatisticsError
+from qkld.statistics.score import benchmark_scores, composite, composite_tasks, correct_matrix
+
+
+def items_of(**right: dict[str, list[int]]) -> pd.DataFrame:
+    """Items of models: benchmark → list of 0 and 1."""
+    rows = [
+        {"model": model, "benchmark": b, "item": str(i), "correct": c}
+        for model, answers in right.items()
+        for b, values in answers.items()
+        for i, c in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_score_and_error():
+    table = benchmark_scores(items_of(r={"t": [1, 1, 1, 0]}))
+    assert table.iloc[0].to_dict() == {
+        "label": "r",
+        "benchmark": "t",
+        "items": 4,
+        "right": 3,
+        "score": 0.75,
+        "se": pytest.approx(np.sqrt(0.75 * 0.25 / 4)),
+    }
+
+
+def test_composite_takes_tasks_clearly_above_chance():
+    answers = {
+        "clear": [1] * 80 + [0] * 20,  # (.8 − .25)/.0433 = 12.7 standard errors
+        "weak": [1] * 40 + [0] * 60,  # (.4 − .25)/.049 = 3.06
+        "below": [1] * 10 + [0] * 90,
+        "perfect_by_luck": [1] * 4,  # 1 − .25 = 3.46 standard errors of chance; the score's own error is 0
+        "kept_out": [1] * 80 + [0] * 20,
+    }
+    scores = benchmark_scores(items_of(r=answers, q=answers))
+    tasks = composite_tasks(scores, reference="r", chance=dict.fromkeys(answers, 0.25), control=["kept_out"])
+    tasks = tasks.set_index("benchmark")
+    assert tasks.index[tasks["in_composite"]].tolist() == ["clear"]
+    assert tasks.loc["weak", "above_chance_se"] == pytest.approx(3.062, abs=1e-3)
+    assert "3.1 standard errors above chance, 5 needed" in tasks.loc["weak", "reason"]
+    assert tasks.loc["perfect_by_luck", "above_chance_se"] == pytest.approx(np.sqrt(12))
+    assert tasks.loc["below", "above_chance_se"] < 0
+    assert tasks.loc["kept_out", "reason"] == "named as control"
+    assert tasks.loc["clear", "reason"] == ""
+
+
+def test_composite_reads_no_quants_score():
+    right = [1] * 80 + [0] * 20
+    for quant in ([1] * 100, [0] * 100):
+        scores = benchmark_scores(items_of(r={"t": right}, q={"t": quant}))
+        assert composite_tasks(scores, reference="r", chance={"t": 0.25})["in_composite"].tolist() == [True]
+
+
+def test_composite_is_the_unweighted_mean():
+    scores = benchmark_scores(items_of(q={"a": [1, 0], "b": [1, 1, 1, 0], "c": [0, 0]}))
+    table = composite(scores, ["a", "b"]).set_index("label")
+    assert table.loc["q", "composite"] == pytest.approx((0.5 + 0.75) / 2)
+    assert table.loc["q", "composite_se"] == pytest.approx(np.sqrt(0.25 / 2 + 0.1875 / 4) / 2)
+
+
+def test_nothing_to_average_is_refused():
+    scores = benchmark_scores(items_of(q={"a": [1, 0]}))
+    with pytest.raises(StatisticsError, match="at least one"):
+        composite(scores, [])
+
+
+def test_chance_and_reference_are_needed():
+    scores = benchmark_scores(items_of(q={"a": [1, 0]}))
+    with pytest.raises(StatisticsError, match="missing for a"):
+        composite_tasks(scores, reference="r", chance={"a": 0.25})
+    with pytest.raises(StatisticsError, match="missing for a"):
+        composite_tasks(scores, reference="q", chance={})
+
+
+def test_matrix_needs_items_and_all_models():
+    items = items_of(r={"t": [1, 0]}, q={"t": [1, 1]})
+    assert correct_matrix(items, "t")["q"].tolist() == [1, 1]
+    with pytest.raises(StatisticsError, match="has no items"):
+        correct_matrix(items, "other")
+    with pytest.raises(StatisticsError, match="q: 1"):
+        correct_matrix(items.drop(index=3), "t")
