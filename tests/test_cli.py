@@ -1,0 +1,68 @@
+"""The command line: what it refuses, what it passes on, and that it starts without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from qkld import cli
+
+
+def test_the_command_line_imports_no_torch():
+    look = (
+        "import sys, qkld.cli, qkld.runner, qkld.workflow, qkld.plan_report, qkld.notebooks;"
+        " print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "fetch", "collect", "notebook", "analyse"])
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"qkld {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_study_names_the_known_ones(capsys):
+    assert cli.main(["plan", "smok"]) == 2
+    assert "There is no study 'smok'" in (said := capsys.readouterr().err)
+    assert "smoke" in said
+
+
+def test_an_unknown_stage_names_the_known_ones(capsys):
+    assert cli.main(["notebook", "09_more", "--study", "smoke"]) == 2
+    assert "02_quant_kld" in capsys.readouterr().err
+
+
+def test_a_misspelt_knob_is_refused_before_anything_runs(own_place, capsys):
+    assert cli.main(["notebook", "05_silent_zone", "--study", "smoke", "-p", "zone_cutt=0.02"]) == 2
+    assert "no parameter zone_cutt" in capsys.readouterr().err
+    assert not own_place.folder.joinpath("runs").exists()
+
+
+def test_only_run_passes_arguments_on(capsys):
+    assert cli.main(["plan", "smoke", "--", "--forceall"]) == 2
+    assert "Only `qkld run` passes arguments on" in capsys.readouterr().err
+
+
+def test_an_unknown_profile_names_the_known_ones(own_place, capsys):
+    assert cli.main(["run", "smoke", "--profile", "slurmm", "--dry-run"]) == 2
+    assert "['kubernetes', 'local', 'slurm']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cores", ["0", "-1"])
+def test_cores_are_positive(cores, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "smoke", "--cores", cores])
+    assert "expected at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("cut=0.02", 0.02), ('formats=["pdf"]', ["pdf"]), ("name=prose", "prose"), ("flag=true", True)]
+)
+def test_knobs_are_read_as_json_or_text(text, value):
+    assert cli._parameter(text) == (text.partition("=")[0], value)
