@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from qkld.models import OpenedModel, choose_device, choose_dtype, open_model
+from qkld.models import OpenedModel, open_model
+from qkld.models.devices import choose_device, choose_dtype
 from qkld.params import FLOOR_BATCH, FLOOR_DTYPE, Study
 
 

@@ -58,6 +58,22 @@ class OpenedModel:
         """The entry's label."""
         return self.entry.label
 
+    def facts(self) -> dict[str, Any]:
+        """What a result records about the model, as JSON; bits a weight as stored, embeddings and head apart."""
+        return {
+            "label": self.label,
+            "bits_per_weight": self.bits.bits_per_weight,
+            "bits_per_trunk_weight": self.bits.bits_per_trunk_weight,
+            "bits_per_embedding_weight": self.bits.bits_per_embedding_weight,
+            "bits_per_head_weight": self.bits.bits_per_head_weight,
+            "weights_sha256": self.weights_sha256,
+            "tokenizer_sha256": self.tokenizer_sha256,
+            "compute_dtype": str(self.compute_dtype).removeprefix("torch."),
+            "device": self.device.type,
+            "vocabulary": self.vocabulary,
+            "padded_rows": self.padded_rows,
+        }
+
     def hidden(
         self, input_ids: Tensor, *, position_ids: Tensor | None = None, attention_mask: Tensor | None = None
     ) -> Tensor:

@@ -1,0 +1,149 @@
+"""Recording the demo model and measuring quants of it: exact logits, resumed windows, nested contexts."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+from conftest import Place
+
+from qkld.corpora import scored_by_context
+from qkld.divergence import FullLogits, token_divergence
+from qkld.errors import StageError, StoreError
+from qkld.measuring import forget_partial, measure
+from qkld.models import OpenedModel, open_model
+from qkld.params import Corpus, ReferenceLogits, Study, load_params
+from qkld.paths import StudyPaths
+from qkld.recording import corpus_windows, greedy_answers, open_corpora, record_corpora
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def params() -> Study:
+    return load_params("smoke")
+
+
+@pytest.fixture(scope="module")
+def reference(params: Study) -> OpenedModel:
+    return open_model(params.reference, reference=params.reference, compute=params.compute)
+
+
+@pytest.fixture(scope="module")
+def quant(params: Study) -> OpenedModel:
+    return open_model(params.entry("torchao-int4-g64"), reference=params.reference, compute=params.compute)
+
+
+def test_the_store_gives_back_the_models_own_logits_bit_for_bit(
+    own_place: Place, params: Study, reference: OpenedModel
+) -> None:
+    record_corpora(params, reference)
+    for store, _ in open_corpora(params):
+        window = store.header.windows[1]
+        with torch.inference_mode():
+            logits = reference.module(torch.tensor([window.tokens])).logits[0]
+            hidden = reference.hidden(torch.tensor([window.tokens]))[0]
+        kept = list(window.positions)
+        assert torch.equal(store.hidden(1), hidden[kept])
+        assert torch.equal(store.head.logits(hidden)[kept], logits[kept])
+
+
+def test_a_quants_table_equals_the_definition_from_full_logits(
+    own_place: Place, params: Study, reference: OpenedModel, quant: OpenedModel
+) -> None:
+    record_corpora(params, reference)
+    table = measure(quant, open_corpora(params), own_place.folder / "partial", tile=8192)
+    prose = table[(table["corpus"] == "prose") & (table["window"] == 2)]
+    window = corpus_windows(params, params.corpora[0], reference).windows[2]
+    with torch.inference_mode():
+        both = [m.module(torch.tensor([window.tokens])).logits[0] for m in (reference, quant)]
+    for context in (16, 32, 64):
+        rows = prose[prose["context"] == context]
+        positions = list(rows["position"])
+        assert positions == list(range(context // 2, context))
+        targets = torch.tensor([window.tokens[p] for p in positions])
+        before = [p - 1 for p in positions]
+        expected = token_divergence(FullLogits(both[0][before]), FullLogits(both[1][before]), targets)
+        assert rows["kl"].to_numpy() == pytest.approx(expected.kl.numpy(), rel=1e-4, abs=1e-6)
+        assert rows["nll_quant"].to_numpy() == pytest.approx(expected.nll_quant.numpy(), rel=1e-4, abs=1e-5)
+    assert table["kl"].mean() > 0.05
+
+
+def test_the_reference_against_its_own_store_is_zero(own_place: Place, params: Study, reference: OpenedModel) -> None:
+    record_corpora(params, reference)
+    table = measure(reference, open_corpora(params), own_place.folder / "partial", tile=8192, windows=2)
+    assert table["kl"].abs().max() == 0.0
+    assert table["same_top1"].all()
+    assert set(table["window"]) == {0, 1}
+
+
+def test_finished_windows_are_not_computed_again(
+    own_place: Place, params: Study, reference: OpenedModel, quant: OpenedModel
+) -> None:
+    record_corpora(params, reference)
+    stores, partial = open_corpora(params), own_place.folder / "partial"
+    whole = measure(quant, stores, partial, tile=8192)
+    parts = sorted(partial.rglob("*.parquet"))
+    times = {p: p.stat().st_mtime_ns for p in parts}
+    dropped = parts[3]
+    dropped.unlink()
+    again = measure(quant, stores, partial, tile=8192)
+    pd.testing.assert_frame_equal(again, whole)
+    assert {p for p in parts if p.stat().st_mtime_ns != times[p]} == {dropped}
+    forget_partial(partial)
+    assert not partial.exists()
+
+
+def test_recording_twice_makes_the_same_seal_and_runs_nothing(
+    own_place: Place, params: Study, reference: OpenedModel
+) -> None:
+    record_corpora(params, reference)
+    paths = StudyPaths("smoke")
+    seal = paths.corpora_seal.read_bytes()
+    times = {p: p.stat().st_mtime_ns for p in (paths.reference).rglob("c/*/0/0")}
+    record_corpora(params, reference)
+    assert paths.corpora_seal.read_bytes() == seal
+    assert {p: p.stat().st_mtime_ns for p in paths.reference.rglob("c/*/0/0")} == times
+
+
+def test_stores_of_other_parameters_are_refused(own_place: Place, params: Study, reference: OpenedModel) -> None:
+    with pytest.raises(StageError, match="01_reference_logits"):
+        open_corpora(params)
+    record_corpora(params, reference)
+    other = params.model_copy(update={"reference_logits": ReferenceLogits(score_from=0.25, chat_answer_tokens=12)})
+    with pytest.raises(StoreError, match="another reference, corpus or dtype"):
+        open_corpora(other)
+
+
+def test_batched_greedy_answers_are_those_of_one_prompt_at_a_time(reference: OpenedModel) -> None:
+    texts = ["The capital of France is", "Water boils at", "def add(a, b):\n    return"]
+    prompts = [tuple(reference.tokenizer(t)["input_ids"]) for t in texts]
+    batched = greedy_answers(reference, prompts, 8)
+    assert batched == [greedy_answers(reference, [p], 8)[0] for p in prompts]
+    assert all(1 <= len(a) <= 8 for a in batched)
+
+
+def test_chats_are_rendered_with_control_tokens_and_end_with_the_references_answer(
+    own_place: Place, params: Study, reference: OpenedModel
+) -> None:
+    chat = params.corpora[2]
+    made = corpus_windows(params, chat, reference)
+    begin = reference.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    for window in made.windows:
+        assert window.tokens.count(begin) >= 2
+        answer = reference.tokenizer.decode(window.tokens[window.positions[0] + 1 :])
+        assert answer.strip()
+        assert "<|im_start|>" not in answer
+
+
+def test_a_window_longer_than_the_models_context_is_refused(params: Study, reference: OpenedModel) -> None:
+    endless = Corpus(name="prose", asset="boolq-passages", context_lengths=(100_000,), windows=1)
+    with pytest.raises(StageError, match="longer than the model's context"):
+        corpus_windows(params, endless, reference)
+
+
+def test_contexts_share_the_windows_tokens(params: Study, reference: OpenedModel) -> None:
+    made = corpus_windows(params, params.corpora[0], reference)
+    scored = scored_by_context(params.corpora[0], made.windows, 0.5)[0]
+    assert sorted(scored) == [16, 32, 64]
+    assert {p - 1 for positions in scored.values() for p in positions} == set(made.windows[0].positions)
