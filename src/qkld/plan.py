@@ -11,20 +11,22 @@ from dataclasses import dataclass
 
 from qkld.params import FLOORS, Corpus, Study
 from qkld.paths import data_folder
+from qkld.windows import kept_positions as kept_at
+from qkld.windows import scored_positions
 
 ANALYSIS_RULES = ("cohort", "correlation", "silent_zone", "volume_direction", "prompts", "figures")
 """Rules without a model."""
 
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-CHAT_PROMPT_TOKENS = 60
+CHAT_PROMPT_TOKENS = 70
 """Tokens of a question in its chat template; measured over ARC-Challenge questions with SmolLM2's template."""
 
 CHARACTERS_PER_TOKEN = 3.9
 """Of English benchmark text with a 49,152-token vocabulary; a larger vocabulary needs fewer tokens."""
 
-PROMPT_SHARE = 2.2
-"""Tokens run for an item over tokens of its text, where prompt and choices are packed and the prompt is run once."""
+RUN_SHARE = 0.7
+"""Tokens run for an item over tokens of its line in the file, which also has names and fields that are not run."""
 
 TOKEN_ROW_BYTES = 60
 """One row of a token table on disk: 14 columns, of which six are float64 that hardly compress."""
@@ -56,7 +58,7 @@ MAKE_SECONDS_PER_PARAMETER: Mapping[str, float] = {
 }
 """Quantizing (or, for GGUF, dequantizing through transformers, once a file), on one core."""
 
-HEAD_WORK = 2.5
+HEAD_WORK = 3.0
 """Time of both heads and of the walk over the vocabulary, over the time of one head's product."""
 
 ANALYSIS_SECONDS = 25.0
@@ -123,23 +125,24 @@ def scored_labels(study: Study) -> tuple[str, ...]:
 
 def run_tokens(corpus: Corpus, answer_tokens: int) -> int:
     """Tokens of a corpus's windows, each as long as its longest context; a chat's length is an upper estimate."""
-    length = corpus.context_lengths[-1] if corpus.context_lengths else CHAT_PROMPT_TOKENS + answer_tokens
-    return corpus.windows * length
+    if not corpus.context_lengths:
+        return corpus.windows * (CHAT_PROMPT_TOKENS + answer_tokens)
+    return sum(corpus.contexts_of(i)[-1] for i in range(corpus.windows))
 
 
 def scored_tokens(corpus: Corpus, answer_tokens: int, score_from: float) -> int:
     """Rows of the token table: scored tokens at every context length."""
     if not corpus.context_lengths:
         return corpus.windows * answer_tokens
-    return corpus.windows * sum(c - max(1, int(c * score_from)) for c in corpus.context_lengths)
+    contexts = (c for i in range(corpus.windows) for c in corpus.contexts_of(i))
+    return sum(len(scored_positions(c, score_from)) for c in contexts)
 
 
 def kept_positions(corpus: Corpus, answer_tokens: int, score_from: float) -> int:
     """Hidden states in the store: the union over the context lengths of what is scored."""
     if not corpus.context_lengths:
         return corpus.windows * answer_tokens
-    scored = {p for c in corpus.context_lengths for p in range(max(1, int(c * score_from)), c)}
-    return corpus.windows * len(scored)
+    return sum(len(kept_at(corpus.contexts_of(i), score_from)) for i in range(corpus.windows))
 
 
 def benchmark_tokens(study: Study) -> float | None:
@@ -151,7 +154,7 @@ def benchmark_tokens(study: Study) -> float | None:
             return None
         lines = file.read_text().splitlines()
         items = min(benchmark.limit or len(lines), len(lines))
-        total += items * sum(map(len, lines)) / len(lines) / CHARACTERS_PER_TOKEN * PROMPT_SHARE
+        total += items * sum(map(len, lines)) / len(lines) / CHARACTERS_PER_TOKEN * RUN_SHARE
     return total
 
 

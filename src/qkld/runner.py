@@ -58,13 +58,17 @@ def snakemake_command(
 
     ``--nolock`` because Snakemake's own lock survives a kill; the run's lock of the operating system does not. The
     working directory is the run folder, so that a run is whole in itself; where a profile has a storage, it is the
-    project's root, because Snakemake sends pods only sources below it.
+    project's root, because Snakemake sends pods only sources below it. On one machine, jobs that the plan expects to
+    need more memory than is free wait for each other.
     """
     root, folder = project_root(), profile_folder(profile)
-    has_storage = "default-storage-provider" in yaml.safe_load((folder / "config.yaml").read_text())
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    has_storage = "default-storage-provider" in settings
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--profile", str(folder)]
     command += ["--directory", str(root if has_storage else StudyPaths(study).run), "--nolock", "--rerun-incomplete"]
     command += ["--rerun-triggers", "params", "input", "mtime", "--config", f"study={study}", f"cores={cores}"]
+    if "executor" not in settings:
+        command += ["--resources", f"mem_mb={psutil.virtual_memory().available // 1_000_000}"]
     return [*command, "--cores", str(cores), *(["--dry-run"] if dry_run else []), *more]
 
 

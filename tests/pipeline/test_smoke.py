@@ -1,4 +1,4 @@
-"""The whole smoke study: unbroken, and killed in the middle of stages 01, 02 and 03 in three ways, with equal tables."""
+"""The smoke study, unbroken, and killed in the middle of stages 01, 02 and 03 in three ways, with equal tables."""
 
 from __future__ import annotations
 
@@ -32,33 +32,38 @@ PATIENCE = 420.0
 Files = dict[Path, tuple[int, int]]
 """Finished windows or packs → inode and time of change: another one of either means that it was written again."""
 
-Start = Callable[[str], subprocess.Popen]
+Start = Callable[..., subprocess.Popen]
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stage to be killed in: its rule, one job's words, its finished files, how many there are in all, its output."""
+class Job:
+    """A job to be killed: its notebook, words of its command, its finished files and how many there are, its output."""
 
     notebook: str
-    rule: str
-    job: str
+    words: str
     done: str
     total: int
     output: str
 
 
-def stages() -> tuple[Stage, ...]:
-    """One job of each stage. The smoke study's items fill at least two packs a benchmark; a pack is a file."""
+def jobs_of(stage: str) -> list[Job]:
+    """Three jobs of a stage, one a kill. Stage 01 has one job with windows of corpora, so it comes three times.
+
+    The smoke study's items fill at least two packs a benchmark; a pack is a file.
+    """
     study = load_params("smoke")
-    windows, label = sum(c.windows for c in study.corpora), study.quants[0].label
-    return (
-        Stage("01_reference_logits", "reference_corpora", "--part corpora", "reference/corpus-*/done/*.json", windows,
-              "seals/corpora.json"),
-        Stage("02_quant_kld", "quant_kld", f"--quant {label}", f"partial/kld/{label}/*/*.parquet", windows,
-              f"kld/{label}.parquet"),
-        Stage("03_benchmark_scores", "benchmark_scores", f"--model {label}", f"partial/items/{label}/*/*.json",
-              2 * len(study.benchmarks), f"items/{label}.parquet"),
-    )  # fmt: skip
+    windows, packs = sum(c.windows for c in study.corpora), 2 * len(study.benchmarks)
+    labels = [q.label for q in study.quants]
+    match stage:
+        case "01_reference_logits":
+            done = "reference/corpus-*/done/*.json"
+            return [Job(stage, "--part corpora", done, windows, "seals/corpora.json")] * 3
+        case "02_quant_kld":
+            done = "partial/kld/{}/*/*.parquet"
+            return [Job(stage, f"--quant {q}", done.format(q), windows, f"kld/{q}.parquet") for q in labels]
+        case _:
+            done = "partial/items/{}/*/*.json"
+            return [Job(stage, f"--model {q}", done.format(q), packs, f"items/{q}.parquet") for q in labels]
 
 
 def run_folder() -> Path:
@@ -76,23 +81,30 @@ def processes(*words: str) -> list[psutil.Process]:
     return found
 
 
-def kernels_of(stage: Stage) -> list[psutil.Process]:
-    """The kernel that executes the stage's job."""
-    jobs = {job.pid for job in processes("qkld", stage.notebook, stage.job)}
+def kernels_of(job: Job) -> list[psutil.Process]:
+    """The kernel that executes a job's notebook."""
+    parents = {process.pid for process in processes("qkld", job.notebook, job.words)}
     found = []
     for kernel in processes("ipykernel_launcher"):
         with suppress(psutil.Error):
-            if kernel.ppid() in jobs:
+            if kernel.ppid() in parents:
                 found.append(kernel)
     return found
 
 
-def finished_files(stage: Stage) -> Files:
+def finished_files(job: Job) -> Files:
     found = {}
-    for path in run_folder().glob(stage.done):
+    for path in run_folder().glob(job.done):
         with suppress(FileNotFoundError):
             found[path] = (path.stat().st_ino, path.stat().st_mtime_ns)
     return found
+
+
+def works_in(job: Job, run: subprocess.Popen) -> bool:
+    """Whether a kernel of this run, not of an earlier one, executes the job."""
+    with suppress(psutil.Error):
+        return any(run.pid in {p.pid for p in kernel.parents()} for kernel in kernels_of(job))
+    return False
 
 
 def wait_until(condition: Callable[[], bool], *, alive: subprocess.Popen | None = None) -> None:
@@ -104,45 +116,40 @@ def wait_until(condition: Callable[[], bool], *, alive: subprocess.Popen | None 
         time.sleep(0.01)
 
 
-def kill_group(started: subprocess.Popen, stage: Stage) -> None:
-    """The whole process group: runner, Snakemake and papermill; kernels have sessions of their own."""
-    os.killpg(started.pid, signal.SIGKILL)
+def kill_group(run: subprocess.Popen, job: Job) -> None:
+    """The whole process group: runner, Snakemake and papermill; the kernel has a session of its own."""
+    os.killpg(run.pid, signal.SIGKILL)
 
 
-def kill_snakemake(started: subprocess.Popen, stage: Stage) -> None:
+def kill_kernel(run: subprocess.Popen, job: Job) -> None:
+    """The job's kernel alone: papermill sees it, and the run ends by itself with an error."""
+    (kernel,) = kernels_of(job)
+    kernel.kill()
+    assert run.wait(PATIENCE) == 1
+
+
+def kill_snakemake(run: subprocess.Popen, job: Job) -> None:
     """Snakemake, and the runner that would clear up after it: papermill and its kernel are orphans, and go on."""
-    snakemake = [p for p in psutil.Process(started.pid).children() if "snakemake" in " ".join(p.cmdline())]
-    started.kill()
+    snakemake = [p for p in psutil.Process(run.pid).children() if "snakemake" in " ".join(p.cmdline())]
+    run.kill()
     for process in snakemake:
         process.kill()
-    assert kernels_of(stage), "no kernel was orphaned"
-
-
-def kill_kernel(started: subprocess.Popen, stage: Stage) -> None:
-    """The job's kernel alone: papermill sees it and ends with an error. Other jobs would go on; they are stopped."""
-    (kernel,) = kernels_of(stage)
-    kernel.kill()
-    wait_until(lambda: not processes("qkld", stage.notebook, stage.job))
-    with suppress(ProcessLookupError):
-        os.killpg(started.pid, signal.SIGKILL)
-
-
-KILLS = (kill_group, kill_snakemake, kill_kernel)
+    assert kernels_of(job), "no kernel was orphaned"
 
 
 @pytest.fixture
 def start(own_place) -> Iterator[Start]:
-    """Starts a run up to a rule, in a process group of its own; nothing of it is left behind after the test."""
+    """Starts a run in a process group of its own; nothing of it is left behind after the test."""
     started = []
 
-    def run_until(rule: str) -> subprocess.Popen:
-        command = own_place.command("run", "smoke", "--cores", "2", "--", "--until", rule)
+    def run(*more: str) -> subprocess.Popen:
+        command = own_place.command("run", "smoke", "--cores", "2", *more)
         with (own_place.folder / "log.txt").open("a") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=own_place.root, start_new_session=True)
         started.append(process)
         return process
 
-    yield run_until
+    yield run
     for process in started:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -150,32 +157,32 @@ def start(own_place) -> Iterator[Start]:
     runner.end_processes(run_folder())
 
 
-def kill_in_the_middle(stage: Stage, kill: Callable, after: int, before: Files, start: Start) -> Files:
-    """Go on until ``after`` windows or packs are finished, kill, and return what was finished; ``before`` still is."""
-    process = start(stage.rule)
-    wait_until(lambda: len(finished_files(stage)) >= after, alive=process)
-    kill(process, stage)
-    process.wait()
-    finished = finished_files(stage)
-    assert after <= len(finished) < stage.total, f"the kill landed after {len(finished)} of {stage.total}"
-    assert not (run_folder() / stage.output).exists(), "the job had ended before it was killed"
+def kill_in_the_middle(job: Job, kill: Callable, after: int, start: Start) -> Files:
+    """Go on with one job until ``after`` more windows or packs are finished, kill, and return what is finished."""
+    before = finished_files(job)
+    run = start("--", job.output)
+    wait_until(lambda: works_in(job, run) and len(finished_files(job)) >= len(before) + after, alive=run)
+    kill(run, job)
+    run.wait()
+    finished = finished_files(job)
+    assert len(before) + after <= len(finished) < job.total, f"killed after {len(finished)} of {job.total}"
+    assert not (run_folder() / job.output).exists(), "the job had ended before it was killed"
     assert before.items() <= finished.items(), "a finished window was computed again"
     return finished
 
 
-def go_on(stage: Stage, before: Files, start: Start) -> None:
-    """Go on until the job ends; as long as its finished windows are there, they are the files of before."""
-    process, more = start(stage.rule), False
-    while not (run_folder() / stage.output).exists():
-        now = finished_files(stage)
-        if before.keys() <= now.keys():
-            assert before.items() <= now.items(), "a finished window was computed again"
-            more = more or len(now) > len(before)
-        assert process.poll() is None, f"the run ended by itself with {process.returncode}"
-        time.sleep(0.01)
-    assert more, "nobody saw the job go on"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def go_on_to_the_end(killed: dict[Job, Files], start: Start) -> None:
+    """Run the study to its end; the killed jobs go on, and what they had finished stays the same files."""
+    run, went_on = start(), set()
+    while run.poll() is None:
+        for job, before in killed.items():
+            now = finished_files(job)
+            if before.keys() <= now.keys():
+                assert before.items() <= now.items(), f"{job.words}: a finished window was computed again"
+                went_on |= {job} if len(now) > len(before) else set()
+        time.sleep(0.02)
+    assert run.returncode == 0
+    assert went_on == set(killed)
 
 
 def same_tables(unbroken: Path, broken: Path) -> int:
@@ -214,12 +221,11 @@ def test_a_finished_run_has_nothing_to_do(smoke_run: Place):
 def test_killed_in_the_middle_of_every_stage_it_ends_with_the_same_tables(
     smoke_run: Place, own_place: Place, start: Start, rng: np.random.Generator
 ):
-    for stage in stages():
-        finished: Files = {}
-        points = sorted(rng.choice(np.arange(1, stage.total - 1), size=len(KILLS), replace=False))
-        for kill, after in zip(rng.permutation(KILLS), points, strict=True):
-            finished = kill_in_the_middle(stage, kill, int(after), finished, start)
-        go_on(stage, finished, start)
-    done = own_place.qkld("run", "smoke", "--cores", "2")
-    assert done.returncode == 0, done.stderr[-6000:]
+    """Orphans go on until the next run ends them, so in stage 01, which has one job, Snakemake is killed last."""
+    killed: dict[Job, Files] = {}
+    for stage, furthest in (("01_reference_logits", 4), ("02_quant_kld", 8), ("03_benchmark_scores", 3)):
+        order = [*rng.permutation([kill_group, kill_kernel]), kill_snakemake]
+        for job, kill in zip(jobs_of(stage), order, strict=True):
+            killed[job] = kill_in_the_middle(job, kill, int(rng.integers(1, furthest, endpoint=True)), start)
+    go_on_to_the_end(killed, start)
     same_tables(smoke_run.folder / "runs" / "smoke", own_place.folder / "runs" / "smoke")
