@@ -1,4 +1,4 @@
-"""The command line: ``qkld run``, ``plan``, ``fetch``, ``collect``, ``notebook`` and ``analyse``.
+"""The command line: ``qkld run``, ``plan``, ``fetch``, ``collect``, ``notebook``, ``analyse`` and ``readme``.
 
 Nothing here imports torch; a subcommand imports what it needs when it is called.
 """
@@ -83,6 +83,13 @@ def _analyse(options: argparse.Namespace) -> int:
     return 0
 
 
+def _readme(options: argparse.Namespace) -> int:
+    from qkld.readme import update_readme
+
+    print(update_readme())
+    return 0
+
+
 def _parameter(text: str) -> tuple[str, object]:
     """``name=value``, the value read as JSON where it is JSON and as text elsewhere."""
     name, equals, value = text.partition("=")
@@ -142,6 +149,8 @@ def _add_small(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("study")
     parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
     parser.set_defaults(act=_collect)
+    parser = commands.add_parser("readme", help="put the demo's tables and the schemas into README.md")
+    parser.set_defaults(act=_readme)
 
 
 def _add_analyse(commands: argparse._SubParsersAction) -> None:

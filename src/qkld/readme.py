@@ -1,0 +1,88 @@
+"""What the README prints of the project's results: tables made by notebook 08 and by the schemas, put between markers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from qkld.errors import StageError, TableError, explain
+from qkld.paths import StudyPaths, project_root
+from qkld.provenance import written_whole
+from qkld.report_tables import TextTable, cohort_table, composite_table, headline_table
+from qkld.study import LoadedStudy
+from qkld.tables import SCHEMAS, describe
+
+SHOWN_STUDY = "demo"
+"""The study whose results the README shows."""
+
+
+def markdown(table: TextTable) -> str:
+    """A table of the report as Markdown: title, table, note."""
+    rows = [table.columns, tuple("---" if i == 0 else "---:" for i in range(len(table.columns))), *table.rows]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([f"**{table.title}.**", "", *lines, "", table.note])
+
+
+def result_tables(study: LoadedStudy) -> str:
+    """The tables of a study that a README shows, as Markdown."""
+    return "\n\n".join(markdown(make(study)) for make in (headline_table, composite_table, cohort_table)) + "\n"
+
+
+def write_tables(path: Path, study: LoadedStudy) -> None:
+    """Write `result_tables` beside the study's figures."""
+    with written_whole(path) as temporary:
+        temporary.write_text(result_tables(study), encoding="utf-8")
+
+
+def blocks() -> dict[str, str]:
+    """Name of a marked block of the README → what belongs into it.
+
+    Raises
+    ------
+    StageError
+        If the shown study has not been run.
+    """
+    tables = StudyPaths(SHOWN_STUDY).figures / "tables.md"
+    if not tables.exists():
+        raise StageError(
+            explain(
+                "The README's results are not there yet.", expected=tables, found="no such file", do="run make reproduce"
+            )
+        )
+    return {
+        f"results:{SHOWN_STUDY}": tables.read_text(encoding="utf-8").strip(),
+        **{f"schema:{name}": describe(schema) for name, schema in SCHEMAS.items()},
+    }
+
+
+def filled(text: str, contents: Mapping[str, str]) -> str:
+    """The text with every marked block, ``<!-- name -->`` to ``<!-- /… -->``, replaced by its content.
+
+    Raises
+    ------
+    TableError
+        If a block is not marked in the text exactly once.
+    """
+    for name, content in contents.items():
+        pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name.split(':')[0])} -->)"
+        text, count = re.subn(pattern, lambda m, c=content: f"{m[1]}\n{c}\n\n{m[2]}", text, flags=re.DOTALL)
+        if count != 1:
+            raise TableError(
+                explain(
+                    "The README does not hold a block once.",
+                    expected=f"<!-- {name} --> … once",
+                    found=f"{count} times",
+                    do="put the markers back",
+                )
+            )
+    return text
+
+
+def update_readme() -> Path:
+    """Write the README anew with today's tables; returns its path."""
+    path = project_root() / "README.md"
+    text = filled(path.read_text(encoding="utf-8"), blocks())
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,42 @@
+"""The README's tables and figures are those that the repository makes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from qkld.errors import TableError
+from qkld.readme import blocks, filled, markdown
+from qkld.report_tables import TextTable
+
+
+def test_every_marked_block_of_the_readme_is_the_generated_one(repository):
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    assert filled(text, blocks()) == text, "run `qkld readme`"
+
+
+def test_every_picture_and_file_the_readme_names_is_there(repository):
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text) + re.findall(r"`((?:figures|params|workflow)/[\w./-]+)`", text)
+    assert named
+    assert [n for n in named if not (repository / n).exists()] == []
+
+
+def test_every_make_target_and_command_the_readme_names_exists(repository):
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    makefile = (repository / "Makefile").read_text()
+    for target in set(re.findall(r"\bmake (\w+)", text)):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_blocks_are_filled_in_place_and_only_there():
+    text = "a\n<!-- schema:x -->\nold\n<!-- /schema -->\nb\n<!-- schema:y -->\nkept\n<!-- /schema -->\n"
+    assert filled(text, {"schema:x": "new"}) == text.replace("old", "\nnew\n")
+    with pytest.raises(TableError, match="0 times"):
+        filled(text, {"schema:z": "new"})
+
+
+def test_a_table_becomes_markdown():
+    table = TextTable("Title", "A note.", ("model", "ρ"), (("a|b", "−0.5"),))
+    assert markdown(table) == "**Title.**\n\n| model | ρ |\n| --- | ---: |\n| a\\|b | −0.5 |\n\nA note."
