@@ -1,4 +1,4 @@
-"""What many tests share: the repository, generators, a project to edit, a small disk, one whole run of the smoke study."""
+"""What many tests share: the repository, generators, a project to edit, a small disk, one run of the smoke study."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from qkld.study import LoadedStudy, load_study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("QKLD_ROOT", str(REPOSITORY))
@@ -117,3 +119,37 @@ def smoke_study(smoke_run: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     for name, value in smoke_run.variables.items():
         monkeypatch.setenv(name, value)
     return smoke_run
+
+
+@pytest.fixture(scope="session")
+def simulated_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with every table of a simulated study, made once a session. Change nothing in it."""
+    from simulated_study import write_simulated_project
+
+    root = tmp_path_factory.mktemp("simulated")
+    with pytest.MonkeyPatch.context() as patch:
+        send_to(root, patch)
+        write_simulated_project(root)
+    return root
+
+
+def send_to(root: Path, patch: pytest.MonkeyPatch) -> None:
+    """Make ``root`` the project of this process, with its own runs and figures."""
+    patch.setenv("QKLD_ROOT", str(root))
+    for name in ("QKLD_RUNS", "QKLD_FIGURES"):
+        patch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def simulated(simulated_root: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedStudy:
+    """The simulated study, opened, with this process sent to its project. Change nothing in it."""
+    send_to(simulated_root, monkeypatch)
+    return load_study("simulated")
+
+
+@pytest.fixture
+def simulated_copy(simulated_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedStudy:
+    """A copy of the simulated study that one test may change."""
+    root = shutil.copytree(simulated_root, tmp_path / "simulated")
+    send_to(root, monkeypatch)
+    return load_study("simulated")

@@ -106,7 +106,7 @@ def simulated_study(seed: int = 7) -> tuple[pd.DataFrame, pd.DataFrame]:
     return COHORT.checked(cohort), ITEMS.checked(items)
 
 
-RESAMPLING = Resampling(confidence=0.95, resamples=300, permutations=199, seed=1)
+RESAMPLING = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
 
 
 def simulated_analysis(cohort: pd.DataFrame, items: pd.DataFrame, cut: float = 0.05) -> dict[str, pd.DataFrame]:

@@ -121,6 +121,8 @@ def significant(value: Any, digits: int = 3) -> str:
     """A positive quantity over many orders of magnitude, such as a KLD, with that many significant digits."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOT_AVAILABLE
+    if value == 0:
+        return "0"
     return f"{value:#.{digits}g}".rstrip(".").replace("e-0", "e-").replace("-", "−")
 
 

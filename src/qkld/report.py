@@ -21,8 +21,9 @@ from qkld.study import ANALYSES, LoadedStudy
 from qkld.tables import COHORT, read_table_and_provenance
 
 CAPTIONS = {
-    "kld_score": "Mean KLD of each quant against its score. Shaded: the zone. Dotted: the floor, the reference against "
-    "itself in another dtype. Grey band: the reference's score and one standard error of it over items.",
+    "kld_score": "Mean KLD of each quant against its score. Shaded, and filled markers: the zone. Dotted: the floor, "
+    "the reference against itself in another dtype. Grey band: the reference's score and one standard error of it over "
+    "items.",
     "variants": "Each measurement variant's ρ with the score, full cohort and zone, with bootstrap intervals.",
     "zone_curve": "ρ of mean KLD with the score for every cut of the zone, with pointwise intervals, and the number of "
     "quants inside. Dashed: the study's own cut.",
@@ -30,7 +31,7 @@ CAPTIONS = {
     "half as many became right as wrong), and the score's difference to the reference.",
     "prompt_kld": "KLD of items that a quant failed and passed. Thin: 10th to 90th percentile; thick: quartiles; "
     "marker: geometric mean.",
-    "bits_kld": "Bits stored a weight against mean KLD. Dotted: the floor.",
+    "bits_kld": "Bits stored a weight against mean KLD. Filled: in the zone. Dotted: the floor.",
 }
 """Figure → caption; a figure named ``<figure>_<task>`` takes the caption of ``<figure>``."""
 

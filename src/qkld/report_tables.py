@@ -9,7 +9,7 @@ import pandas as pd
 
 from qkld.numbers import NOT_AVAILABLE, p_value, printed, significant, with_interval
 from qkld.plotting.axes import metric_name
-from qkld.shown import shown_score, zone_of
+from qkld.shown import drawn_flips, shown_score, zone_of
 from qkld.statistics.prompts import POOL as ALL_QUANTS
 from qkld.statistics.router import POOL as ALL_PAIRS
 from qkld.study import LoadedStudy
@@ -46,6 +46,10 @@ def _of(table: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     return table
 
 
+def _level(study: LoadedStudy) -> str:
+    return f"{study.resampling.confidence:.0%}".replace("%", " %")
+
+
 def _rho(row: Mapping) -> tuple[str, str, str]:
     return with_interval(row), str(int(row["n"])), p_value(row["p"])
 
@@ -64,8 +68,8 @@ def headline_table(study: LoadedStudy) -> TextTable:
             rows.append((f"{name}, {subset}", *_rho(row), paper))
     return TextTable(
         "Mean KLD against score, volume and direction",
-        "Spearman's ρ over quants with its bootstrap interval and permutation p. The last column holds the values that "
-        "arXiv:2606.19558 gives for its own two cohorts (Qwen3.6-35B-A3B / Devstral-Small-2-24B), where it gives them.",
+        f"Spearman's ρ over quants with its {_level(study)} bootstrap interval and permutation p. The last column "
+        "holds what arXiv:2606.19558 gives for its cohorts (Qwen3.6-35B-A3B / Devstral-Small-2-24B), where it does.",
         ("KLD against", "ρ [interval]", "n", "p", "paper"),
         tuple(rows),
     )
@@ -155,8 +159,8 @@ def variants_table(study: LoadedStudy) -> TextTable:
         rows.append((metric_name(metric), *_rho(full), *_rho(zone), alike))
     return TextTable(
         "Measurement variants",
-        "Spearman's ρ with the composite; the last column names variants that rank the zone's quants exactly alike "
-        "or exactly the other way round.",
+        f"Spearman's ρ with the composite, {_level(study)} bootstrap interval, permutation p; the last column names "
+        "variants that rank the zone's quants exactly alike or exactly the other way round.",
         ("variant", "full: ρ [interval]", "n", "p", "zone: ρ [interval]", "n", "p", "same ranks in the zone as"),
         tuple(rows),
     )
@@ -170,16 +174,16 @@ def benchmarks_table(study: LoadedStudy) -> TextTable:
     ]
     return TextTable(
         "Each benchmark",
-        "Spearman's ρ of mean KLD with each benchmark's score.",
+        f"Spearman's ρ of mean KLD with each benchmark's score, {_level(study)} bootstrap interval, permutation p.",
         ("benchmark", "ρ [interval]", "n", "p"),
         tuple(rows),
     )
 
 
 def flips_table(study: LoadedStudy) -> TextTable:
-    """Leapfrogs and drops of every quant."""
+    """Leapfrogs and drops of every quant, by rising KLD."""
     benchmark = shown_score(study).benchmark
-    flips = _of(study.analysis("flips"), benchmark=benchmark)
+    flips = drawn_flips(study).sort_values(["kl_mean", "label"])
     rows = [
         (
             row["label"],

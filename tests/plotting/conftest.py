@@ -8,7 +8,6 @@ import pytest
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from simulated_study import simulated_analysis, simulated_study
 
 from qkld.plotting.families import family_styles
 from qkld.plotting.files import use_style
@@ -16,42 +15,37 @@ from qkld.plotting.files import use_style
 CUT = 0.05
 
 
-@pytest.fixture(scope="package")
-def study():
-    return simulated_study()
+@pytest.fixture
+def cohort(simulated):
+    return simulated.cohort
 
 
-@pytest.fixture(scope="package")
-def cohort(study):
-    return study[0]
+@pytest.fixture
+def items(simulated):
+    return simulated.items
 
 
-@pytest.fixture(scope="package")
-def items(study):
-    return study[1]
+@pytest.fixture
+def analysis(simulated):
+    return {name: simulated.analysis(name) for name in ("variants", "zone_curve", "flips")}
 
 
-@pytest.fixture(scope="package")
-def analysis(study):
-    return simulated_analysis(*study, cut=CUT)
-
-
-@pytest.fixture(scope="package")
+@pytest.fixture
 def quants(cohort):
     return cohort[cohort["role"] == "quant"]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture
 def zone(quants):
     return list(quants.loc[quants["kl_mean"] <= CUT, "label"])
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture
 def styles(quants):
     return family_styles(quants["family"])
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture
 def flips(analysis, quants):
     composite = analysis["flips"][analysis["flips"]["benchmark"] == "composite"]
     return composite.merge(quants[["label", "family", "kl_mean", "at_floor"]], on="label")
