@@ -73,7 +73,7 @@ def test_torchao_symmetric_is_round_to_nearest_by_group(bits):
     top = 2 ** (bits - 1)
     scale = (groups.abs().amax(1, keepdim=True) / ((2**bits - 1) / 2)).float().double()
     literal = (groups / scale).round().clamp(-top, top - 1) * scale
-    is_tie = ((groups / scale).abs() % 1 - 0.5).abs() < 1e-4  # a group's largest value lies half way: either way is right
+    is_tie = ((groups / scale).abs() % 1 - 0.5).abs() < 1e-4  # the largest of a group: either way is right
     after = after.reshape(-1, 32).double()
     torch.testing.assert_close(after[~is_tie], literal[~is_tie], rtol=1e-5, atol=1e-7)
     assert ((after - groups).abs()[is_tie] <= 0.5001 * scale.expand_as(groups)[is_tie]).all()

@@ -1,4 +1,4 @@
-"""The output head of a language model: hidden states after the last norm → logits, whole or a tile of the vocabulary."""
+"""The output head of a language model: hidden states after the last norm → logits, all or a tile of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Head:
         return self.weight.shape[1]
 
     def logits(self, hidden: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Logits of vocabulary rows ``start:stop``; hidden (tokens, width) → (tokens, stop − start), in the head's dtype."""
+        """Logits of vocabulary rows ``start:stop``, in the head's dtype; (tokens, width) → (tokens, stop − start)."""
         bias = None if self.bias is None else self.bias[start:stop]
         out = torch.nn.functional.linear(hidden.to(self.weight.dtype), self.weight[start:stop], bias)
         if self.scale != 1.0:

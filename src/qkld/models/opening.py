@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from qkld.errors import ModelError, SourceError, explain
-from qkld.models import quantized
+from qkld.models import compressed_tensors, quantized
 from qkld.models.bits import StoredBits
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
@@ -63,6 +63,8 @@ def _stored(entry: StoredModel, compute: Compute, device: torch.device, dtype: t
     folder = stored_folder(entry)
     placed = "auto" if compute.device_map == "auto" else {"": device}
     module = load_module(folder, label=entry.label, dtype=dtype, device_map=placed)
+    if (quantization_of(folder) or {}).get("quant_method") == "compressed-tensors":
+        compressed_tensors.decompress(module)
     bits = converted_bits(folder) if isinstance(entry, GgufModel) else folder_bits(folder, module)
     if compute.weights == "dequantized":
         quantized.dequantize(module, dtype)

@@ -8,17 +8,20 @@ import torch
 from torch import nn
 
 from qkld.errors import ModelError, explain
-from qkld.models import bitsandbytes, hqq, torchao
+from qkld.models import bitsandbytes, compressed_tensors, hqq, torchao
 from qkld.models.bits import StoredBits, Tally, plain_bits, tensor_bits
 from qkld.params import MadeModel
 
-FAMILIES: dict[str, ModuleType] = {"bitsandbytes": bitsandbytes, "torchao": torchao, "hqq": hqq}
-"""Each family gives quantize, owns, dense_weight, stored_tensors and weight_bits."""
+MAKERS: dict[str, ModuleType] = {"bitsandbytes": bitsandbytes, "torchao": torchao, "hqq": hqq}
+"""Families that quants are made with here; each also gives quantize and weight_bits."""
+
+FAMILIES: tuple[ModuleType, ...] = (*MAKERS.values(), compressed_tensors)
+"""Each family gives owns, dense_weight and stored_tensors."""
 
 
 def family_of(layer: nn.Module) -> ModuleType | None:
     """The family that a layer's weight is quantized by, or None."""
-    return next((family for family in FAMILIES.values() if family.owns(layer)), None)
+    return next((family for family in FAMILIES if family.owns(layer)), None)
 
 
 def trunk_linears(module: nn.Module) -> dict[str, nn.Linear]:
@@ -39,7 +42,7 @@ def quantize_trunk(module: nn.Module, entry: MadeModel) -> StoredBits:
     """
     layers = trunk_linears(module)
     _check_groups(layers, entry)
-    family = FAMILIES[entry.method]
+    family = MAKERS[entry.method]
     before = plain_bits(module)
     saved = 0
     for name, layer in layers.items():
@@ -79,7 +82,7 @@ def dequantize(module: nn.Module, dtype: torch.dtype) -> None:
     """Replace every quantized linear layer by a plain one that holds the same weights in ``dtype``."""
     for name, layer in list(module.named_modules()):
         family = family_of(layer)
-        if family is None or not hasattr(layer, "forward") or name == "":
+        if family is None:
             continue
         weight = family.dense_weight(layer).to(dtype)
         plain = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")

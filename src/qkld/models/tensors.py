@@ -22,7 +22,6 @@ def tensor_to_bits(tensor: Tensor) -> np.ndarray:
 
 def bits_to_tensor(bits: np.ndarray, dtype: torch.dtype) -> Tensor:
     """The inverse of `tensor_to_bits`."""
-    as_torch, _ = BITS_OF[dtype]
     return torch.from_numpy(np.ascontiguousarray(bits).view(np.dtype(f"int{bits.dtype.itemsize * 8}"))).view(dtype)
 
 

@@ -1,7 +1,8 @@
 """torchao weight-only quantization of the trunk's linear layers: ``intx`` of 1 to 8 bits, int8 and float8.
 
 Scales are stored in the dtype of the weights quantized, zero points of ``intx`` in int8 (asymmetric only: symmetric
-ones are all zero and not counted). torchao keeps the integers unpacked, one a byte; bits are counted as its packed formats would store them.
+ones are all zero and not counted). torchao keeps the integers unpacked, one a byte; bits are counted as its packed
+formats would store them.
 """
 
 from __future__ import annotations

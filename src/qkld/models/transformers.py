@@ -91,7 +91,8 @@ def quantization_of(folder: Path) -> dict[str, Any] | None:
 def folder_bits(folder: Path, module: nn.Module) -> StoredBits:
     """Bits of the tensors in the folder's safetensors, over the weights of the same architecture unquantized.
 
-    Bytes are counted from the files' headers, so packed integers, scales, zero points and absmax all count.
+    Bits are counted from the files' headers, so packed integers, scales, zero points and absmax all count, and integers
+    that a library writes unpacked count as the bytes they take.
     """
     from safetensors import safe_open
 
