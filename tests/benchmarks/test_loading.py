@@ -107,6 +107,7 @@ def test_choice_of_items_is_sorted_without_repetition_and_seeded():
     assert len(chosen) == 30
     assert chosen == chosen_items(100, 30, seed=1)
     assert chosen != chosen_items(100, 30, seed=2)
+    assert set(chosen) < set(chosen_items(100, 31, seed=1))
     assert chosen_items(5, None, seed=1) == chosen_items(5, 9, seed=1) == (0, 1, 2, 3, 4)
 
 

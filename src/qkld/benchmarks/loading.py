@@ -104,10 +104,13 @@ def items_of(task: LoadedTask, tokenizer: Any) -> list[Item]:
 
 
 def chosen_items(available: int, limit: int | None, *, seed: int) -> tuple[int, ...]:
-    """Indices of ``limit`` of ``available`` items, drawn without replacement, sorted; all without a limit."""
+    """Indices of ``limit`` of ``available`` items, drawn without replacement, sorted; all without a limit.
+
+    A larger limit adds items to those of a smaller one.
+    """
     if limit is None or limit >= available:
         return tuple(range(available))
-    drawn = np.random.default_rng(seed).choice(available, size=limit, replace=False)
+    drawn = np.random.default_rng(seed).permutation(available)[:limit]
     return tuple(sorted(int(i) for i in drawn))
 
 
