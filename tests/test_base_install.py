@@ -1,0 +1,68 @@
+"""The base install: no torch, and a table of quants analysed in an environment that holds nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.network]
+
+TABLE = """label,kl_mean,arc_easy
+reference,0.0,0.760
+q8,0.0004,0.759
+q6,0.0031,0.761
+q5,0.0082,0.754
+q4,0.0270,0.742
+q3,0.1100,0.701
+q2,0.6400,0.583
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, repository) -> Path:
+    """An empty environment with the project's wheel and what it asks for, at the locked versions."""
+    folder = tmp_path_factory.mktemp("base")
+    shutil.copytree(
+        repository / "src", folder / "source" / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__")
+    )
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(repository / name, folder / "source")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    run(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, folder / "source", cwd=folder)
+    (wheel,) = folder.glob("qkld-*.whl")
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    python = folder / "venv" / "bin" / "python"
+    lock = repository / "requirements.lock"
+    install = ["install", "--quiet", "--disable-pip-version-check", "--no-compile", "-c", lock]
+    run(python, "-m", "pip", *install, wheel, cwd=folder)
+    return folder
+
+
+def test_no_torch_is_installed(base):
+    listed = json.loads(run(base / "venv/bin/python", "-m", "pip", "list", "--format=json", cwd=base))
+    names = {package["name"].lower() for package in listed}
+    assert "qkld" in names
+    assert names.isdisjoint({"torch", "transformers", "papermill", "snakemake", "lm-eval", "jupyterlab"})
+
+
+def test_a_table_is_analysed_there(base):
+    (base / "table.csv").write_text(TABLE)
+    arguments = ["analyse", "table.csv", "--fidelity", "kl_mean", "--scores", "arc_easy", "--reference", "reference"]
+    summary = json.loads(run(base / "venv/bin/qkld", *arguments, cwd=base))
+    assert "-0.9" in json.dumps(summary)  # Spearman's rho of these six quants, worked out by hand: −33/35
+
+
+def test_studies_are_read_and_drawn_without_torch(base):
+    code = "import qkld, qkld.plotting, qkld.report, qkld.statistics, qkld.study, sys; print('torch' in sys.modules)"
+    assert run(base / "venv/bin/python", "-c", code, cwd=base).strip() == "False"
