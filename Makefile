@@ -10,37 +10,34 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit lab bench plan environment data clean
+.PHONY: reproduce test unit lab plan environment data clean
 
 reproduce: data  ## the whole study: tables, executed notebooks, figures, report
-	qkld run $(STUDY) --cores $(CORES)
+	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
 test: STUDY := demo
 test: data  ## every test, the smoke study included
-	pytest
+	$(BIN)/pytest
 
 unit: environment  ## the helper package on its own: no model, network or notebook
-	pytest -m "not model and not notebook and not pipeline and not network"
+	$(BIN)/pytest -m "not model and not notebook and not pipeline and not network"
 
 lab: data  ## the notebooks in JupyterLab
-	jupyter lab --LabApp.default_url=/lab/tree/notebooks
-
-bench: data  ## speed and memory of the parts that decide them
-	set -e; for script in benchmarks/*.py; do python $$script; done
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 plan: environment  ## jobs, bytes, memory and time of a study, before anything runs
-	qkld plan $(STUDY) --cores $(CORES)
+	$(BIN)/qkld plan $(STUDY) --cores $(CORES)
 
 data: environment  ## demo model, texts and benchmark items, by pinned hash
-	qkld fetch $(STUDY)
+	$(BIN)/qkld fetch $(STUDY)
 
 environment: $(READY)
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	python -m ipykernel install --sys-prefix
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m ipykernel install --sys-prefix
 	touch $@
 
 clean:  ## the study's run and the caches; figures, fetched data and the environment stay

@@ -130,14 +130,23 @@ def run_notebook(stage: str, output: Path, parameters: Mapping[str, Any], *, thr
     StageError
         If a cell fails; the message holds the cell's error and where the executed notebook lies.
     """
+    from traitlets.config import Config
+
     papermill = _papermill()
+    encrypted = Config({"KernelManager": {"transport_encryption": "auto"}})
     source = notebook_file(stage)
     check_parameters(source, parameters)
     output.parent.mkdir(parents=True, exist_ok=True)
     os.environ.update(kernel_environment(threads))
     try:
         papermill.execute_notebook(
-            source, output, dict(parameters), kernel_name="python3", cwd=project_root(), progress_bar=False
+            source,
+            output,
+            dict(parameters),
+            kernel_name="python3",
+            cwd=project_root(),
+            progress_bar=False,
+            config=encrypted,
         )
     except papermill.PapermillExecutionError as error:
         raise StageError(
