@@ -38,8 +38,8 @@ def test_a_log_axis_says_what_it_leaves_out():
     shown = drawable([0.1, 0.0, np.nan, np.inf, -1.0])
     assert shown.tolist() == [True, False, False, False, False]
     assert left_out(["a", "b"], np.array([True, True])) == ""
-    assert left_out(["a", "b"], np.array([True, False])).endswith("b")
-    assert "4 quants" in left_out(list("abcde"), shown)
+    assert left_out(["a", "b"], np.array([True, False])) == "\nnot drawn (KLD 0): b"
+    assert left_out(["a" * 20] * 5, shown, "no answer changed") == "\nnot drawn (no answer changed): 4 quants"
 
 
 def test_floor_is_that_of_the_dtype_and_none_where_it_is_zero(cohort):
@@ -79,6 +79,14 @@ def test_legend_names_only_families_that_are_there(ax, quants, styles):
     legend = ax.get_legend()
     assert [t.get_text() for t in legend.get_texts()] == ["hqq"]
     assert matplotlib.colors.to_hex(legend.legend_handles[0].get_color()).upper() == styles["hqq"].colour
+
+
+def test_legend_names_open_markers_only_where_there_are_some(ax, quants, styles):
+    names = []
+    for zone in (None, list(quants["label"]), []):
+        legend_above(ax, styles, quants, zone=zone)
+        names.append("outside the zone" in [t.get_text() for t in ax.get_legend().get_texts()])
+    assert names == [False, False, True]
 
 
 def test_zone_is_shaded_up_to_the_cut_and_the_limits_keep(ax):

@@ -18,6 +18,9 @@ from qkld.plotting.families import FamilyStyle
 Styles = Mapping[str, FamilyStyle]
 
 KLD_LABEL = "mean KLD (nats a token)"
+LONGEST_NAMES = 24
+"""Characters of labels that an axis label has room for; beyond it says how many quants."""
+
 RING = {"marker": "o", "markersize": 8.5, "markerfacecolor": "none", "color": "black", "markeredgewidth": 0.6}
 """Around a quant whose KLD is below three times the floor."""
 
@@ -58,13 +61,13 @@ def drawable(values: Iterable[float]) -> np.ndarray:
     return np.isfinite(array) & (array > 0)
 
 
-def left_out(labels: Iterable[str], shown: np.ndarray, *, what: str = "KLD 0") -> str:
-    """A line for an axis label that says what the log axis leaves out; empty when it shows everything."""
+def left_out(labels: Iterable[str], shown: np.ndarray, why: str = "KLD 0") -> str:
+    """A line for an axis label that says what is not drawn, and why; empty where everything is."""
     out = [label for label, keep in zip(labels, shown, strict=True) if not keep]
     if not out:
         return ""
-    names = ", ".join(out) if len(out) <= 2 else f"{len(out)} quants"
-    return f"\nnot on the log axis ({what} or undefined): {names}"
+    names = ", ".join(out)
+    return f"\nnot drawn ({why}): {names if len(names) <= LONGEST_NAMES else f'{len(out)} quants'}"
 
 
 def interval_of(table: pd.DataFrame, column: str) -> tuple[str, str] | None:
@@ -125,20 +128,22 @@ def draw_quants(
     return drawn
 
 
-def legend_above(ax: Axes, styles: Styles, table: pd.DataFrame, *, zone: bool = False, columns: int = 3) -> None:
-    """Put the legend of the families in ``table`` above the axes, where it covers no point."""
+def legend_above(
+    ax: Axes, styles: Styles, table: pd.DataFrame, *, zone: Collection[str] | None = None, columns: int = 3
+) -> None:
+    """Put the legend of what ``table`` holds above the axes, where it covers no point."""
     handles = [
         Line2D([], [], linestyle="none", marker=s.marker, color=s.colour, label=family)
         for family, s in styles.items()
         if family in set(table["family"])
     ]
-    if zone:
+    if zone is not None and set(table["label"]) - set(zone):
         handles.append(
             Line2D([], [], linestyle="none", marker="o", color="0.4", markerfacecolor="white", label="outside the zone")
         )
     if "at_floor" in table and table["at_floor"].any():
         handles.append(Line2D([], [], linestyle="none", label="at the floor", **RING))
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=columns)
+    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1.01), ncols=columns, columnspacing=0.8)
 
 
 def floor_of(cohort: pd.DataFrame, kld: str = "kl_mean") -> float | None:
@@ -156,7 +161,7 @@ def mark_floor(ax: Axes, cohort: pd.DataFrame, kld: str = "kl_mean", *, horizont
     note = {"textcoords": "offset points", "fontsize": 6.5, "va": "bottom"}
     if horizontal:
         ax.axhline(floor, **style)
-        ax.annotate("floor", (1, floor), xycoords=("axes fraction", "data"), xytext=(0, 1), ha="right", **note)
+        ax.annotate("floor", (0, floor), xycoords=("axes fraction", "data"), xytext=(3, 1), ha="left", **note)
     else:
         ax.axvline(floor, **style)
         ax.annotate("floor", (floor, 0), xycoords=("data", "axes fraction"), xytext=(2, 3), rotation=90, **note)
@@ -167,6 +172,6 @@ def mark_cut(ax: Axes, cut: float, name: str) -> None:
     left, right = ax.get_xlim()
     ax.axvspan(left, cut, color="#F0E442", alpha=0.22, linewidth=0, zorder=0)
     ax.axvline(cut, color="0.35", linewidth=0.8, linestyle="--", zorder=1)
-    ax.set_xlim(left, max(right, cut))
+    ax.set_xlim(left, max(right, 1.2 * cut))
     ax.annotate(name, (cut, 0), xycoords=("data", "axes fraction"), xytext=(-3, 3), textcoords="offset points",
                 ha="right", va="bottom", fontsize=6.5)  # fmt: skip

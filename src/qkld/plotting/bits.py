@@ -31,4 +31,4 @@ def draw_bits_kld(
     what = "trunk weight" if "trunk" in bits else "weight"
     ax.set_xlabel(f"stored bits a {what}" + left_out(quants["label"], shown))
     ax.set_ylabel(KLD_LABEL)
-    legend_above(ax, styles, quants, zone=zone is not None)
+    legend_above(ax, styles, quants, zone=zone)

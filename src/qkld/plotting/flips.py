@@ -33,7 +33,8 @@ def _draw_flips(
     shown = drawable(flips[kld])
     defined = flips[quantity].notna().to_numpy()
     draw_quants(ax, flips[shown & defined], kld, quantity, styles, zone=zone, y_interval=interval)
-    ax.set_xlabel(KLD_LABEL + left_out(flips["label"], shown & defined))
+    still = left_out(flips["label"], defined, "no answer changed")
+    ax.set_xlabel(KLD_LABEL + still + left_out(flips["label"], shown | ~defined))
 
 
 def draw_volume(
@@ -47,7 +48,7 @@ def draw_volume(
     ax.set_ylim(bottom=-0.05 * ax.get_ylim()[1])
     percent_axis(ax.yaxis)
     ax.set_ylabel("flip rate (% of items)")
-    legend_above(ax, styles, flips, zone=zone is not None)
+    legend_above(ax, styles, flips, zone=zone)
 
 
 def draw_direction(
@@ -61,9 +62,9 @@ def draw_direction(
     ax.axhline(0.5, color="black", linewidth=0.7, zorder=1)
     _draw_flips(ax, flips, styles, "improvement_fraction", zone=zone, kld=kld,
                 interval=("improvement_low", "improvement_high"))  # fmt: skip
-    ax.set_ylim(-0.02, 1.02)
+    ax.set_ylim(-0.06, 1.06)
     ax.set_ylabel("improvement fraction\nleapfrogs / flips")
-    legend_above(ax, styles, flips, zone=zone is not None)
+    legend_above(ax, styles, flips, zone=zone)
 
 
 def draw_net(
@@ -74,4 +75,4 @@ def draw_net(
     _draw_flips(ax, flips, styles, "net", zone=zone, kld=kld, interval=interval_of(flips, "net"))
     percent_axis(ax.yaxis)
     ax.set_ylabel("score − reference (points)")
-    legend_above(ax, styles, flips, zone=zone is not None)
+    legend_above(ax, styles, flips, zone=zone)

@@ -60,4 +60,4 @@ def draw_kld_score(
     percent_axis(ax.yaxis)
     ax.set_xlabel(KLD_LABEL + left_out(quants["label"], shown))
     ax.set_ylabel(f"{score.removeprefix('score_')} score (%)")
-    legend_above(ax, styles, quants, zone=bool(set(quants["label"]) - set(zone)))
+    legend_above(ax, styles, quants, zone=zone)

@@ -28,7 +28,8 @@ def draw_zone_curve(ax: Axes, curve: pd.DataFrame, *, cut: float | None) -> Axes
     counts.tick_params(axis="y", colors=N_COLOUR)
     counts.spines["right"].set(visible=True, color=N_COLOUR)
     if curve["estimate"].isna().all():
-        ax.text(0.5, 0.5, "no cut has enough quants", transform=ax.transAxes, ha="center", va="center", fontsize=6.5)
+        ax.text(0.5, 0.5, "no cut has enough quants", transform=ax.transAxes, ha="center", va="bottom", fontsize=6.5)
+        counts.set_yticks([])
     if cut is not None:
         ax.axvline(cut, color="0.35", linewidth=0.8, linestyle="--", zorder=2)
         ax.annotate("the study's cut", (cut, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
