@@ -21,6 +21,9 @@ PAPER = Resampling(confidence=0.95, resamples=10_000, permutations=9_999, seed=2
 
 LABELS = ("label", "quant", "model", "name")
 CURVE_LEAST = 8
+"""Fewest quants at or below a cut for a point of the curve."""
+
+COMPOSITE = "unweighted mean of the score columns; whether each is above chance can not be seen from a table"
 
 _ZONE = re.compile(r"^\s*(?P<column>[^<>=]+?)\s*(?P<sign><=|<|>=|>)\s*(?P<cut>[^<>=]+?)\s*$")
 _COMPARE = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater}
@@ -160,50 +163,32 @@ def analyse_table(
 ) -> dict[str, Any]:
     """Spearman of a fidelity column with each score column and their mean, over all quants and inside a zone.
 
-    Parameters
-    ----------
-    table_path
-        CSV, one quant a row; its label is the column label, quant, model or name, else the first.
-    fidelity, scores
-        Column of the metric, columns of the scores (fractions, or percent, which is recognised and stated).
-    reference
-        Label of the reference's row, which enters no correlation.
-    zone
-        ``COLUMN<=NUMBER``; fix it before looking at scores.
-    out
-        Folder for ``summary.json``, ``correlation.csv`` and ``zone_curve.csv``; nothing is written without it.
+    ``table_path`` is a CSV with one quant a row, labelled by its column label, quant, model or name, else its first.
+    Scores are fractions, or percent, which is recognised and stated. The row ``reference`` enters no correlation.
+    ``zone`` is ``COLUMN<=NUMBER``, to be fixed before looking at scores. Into the folder ``out``, if one is given, go
+    ``summary.json``, ``correlation.csv`` and ``zone_curve.csv``.
 
-    Returns
-    -------
-    dict
-        What ``summary.json`` holds: file and hash, units, sizes, the zone, and one entry a score and subset. A number
-        that can not be computed is None, and its ``note`` says why.
-
-    Raises
-    ------
-    TableError, StatisticsError
-        If a column or row is missing, a unit is not clear, or a quant has no value.
+    Returns what ``summary.json`` holds: file and hash, unit, sizes, zone, and one entry a score and subset, where a
+    number that can not be computed is None and ``note`` says why. Raises TableError or StatisticsError if a column or
+    row is missing, a unit is not clear, or a quant has no value.
     """
     path = Path(table_path)
     cut = parse_zone(zone) if zone else None
     table = _read(path, [fidelity, *scores, *([cut.column] if cut else [])])
     cohort = _cohort(table, _label_column(table, path), fidelity, scores, reference)
-    is_quant = cohort["role"] == "quant"
-    members = (is_quant & cut.members(table)) if cut else pd.Series(False, index=cohort.index)
-    benchmarks = [*scores, "composite"] if len(scores) > 1 else list(scores)
-    correlations = full_and_zone(cohort, members, [fidelity], benchmarks, resampling=resampling)
+    members = (cohort["role"] == "quant") & (cut.members(table) if cut else False)
+    correlations, curve = _tables(cohort, members, fidelity, scores, resampling)
     if cut is None:
         correlations = correlations[correlations["subset"] == "full"]
-    curve = zone_curve(cohort, least=CURVE_LEAST, resampling=resampling, metric=fidelity, benchmark=benchmarks[-1])
     summary = {
         "table": path.name,
         "table_sha256": sha256_of_file(path),
         "fidelity": fidelity,
         "scores": list(scores),
         "score_unit": score_unit(table, scores),
-        "composite": "unweighted mean of the score columns; whether each is above chance can not be seen from a table",
+        "composite": COMPOSITE,
         "reference": reference,
-        "quants": int(is_quant.sum()),
+        "quants": int((cohort["role"] == "quant").sum()),
         "zone": zone,
         "zone_quants": list(cohort.loc[members, "label"]) if cut else None,
         "correlations": _json_rows(correlations),
@@ -211,6 +196,16 @@ def analyse_table(
     if out is not None:
         _write(Path(out), summary, {"correlation": correlations, "zone_curve": curve})
     return summary
+
+
+def _tables(
+    cohort: pd.DataFrame, members: pd.Series, fidelity: str, scores: Sequence[str], resampling: Resampling
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Correlations over all quants and in the zone, and the curve of the composite; one score is its own composite."""
+    benchmarks = [*scores, "composite"] if len(scores) > 1 else list(scores)
+    correlations = full_and_zone(cohort, members, [fidelity], benchmarks, resampling=resampling)
+    curve = zone_curve(cohort, least=CURVE_LEAST, resampling=resampling, metric=fidelity, benchmark=benchmarks[-1])
+    return correlations, curve
 
 
 def _json_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
