@@ -39,9 +39,10 @@ def check_explorer(repository: Path, output: Path, **parameters: Any) -> dict[st
     outputs = list(outputs_of(notebook))
     errors = [o for o in outputs if o["output_type"] == "error" or "Traceback" in "".join(o.get("text", ""))]
     assert not errors, errors
-    views = [o for o in outputs if WIDGET_VIEW in o.get("data", {})]
+    views = [o for o in outputs if o["output_type"] == "execute_result" and WIDGET_VIEW in o["data"]]
     pages = ["".join(o["data"]["text/html"]) for o in outputs if "text/html" in o.get("data", {})]
     assert len(views) == 3, "a slider for the zone, an item and a window to choose"
     assert any("taken by" in page and "right" in page for page in pages), "one item under both models"
+    assert "no such item" not in pages, "the item widget starts with an item"
     assert any("rgba(213,94,0" in page for page in pages), "one window, token by token"
     return notebook

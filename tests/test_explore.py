@@ -150,11 +150,13 @@ def test_item_widget_offers_items_of_its_benchmark(simulated, caplog):
     widget = item_widget(simulated, "sciq", QUANT, text=lambda *_: ItemText("prompt", ("a", "b", "c", "d")))
     (benchmarks, quants), (items, changed) = (box.children for box in widget.children[:2])
     assert len(items.options) == 300
+    assert items.value == "0"
     with caplog.at_level(logging.WARNING):
         changed.value = True
         assert list(items.options) == items_where(simulated, "sciq", QUANT, changed=True)
         benchmarks.value = "arc_easy"
         assert list(items.options) == items_where(simulated, "arc_easy", QUANT, changed=True)
+        assert items.value == items.options[0]
         quants.value = "hqq-2-g64"
     assert not caplog.records
     assert np.isin(items.options, simulated.items["item"]).all()

@@ -17,7 +17,7 @@ from qkld.study import LoadedStudy
 def zone_widget(study: LoadedStudy, cut: float) -> ipywidgets.Widget:
     """A slider for the zone's cut: figure, n, ρ, interval and p follow it."""
     kld = study.cohort.loc[study.cohort["role"] == "quant", "kl_mean"].to_numpy()
-    ends = np.log10(kld[drawable(kld)])
+    ends = np.log10([*kld[drawable(kld)], cut])
     slider = ipywidgets.FloatLogSlider(
         value=cut, min=float(ends.min()) - 0.3, max=float(ends.max()) + 0.3, step=0.02, readout_format=".3g",
         description="cut (nats)", continuous_update=False,
@@ -48,6 +48,7 @@ def item_widget(
 
     def offer(_=None) -> None:
         items.options = explore.items_where(study, benchmarks.value, quants.value, changed=changed.value)
+        items.index = 0 if items.options else None  # setting options alone chooses none
 
     for widget in (benchmarks, quants, changed):
         widget.observe(offer, "value")
