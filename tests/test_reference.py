@@ -79,7 +79,7 @@ def test_the_manifest_counts_what_lies_there(tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["scored_tokens"] == sum(len(w.positions) for w in h.windows)
     assert manifest["raw_bytes"] == manifest["scored_tokens"] * WIDTH * 4
-    assert 0 < manifest["stored_bytes"]
+    assert manifest["stored_bytes"] > 0
 
 
 def test_a_writer_goes_on_with_the_windows_that_are_missing(tmp_path: Path) -> None:

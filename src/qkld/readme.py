@@ -1,4 +1,4 @@
-"""What the README prints of the project's results: tables made by notebook 08 and by the schemas, put between markers."""
+"""What the README prints of results: tables made by notebook 08 and by the schemas, put between markers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def blocks() -> dict[str, str]:
     if not tables.exists():
         raise StageError(
             explain(
-                "The README's results are not there yet.", expected=tables, found="no such file", do="run make reproduce"
+                "The README's results are not there yet.",
+                expected=tables,
+                found="no such file",
+                do="run make reproduce",
             )
         )
     return {
