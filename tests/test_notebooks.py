@@ -43,7 +43,9 @@ def small_notebook(path: Path, *sources: str) -> Path:
     cells[0]["metadata"] = {"tags": ["parameters"]}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}))
+    path.write_text(
+        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
+    )
     return path
 
 
@@ -108,9 +110,16 @@ def test_a_failing_cell_keeps_its_traceback(small_project, monkeypatch):
         monkeypatch.setenv(name, value)
     small_notebook(small_project / "notebooks" / "a.ipynb", "cut = 1.0", "raise RuntimeError(f'cut is {cut}')")
     output = small_project / "runs" / "a.ipynb"
-    with pytest.raises(StageError, match="RuntimeError: cut is 2.5"):
+    with pytest.raises(StageError, match=r"RuntimeError: cut is 2\.5"):
         run_notebook("a", output, {"cut": 2.5})
     assert "Traceback" in output.read_text()
+
+
+@pytest.mark.notebook
+def test_a_killed_kernel_is_named(small_project):
+    small_notebook(small_project / "notebooks" / "a.ipynb", "cut = 1.0", "import os\nos.kill(os.getpid(), 9)")
+    with pytest.raises(StageError, match="its kernel was killed"):
+        run_notebook("a", small_project / "runs" / "a.ipynb", {})
 
 
 @pytest.mark.notebook

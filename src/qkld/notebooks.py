@@ -130,9 +130,10 @@ def run_notebook(stage: str, output: Path, parameters: Mapping[str, Any], *, thr
     StageError
         If a cell fails; the message holds the cell's error and where the executed notebook lies.
     """
+    papermill = _papermill()
+    from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
-    papermill = _papermill()
     encrypted = Config({"KernelManager": {"transport_encryption": "auto"}})
     source = notebook_file(stage)
     check_parameters(source, parameters)
@@ -149,11 +150,14 @@ def run_notebook(stage: str, output: Path, parameters: Mapping[str, Any], *, thr
             config=encrypted,
         )
     except papermill.PapermillExecutionError as error:
-        raise StageError(
-            explain(
-                f"{stage} stopped in a cell.",
-                expected="a notebook that runs to its end",
-                found=f"{error.ename}: {error.evalue}",
-                do=f"open {output} for the traceback, mend the cause and give the same command again",
-            )
-        ) from error
+        raise _stopped(stage, output, f"{error.ename}: {error.evalue}", "mend the cause") from error
+    except DeadKernelError as error:
+        cause = "see whether memory ran out (give fewer cores, or a smaller model)"
+        raise _stopped(stage, output, "its kernel was killed", cause) from error
+
+
+def _stopped(stage: str, output: Path, found: str, do: str) -> StageError:
+    do = f"open {output} for how far it came, {do}, and give the same command again: finished windows are kept"
+    return StageError(
+        explain(f"{stage} stopped in a cell.", expected="a notebook that runs to its end", found=found, do=do)
+    )
