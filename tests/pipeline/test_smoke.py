@@ -161,7 +161,7 @@ def kill_in_the_middle(job: Job, kill: Callable, after: int, start: Start) -> Fi
     """Go on with one job until ``after`` more windows or packs are finished, kill, and return what is finished."""
     before = finished_files(job)
     run = start("--", job.output)
-    wait_until(lambda: works_in(job, run) and len(finished_files(job)) >= len(before) + after, alive=run)
+    wait_until(lambda: len(finished_files(job)) >= len(before) + after and works_in(job, run), alive=run)
     kill(run, job)
     run.wait()
     finished = finished_files(job)
