@@ -43,7 +43,7 @@ def test_conda_gives_the_same_pins(repository, locked):
 
 def test_every_requirement_is_met_by_the_lock(project_table, locked):
     extras = project_table["optional-dependencies"]
-    requirements = [Requirement(text) for text in [*project_table["dependencies"], *chain.from_iterable(extras.values())]]
+    requirements = [Requirement(text) for text in chain(project_table["dependencies"], *extras.values())]
     unmet = [
         str(r)
         for r in requirements
