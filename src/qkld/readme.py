@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from qkld.errors import StageError, TableError, explain
 from qkld.paths import StudyPaths, project_root
@@ -24,9 +27,26 @@ def markdown(table: TextTable) -> str:
     return "\n".join([f"**{table.title}.**", "", *lines, "", table.note])
 
 
+def times_table(study: LoadedStudy) -> TextTable:
+    """How long each stage's executed notebooks took, start of their kernels included, as papermill recorded it."""
+    rows = []
+    for file in sorted((study.paths.run / "notebooks").glob("*.ipynb")):
+        seconds = json.loads(file.read_text(encoding="utf-8"))["metadata"].get("papermill", {}).get("duration")
+        if seconds is not None:
+            rows.append((file.stem.split(".")[0], seconds))
+    stages = pd.DataFrame(rows, columns=["stage", "seconds"]).groupby("stage")["seconds"]
+    return TextTable(
+        "Running time",
+        "Wall time of the notebooks of this run, two at a time with one thread each.",
+        ("notebook", "runs", "longest (s)", "together (min)"),
+        tuple((f"`{name}`", str(len(s)), f"{s.max():.0f}", f"{s.sum() / 60:.1f}") for name, s in stages),
+    )
+
+
 def result_tables(study: LoadedStudy) -> str:
     """The tables of a study that a README shows, as Markdown."""
-    return "\n\n".join(markdown(make(study)) for make in (headline_table, composite_table, cohort_table)) + "\n"
+    shown = (headline_table, composite_table, cohort_table, times_table)
+    return "\n\n".join(markdown(make(study)) for make in shown) + "\n"
 
 
 def write_tables(path: Path, study: LoadedStudy) -> None:
