@@ -46,24 +46,23 @@ class Job:
     output: str
 
 
-def jobs_of(stage: str) -> list[Job]:
-    """Three jobs of a stage, one a kill. Stage 01 has one job with windows of corpora, so it comes three times.
+def job_of(stage: str) -> Job:
+    """The job of a stage that is killed: the one with windows of corpora, and the first quant's.
 
     The smoke study's items fill at least two packs a benchmark; a pack is a file.
     """
     study = load_params("smoke")
     windows, packs = sum(c.windows for c in study.corpora), 2 * len(study.benchmarks)
-    labels = [q.label for q in study.quants]
+    quant = study.quants[0].label
     match stage:
         case "01_reference_logits":
-            done = "reference/corpus-*/done/*.json"
-            return [Job(stage, "--part corpora", done, windows, "seals/corpora.json")] * 3
+            return Job(stage, "--part corpora", "reference/corpus-*/done/*.json", windows, "seals/corpora.json")
         case "02_quant_kld":
-            done = "partial/kld/{}/*/*.parquet"
-            return [Job(stage, f"--quant {q}", done.format(q), windows, f"kld/{q}.parquet") for q in labels]
+            done = f"partial/kld/{quant}/*/*.parquet"
+            return Job(stage, f"--quant {quant}", done, windows, f"kld/{quant}.parquet")
         case _:
-            done = "partial/items/{}/*/*.json"
-            return [Job(stage, f"--model {q}", done.format(q), packs, f"items/{q}.parquet") for q in labels]
+            done = f"partial/items/{quant}/*/*.json"
+            return Job(stage, f"--model {quant}", done, packs, f"items/{quant}.parquet")
 
 
 def run_folder() -> Path:
@@ -221,11 +220,12 @@ def test_a_finished_run_has_nothing_to_do(smoke_run: Place):
 def test_killed_in_the_middle_of_every_stage_it_ends_with_the_same_tables(
     smoke_run: Place, own_place: Place, start: Start, rng: np.random.Generator
 ):
-    """Orphans go on until the next run ends them, so in stage 01, which has one job, Snakemake is killed last."""
+    """Each stage is killed once, each in another way; which stage gets which, and when, is drawn."""
     killed: dict[Job, Files] = {}
-    for stage, furthest in (("01_reference_logits", 4), ("02_quant_kld", 8), ("03_benchmark_scores", 3)):
-        order = [*rng.permutation([kill_group, kill_kernel]), kill_snakemake]
-        for job, kill in zip(jobs_of(stage), order, strict=True):
-            killed[job] = kill_in_the_middle(job, kill, int(rng.integers(1, furthest, endpoint=True)), start)
+    ways = rng.permutation([kill_group, kill_kernel, kill_snakemake])
+    furthest = {"01_reference_logits": 4, "02_quant_kld": 8, "03_benchmark_scores": 3}
+    for (stage, most), kill in zip(furthest.items(), ways, strict=True):
+        job = job_of(stage)
+        killed[job] = kill_in_the_middle(job, kill, int(rng.integers(1, most, endpoint=True)), start)
     go_on_to_the_end(killed, start)
     same_tables(smoke_run.folder / "runs" / "smoke", own_place.folder / "runs" / "smoke")
