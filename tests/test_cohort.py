@@ -13,6 +13,7 @@ from qkld.cohort import (
     build_cohort,
     check_distinct_weights,
     check_same_requests,
+    check_same_stores,
     collect,
     composite_of,
     further_variants,
@@ -144,3 +145,9 @@ def test_collect_names_what_is_missing_and_leaves_nothing(simulated):
         collect(NAME)
     assert not simulated.cohort.exists()
     assert not simulated.all_items.exists()
+
+
+def test_rows_measured_against_other_stores_are_refused():
+    check_same_stores({"a": ["x", "y"], "b": ["x", "y"], "floor-batch": ["x", "y"]})
+    with pytest.raises(StageError, match="b with"):
+        check_same_stores({"a": ["x", "y"], "b": ["x", "z"], "c": ["x", "y"]})

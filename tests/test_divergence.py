@@ -85,6 +85,15 @@ def test_kl_of_a_distribution_with_itself_is_zero() -> None:
     assert found.same_top1.all()
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.1, 7.3])
+def test_rounding_never_makes_kl_negative(offset: float) -> None:
+    reference, _, targets = peaked(200, 501, 0.0)
+    found = token_divergence(FullLogits(reference.double()), FullLogits(reference.double() + offset), targets, tile=64)
+    assert found.kl.min() >= 0.0
+    assert found.kl_reverse.min() >= 0.0
+    assert found.kl.max() < 1e-12
+
+
 @pytest.mark.parametrize("tile", [1, 7, 512, 100_000])
 def test_the_tile_changes_nothing_beyond_rounding(tile: int) -> None:
     reference, quant, targets = peaked(40, 600, 0.3)

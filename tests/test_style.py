@@ -23,7 +23,8 @@ ORDER = (
     *("errors", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
     *("sources", "models", "reference", "clusters", "divergence"),
     *("corpora", "recording", "measuring", "fidelity", "floors", "benchmarks"),
-    *("statistics", "cohort", "study", "analyse", "numbers", "shown", "plotting", "report_tables", "report", "readme", "explore", "explore_widgets"),
+    *("statistics", "cohort", "results", "study", "analyse", "numbers", "shown", "plotting"),
+    *("report_tables", "report", "readme", "explore", "explore_widgets"),
     *("notebooks", "plan", "plan_report", "speed", "workflow", "runner", "cli"),
 )
 """Every part of the package; each imports only what stands before it. `qkld` itself gives out ``load_study`` lazily."""

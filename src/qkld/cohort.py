@@ -18,7 +18,7 @@ from qkld.tables import COHORT, FIDELITY, ITEMS, read_table_and_provenance, writ
 
 FLOOR_RECIPES = {
     FLOOR_BATCH: "the reference again, in another batch shape and thread count",
-    FLOOR_DTYPE: "the reference in the study's compute dtype against float32",
+    FLOOR_DTYPE: "the reference in a 16-bit dtype against float32",
 }
 
 FLOOR_FACTOR = 3.0
@@ -192,6 +192,28 @@ def _at_floor(cohort: pd.DataFrame) -> pd.Series:
     return (cohort["role"] == "quant") & (cohort["kl_mean"] < FLOOR_FACTOR * floor)
 
 
+def check_same_stores(stores: Mapping[str, Any]) -> None:
+    """Refuse rows that were measured against different stores of the reference.
+
+    Raises
+    ------
+    StageError
+        Naming the labels that differ from the most common.
+    """
+    keys = {label: str(found) for label, found in stores.items()}
+    usual = max(keys.values(), key=list(keys.values()).count)
+    others = [label for label, found in keys.items() if found != usual]
+    if others:
+        raise StageError(
+            explain(
+                "Some rows were measured against other stores of the reference than the rest.",
+                expected=usual,
+                found=f"{', '.join(others)} with {keys[others[0]]}",
+                do=f"run {_MADE_IN['fidelity']} again for them",
+            )
+        )
+
+
 def build_cohort(
     study: Study,
     fidelity_tables: Mapping[str, pd.DataFrame],
@@ -248,6 +270,7 @@ def collect(study: str) -> None:
     quants = [q.label for q in params.quants]
     fidelity, fidelity_made = _read(paths.fidelity, [*FLOOR_RECIPES, *quants], FIDELITY)
     items, items_made = _read(paths.items, [params.reference.label, *quants], ITEMS)
+    check_same_stores({label: made.get("stores") for label, made in fidelity_made.items()})
     facts = {label: made.get("model", {}) for label, made in {**fidelity_made, **items_made}.items()}
     cohort = build_cohort(params, fidelity, items, facts)
     all_items = pd.concat(items.values(), ignore_index=True)

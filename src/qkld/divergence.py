@@ -154,10 +154,13 @@ def token_divergence(
         If the shapes differ, or a target lies outside the vocabulary.
     """
     tokens, vocabulary = _checked_shape(reference, quant, targets)
-    sides = _Side(tokens, targets.device), _Side(tokens, targets.device)
+    device = torch.device("cpu") if targets.device.type == "mps" else targets.device  # MPS has no float64
+    targets = targets.to(device)
+    sides = _Side(tokens, device), _Side(tokens, device)
     for start in range(0, vocabulary, tile):
         stop = min(start + tile, vocabulary)
-        _add_tile(sides, reference.tile(start, stop), quant.tile(start, stop), targets, start, stop)
+        tiles = (source.tile(start, stop).to(device) for source in (reference, quant))
+        _add_tile(sides, *tiles, targets, start, stop)
     return _finished(*sides, targets)
 
 
@@ -202,8 +205,8 @@ def _add_tile(
 def _finished(reference: _Side, quant: _Side, targets: Tensor) -> TokenDivergence:
     normalisers = reference.log_normaliser, quant.log_normaliser
     shift = normalisers[0] - normalisers[1]
-    kl = reference.weighted_gap / reference.weight - shift
-    kl_reverse = quant.weighted_gap / quant.weight + shift
+    kl = (reference.weighted_gap / reference.weight - shift).clamp(min=0.0)  # rounding alone can go below 0
+    kl_reverse = (quant.weighted_gap / quant.weight + shift).clamp(min=0.0)
     nll = normalisers[0] - reference.target, normalisers[1] - quant.target
     finite = torch.isfinite(kl) & torch.isfinite(kl_reverse) & torch.isfinite(nll[0]) & torch.isfinite(nll[1])
     quantities = {

@@ -103,15 +103,19 @@ def _part(folder: Path, window: int) -> Path:
 def _measure_missing(
     model: OpenedModel, store: ReferenceStore, chosen: list[int], folder: Path, *, tile: int, batch: int
 ) -> None:
-    missing = [i for i in chosen if not _part(folder, i).exists()]
+    """Measure the windows that have no part yet; a group with a missing one is run whole, in its own shape."""
+    missing = {i for i in chosen if not _part(folder, i).exists()}
     head = store.head.to(device=model.device)
     progress = tqdm(total=len(missing), desc=f"{model.entry.label} on {store.header.name}", unit="window")
-    for group in _equal_lengths(missing, store.header.windows, batch):
+    for group in _equal_lengths(chosen, store.header.windows, batch):
+        if missing.isdisjoint(group):
+            continue
         tokens = torch.tensor([store.header.windows[i].tokens for i in group], device=model.device)
-        for index, hidden in zip(group, model.hidden(tokens), strict=True):
+        states = dict(zip(group, model.hidden(tokens), strict=True))
+        for index in sorted(missing.intersection(group)):
             window = store.header.windows[index]
             reference = HeadLogits(store.hidden(index).to(model.device), head)
-            table = window_table(store, window, index, reference, hidden, model, tile)
+            table = window_table(store, window, index, reference, states[index], model, tile)
             write_table(_part(folder, index), table, TOKENS, {"window": window.name})
             progress.update()
     progress.close()

@@ -13,6 +13,7 @@ from qkld.errors import StageError, TableError, explain
 from qkld.paths import StudyPaths, project_root
 from qkld.provenance import written_whole
 from qkld.report_tables import TextTable, cohort_table, composite_table, headline_table
+from qkld.results import describe_results
 from qkld.study import LoadedStudy
 from qkld.tables import SCHEMAS, describe
 
@@ -76,6 +77,7 @@ def blocks() -> dict[str, str]:
     return {
         f"results:{SHOWN_STUDY}": tables.read_text(encoding="utf-8").strip(),
         **{f"schema:{name}": describe(schema) for name, schema in SCHEMAS.items()},
+        "columns:analysis": describe_results(),
     }
 
 

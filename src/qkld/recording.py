@@ -128,7 +128,9 @@ def greedy_answers(model: OpenedModel, prompts: list[tuple[int, ...]], max_token
     longest = max(len(p) for p in prompts)
     padded = torch.tensor([[end] * (longest - len(p)) + list(p) for p in prompts], device=model.device)
     attended = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-    greedy = GenerationConfig(do_sample=False, max_new_tokens=max_tokens, eos_token_id=end, pad_token_id=end)
+    greedy = GenerationConfig(
+        do_sample=False, repetition_penalty=1.0, max_new_tokens=max_tokens, eos_token_id=end, pad_token_id=end
+    )
     out = model.module.generate(padded, attention_mask=attended, generation_config=greedy)
     answers = out[:, longest:].tolist()
     return [a[: a.index(end) + 1] if end in a else a for a in answers]

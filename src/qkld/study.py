@@ -14,6 +14,7 @@ from qkld.errors import StageError, explain
 from qkld.params import Study, knobs, load_params, with_knobs
 from qkld.paths import StudyPaths
 from qkld.provenance import made_by, write_json, written_whole
+from qkld.results import check_columns
 from qkld.statistics.correlation import Resampling
 from qkld.tables import COHORT, FIDELITY, ITEMS, TOKENS, read_table
 
@@ -118,6 +119,7 @@ class LoadedStudy:
     def save_analysis(self, name: str, table: pd.DataFrame) -> None:
         """Write a result table as CSV, whole, and beside it as JSON what made it, the stage's knobs among it."""
         path = self._result_path(name)
+        check_columns(name, table.columns)
         made = made_by(study=self.params.study, table=name, knobs=knobs(self.params, ANALYSES[name]))
         with written_whole(path) as temporary:
             table.to_csv(temporary, index=False)
