@@ -149,7 +149,6 @@ rule volume_direction:
     input:
         rules.cohort.output,
         rules.silent_zone.output,
-        rules.silent_zone.output,
     output:
         outputs("volume_direction"),
     log:
