@@ -11,9 +11,10 @@ from simulated_project import NAME, write_simulated
 
 import qkld
 from qkld.cohort import collect
-from qkld.errors import ParameterError, StageError
+from qkld.errors import ParameterError, StageError, TableError
 from qkld.notebooks import notebook_file
 from qkld.params import knobs
+from qkld.results import CORRELATION, RESULTS
 from qkld.study import ANALYSES
 from qkld.workflow import ANALYSIS_TABLES, RULES
 
@@ -56,7 +57,8 @@ def test_missing_input_names_the_notebook(simulated):
 
 
 def test_results_come_back_as_they_were_saved(simulated):
-    table = pd.DataFrame({"metric": ["kl_mean", "dp_rms"], "estimate": [1 / 3, None], "note": ["", "too few"]})
+    known = {"metric": ["kl_mean", "dp_rms"], "estimate": [1 / 3, None], "note": ["", "too few"]}
+    table = pd.DataFrame({column: known.get(column, [0, 0]) for column in CORRELATION})
     simulated.save_analysis("correlation", table)
     found = simulated.analysis("correlation")
     assert found["estimate"].iloc[0] == 1 / 3
@@ -64,6 +66,13 @@ def test_results_come_back_as_they_were_saved(simulated):
     assert list(found["note"]) == ["", "too few"]
     made = simulated.paths.analysis("correlation").with_suffix(".json")
     assert '"permutations": 199' in made.read_text()
+
+
+def test_a_result_with_other_columns_than_its_schema_is_not_saved(simulated_copy):
+    before = simulated_copy.paths.analysis("scores").read_bytes()
+    with pytest.raises(TableError, match="other columns"):
+        simulated_copy.save_analysis("scores", pd.DataFrame({"label": ["a"]}))
+    assert simulated_copy.paths.analysis("scores").read_bytes() == before
 
 
 def test_knobs_of_a_notebook_are_checked(simulated):
@@ -80,6 +89,7 @@ def test_results_and_their_notebooks_agree_with_the_workflow():
         assert notebook_file(stage).exists()
         assert [rule for rule, tables in ANALYSIS_TABLES.items() if name in tables and RULES[rule].notebook == stage]
     assert sum(map(len, ANALYSIS_TABLES.values())) == len(ANALYSES)
+    assert set(RESULTS) == set(ANALYSES)
 
 
 def test_importing_and_loading_needs_no_torch():
