@@ -55,7 +55,7 @@ def measure(
     for store, scored in stores:
         _check_same_text(store, model)
         chosen = range(len(store.header.windows) if windows is None else min(windows, len(store.header.windows)))
-        folder = partial / partial_key(store, model, batch)
+        folder = partial / partial_key(store, model, batch=batch)
         with locked(folder / ".lock", patience=LOCK_PATIENCE):
             _measure_missing(model, store, list(chosen), folder, tile=tile, batch=batch)
         for index in chosen:
@@ -64,8 +64,8 @@ def measure(
     return TOKENS.checked(pd.concat(blocks, ignore_index=True))
 
 
-def partial_key(store: ReferenceStore, model: OpenedModel, batch: int) -> str:
-    """Name of whatever changes the numbers of one quant on one store."""
+def partial_key(store: ReferenceStore, model: OpenedModel, **more: int) -> str:
+    """Name of whatever changes the numbers of one model on one store; the store's key covers reference and tokens."""
     return key_of(
         {
             "metrics_version": METRICS_VERSION,
@@ -74,7 +74,7 @@ def partial_key(store: ReferenceStore, model: OpenedModel, batch: int) -> str:
             "head": model.head.sha256(),
             "compute_dtype": str(model.compute_dtype),
             "device": model.device.type,
-            "batch": batch,
+            **more,
         }
     )
 

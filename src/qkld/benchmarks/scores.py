@@ -20,10 +20,11 @@ from qkld.benchmarks.recording import open_benchmark
 from qkld.benchmarks.scoring import ItemScore, score_pack
 from qkld.errors import BenchmarkError, explain
 from qkld.locks import locked
+from qkld.measuring import partial_key
 from qkld.models import OpenedModel
 from qkld.params import Benchmark, Study
 from qkld.paths import StudyPaths
-from qkld.provenance import METRICS_VERSION, key_of, write_json
+from qkld.provenance import write_json
 from qkld.reference import LOCK_PATIENCE, ReferenceStore
 from qkld.sources import fetch
 from qkld.tables import ITEMS
@@ -50,24 +51,10 @@ def _task_table(params: Study, benchmark: Benchmark, model: OpenedModel) -> pd.D
     items = distinct(items_of(task, model.tokenizer))
     pack_tokens = params.benchmark_scores.pack_tokens
     store = open_benchmark(params, task.name, layout_name(model, pack_tokens), items)
-    folder = StudyPaths(params.study).partial / "items" / model.label / f"{task.name}-{_key(store, model)}"
+    folder = StudyPaths(params.study).partial / "items" / model.label / f"{task.name}-{partial_key(store, model)}"
     with locked(folder / ".lock", patience=LOCK_PATIENCE):
         scores = score_items(model, items, store, folder, pack_tokens=pack_tokens, tile=params.compute.vocabulary_tile)
     return item_table(model.label, task, model.tokenizer, scores)
-
-
-def _key(store: ReferenceStore, model: OpenedModel) -> str:
-    """Names whatever changes an item's numbers; the store's key covers the reference, the items and their layout."""
-    return key_of(
-        {
-            "metrics_version": METRICS_VERSION,
-            "store": store.header.key,
-            "weights": model.weights_sha256,
-            "head": model.head.sha256(),
-            "compute_dtype": str(model.compute_dtype),
-            "device": model.device.type,
-        }
-    )
 
 
 def score_items(
