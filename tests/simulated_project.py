@@ -49,10 +49,9 @@ def fidelity_of(row: pd.Series) -> pd.DataFrame:
         [{"metric": m, "corpus": c, "context": k, "estimate": row[source]} for m, c, k, source in cells]
     )
     is_mean = table["metric"] == "kl_mean"
-    return table.assign(
-        quant=row["label"], low=table["estimate"].where(is_mean) * 0.93, high=table["estimate"].where(is_mean) * 1.08,
-        tokens=1000, clusters=40, nonfinite=0,
-    )  # fmt: skip
+    ends = {"low": table["estimate"].where(is_mean) * 0.93, "high": table["estimate"].where(is_mean) * 1.08}
+    resampled = {f"bootstrap_{name}": values for name, values in ends.items()}
+    return table.assign(quant=row["label"], **ends, **resampled, tokens=1000, clusters=40, nonfinite=0, note="")
 
 
 def simulated_tables() -> tuple[pd.DataFrame, dict[str, pd.DataFrame], dict[str, pd.DataFrame], dict[str, dict]]:

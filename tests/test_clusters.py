@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
-from qkld.clusters import clustered_mean, clustered_quantiles
+from qkld.clusters import ClusterBootstrap, Interval, clustered_mean, cr1_error, few_clusters_note
 from qkld.errors import StatisticsError
 
 
@@ -14,6 +15,17 @@ def clustered_sample(rng: np.random.Generator, groups: int, size: int) -> tuple[
     """Values that share an effect within their cluster; sizes differ."""
     clusters = np.repeat(np.arange(groups), rng.integers(1, 2 * size, groups))
     return rng.normal(size=groups)[clusters] + rng.normal(size=len(clusters)), clusters
+
+
+def resamples(clusters: np.ndarray, *, bootstrap: int = 200, seed: int = 0) -> ClusterBootstrap:
+    return ClusterBootstrap(clusters, 0.95, bootstrap=bootstrap, rng=np.random.default_rng(seed))
+
+
+def drawn_again(values: np.ndarray, clusters: np.ndarray, *, bootstrap: int, seed: int) -> list[np.ndarray]:
+    """The literal bootstrap: draw whole clusters and lay their values end to end."""
+    rng, groups = np.random.default_rng(seed), int(clusters.max()) + 1
+    drawn = [rng.integers(groups, size=groups) for _ in range(bootstrap)]
+    return [np.concatenate([values[clusters == g] for g in chosen]) for chosen in drawn]
 
 
 def test_the_interval_equals_statsmodels_cluster_covariance() -> None:
@@ -24,11 +36,10 @@ def test_the_interval_equals_statsmodels_cluster_covariance() -> None:
     low, high = fitted.conf_int()[0]
     assert found.estimate == pytest.approx(values.mean(), rel=1e-14)
     assert (found.low, found.high) == (pytest.approx(low, rel=1e-10), pytest.approx(high, rel=1e-10))
+    assert cr1_error(values, clusters) == pytest.approx(fitted.bse[0], rel=1e-10)
 
 
 def test_with_one_value_a_cluster_it_is_the_t_interval() -> None:
-    from scipy import stats
-
     values = np.random.default_rng(2).normal(size=12)
     found = clustered_mean(values, np.arange(12), 0.9)
     low, high = stats.t.interval(0.9, 11, values.mean(), stats.sem(values))
@@ -42,48 +53,95 @@ def test_clustering_widens_the_interval_where_clusters_share_an_effect() -> None
     assert clustered.high - clustered.low > 2 * (independent.high - independent.low)
 
 
+def test_the_bootstrap_equals_its_literal_definition() -> None:
+    values, clusters = clustered_sample(np.random.default_rng(4), 9, 5)
+    again = drawn_again(values, clusters, bootstrap=60, seed=11)
+    made = resamples(clusters, bootstrap=60, seed=11)
+    means = np.quantile([drawn.mean() for drawn in again], [0.025, 0.975])
+    found = made.mean(values)
+    assert (found.bootstrap_low, found.bootstrap_high) == pytest.approx(tuple(means), rel=1e-12)
+    medians = np.quantile([np.quantile(drawn, 0.5, method="inverted_cdf") for drawn in again], [0.025, 0.975])
+    (median,) = made.quantiles(values, (0.5,))
+    assert (median.low, median.high) == pytest.approx(tuple(medians), rel=1e-12)
+    assert (median.bootstrap_low, median.bootstrap_high) == (median.low, median.high)
+    assert median.estimate == np.quantile(values, 0.5)
+
+
+def test_a_mean_keeps_its_cr1_interval_beside_the_bootstraps() -> None:
+    values, clusters = clustered_sample(np.random.default_rng(5), 25, 5)
+    found, alone = resamples(clusters).mean(values), clustered_mean(values, clusters, 0.95)
+    assert (found.estimate, found.low, found.high) == (alone.estimate, alone.low, alone.high)
+    assert found.bootstrap_low < found.estimate < found.bootstrap_high
+
+
 def test_intervals_of_means_cover_as_they_say() -> None:
-    rng = np.random.default_rng(4)
-    hits = 0
+    rng = np.random.default_rng(6)
+    hits = np.zeros(2)
     for _ in range(1000):
-        interval = clustered_mean(*clustered_sample(rng, 40, 5), 0.95)
-        hits += interval.low <= 0 <= interval.high
-    assert 0.93 <= hits / 1000 <= 0.97  # Monte-Carlo standard error 0.007
+        values, clusters = clustered_sample(rng, 60, 5)
+        mean = ClusterBootstrap(clusters, 0.95, bootstrap=200, rng=rng).mean(values)
+        hits += [mean.low <= 0 <= mean.high, mean.bootstrap_low <= 0 <= mean.bootstrap_high]
+    cr1, resampled = hits / 1000  # Monte-Carlo standard error 0.007
+    assert 0.93 <= cr1 <= 0.97
+    assert 0.91 <= resampled <= 0.97
 
 
-def test_quantiles_are_numpys_and_their_intervals_cover_the_true_median() -> None:
-    rng = np.random.default_rng(5)
+def test_intervals_of_a_median_cover_as_they_say() -> None:
+    rng = np.random.default_rng(7)
     hits = 0
-    for _ in range(200):
-        values, clusters = clustered_sample(rng, 40, 5)
-        median, high = clustered_quantiles(values, clusters, (0.5, 0.9), 0.95, bootstrap=200, rng=rng)
-        assert median.estimate == np.quantile(values, 0.5)
-        assert high.low <= high.high
+    for _ in range(300):
+        values, clusters = clustered_sample(rng, 60, 5)
+        (median,) = ClusterBootstrap(clusters, 0.95, bootstrap=200, rng=rng).quantiles(values, (0.5,))
         hits += median.low <= 0 <= median.high
-    assert 0.89 <= hits / 200 <= 0.99  # standard error 0.016
+    assert 0.90 <= hits / 300 <= 0.98  # standard error 0.013
 
 
 def test_the_bootstrap_follows_its_generator() -> None:
-    values, clusters = clustered_sample(np.random.default_rng(6), 20, 5)
-
-    def run(seed: int) -> float:
-        rng = np.random.default_rng(seed)
-        return clustered_quantiles(values, clusters, (0.5,), 0.95, bootstrap=100, rng=rng)[0].low
-
+    values, clusters = clustered_sample(np.random.default_rng(8), 20, 5)
     before = np.random.get_state()[1].copy()  # noqa: NPY002 (to see that the global state is left alone)
-    assert run(1) == run(1)
-    assert run(1) != run(2)
+    assert resamples(clusters, seed=1).mean(values) == resamples(clusters, seed=1).mean(values)
+    assert resamples(clusters, seed=1).mean(values) != resamples(clusters, seed=2).mean(values)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
-def test_one_cluster_gives_an_estimate_without_an_interval() -> None:
-    found = clustered_mean(np.array([1.0, 2.0]), np.array([0, 0]), 0.95)
-    assert found.estimate == 1.5
-    assert np.isnan(found.low)
-    assert np.isnan(found.high)
+def test_names_and_order_of_clusters_change_nothing() -> None:
+    values, clusters = clustered_sample(np.random.default_rng(9), 20, 5)
+    shuffled = np.random.default_rng(1).permutation(len(values))
+    named = np.array([f"document {c:02d}" for c in clusters])
+    found = resamples(named[shuffled]).mean(values[shuffled])
+    whole = resamples(clusters).mean(values)
+    assert [found.estimate, found.low, found.bootstrap_high] == pytest.approx(
+        [whole.estimate, whole.low, whole.bootstrap_high], rel=1e-12
+    )
+
+
+def test_one_cluster_gives_estimates_without_intervals() -> None:
+    values, made = np.array([1.0, 2.0]), resamples(np.array([0, 0]))
+    for found in (made.mean(values), *made.quantiles(values, (0.5,)), clustered_mean(values, made.index, 0.95)):
+        assert found.estimate == 1.5
+        assert np.isnan([found.low, found.high, found.bootstrap_low, found.bootstrap_high]).all()
+    assert np.isnan(cr1_error(values, made.index))
+
+
+def test_few_clusters_are_named() -> None:
+    assert few_clusters_note(1) == "one cluster: no interval"
+    assert "39 clusters" in few_clusters_note(39)
+    assert few_clusters_note(40) == ""
+
+
+def test_magnitudes_of_an_interval() -> None:
+    assert Interval(-0.1, -0.3, 0.2, -0.4, -0.1).absolute() == Interval(0.1, 0.0, 0.3, 0.1, 0.4)
+    assert Interval(-0.2, -0.3, -0.1, -0.3, 0.1).absolute() == Interval(0.2, 0.1, 0.3, 0.0, 0.3)
+    assert np.isnan(Interval(0.2).absolute().low)
+
+
+def test_a_rising_function_maps_the_estimate_and_every_end() -> None:
+    assert Interval(1.0, 0.0, 2.0, 0.5, 1.5).mapped(lambda x: 2 * x) == Interval(2.0, 0.0, 4.0, 1.0, 3.0)
 
 
 @pytest.mark.parametrize("values", [np.array([]), np.array([1.0, np.nan])])
 def test_values_that_give_no_number_are_refused(values: np.ndarray) -> None:
-    with pytest.raises(StatisticsError, match="finite values"):
-        clustered_mean(values, np.zeros(len(values), dtype=int), 0.95)
+    made = resamples(np.zeros(len(values), dtype=int))
+    for give in (made.mean, lambda v: made.quantiles(v, (0.5,))):
+        with pytest.raises(StatisticsError, match="finite values"):
+            give(values)

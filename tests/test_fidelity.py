@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qkld.clusters import Interval
 from qkld.errors import StatisticsError
-from qkld.fidelity import METRICS, QUANTILES, absolute, summarise
+from qkld.fidelity import METRICS, QUANTILES, summarise
 
 
 def token_table(rng: np.random.Generator, *, corpus: str = "prose", tokens: int = 400) -> pd.DataFrame:
@@ -28,6 +27,7 @@ def token_table(rng: np.random.Generator, *, corpus: str = "prose", tokens: int 
             "nll_reference": nll,
             "nll_quant": quant,
             "same_top1": rng.random(tokens) < 0.9,
+            "top5_shared": rng.integers(3, 6, tokens) / 5,
             "entropy_reference": rng.exponential(2.0, tokens),
             "p_reference": np.exp(-nll),
             "p_quant": np.exp(-quant),
@@ -55,6 +55,7 @@ def test_every_metric_equals_its_definition() -> None:
         "ppl_ratio": ratio,
         "abs_log_ppl_ratio": abs(np.log(ratio)),
         "top1_agreement": table["same_top1"].mean(),
+        "top5_agreement": table["top5_shared"].mean(),
         "dp_mean": shift.mean(),
         "dp_rms": np.sqrt((shift**2).mean()),
     }
@@ -64,9 +65,10 @@ def test_every_metric_equals_its_definition() -> None:
 
 def test_every_interval_holds_its_estimate_and_stays_in_its_range() -> None:
     made = summary(token_table(np.random.default_rng(2)))
-    with_ends = made[made["low"].notna()]
-    assert (with_ends["low"] <= with_ends["estimate"] + 1e-12).all()
-    assert (with_ends["estimate"] <= with_ends["high"] + 1e-12).all()
+    for low, high in (("low", "high"), ("bootstrap_low", "bootstrap_high")):
+        with_ends = made[made[low].notna()]
+        assert (with_ends[low] <= with_ends["estimate"] + 1e-12).all()
+        assert (with_ends["estimate"] <= with_ends[high] + 1e-12).all()
     assert made.xs("top1_agreement", level="metric")["high"].max() <= 1.0
     assert made.xs("kl_max", level="metric")["low"].isna().all()
 
@@ -102,7 +104,17 @@ def test_the_order_of_tokens_changes_nothing() -> None:
     pd.testing.assert_frame_equal(summary(table), summary(shuffled), rtol=1e-10)
 
 
-def test_magnitudes_of_an_interval() -> None:
-    assert absolute(Interval(-0.1, -0.3, 0.2)) == Interval(0.1, 0.0, 0.3)
-    assert absolute(Interval(-0.2, -0.3, -0.1)) == Interval(0.2, 0.1, 0.3)
-    assert np.isnan(absolute(Interval(0.2, np.nan, np.nan)).low)
+def test_means_have_both_intervals_and_quantiles_the_bootstraps() -> None:
+    made = summary(token_table(np.random.default_rng(7))).loc[("prose", 512)]
+    ends = made[["low", "high", "bootstrap_low", "bootstrap_high"]]
+    assert ends.drop(index="kl_max").notna().all(axis=None)
+    quantiles = ends.loc[list(QUANTILES)].to_numpy()
+    assert (quantiles[:, :2] == quantiles[:, 2:]).all()
+    means = ends.loc[["kl_mean", "ppl_ratio", "top1_agreement"]].to_numpy()
+    assert (means[:, :2] != means[:, 2:]).any(axis=1).all()
+
+
+def test_few_clusters_are_noted_in_every_row() -> None:
+    table = token_table(np.random.default_rng(8))
+    assert (summary(table)["note"] == "8 clusters: intervals are rough below 40").all()
+    assert (summary(table.assign(cluster=np.arange(len(table)) // 10))["note"] == "").all()

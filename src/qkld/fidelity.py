@@ -1,13 +1,14 @@
-"""Token table of a quant → its fidelity metrics, each with an interval clustered as the corpus says."""
+"""Token table of a quant → its fidelity metrics, each with intervals clustered as the corpus says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
-from qkld.clusters import Floats, Interval, clustered_mean, clustered_quantiles
+from qkld.clusters import ClusterBootstrap, Interval, few_clusters_note
 from qkld.errors import StatisticsError, explain
 from qkld.tables import FIDELITY
 
@@ -23,6 +24,7 @@ METRICS = {
     "ppl_ratio": "perplexity of the quant over the reference's",
     "abs_log_ppl_ratio": "|ln of that ratio|",
     "top1_agreement": "share of tokens whose most probable token is the reference's",
+    "top5_agreement": "mean share of the reference's five most probable tokens that are among the quant's five",
     "dp_mean": "mean of p_quant(token) − p_reference(token)",
     "dp_rms": "root mean square of the same",
 }
@@ -58,44 +60,32 @@ def summarise(
             "clusters": finite["cluster"].nunique(),
             "nonfinite": len(block) - len(finite),
         }
-        for metric, value in _metrics(finite, confidence, bootstrap, rng):
+        resamples = ClusterBootstrap(finite["cluster"].to_numpy(), confidence, bootstrap=bootstrap, rng=rng)
+        note = few_clusters_note(resamples.groups)
+        for metric, value in _metrics(finite, resamples):
             where = {"quant": quant, "corpus": corpus, "context": context, "metric": metric}
-            rows.append({**where, "estimate": value.estimate, "low": value.low, "high": value.high, **counts})
+            rows.append({**where, **asdict(value), **counts, "note": note})
     return FIDELITY.checked(pd.DataFrame(rows))
 
 
-def _metrics(
-    tokens: pd.DataFrame, confidence: float, bootstrap: int, rng: np.random.Generator
-) -> Iterator[tuple[str, Interval]]:
-    clusters = tokens["cluster"].to_numpy()
-
-    def mean(values: Floats) -> Interval:
-        return clustered_mean(values, clusters, confidence)
-
+def _metrics(tokens: pd.DataFrame, resamples: ClusterBootstrap) -> Iterator[tuple[str, Interval]]:
+    mean = resamples.mean
     kl, nll_reference, nll_quant = (tokens[c].to_numpy(float) for c in ("kl", "nll_reference", "nll_quant"))
     shift = (tokens["p_quant"] - tokens["p_reference"]).to_numpy()
     log_ratio = mean(nll_quant - nll_reference)
     yield "kl_mean", mean(kl)
-    quantiles = clustered_quantiles(kl, clusters, tuple(QUANTILES.values()), confidence, bootstrap=bootstrap, rng=rng)
-    yield from zip(QUANTILES, quantiles, strict=True)
-    yield "kl_max", Interval(float(kl.max()), np.nan, np.nan)
+    yield from zip(QUANTILES, resamples.quantiles(kl, tuple(QUANTILES.values())), strict=True)
+    yield "kl_max", Interval(float(kl.max()))
     yield "kl_reverse_mean", mean(tokens["kl_reverse"].to_numpy())
-    yield "ppl", _mapped(np.exp, mean(nll_quant))
-    yield "ppl_reference", _mapped(np.exp, mean(nll_reference))
-    yield "ppl_ratio", _mapped(np.exp, log_ratio)
-    yield "abs_log_ppl_ratio", absolute(log_ratio)
-    yield "top1_agreement", _mapped(lambda x: np.clip(x, 0.0, 1.0), mean(tokens["same_top1"].to_numpy(float)))
+    yield "ppl", mean(nll_quant).mapped(np.exp)
+    yield "ppl_reference", mean(nll_reference).mapped(np.exp)
+    yield "ppl_ratio", log_ratio.mapped(np.exp)
+    yield "abs_log_ppl_ratio", log_ratio.absolute()
+    yield "top1_agreement", mean(tokens["same_top1"].to_numpy(float)).mapped(_as_share)
+    yield "top5_agreement", mean(tokens["top5_shared"].to_numpy()).mapped(_as_share)
     yield "dp_mean", mean(shift)
-    yield "dp_rms", _mapped(lambda x: np.sqrt(np.maximum(x, 0.0)), mean(shift**2))
+    yield "dp_rms", mean(shift**2).mapped(lambda x: np.sqrt(np.maximum(x, 0.0)))
 
 
-def _mapped(function: Callable[[float], float], interval: Interval) -> Interval:
-    """A rising function of an estimate and of its interval's ends."""
-    return Interval(*(float(function(x)) for x in (interval.estimate, interval.low, interval.high)))
-
-
-def absolute(interval: Interval) -> Interval:
-    """|estimate| with the values that the interval's magnitudes cover: from 0 where it holds 0."""
-    ends = sorted((abs(interval.low), abs(interval.high)))
-    low = 0.0 if interval.low <= 0.0 <= interval.high else ends[0]
-    return Interval(abs(interval.estimate), low if np.isfinite(ends[0]) else np.nan, ends[1])
+def _as_share(value: float) -> float:
+    return float(np.clip(value, 0.0, 1.0))

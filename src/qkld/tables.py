@@ -136,6 +136,9 @@ TOKENS = Schema(
         "nll_reference": Column("float64", "−ln p(token) under the reference, nats", missing=True),
         "nll_quant": Column("float64", "−ln p(token) under the quant, nats", missing=True),
         "same_top1": Column("bool", "reference and quant have the same most probable token"),
+        "top5_shared": Column(
+            "float64", "share of the reference's five most probable tokens among the quant's five", missing=True
+        ),
         "entropy_reference": Column("float64", "entropy of the reference's distribution, nats", missing=True),
         "p_reference": Column("float64", "p(token) under the reference", missing=True),
         "p_quant": Column("float64", "p(token) under the quant", missing=True),
@@ -152,11 +155,16 @@ FIDELITY = Schema(
         "context": Column("int32", "context length in tokens; 0 where every window has its own"),
         "metric": Column("str", "see fidelity.METRICS"),
         "estimate": Column("float64", "value of the metric"),
-        "low": Column("float64", "lower end of the clustered interval", missing=True),
-        "high": Column("float64", "upper end of the clustered interval", missing=True),
+        "low": Column(
+            "float64", "lower end of the clustered interval: CR1 for a mean, bootstrap for a quantile", missing=True
+        ),
+        "high": Column("float64", "upper end of the same", missing=True),
+        "bootstrap_low": Column("float64", "lower end of the cluster bootstrap's percentile interval", missing=True),
+        "bootstrap_high": Column("float64", "upper end of the same", missing=True),
         "tokens": Column("int64", "scored tokens that entered the estimate"),
         "clusters": Column("int64", "clusters that the interval rests on"),
         "nonfinite": Column("int64", "scored tokens left out because a model's logits were not finite"),
+        "note": Column("str", "says where clusters are too few for the intervals to be trusted; else empty"),
     },
     key=("quant", "corpus", "context", "metric"),
 )
