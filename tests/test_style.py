@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 
 ORDER = (
-    *("errors", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
+    *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
     *("sources", "models", "reference", "clusters", "divergence"),
     *("corpora", "recording", "measuring", "fidelity", "floors", "benchmarks"),
     *("statistics", "cohort", "results", "study", "analyse", "numbers", "shown", "plotting"),

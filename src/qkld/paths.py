@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qkld.errors import ParameterError, explain
+from qkld.storage import Place, place
 
 
 def project_root() -> Path:
@@ -49,8 +50,13 @@ class StudyPaths:
         return runs / self.study
 
     @property
-    def reference(self) -> Path:
-        """Stores of the reference, one folder a key; not declared to Snakemake, so that a kill keeps them."""
+    def reference(self) -> Place:
+        """Stores of the reference, one folder a key; not declared to Snakemake, so that a kill keeps them.
+
+        ``$QKLD_STORES``, a folder or a URL that fsspec reads, takes them elsewhere, below the study's name.
+        """
+        if "QKLD_STORES" in os.environ:
+            return place(os.environ["QKLD_STORES"]) / self.study
         return self.run / "reference"
 
     @property

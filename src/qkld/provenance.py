@@ -18,11 +18,15 @@ from typing import Any
 
 from qkld.errors import DiskError, explain
 from qkld.paths import project_root
+from qkld.storage import Place, in_object_storage
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 """Raised when a change alters numbers; the reasons are in METRICS_HISTORY."""
 
-METRICS_HISTORY = {1: "first definition: float64 accumulators in one walk over the vocabulary"}
+METRICS_HISTORY = {
+    1: "first definition: float64 accumulators in one walk over the vocabulary",
+    2: "token tables have top5_shared, fidelity has top5_agreement; no other number changes",
+}
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system reports when a file can not grow: disk full, quota used up, size limit reached."""
@@ -40,7 +44,7 @@ def key_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
-def sha256_of_file(path: Path, chunk: int = 1 << 20) -> str:
+def sha256_of_file(path: Place, chunk: int = 1 << 20) -> str:
     """SHA-256 of a file's bytes, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
@@ -79,14 +83,23 @@ def made_by(**facts: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Place) -> Iterator[Path]:
     """A temporary name beside ``path`` to write to; renamed to ``path`` on success, removed on any error.
+
+    In object storage, which has no renaming but writes objects whole, the temporary file is this machine's and is put
+    to ``path`` on success.
 
     Raises
     ------
     DiskError
         If no space is left; ``path`` is then as it was before.
     """
+    if in_object_storage(path):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            path.fs.put_file(str(temporary), path.path)
+        return
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +132,7 @@ def _no_space(path: Path, error: OSError) -> DiskError:
     )
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Place, value: Any) -> None:
     """Write a JSON file whole, with sorted keys, so that equal content is equal bytes."""
     text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
     with written_whole(path) as temporary:

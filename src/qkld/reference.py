@@ -4,6 +4,8 @@ A store is a folder: ``header.json`` says what it holds, ``hidden.zarr`` holds o
 hidden states, byte-shuffled, zstd, crc32c), ``done/`` one small file a finished window with its digest, and
 ``manifest.json``, written last, seals them. Zarr reads a missing chunk as zeros and does not see a swapped one, so
 every window's digest is checked on reading. The output head lies once beside all stores, under its content hash.
+
+The folder is one of this machine or lies in object storage (`qkld.storage`), where no lock keeps a second writer out.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from qkld.locks import locked
 from qkld.models.head import Head
 from qkld.models.tensors import BITS_OF, bits_to_tensor, tensor_to_bits
 from qkld.provenance import key_of, sha256_of_file, write_json, written_whole
+from qkld.storage import Place, local_file, place
 from qkld.windows import Window
 
 LOCK_PATIENCE = 900.0
@@ -65,7 +67,7 @@ class StoreHeader:
         """Kept positions of all windows."""
         return sum(len(w.positions) for w in self.windows)
 
-    def folder(self, root: Path) -> Path:
+    def folder(self, root: Place) -> Place:
         """Where the store lies below the study's folder of stores."""
         return root / f"{self.kind}-{self.name}-{self.key}"
 
@@ -78,12 +80,12 @@ class StoreHeader:
         return cls(**{**values, "windows": windows})
 
 
-def head_file(root: Path, sha256: str) -> Path:
+def head_file(root: Place, sha256: str) -> Place:
     """Where the head with this content hash lies."""
     return root / "heads" / f"{sha256[:32]}.safetensors"
 
 
-def save_head(root: Path, head: Head) -> str:
+def save_head(root: Place, head: Head) -> str:
     """Store a head once; returns its content hash."""
     sha256 = head.sha256()
     path = head_file(root, sha256)
@@ -97,11 +99,11 @@ def save_head(root: Path, head: Head) -> str:
     return sha256
 
 
-def load_head(root: Path, sha256: str) -> Head:
+def load_head(root: Place, sha256: str) -> Head:
     """Read a head back and check that it is the one with this content hash."""
     path = head_file(root, sha256)
     try:
-        with safe_open(path, framework="pt") as file:
+        with local_file(path) as local, safe_open(local, framework="pt") as file:
             note = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         softcap = None if note["softcap"] == "None" else float(note["softcap"])
@@ -122,7 +124,7 @@ def load_head(root: Path, sha256: str) -> Head:
     return head
 
 
-def _array(folder: Path, header: StoreHeader, mode: Literal["r", "a"]) -> zarr.Array:
+def _array(folder: Place, header: StoreHeader, mode: Literal["r", "a"]) -> zarr.Array:
     path = folder / "hidden.zarr"
     if mode == "r" or (path / "zarr.json").exists():
         return zarr.open_array(store=str(path), mode="r" if mode == "r" else "r+")
@@ -139,11 +141,14 @@ def _array(folder: Path, header: StoreHeader, mode: Literal["r", "a"]) -> zarr.A
 
 
 class StoreWriter:
-    """Writes a store window by window under an OS lock; a killed writer's successor goes on with `missing`."""
+    """Writes a store window by window; a killed writer's successor goes on with `missing`.
 
-    def __init__(self, root: Path, header: StoreHeader, head: Head) -> None:
-        self.root, self.header = root, header
-        self.folder = header.folder(root)
+    ``root`` is a folder, where an OS lock keeps other writers out, or a URL that fsspec reads, where nothing does.
+    """
+
+    def __init__(self, root: str | Place, header: StoreHeader, head: Head) -> None:
+        self.root, self.header = place(root), header
+        self.folder = header.folder(self.root)
         self._head = head
 
     def __enter__(self) -> StoreWriter:
@@ -175,7 +180,7 @@ class StoreWriter:
     ) -> None:
         self._held.close()
 
-    def _done(self, window: int) -> Path:
+    def _done(self, window: int) -> Place:
         return self.folder / "done" / f"{window:06d}.json"
 
     def missing(self) -> list[int]:
@@ -240,20 +245,21 @@ class StoreWriter:
 class ReferenceStore:
     """A sealed store, read window by window; each window's digest is checked when it is read."""
 
-    def __init__(self, root: Path, folder: Path, header: StoreHeader, manifest: dict[str, Any]) -> None:
+    def __init__(self, root: Place, folder: Place, header: StoreHeader, manifest: dict[str, Any]) -> None:
         self.root, self.folder, self.header, self.manifest = root, folder, header, manifest
         self._array = self._opened_array()
         self._head: Head | None = None
 
     @classmethod
-    def open(cls, folder: Path, *, expected_key: str | None = None) -> ReferenceStore:
-        """Open a sealed store.
+    def open(cls, folder: str | Place, *, expected_key: str | None = None) -> ReferenceStore:
+        """Open a sealed store: a folder, or a URL that fsspec reads.
 
         Raises
         ------
         StoreError
             If it is not there, not sealed, edited, or not the store with ``expected_key``.
         """
+        folder = place(folder)
         try:
             manifest = json.loads((folder / "manifest.json").read_text())
             header = StoreHeader.from_json(json.loads((folder / "header.json").read_text()))
@@ -323,7 +329,7 @@ class ReferenceStore:
         return bits_to_tensor(bits, self.header.dtype)
 
 
-def _altered(folder: Path, what: str, found: object) -> StoreError:
+def _altered(folder: Place, what: str, found: object) -> StoreError:
     return StoreError(
         explain(
             f"The store {folder} was damaged or edited: {what}.",
