@@ -20,6 +20,12 @@ from qkld.models.head import Head
 ROWS_AT_ONCE = 32
 """Rows of a tile whose exponentials are taken together: 32 × 8,192 float64 values stay in a CPU core's caches."""
 
+LEADERS = 5
+"""Tokens of each side that ``top5_shared`` compares."""
+
+CHUNK = 128
+"""Columns of a tile that are reduced to their maximum first; the leaders are looked for in the best chunks only."""
+
 
 class LogitSource(Protocol):
     """Logits of one model for some tokens, given tile by tile."""
@@ -73,6 +79,8 @@ class TokenDivergence:
     kl_reverse : KL(quant ‖ reference)
     nll_reference, nll_quant : −ln p(target)
     same_top1 : bool, whether the most probable tokens are equal; False where a logit is not finite
+    top5_shared : share of the reference's five most probable tokens (of all, where there are fewer) that are among the
+        quant's five; on both sides the lower token id goes first among equal logits
     entropy_reference : −Σ p_reference · ln p_reference
     p_reference, p_quant : p(target)
     greedy_quant : bool, whether the target is the quant's most probable token; False where a logit is not finite
@@ -83,6 +91,7 @@ class TokenDivergence:
     nll_reference: Tensor
     nll_quant: Tensor
     same_top1: Tensor
+    top5_shared: Tensor
     entropy_reference: Tensor
     p_reference: Tensor
     p_quant: Tensor
@@ -98,23 +107,65 @@ class TokenDivergence:
         return {f.name: getattr(self, f.name).cpu() for f in fields(self) if f.name != "greedy_quant"}
 
 
+def first_largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest values of each row and their columns, falling; among equals the lower column first.
+
+    `torch.topk` promises no order among equals, and 16-bit logits are often equal. Columns repeat where a row holds
+    fewer than k values above −inf.
+    """
+    left, found = values.clone(), []
+    for _ in range(k):
+        best, where = left.max(dim=1, keepdim=True)  # torch gives the first of equal maxima
+        left.scatter_(1, where, -torch.inf)
+        found.append((best, where))
+    return torch.cat([best for best, _ in found], dim=1), torch.cat([where for _, where in found], dim=1)
+
+
+class _Leaders:
+    """The five largest logits of the tiles seen so far and their token ids, shape (tokens, 5); −inf where fewer."""
+
+    def __init__(self, tokens: int, device: torch.device) -> None:
+        self.values = torch.full((tokens, LEADERS), -torch.inf, dtype=torch.float64, device=device)
+        self.ids = torch.zeros((tokens, LEADERS), dtype=torch.int64, device=device)
+
+    def add(self, tile: Tensor, start: int) -> None:
+        """Take in one tile, shape (tokens, tile), whose first column is token ``start``."""
+        chunks = torch.nn.functional.pad(tile, (0, -tile.shape[1] % CHUNK), value=-torch.inf).unflatten(1, (-1, CHUNK))
+        _, best = first_largest(chunks.amax(dim=2), min(LEADERS, chunks.shape[1]))
+        best = best.sort(dim=1).values  # so that columns rise again within what is gathered
+        candidates = chunks.take_along_dim(best[:, :, None], dim=1).flatten(1)
+        values, where = first_largest(candidates, LEADERS)
+        ids = start + best.gather(1, where // CHUNK) * CHUNK + where % CHUNK
+        values, ids = torch.cat([self.values, values.double()], dim=1), torch.cat([self.ids, ids], dim=1)
+        self.values, order = first_largest(values, LEADERS)
+        self.ids = ids.gather(1, order)
+
+    def shared_with(self, other: _Leaders) -> Tensor:
+        """Share of these leaders that are among the other's, shape (tokens,); NaN without any."""
+        own, others = self.values > -torch.inf, other.values > -torch.inf
+        same = (self.ids[:, :, None] == other.ids[:, None, :]) & own[:, :, None] & others[:, None, :]
+        return same.any(dim=2).sum(dim=1).double() / own.sum(dim=1)
+
+
 class _Side:
     """Running sums of one distribution over the tiles seen so far; weights are exp(logit − running maximum)."""
 
     def __init__(self, tokens: int, device: torch.device) -> None:
         self.maximum = torch.full((tokens,), -torch.inf, dtype=torch.float64, device=device)
-        self.top = torch.zeros(tokens, dtype=torch.int64, device=device)
+        self.leaders = _Leaders(tokens, device)
         self.weight = torch.zeros(tokens, dtype=torch.float64, device=device)
         self.weighted_logit = torch.zeros_like(self.weight)
         self.weighted_gap = torch.zeros_like(self.weight)
         self.target = torch.full_like(self.weight, torch.nan)
 
-    def add(self, rows: slice, logits: Tensor, gap: Tensor, start: int) -> None:
-        """Take in one tile: logits (rows, tile) float64 and gap = own logits − the other model's."""
-        best, where = logits.max(dim=1)
-        old = self.maximum[rows]
-        new = torch.maximum(old, best)
-        self.top[rows] = torch.where(best > old, where + start, self.top[rows])
+    @property
+    def top(self) -> Tensor:
+        """The most probable token."""
+        return self.leaders.ids[:, 0]
+
+    def add(self, rows: slice, logits: Tensor, gap: Tensor) -> None:
+        """Take in one tile, the leaders being done: logits (rows, tile) float64, gap = own logits − the other's."""
+        old, new = self.maximum[rows], self.leaders.values[rows, 0]
         weights = torch.exp(logits - new[:, None])
         fade = torch.exp(old - new)
         self.weight[rows] = self.weight[rows] * fade + weights.sum(dim=1)
@@ -190,12 +241,14 @@ def _checked_shape(reference: LogitSource, quant: LogitSource, targets: Tensor) 
 def _add_tile(
     sides: tuple[_Side, _Side], reference: Tensor, quant: Tensor, targets: Tensor, start: int, stop: int
 ) -> None:
+    for side, logits in zip(sides, (reference, quant), strict=True):
+        side.leaders.add(logits, start)
     for first in range(0, targets.shape[0], ROWS_AT_ONCE):
         rows = slice(first, first + ROWS_AT_ONCE)
         blocks = reference[rows].double(), quant[rows].double()
         gap = blocks[0] - blocks[1]
-        sides[0].add(rows, blocks[0], gap, start)
-        sides[1].add(rows, blocks[1], gap.neg_(), start)
+        sides[0].add(rows, blocks[0], gap)
+        sides[1].add(rows, blocks[1], gap.neg_())
         here = (targets[rows] >= start) & (targets[rows] < stop)
         index = (targets[rows] - start).clamp(0, stop - start - 1)[:, None]
         for side, block in zip(sides, blocks, strict=True):
@@ -214,6 +267,7 @@ def _finished(reference: _Side, quant: _Side, targets: Tensor) -> TokenDivergenc
         "kl_reverse": kl_reverse,
         "nll_reference": nll[0],
         "nll_quant": nll[1],
+        "top5_shared": reference.leaders.shared_with(quant.leaders),
         "entropy_reference": normalisers[0] - reference.weighted_logit / reference.weight,
         "p_reference": torch.exp(-nll[0]),
         "p_quant": torch.exp(-nll[1]),

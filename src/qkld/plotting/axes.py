@@ -38,6 +38,7 @@ _NAMES = {
     "ppl_ratio": "PPL ratio",
     "abs_log_ppl_ratio": "|ln PPL ratio|",
     "top1_agreement": "top-1 agreement",
+    "top5_agreement": "top-5 agreement",
     "dp_mean": "Δp mean",
     "dp_rms": "Δp RMS",
     "composite": "composite",
@@ -146,20 +147,33 @@ def legend_above(
     ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1.01), ncols=columns, columnspacing=0.8)
 
 
+FLOOR_REACH = 100.0
+"""A floor this many times below the start of a KLD axis is named there, not drawn to scale."""
+
+
 def floor_of(cohort: pd.DataFrame, kld: str = "kl_mean") -> float | None:
-    """Mean KLD of the reference in another compute dtype (row ``floor-dtype``); None where it is 0 or not measured."""
+    """Mean KLD of the reference in a wider compute dtype (row ``floor-dtype``); None where it is 0 or not measured."""
     values = cohort.loc[cohort["label"] == FLOOR_DTYPE, kld]
     return float(values.iloc[0]) if len(values) and drawable(values)[0] else None
 
 
 def mark_floor(ax: Axes, cohort: pd.DataFrame, kld: str = "kl_mean", *, horizontal: bool = False) -> None:
-    """Draw the floor of the compute dtype as a dotted line, named; nothing where it is 0 or not measured."""
+    """Draw the floor of the compute dtype as a dotted line, named; nothing where it is 0 or not measured.
+
+    A floor more than `FLOOR_REACH` below everything drawn would squeeze the quants together: it is named at the end of
+    the axis instead, with its value.
+    """
     floor = floor_of(cohort, kld)
     if floor is None:
         return
     style = {"color": "black", "linewidth": 0.8, "linestyle": (0, (1, 1.5)), "zorder": 1}
     note = {"textcoords": "offset points", "fontsize": 6.5, "va": "bottom"}
-    if horizontal:
+    start = (ax.get_ylim() if horizontal else ax.get_xlim())[0]
+    if floor < start / FLOOR_REACH:
+        turn = 0 if horizontal else 90
+        ax.annotate(f"floor: {floor:.0e}", (0, 0), xycoords="axes fraction", xytext=(3, 3), ha="left", rotation=turn,
+                    **note)  # fmt: skip
+    elif horizontal:
         ax.axhline(floor, **style)
         ax.annotate("floor", (0, floor), xycoords=("axes fraction", "data"), xytext=(3, 1), ha="left", **note)
     else:
