@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -10,9 +12,10 @@ from conftest import Place
 from qkld.corpora import scored_by_context
 from qkld.divergence import FullLogits, token_divergence
 from qkld.errors import StageError, StoreError
+from qkld.floors import opened_run
 from qkld.measuring import forget_partial, measure
 from qkld.models import OpenedModel, open_model
-from qkld.params import Corpus, ReferenceLogits, Study, load_params
+from qkld.params import FLOOR_DTYPE, Corpus, ReferenceLogits, Study, load_params
 from qkld.paths import StudyPaths
 from qkld.recording import corpus_windows, greedy_answers, open_corpora, record_corpora
 
@@ -147,3 +150,29 @@ def test_contexts_share_the_windows_tokens(params: Study, reference: OpenedModel
     scored = scored_by_context(params.corpora[0], made.windows, 0.5)[0]
     assert sorted(scored) == [16, 32, 64]
     assert {p - 1 for positions in scored.values() for p in positions} == set(made.windows[0].positions)
+
+
+def test_a_model_in_another_dtype_than_the_stores_is_refused_unless_that_is_asked_for(
+    own_place: Place, params: Study, reference: OpenedModel, quant: OpenedModel
+) -> None:
+    record_corpora(params, reference)
+    stores = open_corpora(params)[:1]
+    wider = replace(quant, compute_dtype=torch.float64)
+    with pytest.raises(StoreError, match=r"another compute_dtype than 'torchao-int4-g64'") as caught:
+        measure(wider, stores, own_place.folder / "partial", tile=8192)
+    assert "float32" in str(caught.value)
+    assert "float64" in str(caught.value)
+    assert not measure(wider, stores, own_place.folder / "partial", tile=8192, windows=1, same_dtype=False).empty
+
+
+def test_the_floor_of_the_dtype_runs_the_reference_in_the_next_wider_one(
+    own_place: Place, params: Study, reference: OpenedModel
+) -> None:
+    record_corpora(params, reference)
+    with opened_run(params, FLOOR_DTYPE) as run:
+        assert run.model.head.weight.dtype == torch.float64
+        table = measure(
+            run.model, open_corpora(params)[:1], own_place.folder / "partial", tile=8192, windows=1, same_dtype=False
+        )
+    assert run.windows is None
+    assert 0 < table["kl"].mean() < 1e-7

@@ -18,7 +18,7 @@ from qkld.tables import COHORT, FIDELITY, ITEMS, read_table_and_provenance, writ
 
 FLOOR_RECIPES = {
     FLOOR_BATCH: "the reference again, in another batch shape and thread count",
-    FLOOR_DTYPE: "the reference in a 16-bit dtype against float32",
+    FLOOR_DTYPE: "the reference in the next wider dtype: float32 for 16 bits, float64 for float32",
 }
 
 FLOOR_FACTOR = 3.0

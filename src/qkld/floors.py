@@ -15,20 +15,25 @@ from qkld.params import FLOOR_BATCH, FLOOR_DTYPE, Study
 
 @dataclass(frozen=True)
 class Run:
-    """How a row of the KLD stage is run: its model, its share of the windows, and windows a forward pass."""
+    """How a row of the KLD stage is run: its model, its share of the windows, windows a forward pass, and dtype."""
 
     model: OpenedModel
     windows: int | None = None
     batch: int = 1
+    same_dtype: bool = True
+
+
+WIDER = {torch.bfloat16: "float32", torch.float16: "float32", torch.float32: "float64"}
+"""Compute dtype → the wider one whose difference from it is the floor of the dtype."""
 
 
 @contextmanager
 def opened_run(params: Study, label: str) -> Iterator[Run]:
     """Open what a row measures: a quant, or the reference under the condition that a floor label names.
 
-    ``floor-batch`` runs two windows at a time with another number of threads. ``floor-dtype`` runs the reference in
-    float32 where the study computes in less, and in bfloat16 where the study computes in float32: either way the row
-    is what rounding to bfloat16 alone does.
+    ``floor-batch`` runs two windows at a time with another number of threads. ``floor-dtype`` runs the reference in the
+    next wider dtype on every window, so that its mean compares with a quant's: the row is what the rounding of the
+    study's own compute dtype does.
     """
     reference = params.reference
     if label == FLOOR_BATCH:
@@ -41,8 +46,7 @@ def opened_run(params: Study, label: str) -> Iterator[Run]:
             torch.set_num_threads(threads)
     elif label == FLOOR_DTYPE:
         own = choose_dtype(params.compute, choose_device(params.compute.device))
-        other = "bfloat16" if own == torch.float32 else "float32"
-        compute = params.compute.model_copy(update={"compute_dtype": other})
-        yield Run(open_model(reference, reference=reference, compute=compute), params.quant_kld.floor_windows)
+        compute = params.compute.model_copy(update={"compute_dtype": WIDER[own]})
+        yield Run(open_model(reference, reference=reference, compute=compute), same_dtype=False)
     else:
         yield Run(open_model(params.entry(label), reference=reference, compute=params.compute))

@@ -32,6 +32,7 @@ def measure(
     tile: int,
     windows: int | None = None,
     batch: int = 1,
+    same_dtype: bool = True,
 ) -> pd.DataFrame:
     """Token table of one quant on every corpus: a table of schema ``tokens``.
 
@@ -50,10 +51,18 @@ def measure(
     batch : int
         Windows run in one forward pass; reference and quants must run the same shapes, so only the floor that asks
         what another shape changes takes more than one.
+    same_dtype : bool
+        Refuse a model that computes in another dtype than the reference did; only the floor that asks what the dtype
+        changes takes False.
+
+    Raises
+    ------
+    StoreError
+        If a store was made with another tokenizer, on another kind of device, or in another dtype.
     """
     blocks = []
     for store, scored in stores:
-        _check_same_text(store, model)
+        check_comparable(store, model, same_dtype=same_dtype)
         chosen = range(len(store.header.windows) if windows is None else min(windows, len(store.header.windows)))
         folder = partial / partial_key(store, model, batch=batch)
         with locked(folder / ".lock", patience=LOCK_PATIENCE):
@@ -84,14 +93,28 @@ def forget_partial(partial: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_same_text(store: ReferenceStore, model: OpenedModel) -> None:
-    if store.header.tokenizer_sha256 != model.tokenizer_sha256:
+def check_comparable(store: ReferenceStore, model: OpenedModel, *, same_dtype: bool = True) -> None:
+    """Refuse a model that reads other tokens, or computes with other roundings, than the store's reference did.
+
+    Raises
+    ------
+    StoreError
+        Naming what differs.
+    """
+    header = store.header
+    facts = {
+        "tokenizer": (header.tokenizer_sha256, model.tokenizer_sha256),
+        "device": (header.device, model.device.type),
+        "compute_dtype": (header.compute_dtype, str(model.compute_dtype).removeprefix("torch.")),
+    }
+    differing = {k: v for k, v in facts.items() if v[0] != v[1] and (same_dtype or k != "compute_dtype")}
+    if differing:
         raise StoreError(
             explain(
-                f"The store of '{store.header.name}' was made with another tokenizer than the quant's.",
-                expected=store.header.tokenizer_sha256,
-                found=model.tokenizer_sha256,
-                do=f"run {NOTEBOOK} for this study's reference",
+                f"The store of '{header.name}' was made with another {' and '.join(differing)} than '{model.label}'.",
+                expected={k: recorded for k, (recorded, _) in differing.items()},
+                found={k: own for k, (_, own) in differing.items()},
+                do=f"run {NOTEBOOK} for this study's reference on this machine",
             )
         )
 

@@ -14,6 +14,7 @@ from qkld.plotting.axes import (
     left_out,
     legend_above,
     mark_cut,
+    mark_floor,
     metric_name,
     percent_axis,
 )
@@ -46,6 +47,18 @@ def test_floor_is_that_of_the_dtype_and_none_where_it_is_zero(cohort):
     assert floor_of(cohort) == pytest.approx(8.6e-4)
     assert floor_of(cohort.assign(kl_mean=0.0)) is None
     assert floor_of(cohort[cohort["role"] != "floor"]) is None
+
+
+def test_a_floor_within_reach_is_a_line_and_one_far_below_is_named_with_its_value(ax, cohort, quants, styles):
+    draw_quants(ax, quants, "kl_mean", "bits_per_weight", styles)
+    ax.set_xscale("log")
+    start, lines = ax.get_xlim()[0], len(ax.get_lines())
+    far = cohort.assign(kl_mean=cohort["kl_mean"].where(cohort["role"] != "floor", 2.4e-10))
+    mark_floor(ax, far)
+    assert ax.get_xlim()[0] == start
+    assert (len(ax.get_lines()), ax.texts[-1].get_text()) == (lines, "floor: 2e-10")
+    mark_floor(ax, cohort)
+    assert (len(ax.get_lines()), ax.texts[-1].get_text()) == (lines + 1, "floor")
 
 
 def test_quants_carry_their_familys_colour_marker_and_zone(ax, quants, styles, zone, drawn_points):

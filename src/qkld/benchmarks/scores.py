@@ -20,7 +20,7 @@ from qkld.benchmarks.recording import open_benchmark
 from qkld.benchmarks.scoring import ItemScore, score_pack
 from qkld.errors import BenchmarkError, explain
 from qkld.locks import locked
-from qkld.measuring import partial_key
+from qkld.measuring import check_comparable, partial_key
 from qkld.models import OpenedModel
 from qkld.params import Benchmark, Study
 from qkld.paths import StudyPaths
@@ -51,6 +51,7 @@ def _task_table(params: Study, benchmark: Benchmark, model: OpenedModel) -> pd.D
     items = distinct(items_of(task, model.tokenizer))
     pack_tokens = params.benchmark_scores.pack_tokens
     store = open_benchmark(params, task.name, layout_name(model, pack_tokens), items)
+    check_comparable(store, model)
     folder = StudyPaths(params.study).partial / "items" / model.label / f"{task.name}-{partial_key(store, model)}"
     with locked(folder / ".lock", patience=LOCK_PATIENCE):
         scores = score_items(model, items, store, folder, pack_tokens=pack_tokens, tile=params.compute.vocabulary_tile)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from qkld.models.opened import trunk_states
 
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest difference of hidden states, relative to their largest value, that rounding may make."""
 
 

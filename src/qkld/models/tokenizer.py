@@ -13,7 +13,8 @@ PROBE = (
 )
 """Text whose ids tell pre-tokenizers apart: accents, digits, white space, code, other scripts, a control token."""
 
-SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
+SPECIAL = ("bos_token", "eos_token", "unk_token")
+"""Special tokens that text can turn into. The padding token enters no scored sequence, and GGUF files change it."""
 
 
 def fingerprint(tokenizer: Any) -> dict[str, Any]:
