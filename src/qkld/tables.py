@@ -177,9 +177,11 @@ ITEMS = Schema(
         "item": Column("str", "name of the item: its number in the benchmark's file"),
         "request": Column("str", "hash of the item's token ids and of where each choice begins"),
         "correct": Column("int8", "1 where the model's answer is right, else 0"),
-        "answer": Column("int16", "choice that the model takes, counted from 0"),
+        "answer": Column(
+            "int16", "choice that the model takes, counted from 0; −1 where a choice has no finite log-probability"
+        ),
         "right": Column("int16", "the right choice, counted from 0"),
-        "margin": Column("float64", "log-probability of the right choice minus the best wrong one, nats"),
+        "margin": Column("float64", "log-probability of the right choice minus the best wrong one, nats", missing=True),
         "kl_prompt": Column("float64", "mean KL(reference ‖ model) over the prompt's tokens, nats", missing=True),
         "kl_choice_right": Column(
             "float64", "mean KL(reference ‖ model) over the right choice's tokens, nats", missing=True

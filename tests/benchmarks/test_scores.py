@@ -1,12 +1,15 @@
 import json
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from qkld.benchmarks.harness import NO_CHOICE
 from qkld.benchmarks.items import distinct
 from qkld.benchmarks.loading import items_of, load_task
 from qkld.benchmarks.recording import items_header, record_items
-from qkld.benchmarks.scores import item_table, score_items
+from qkld.benchmarks.scores import _report_unanswered, item_table, score_items
 from qkld.errors import BenchmarkError
 from qkld.params import Benchmark
 from qkld.reference import ReferenceStore
@@ -107,3 +110,35 @@ def test_a_right_choice_that_does_not_exist_is_refused(task, scored, tiny, write
     task.task.config.doc_to_target = 8
     with pytest.raises(BenchmarkError, match="no single right choice"):
         table_of(tiny.quant, task, scores)
+
+
+def without_answers(scores, requests):
+    """Scores in which the last choice of these requests has no finite log-probability."""
+    changed = dict(scores)
+    for request in requests:
+        answer = scores[request].answer
+        none = replace(answer, loglikelihood=(*answer.loglikelihood[:-1], None))
+        changed[request] = replace(scores[request], answer=none)
+    return changed
+
+
+def test_an_item_without_an_answer_is_wrong_and_the_others_stay(task, scored, tiny):
+    scores = scored(tiny.quant)
+    whole = table_of(tiny.quant, task, scores)
+    broken = whole.loc[whole["right"] == 7, "request"]  # the harness would take the NaN choice, and be right
+    assert len(broken) == 1
+    table = table_of(tiny.quant, task, without_answers(scores, broken))
+    own = table["request"].isin(broken)
+    assert table.loc[own, ["correct", "answer"]].to_numpy().tolist() == [[0, NO_CHOICE]]
+    assert table.loc[own, "margin"].isna().all()
+    pd.testing.assert_frame_equal(table[~own], whole[~own], check_exact=True)
+
+
+def test_items_without_an_answer_are_counted_and_a_model_without_any_is_refused(task, scored, tiny, capsys):
+    scores = scored(tiny.quant)
+    _report_unanswered("tiny", task.name, scores)
+    assert capsys.readouterr().out == ""
+    _report_unanswered("tiny", task.name, without_answers(scores, list(scores)[:3]))
+    assert "tiny on arc_easy: 3 of 8 items" in capsys.readouterr().out
+    with pytest.raises(BenchmarkError, match="no answer to any item of 'arc_easy'"):
+        _report_unanswered("tiny", task.name, without_answers(scores, scores))

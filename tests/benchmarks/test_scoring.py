@@ -1,14 +1,13 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from qkld.benchmarks.harness import NO_CHOICE
 from qkld.benchmarks.items import Item
 from qkld.benchmarks.packing import hidden_states
-from qkld.benchmarks.scoring import ItemScore, score_pack
-from qkld.errors import BenchmarkError
+from qkld.benchmarks.scoring import ItemScore, score_pack, score_states
 
 ITEMS = [
     Item("0", (5, 6, 7, 8), ((9, 10), (11,), (12, 13, 14))),
@@ -69,7 +68,14 @@ def test_scores_pass_through_json_bit_for_bit(tiny):
         assert ItemScore.from_json(json.loads(json.dumps(score.to_json()))) == score
 
 
-def test_a_model_without_finite_logits_is_refused(tiny):
-    broken = replace(tiny.quant.head, weight=torch.full_like(tiny.quant.head.weight, torch.nan))
-    with pytest.raises(BenchmarkError, match="no answer to item 0"):
-        scores_of(tiny.reference, replace(tiny.quant, head=broken))
+def test_one_state_that_is_not_finite_costs_its_own_choice_alone(tiny):
+    hidden = hidden_states(tiny.quant, ITEMS)
+    reference = hidden_states(tiny.reference, ITEMS)
+    whole = score_states(ITEMS, hidden, tiny.quant.head, reference, tiny.reference.head, tile=100)
+    hidden[0][-1] = torch.nan  # the state that predicts the last token of the first item's last choice
+    broken = score_states(ITEMS, hidden, tiny.quant.head, reference, tiny.reference.head, tile=100)
+    assert broken[1:] == whole[1:]
+    assert broken[0].answer.loglikelihood == (*whole[0].answer.loglikelihood[:2], None)
+    assert broken[0].kl_choice == (*whole[0].kl_choice[:2], None)
+    assert (broken[0].kl_prompt, broken[0].answer.choice) == (whole[0].kl_prompt, NO_CHOICE)
+    assert ItemScore.from_json(json.loads(json.dumps(broken[0].to_json(), allow_nan=False))) == broken[0]

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 
 from qkld.benchmarks.items import Item, item_from_pairs
 from qkld.errors import BenchmarkError, explain
 
+NO_CHOICE = -1
+"""The choice of a model that has no answer to an item: with a NaN among them, its choices have no order."""
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What the harness asks of an item: ln p of each choice given the prompt, and whether greedy decoding gives it."""
+    """What the harness asks of an item: ln p of each choice given the prompt, and whether greedy decoding gives it.
 
-    loglikelihood: tuple[float, ...]
+    A log-likelihood is None where a logit of the choice was not finite; the harness is then told NaN.
+    """
+
+    loglikelihood: tuple[float | None, ...]
     greedy: tuple[bool, ...]
+
+    @property
+    def choice(self) -> int:
+        """The most likely choice, the first of equal ones as the harness has it; `NO_CHOICE` where one is None."""
+        return NO_CHOICE if None in self.loglikelihood else int(np.argmax(self.loglikelihood))
+
+    @property
+    def told(self) -> tuple[float, ...]:
+        """The log-likelihoods as numbers, NaN for None."""
+        return tuple(math.nan if value is None else value for value in self.loglikelihood)
 
 
 def asks_only(items: list[Item]) -> Sequence[Answer]:
@@ -86,7 +104,7 @@ class HarnessModel(TemplateLM):
         answers = self._answer([item for item, _ in items])
         answered: dict[int, tuple[float, bool]] = {}
         for (_, where), answer in zip(items, answers, strict=True):
-            answered.update(zip(where, zip(answer.loglikelihood, answer.greedy, strict=True), strict=True))
+            answered.update(zip(where, zip(answer.told, answer.greedy, strict=True), strict=True))
         return [answered[place] for place in range(len(requests))]
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
@@ -97,7 +115,7 @@ class HarnessModel(TemplateLM):
 
     def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
         items = [item_from_pairs(str(i), [(context, ending)]) for i, (_, context, ending) in enumerate(requests)]
-        return [(answer.loglikelihood[0], answer.greedy[0]) for answer in self._answer(items)]
+        return [(answer.told[0], answer.greedy[0]) for answer in self._answer(items)]
 
     def _tokens(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         if context:

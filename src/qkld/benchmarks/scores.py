@@ -12,7 +12,7 @@ import pandas as pd
 from lm_eval.evaluator import evaluate
 from tqdm.auto import tqdm
 
-from qkld.benchmarks.harness import HarnessModel
+from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
 from qkld.benchmarks.items import Item, distinct
 from qkld.benchmarks.loading import LoadedTask, items_of, load_task
 from qkld.benchmarks.packing import layout_name, split_into_packs
@@ -39,7 +39,7 @@ def score_benchmarks(params: Study, model: OpenedModel) -> pd.DataFrame:
     Raises
     ------
     BenchmarkError
-        If a task is unknown or has no items, the items are not the reference's, or the model's logits are not finite.
+        If a task is unknown or has no items, the items are not the reference's, or the model answers none of a task's.
     StageError
         If notebook 01 has not run the reference on a task.
     """
@@ -55,7 +55,24 @@ def _task_table(params: Study, benchmark: Benchmark, model: OpenedModel) -> pd.D
     folder = StudyPaths(params.study).partial / "items" / model.label / f"{task.name}-{partial_key(store, model)}"
     with locked(folder / ".lock", patience=LOCK_PATIENCE):
         scores = score_items(model, items, store, folder, pack_tokens=pack_tokens, tile=params.compute.vocabulary_tile)
+    _report_unanswered(model.label, task.name, scores)
     return item_table(model.label, task, model.tokenizer, scores)
+
+
+def _report_unanswered(label: str, task: str, scores: dict[str, ItemScore]) -> None:
+    """Print how many items the model has no answer to; refuse a model that answers none, because that is no score."""
+    unanswered = sum(score.answer.choice == NO_CHOICE for score in scores.values())
+    if unanswered == len(scores):
+        raise BenchmarkError(
+            explain(
+                f"'{label}' has no answer to any item of '{task}'.",
+                expected="finite log-probabilities of an item's choices",
+                found=f"{unanswered} of {len(scores)} items with a logit that is not finite",
+                do="run the model in compute_dtype float32, or leave it out of the study",
+            )
+        )
+    if unanswered:
+        print(f"{label} on {task}: {unanswered} of {len(scores)} items have a logit that is not finite; counted wrong")
 
 
 def score_items(
@@ -107,6 +124,8 @@ def item_table(label: str, task: LoadedTask, tokenizer: Any, scores: dict[str, I
     """The harness's results on a task, one row an item, joined with the items' scores.
 
     The join starts from the harness's samples and looks each request up: items that ask the same share one score.
+    An item with a choice that has no finite log-probability has no margin, `NO_CHOICE` as its answer, and is wrong.
+    The harness would take the first such choice, so a broken model would be right wherever it is the right one.
     """
     asker = HarnessModel(tokenizer, lambda items: [scores[item.request].answer for item in items])
     samples = evaluate(asker, {"tasks": {task.name: task.task}}, bootstrap_iters=0)["samples"][task.name]
@@ -120,15 +139,15 @@ def _rows(
         item = asker.item(str(task.items[sample["doc_id"]]), sample["arguments"])
         score = scores[item.request]
         right, correct = _checked(item, sample)
-        loglikelihood = np.array(score.answer.loglikelihood)
+        loglikelihood, choice = np.array(score.answer.told), score.answer.choice
         whole = None not in score.kl_choice
         yield {
             "model": label,
             "benchmark": task.name,
             "item": item.name,
             "request": item.request,
-            "correct": correct,
-            "answer": int(loglikelihood.argmax()),
+            "correct": 0 if choice == NO_CHOICE else correct,
+            "answer": choice,
             "right": right,
             "margin": loglikelihood[right] - np.delete(loglikelihood, right).max(),
             "kl_prompt": score.kl_prompt,

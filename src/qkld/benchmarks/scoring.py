@@ -13,7 +13,6 @@ from qkld.benchmarks.harness import Answer
 from qkld.benchmarks.items import PROMPT, Item
 from qkld.benchmarks.packing import hidden_states
 from qkld.divergence import HeadLogits, token_divergence
-from qkld.errors import BenchmarkError, explain
 from qkld.models import OpenedModel
 from qkld.models.head import Head
 
@@ -81,11 +80,6 @@ def score_states(
         On one device.
     tile : int
         Vocabulary rows taken at a time.
-
-    Raises
-    ------
-    BenchmarkError
-        If a choice's log-probability is not finite: the model then has no answer to the item.
     """
     device = head.weight.device
     rows = [torch.from_numpy(np.searchsorted(item.positions, item.rows.position)).to(device) for item in items]
@@ -108,16 +102,7 @@ def _rows_of(states: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
 
 def _item_score(item: Item, columns: dict[str, np.ndarray]) -> ItemScore:
     choices = [item.rows.part == number for number in range(len(item.choices))]
-    loglikelihood = tuple(float(-columns["nll_quant"][rows].sum()) for rows in choices)
-    if not np.isfinite(loglikelihood).all():
-        raise BenchmarkError(
-            explain(
-                f"The model has no answer to item {item.name}.",
-                expected="finite log-probabilities of every choice",
-                found=f"{loglikelihood}",
-                do="run the model in compute_dtype float32, or leave it out of the study",
-            )
-        )
+    loglikelihood = tuple(_finite(-columns["nll_quant"][rows].sum()) for rows in choices)
     greedy = tuple(bool(columns["greedy_quant"][rows].all()) for rows in choices)
     means = {name: tuple(_mean(columns[name][rows]) for rows in choices) for name in _CHOICE_MEANS}
     return ItemScore(
@@ -133,5 +118,8 @@ _CHOICE_MEANS = ("kl", "nll_reference", "entropy_reference")
 
 
 def _mean(values: np.ndarray) -> float | None:
-    mean = float(values.mean()) if values.size else np.nan
-    return mean if np.isfinite(mean) else None
+    return _finite(values.mean()) if values.size else None
+
+
+def _finite(value: np.floating) -> float | None:
+    return float(value) if np.isfinite(value) else None
