@@ -1,0 +1,279 @@
+"""Result tables of noise and direction: what the items can resolve, the verdict, and both with one quant left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qkld.errors import StatisticsError
+from qkld.statistics.checks import noted, one_line, quants_of
+from qkld.statistics.correlation import Resampling
+from qkld.statistics.covariance import Floats, NetNoise
+from qkld.statistics.estimates import correlation
+from qkld.statistics.heterogeneity import (
+    SHAPES,
+    known_kld,
+    cochran_q,
+    dispersion,
+    least_dispersion,
+    residual_heterogeneity,
+)
+from qkld.statistics.intervals import bootstrap_correlations, percentile_interval
+from qkld.statistics.predictive import predictive_range
+from qkld.statistics.reliability import (
+    attainable,
+    disattenuated,
+    items_for_reliability,
+    noise_mean_squares,
+    reliability,
+)
+from qkld.statistics.settle import items_to_settle
+from qkld.statistics.verdict import CALIBRATED_FROM, Reading, verdict
+
+WANTED_RELIABILITY = 0.8
+"""Reliability for which ``items_for_reliability`` is given."""
+
+NOISE_NUMBERS = (
+    *("estimate", "mean_se", "reliability", "reliability_low", "reliability_high"),
+    *("attainable", "attainable_low", "attainable_high", "items_for_reliability"),
+    *("disattenuated", "disattenuated_low", "disattenuated_high", "cochran_q", "cochran_p"),
+    *("residual_p_linear", "residual_p_sqrt", "residual_p_log", "residual_p", "tau", "tau_low", "tau_high"),
+    *("least_tau", "predictive_low", "predictive_high", "predictive_p"),
+)
+
+VERDICT_NUMBERS = (
+    *("direction_z", "slope_sign", "r2", "r2_low", "r2_high", "cochran_p"),
+    *("direction_z_kept", "r2_kept", "items_to_settle", "items_at_least"),
+)
+
+VERDICT_WORDS = ("verdict", "verdict_all", "verdict_kept", "verdict_inflated", "set_aside", "settles_as")
+
+
+def _subsets(
+    noises: Mapping[str, NetNoise], cohort: pd.DataFrame, members: pd.Series, metric: str
+) -> list[tuple[dict[str, Any], NetNoise, pd.DataFrame, np.ndarray]]:
+    """For each score and subset: the row's key, the noise of all quants, their rows, and who is in the subset."""
+    found = []
+    table = quants_of(cohort.assign(_inside=members))
+    for benchmark, noise in noises.items():
+        whole = noise.of(list(table["label"]))
+        for subset, inside in (("full", np.ones(len(table), dtype=bool)), ("zone", table["_inside"].to_numpy(bool))):
+            key = {"metric": metric, "benchmark": benchmark, "subset": subset, "n": int(inside.sum())}
+            found.append((key, whole, table, inside))
+    return found
+
+
+def _part(noise: NetNoise, inside: np.ndarray) -> NetNoise:
+    return noise.of([label for label, kept in zip(noise.labels, inside, strict=True) if kept])
+
+
+def _collected(parts: Mapping[str, Callable[[], Mapping[str, float]]], empty: Mapping[str, float]) -> dict[str, Any]:
+    """Every part's numbers; where one can not be had, its place stays empty and ``note`` says why."""
+    row, notes = dict(empty), []
+    for compute in parts.values():
+        try:
+            row |= compute()
+        except StatisticsError as error:
+            notes.append(one_line(error))
+    return {**row, "note": " | ".join(dict.fromkeys(notes))}
+
+
+# --- noise ------------------------------------------------------------------------------------------------------------
+
+
+def noise_table(
+    noises: Mapping[str, NetNoise],
+    cohort: pd.DataFrame,
+    members: pd.Series,
+    *,
+    resampling: Resampling,
+    draws: int = 2000,
+    metric: str = "kl_mean",
+) -> pd.DataFrame:
+    """What the items can resolve, one row a score and subset: reliability, heterogeneity, and the predictive range.
+
+    ``noises`` as of `noise_by_benchmark`; ``draws`` of the predictive range. All numbers of scores are fractions of 1.
+    """
+    rows = []
+    for key, whole, table, inside in _subsets(noises, cohort, members, metric):
+        rng = np.random.default_rng(resampling.seed)
+        numbers = _noise_numbers(whole, table[metric], inside, resampling, draws, rng)
+        zeros = int((table.loc[inside, metric] == 0).sum())
+        rows.append({**key, "items": whole.items, "zeros": zeros, **numbers})
+    return pd.DataFrame(rows)
+
+
+def _noise_numbers(
+    whole: NetNoise, metric: pd.Series, inside: np.ndarray, resampling: Resampling, draws: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    part = _part(whole, inside)
+    confidence = resampling.confidence
+
+    def kld() -> Floats:
+        return known_kld(metric.to_numpy(float)[inside])
+
+    parts = {
+        "spread": lambda: {"mean_se": float(np.sqrt(np.diag(part.covariance).mean())) if part.labels else np.nan},
+        "reliability": lambda: _reliability_numbers(part, confidence),
+        "estimate": lambda: {"estimate": correlation(kld(), part.net)},
+        "disattenuated": lambda: _disattenuated_numbers(part, kld(), resampling),
+        "equal": lambda: _equal_numbers(part),
+        "residual": lambda: _residual_numbers(part, kld(), confidence),
+        "predictive": lambda: _predictive_numbers(whole, metric.to_numpy(float), inside, draws, rng),
+    }
+    return _collected(parts, dict.fromkeys(NOISE_NUMBERS, np.nan))
+
+
+def _reliability_numbers(noise: NetNoise, confidence: float) -> dict[str, float]:
+    alpha = reliability(noise_mean_squares(noise), confidence)
+    return {
+        "reliability": alpha.estimate,
+        "reliability_low": alpha.low,
+        "reliability_high": alpha.high,
+        "attainable": attainable(alpha.estimate),
+        "attainable_low": attainable(alpha.low),
+        "attainable_high": attainable(alpha.high),
+        "items_for_reliability": items_for_reliability(noise.items, alpha.estimate, WANTED_RELIABILITY),
+    }
+
+
+def _disattenuated_numbers(noise: NetNoise, kld: Floats, resampling: Resampling) -> dict[str, float]:
+    """ρ without noise; its interval is the bootstrap's over quants divided by √α, which leaves α's own error out."""
+    alpha = reliability(noise_mean_squares(noise), resampling.confidence)
+    rho = disattenuated(correlation(kld, noise.net), alpha)
+    rng = np.random.default_rng(resampling.seed)
+    draws = bootstrap_correlations(kld, noise.net, resamples=resampling.resamples, rng=rng)
+    ends = (disattenuated(end, alpha) for end in percentile_interval(draws, resampling.confidence))
+    return dict(zip(("disattenuated", "disattenuated_low", "disattenuated_high"), (rho, *ends), strict=True))
+
+
+def _equal_numbers(noise: NetNoise) -> dict[str, float]:
+    equal = cochran_q(noise)
+    return {"cochran_q": equal.q(), "cochran_p": equal.p}
+
+
+def _residual_numbers(noise: NetNoise, kld: Floats, confidence: float) -> dict[str, float]:
+    """p of each shape; the largest is the test's, and its shape's τ is given: the smallest that any shape leaves."""
+    left = residual_heterogeneity(noise, kld)
+    best = max(left, key=lambda shape: left[shape].p)
+    tau = dispersion(left[best], confidence)
+    return {
+        **{f"residual_p_{shape}": left[shape].p if shape in left else np.nan for shape in SHAPES},
+        "residual_p": left[best].p,
+        "tau": tau.estimate,
+        "tau_low": tau.low,
+        "tau_high": tau.high,
+        "least_tau": least_dispersion(noise),
+    }
+
+
+def _predictive_numbers(
+    noise: NetNoise, kld: Floats, inside: np.ndarray, draws: int, rng: np.random.Generator
+) -> dict[str, float]:
+    found = predictive_range(noise, kld, inside, draws=draws, rng=rng)
+    return {"predictive_low": found.low, "predictive_high": found.high, "predictive_p": found.p}
+
+
+# --- verdict ----------------------------------------------------------------------------------------------------------
+
+
+def verdict_table(
+    noises: Mapping[str, NetNoise], cohort: pd.DataFrame, members: pd.Series, *, metric: str = "kl_mean"
+) -> pd.DataFrame:
+    """The verdict with the numbers behind it, one row a score and subset; an empty verdict where there can be none."""
+    rows = []
+    for key, whole, table, inside in _subsets(noises, cohort, members, metric):
+        part, kld = _part(whole, inside), table.loc[inside, metric].to_numpy(float)
+        empty = {**dict.fromkeys(VERDICT_WORDS, ""), **dict.fromkeys(VERDICT_NUMBERS, np.nan)}
+        row = noted(lambda p=part, k=kld: _verdict_row(p, k), empty)
+        rows.append({**key, "items": whole.items, **row})
+    return pd.DataFrame(rows)
+
+
+def _verdict_row(noise: NetNoise, kld: Floats) -> dict[str, Any]:
+    found = verdict(noise, kld)
+    settle = items_to_settle(noise, kld)
+    everything, kept = found.all_quants, found.without_set_aside
+    few = f"{kld.size} quants: error rates are simulated from {CALIBRATED_FROM}" if kld.size < CALIBRATED_FROM else ""
+    unseen = "no true difference is seen: R² and items to settle are not estimable" if np.isnan(everything.r2) else ""
+    return {
+        "verdict": found.answer,
+        "verdict_all": everything.answer,
+        "verdict_kept": kept.answer,
+        "verdict_inflated": found.inflated,
+        "set_aside": ", ".join(found.set_aside),
+        "settles_as": settle.toward,
+        **_reading_numbers(everything),
+        "direction_z_kept": kept.z,
+        "r2_kept": kept.r2,
+        "items_to_settle": settle.estimate,
+        "items_at_least": settle.at_least,
+        "note": " | ".join(n for n in (found.note, unseen, few) if n),
+    }
+
+
+def _reading_numbers(found: Reading) -> dict[str, float]:
+    return {
+        "direction_z": found.z,
+        "slope_sign": float(np.sign(found.slope)),
+        "r2": found.r2,
+        "r2_low": found.r2_low,
+        "r2_high": found.r2_high,
+        "cochran_p": found.cochran_p,
+    }
+
+
+# --- one quant left out -----------------------------------------------------------------------------------------------
+
+LEFT_OUT_NUMBERS = (
+    *("estimate", "reliability", "cochran_p", "residual_p", "tau", "predictive_low", "predictive_high"),
+    *("direction_z", "r2", "r2_low", "r2_high"),
+)
+
+
+def leave_one_out_table(
+    noises: Mapping[str, NetNoise],
+    cohort: pd.DataFrame,
+    members: pd.Series,
+    *,
+    resampling: Resampling,
+    draws: int = 500,
+    metric: str = "kl_mean",
+) -> pd.DataFrame:
+    """Correlation, reliability, heterogeneity and verdict with one quant left out, one row a score, subset and quant.
+
+    A conclusion that one quant alone brings about or prevents is seen here. ``n`` counts the rest.
+    """
+    rows = []
+    for key, whole, table, inside in _subsets(noises, cohort, members, metric):
+        for i in np.flatnonzero(inside):
+            kept = np.arange(len(table)) != i
+            rest = _part(whole, kept)
+            row = _left_out_row(rest, table.loc[kept, metric], inside[kept], resampling, draws)
+            rows.append({**key, "n": key["n"] - 1, "left_out": table["label"][i], **row})
+    columns = [*("metric", "benchmark", "subset", "n", "left_out", "verdict"), *LEFT_OUT_NUMBERS, "note"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _left_out_row(
+    whole: NetNoise, metric: pd.Series, inside: np.ndarray, resampling: Resampling, draws: int
+) -> dict[str, Any]:
+    part, kld = _part(whole, inside), metric.to_numpy(float)
+    rng = np.random.default_rng(resampling.seed)
+
+    def reached() -> dict[str, Any]:
+        found = verdict(part, kld[inside])
+        return {"verdict": found.answer, **_reading_numbers(found.all_quants)}
+
+    parts = {
+        "estimate": lambda: {"estimate": correlation(kld[inside], part.net)},
+        "reliability": lambda: _reliability_numbers(part, resampling.confidence),
+        "residual": lambda: _residual_numbers(part, kld[inside], resampling.confidence),
+        "predictive": lambda: _predictive_numbers(whole, kld, inside, draws, rng),
+        "verdict": reached,
+    }
+    row = _collected(parts, {"verdict": "", **dict.fromkeys(LEFT_OUT_NUMBERS, np.nan)})
+    return {column: row[column] for column in ("verdict", *LEFT_OUT_NUMBERS, "note")}

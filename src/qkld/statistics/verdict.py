@@ -1,0 +1,224 @@
+"""Noise or direction: what near-baseline scores allow to say about KLD, with known error rates.
+
+Four answers. *direction missing*: less than half of the quants' true differences lies along √KLD. *carried*: more than
+half does, and scores fall as KLD grows. *noise-limited*: the items do not even show that the quants differ.
+*undetermined*: they differ, and which of the first two holds is open. A claim needs z_½ beyond `Rule.limit`, on all
+quants and without those that stand apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from qkld.errors import StatisticsError, explain
+from qkld.statistics.covariance import Floats, NetNoise
+from qkld.statistics.explained import Explained, explained
+from qkld.statistics.heterogeneity import known_kld, cochran_q
+
+Answer = Literal["noise-limited", "direction missing", "carried", "reversed", "undetermined"]
+"""``reversed`` (scores rise with KLD) is given for a set of quants only; as a headline it counts as undetermined."""
+
+LEAST_FOR_VERDICT = 6
+"""Quants that a verdict needs: two may be set aside, and the rest still has to show a line."""
+
+CALIBRATED_FROM = 12
+"""Quants from which error rates were simulated."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The constants of the verdict, as calibrated.
+
+    ``half`` R²_true that parts missing from carried; ``limit`` of |z| (one-sided 5 %); ``level`` of Cochran's Q;
+    ``outlier_level`` and ``most_outliers`` of the outlier step; ``inflation`` of V in the check on too small a noise.
+    """
+
+    half: float = 0.5
+    limit: float = 1.645
+    level: float = 0.05
+    outlier_level: float = 0.01
+    most_outliers: int = 2
+    inflation: float = 1.3
+
+
+RULE = Rule()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The verdict on one set of quants with the numbers behind it."""
+
+    answer: Answer
+    z: float
+    slope: float
+    r2: float
+    r2_low: float
+    r2_high: float
+    cochran_q: float
+    cochran_p: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The headline with the readings it rests on and the quants set aside."""
+
+    answer: Answer
+    all_quants: Reading
+    without_set_aside: Reading
+    inflated: Answer
+    set_aside: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """What the headline rests on, where that is not plain."""
+        notes = []
+        if self.all_quants.answer != self.without_set_aside.answer:
+            rest = ", ".join(self.set_aside)
+            notes.append(f"rests on {rest}: {self.without_set_aside.answer} without, {self.all_quants.answer} with")
+        if self.all_quants.answer == "reversed":
+            notes.append("reversed: scores rise with KLD")
+        if self.inflated != self.answer:
+            notes.append(f"{self.inflated} if item noise is {RULE.inflation:g} times as large")
+        return " | ".join(notes)
+
+
+def decide(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> tuple[Answer, Explained]:
+    """The verdict on one set of quants as it stands, and the forms it came from.
+
+    z < −limit: direction missing. z > limit: carried where the slope is below 0, else reversed. Between: noise-limited
+    where Cochran's Q of equal quants has p ≥ level, else undetermined.
+    """
+    forms = explained(noise, np.asarray(kld))
+    z = float(forms.z(rule.half))
+    if z < -rule.limit:
+        return "direction missing", forms
+    if z > rule.limit:
+        return ("carried" if forms.slope < 0 else "reversed"), forms
+    return ("noise-limited" if cochran_q(noise).p >= rule.level else "undetermined"), forms
+
+
+def reading(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> Reading:
+    """`decide` with its numbers: z_½, slope sign, R²_true with the 90 % interval that matches, Cochran's Q."""
+    answer, forms = decide(noise, kld, rule)
+    homogeneous = cochran_q(noise)
+    low, high = forms.interval(rule.limit)
+    return Reading(
+        answer=answer,
+        z=float(forms.z(rule.half)),
+        slope=forms.slope,
+        r2=forms.estimate,
+        r2_low=low,
+        r2_high=high,
+        cochran_q=homogeneous.q(),
+        cochran_p=homogeneous.p,
+    )
+
+
+# --- quants that stand apart ------------------------------------------------------------------------------------------
+
+
+def studentised_residuals(y: Floats, x: Floats) -> Floats:
+    """|Externally studentised residual| of each y on an intercept and x, ordinary least squares; t on n − 3."""
+    n, centred = y.size, x - x.mean()
+    spread = centred @ centred
+    if n < 4 or spread == 0:
+        return np.zeros(n)
+    leverage = 1 / n + centred**2 / spread
+    residual = y - y.mean() - centred * (centred @ y) / spread
+    free = np.maximum(1 - leverage, 1e-12)
+    rest = np.maximum(residual @ residual - residual**2 / free, 0.0) / (n - 3)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(np.abs(residual) / np.sqrt(rest * free), nan=0.0, posinf=np.inf)
+
+
+def outlying(net: ArrayLike, kld: ArrayLike, rule: Rule = RULE) -> np.ndarray:
+    """Indices of quants that stand apart from the line in √KLD, ascending.
+
+    Generalised ESD (Rosner 1983) on externally studentised residuals: the largest is taken away, then the next; the
+    last step beyond t_(n−3; α/2n) says how many stand apart, so that two can not hide each other.
+    """
+    y, x = np.asarray(net, dtype=float), np.sqrt(known_kld(kld))
+    left, order, found = np.arange(y.size), [], 0
+    for step in range(rule.most_outliers):
+        if left.size < 5:
+            break
+        t = studentised_residuals(y[left], x[left])
+        largest = int(t.argmax())
+        order.append(left[largest])
+        if t[largest] > special.stdtrit(left.size - 3, 1 - rule.outlier_level / (2 * left.size)):
+            found = step + 1
+        left = np.delete(left, largest)
+    return np.sort(np.array(order[:found], dtype=int))
+
+
+# --- the headline -----------------------------------------------------------------------------------------------------
+
+
+def headline(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> tuple[Answer, Answer, Answer, np.ndarray]:
+    """Headline, verdict on all quants, verdict without those set aside, and their indices.
+
+    The headline is the verdict on which both agree, else undetermined. ``reversed`` counts as undetermined.
+
+    Raises
+    ------
+    StatisticsError
+        With fewer than `LEAST_FOR_VERDICT` quants, or as `explained`.
+    """
+    k = known_kld(kld)
+    _refuse_few(k.size, len(noise.labels))
+    aside = outlying(noise.net, k, rule)
+    everything, _ = decide(noise, k, rule)
+    rest = everything
+    if aside.size:
+        kept = np.setdiff1d(np.arange(k.size), aside)
+        rest, _ = decide(noise.of([noise.labels[i] for i in kept]), k[kept], rule)
+    agreed = everything if everything == rest and everything != "reversed" else "undetermined"
+    return agreed, everything, rest, aside
+
+
+def verdict(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> Verdict:
+    """Noise-limited, direction missing, carried or undetermined, with everything behind it.
+
+    Parameters
+    ----------
+    noise
+        Net scores of the quants and their item noise, run-to-run noise included where there is any.
+    kld : shape (quants,)
+        In nats, in the order of ``noise.labels``; 0 is allowed.
+    rule
+        The constants; the default is what the error rates were simulated for.
+
+    Raises
+    ------
+    StatisticsError
+        With fewer than `LEAST_FOR_VERDICT` quants, constant, missing or negative KLD, or no item noise.
+    """
+    k = known_kld(kld)
+    answer, _, _, aside = headline(noise, k, rule)
+    kept = np.setdiff1d(np.arange(k.size), aside)
+    larger = replace(noise, covariance=rule.inflation * noise.covariance)
+    return Verdict(
+        answer=answer,
+        all_quants=reading(noise, k, rule),
+        without_set_aside=reading(noise.of([noise.labels[i] for i in kept]), k[kept], rule),
+        inflated=headline(larger, k, rule)[0],
+        set_aside=tuple(noise.labels[i] for i in aside),
+    )
+
+
+def _refuse_few(kld: int, quants: int) -> None:
+    if kld != quants or quants < LEAST_FOR_VERDICT:
+        raise StatisticsError(
+            explain(
+                "Too few quants for a verdict.",
+                expected=f"at least {LEAST_FOR_VERDICT} quants with items and KLD "
+                f"(error rates are simulated from {CALIBRATED_FROM})",
+                found=f"{quants} with items, {kld} with KLD",
+                do="measure more quants, or widen the subset",
+            )
+        )
