@@ -194,9 +194,9 @@ def zone_edge_table(
 ) -> pd.DataFrame:
     """Edge and reliability for 1, ½, ¼, … of the items, one row a size; the whole cohort's quants, no zone.
 
-    ``tasks``: name of a score → the benchmarks it is the mean of. ``slope`` is that of ln edge on ln items over all
-    rows of a score, ``slope_low`` and ``slope_high`` its range with one quant left out. Subsets of one set of items
-    share them, so the rows are not independent.
+    ``tasks``: name of a score → the benchmarks it is the mean of. ``edge_slope`` is that of ln edge on ln items over
+    all rows of a score, ``edge_slope_low`` and ``edge_slope_high`` its range with one quant left out. Subsets of one
+    set of items share them, so the rows are not independent.
     """
     quants = quants_of(cohort)
     kld = known_kld(quants[metric])
@@ -209,7 +209,7 @@ def zone_edge_table(
 
 
 def _edge_rows(key: dict, kld: Floats, found: Sequence[Subset]) -> list[dict]:
-    law = noted(lambda: _law(kld, found), {"slope": np.nan, "slope_low": np.nan, "slope_high": np.nan})
+    law = noted(lambda: _law(kld, found), {"edge_slope": np.nan, "edge_slope_low": np.nan, "edge_slope_high": np.nan})
     rows = []
     for one in found:
         point = noted(lambda one=one: {"edge": edge(kld, one.rejected)}, {"edge": np.nan})
@@ -223,9 +223,9 @@ def _edge_rows(key: dict, kld: Floats, found: Sequence[Subset]) -> list[dict]:
                 "edge": point["edge"],
                 "reliability": one.reliability,
                 "expected_reliability": _expected(found[0], one),
-                "slope": law["slope"],
-                "slope_low": law["slope_low"],
-                "slope_high": law["slope_high"],
+                "edge_slope": law["edge_slope"],
+                "edge_slope_low": law["edge_slope_low"],
+                "edge_slope_high": law["edge_slope_high"],
                 "note": " | ".join(dict.fromkeys(notes)),
             }
         )
@@ -254,4 +254,4 @@ def _law(kld: Floats, found: Sequence[Subset]) -> dict[str, float]:
         if left_out is None or np.isfinite(edges).sum() >= LEAST_POINTS:
             slopes.append(log_slope(sizes, edges))
     rest = slopes[1:] or [np.nan]
-    return {"slope": slopes[0], "slope_low": float(np.min(rest)), "slope_high": float(np.max(rest))}
+    return {"edge_slope": slopes[0], "edge_slope_low": float(np.min(rest)), "edge_slope_high": float(np.max(rest))}

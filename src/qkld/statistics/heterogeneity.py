@@ -80,7 +80,7 @@ class Contrasts:
         return self.values.size
 
     def q(self, tau2: float = 0.0) -> float:
-        """Generalised Q(τ²) = r'(V + τ²I)⁻¹r, r the generalised least-squares residuals; χ² on ``df`` at the true τ²."""
+        """Generalised Q(τ²) = r'(V + τ²I)⁻¹r, r the least-squares residuals; χ² on ``df`` at the true τ²."""
         return float((self.values**2 / (self.noise + tau2)).sum())
 
     @property

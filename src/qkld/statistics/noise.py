@@ -15,9 +15,9 @@ from qkld.statistics.covariance import Floats, NetNoise
 from qkld.statistics.estimates import correlation
 from qkld.statistics.heterogeneity import (
     SHAPES,
-    known_kld,
     cochran_q,
     dispersion,
+    known_kld,
     least_dispersion,
     residual_heterogeneity,
 )

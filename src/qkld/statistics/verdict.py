@@ -18,7 +18,7 @@ from scipy import special
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.covariance import Floats, NetNoise
 from qkld.statistics.explained import Explained, explained
-from qkld.statistics.heterogeneity import known_kld, cochran_q
+from qkld.statistics.heterogeneity import cochran_q, known_kld
 
 Answer = Literal["noise-limited", "direction missing", "carried", "reversed", "undetermined"]
 """``reversed`` (scores rise with KLD) is given for a set of quants only; as a headline it counts as undetermined."""
