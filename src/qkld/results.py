@@ -164,6 +164,8 @@ MEANINGS: Mapping[str, str] = {
     "reference_score": "the reference's score, a fraction of 1",
     "reliability": "share of the variance between quants that is no item noise; negative where quants differ "
     "less than chance would make them",
+    "reliability_high": "upper end of its interval (Feldt)",
+    "reliability_low": "lower end of the same",
     "reliability_net": "reliability of the net",
     "reliability_volume": "reliability of the flip rate",
     "residual_p": "the largest p of the three shapes",
