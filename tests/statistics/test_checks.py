@@ -5,8 +5,19 @@ import pandas as pd
 import pytest
 
 from qkld.errors import StatisticsError
-from qkld.statistics.checks import noted, one_line, paired_columns, quants_of
-from qkld.statistics.correlation import bootstrap_correlations, correlation, permutation_p, zmax_interval
+from qkld.statistics.checks import (
+    check_quants_distinct,
+    checked_kld,
+    complete_quants,
+    empty_columns,
+    noted,
+    one_line,
+    paired_columns,
+    quants_of,
+)
+from qkld.statistics.estimates import correlation
+from qkld.statistics.intervals import bootstrap_correlations, jackknife_correlations, zmax_interval
+from qkld.statistics.permutation import permutation_p
 
 X, Y = [1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 4.0, 3.0]
 
@@ -35,6 +46,7 @@ def test_columns_without_a_correlation_are_refused(x, y, found):
         lambda x, y: bootstrap_correlations(x, y, resamples=10, rng=np.random.default_rng(0)),
         lambda x, y: permutation_p(x, y, permutations=10, rng=np.random.default_rng(0)),
         lambda x, y: zmax_interval(x, y, 0.95),
+        jackknife_correlations,
     ],
 )
 @pytest.mark.parametrize("bad", [[1.0, 2.0, 3.0], [5.0] * 8, [np.nan, *range(7)]])
@@ -58,3 +70,60 @@ def test_one_line_leaves_out_the_advice():
 def test_only_quants_enter():
     cohort = pd.DataFrame({"label": ["r", "f", "q"], "role": ["reference", "floor", "quant"]})
     assert list(quants_of(cohort)["label"]) == ["q"]
+
+
+@pytest.fixture
+def cohort() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "label": ["r", *"abcdef"],
+            "role": ["reference", *["quant"] * 6],
+            "kl_mean": [np.nan, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5],
+            "score_t": [0.9, 0.8, 0.7, np.nan, 0.5, np.nan, 0.3],
+            "score_empty": [0.9, *[np.nan] * 6],
+        }
+    )
+
+
+def test_gaps_are_named_by_cell(cohort):
+    with pytest.raises(StatisticsError, match="found:    score_t of c, score_t of e"):
+        complete_quants(cohort, ["kl_mean", "score_t"])
+    kept, note = complete_quants(cohort, ["kl_mean", "score_t"], missing="drop")
+    assert list(kept["label"]) == ["a", "b", "d", "f"]
+    assert note == "left out for missing values: c, e"
+
+
+def test_a_column_without_any_value_is_named_and_takes_no_quant_with_it(cohort):
+    assert empty_columns(cohort, ["kl_mean", "score_t", "score_empty"]) == ["score_empty"]
+    kept, note = complete_quants(cohort, ["kl_mean", "score_empty"])
+    assert len(kept) == 6
+    assert note == ""
+
+
+def test_the_reference_may_lack_what_quants_have(cohort):
+    assert len(complete_quants(cohort, ["kl_mean"])[0]) == 6
+
+
+def test_many_gaps_are_counted(cohort):
+    many = pd.concat([cohort.assign(label=cohort["label"] + str(i)) for i in range(6)])
+    with pytest.raises(StatisticsError, match="and 4 more"):
+        complete_quants(many, ["score_t"])
+
+
+def test_a_negative_kld_names_its_quant(cohort):
+    with pytest.raises(StatisticsError, match=r"-0.2 \(c\)"):
+        complete_quants(cohort.assign(kl_mean=cohort["kl_mean"] - 0.4 * (cohort["label"] == "c")), ["kl_mean"])
+    assert (checked_kld([-1e-8, 0.0, 0.5]) == [0, 0, 0.5]).all()
+    with pytest.raises(StatisticsError, match="-2e-07"):
+        checked_kld([-2e-7])
+
+
+@pytest.mark.parametrize("column", ["label", "weights_sha256"])
+def test_a_quant_counted_twice_is_refused(cohort, column):
+    named = cohort.assign(weights_sha256=cohort["label"])
+    doubled = named.assign(**{column: named[column].replace("b", "d")})
+    with pytest.raises(StatisticsError, match="in the cohort twice"):
+        check_quants_distinct(doubled)
+    with pytest.raises(StatisticsError, match=f"each {column} once"):
+        complete_quants(doubled, ["kl_mean"])
+    check_quants_distinct(named.assign(weights_sha256=np.nan))

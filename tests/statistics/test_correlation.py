@@ -1,161 +1,34 @@
-"""Correlations against scipy, against their definitions taken literally, and against published values."""
-
-from itertools import permutations
+"""Rows and tables of correlations: what stands beside an estimate, what is counted, refused and left out."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from correlation_columns import METHODS, scipy_correlation, tied_columns
 from scipy import stats
 
 from qkld.errors import StatisticsError
-from qkld.statistics.correlation import (
-    Resampling,
-    bonett_wright_error,
-    bootstrap_correlations,
-    correlate,
-    correlation,
-    correlation_table,
-    percentile_interval,
-    permutation_p,
-    resample_counts,
-    without_each_family,
-    zmax_interval,
-)
+from qkld.results import CORRELATION
+from qkld.statistics.correlation import Resampling, correlate, correlation_table, range_ratio
+from qkld.statistics.twoway import draw_items
 
-# Bonett and Wright's example as R's statpsych::ci.spear gives it
-PUBLISHED_Y = [21, 4, 9, 12, 35, 18, 10, 22, 24, 1, 6, 8, 13, 16, 19]
-PUBLISHED_X = [67, 28, 30, 28, 52, 40, 25, 37, 44, 10, 14, 20, 28, 40, 51]
-METHODS = ["spearman", "kendall", "pearson_log"]
 SETTINGS = Resampling(confidence=0.95, resamples=400, permutations=199, seed=3)
 
 
-def scipy_correlation(x, y, method):
-    if method == "spearman":
-        return stats.spearmanr(x, y).statistic
-    if method == "kendall":
-        return stats.kendalltau(x, y).statistic
-    return stats.pearsonr(np.log(x), y).statistic
-
-
-def tied_columns(rng, n):
-    """Positive x and y with ties in both."""
-    x = rng.integers(1, max(3, n // 2), n).astype(float)
-    return x, np.round(-x + rng.normal(0, 2, n))
-
-
-def test_published_values():
-    rho = correlation(PUBLISHED_X, PUBLISHED_Y)
-    assert rho == pytest.approx(0.8699639, abs=5e-8)
-    assert correlation(PUBLISHED_X, PUBLISHED_Y, "kendall") == pytest.approx(0.7282926, abs=5e-8)
-    half = stats.norm.ppf(0.975) * bonett_wright_error(rho, 15)
-    assert np.tanh(np.arctanh(rho) + np.array([-half, half])) == pytest.approx([0.5840951, 0.9638297], abs=5e-7)
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("n", [5, 14, 41])
-def test_bootstrap_is_the_correlation_of_each_resample(method, n, rng):
-    x, y = tied_columns(rng, n)
-    fast = bootstrap_correlations(x, y, resamples=60, rng=np.random.default_rng(1), method=method)
-    counts = resample_counts(n, 60, rng=np.random.default_rng(1)).astype(int)
-    for value, count in zip(fast, counts, strict=True):
-        a, b = np.repeat(x, count), np.repeat(y, count)
-        if np.ptp(a) == 0 or np.ptp(b) == 0:
-            assert np.isnan(value)
-        else:
-            assert value == pytest.approx(scipy_correlation(a, b, method), rel=1e-12, abs=1e-12)
-
-
-def test_resamples_are_ranked_anew(rng):
-    x = np.exp(rng.normal(size=12))
-    y = -x + rng.normal(size=12)
-    ranked = bootstrap_correlations(x, y, resamples=50, rng=np.random.default_rng(1))
-    counts = resample_counts(12, 50, rng=np.random.default_rng(1)).astype(int)
-    rank_x, rank_y = stats.rankdata(x), stats.rankdata(y)
-    once = [stats.pearsonr(np.repeat(rank_x, c), np.repeat(rank_y, c)).statistic for c in counts]
-    assert np.abs(ranked - once).max() > 0.01
-
-
-def test_resamples_draw_every_quant_equally_often(rng):
-    counts = resample_counts(7, 20_000, rng=rng)
-    assert (counts.sum(axis=1) == 7).all()
-    assert counts.mean(axis=0) == pytest.approx(np.ones(7), abs=0.03)
-    assert counts.var(axis=0) == pytest.approx(np.full(7, 6 / 7), abs=0.05)
-
-
-def test_percentile_interval_leaves_undefined_resamples_out():
-    draws = np.append(np.linspace(-1, 1, 101), np.nan)
-    assert percentile_interval(draws, 0.9) == pytest.approx((-0.9, 0.9))
-    with pytest.raises(StatisticsError, match="at most 5% of resamples undefined"):
-        percentile_interval(np.append(draws, [np.nan] * 6), 0.9)
-
-
-def test_percentile_interval_covers(rng):
-    inside = 0
-    for _ in range(200):
-        x = rng.normal(size=28)
-        y = -0.7 * x + np.sqrt(1 - 0.49) * rng.normal(size=28)
-        low, high = percentile_interval(bootstrap_correlations(x, y, resamples=300, rng=rng), 0.95)
-        inside += low <= 6 / np.pi * np.arcsin(-0.35) <= high
-    assert 0.90 <= inside / 200 <= 0.99
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_permutation_p_is_the_share_of_all_arrangements(method, rng):
-    x, y = np.exp(rng.normal(size=6)), rng.normal(size=6)
-    observed = abs(scipy_correlation(x, y, method))
-    every = [abs(scipy_correlation(x, np.array(p), method)) for p in permutations(y)]
-    exact = np.mean(np.array(every) >= observed - 1e-9)
-    assert permutation_p(x, y, permutations=8000, rng=rng, method=method) == pytest.approx(exact, abs=0.025)
-
-
-def test_permutation_p_within_families_moves_scores_inside_only(rng):
-    families = np.array(["a"] * 10 + ["b"] * 10)
-    x = np.concatenate([rng.normal(0, 1, 10), rng.normal(50, 1, 10)])
-    y = np.concatenate([rng.normal(0, 1, 10), rng.normal(-50, 1, 10)])
-    free = permutation_p(x, y, permutations=1999, rng=rng)
-    within = permutation_p(x, y, permutations=1999, rng=rng, families=families)
-    assert free < 0.01
-    assert within > 0.05
-
-
-def test_permutation_p_within_one_family_agrees_with_the_free_one(rng):
-    x, y = tied_columns(rng, 15)
-    free = permutation_p(x, y, permutations=4000, rng=rng)
-    assert permutation_p(x, y, permutations=4000, rng=rng, families=["a"] * 15) == pytest.approx(free, abs=0.03)
-
-
-def test_permutation_p_is_never_zero_and_needs_somebody_to_swap():
-    x = np.arange(30.0)
-    assert permutation_p(x, x, permutations=99, rng=np.random.default_rng(0)) == pytest.approx(0.01)
-    with pytest.raises(StatisticsError, match="at least 2 quants"):
-        permutation_p(x, x, permutations=99, rng=np.random.default_rng(0), families=[str(i) for i in range(30)])
-
-
-def test_permutation_p_is_uniform_without_association(rng):
-    p = [permutation_p(rng.normal(size=12), rng.normal(size=12), permutations=199, rng=rng) for _ in range(400)]
-    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.035)
-    assert np.mean(p) == pytest.approx(0.5, abs=0.06)
-
-
-def test_zmax_interval_is_at_least_bonett_wrights(rng):
-    x = rng.normal(size=16)
-    y = -x + rng.normal(size=16)
-    rho = correlation(x, y)
-    half = stats.norm.ppf(0.975) * bonett_wright_error(rho, 16)
-    low, high = zmax_interval(x, y, 0.95)
-    assert low <= np.tanh(np.arctanh(rho) - half) + 1e-12
-    assert high >= np.tanh(np.arctanh(rho) + half) - 1e-12
-    assert -1 < low < rho < high < 1
-
-
-def test_without_each_family_is_the_correlation_of_the_rest(rng):
-    x, y = rng.normal(size=15), rng.normal(size=15)
-    families = np.repeat(["a", "b", "c"], 5)
-    table = without_each_family(x, y, families)
-    assert list(table["family"]) == ["a", "b", "c"]
-    assert table["estimate"].iloc[1] == stats.spearmanr(x[families != "b"], y[families != "b"]).statistic
-    with pytest.raises(StatisticsError, match="at least 2 families"):
-        without_each_family(x, y, ["a"] * 15)
+def cohort_of(rng, quants=10, items=80):
+    """A cohort with reference and floor rows, and its answers (models, items) on one task."""
+    labels = ["reference", "floor", *(f"q{i}" for i in range(quants))]
+    answers = rng.random((len(labels), items)) < np.linspace(0.8, 0.4, len(labels))[:, None]
+    cohort = pd.DataFrame(
+        {
+            "label": labels,
+            "role": ["reference", "floor"] + ["quant"] * quants,
+            "family": ["a", "b"] * (len(labels) // 2),
+            "kl_mean": np.exp(rng.normal(size=len(labels))),
+            "score_t": answers.mean(axis=1),
+            "composite": np.nan,
+        }
+    )
+    return cohort, answers
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -167,6 +40,7 @@ def test_a_row_does_not_depend_on_the_order_of_quants_beyond_resampling(method, 
     assert row["distinct_metric"] == np.unique(x).size
     assert row["distinct_score"] == np.unique(y).size
     assert row["low"] == pytest.approx(other["low"], abs=0.15)
+    assert row["bca_low"] <= row["estimate"] <= row["bca_high"]
 
 
 def test_ranks_ignore_monotone_changes(rng):
@@ -188,39 +62,98 @@ def test_same_seed_same_row_other_seed_other_interval(rng):
 def test_a_row_of_three_quants_has_no_number_and_says_why():
     row = correlate([1, 2, 3], [3, 2, 1], resampling=SETTINGS, names=("kl_mean", "composite"))
     assert row["n"] == 3
-    assert all(np.isnan(row[c]) for c in ("estimate", "low", "high", "p"))
+    assert all(np.isnan(row[c]) for c in ("estimate", "low", "high", "zmax_low", "bca_low", "p"))
     assert "at least 4 quants" in row["note"]
 
 
-def test_a_zero_has_no_logarithm():
-    row = correlate([0, 1, 2, 3, 4], [1, 3, 2, 5, 4], resampling=SETTINGS, method="pearson_log")
-    assert np.isnan(row["estimate"])
-    assert "values above 0" in row["note"]
+def test_a_zero_has_a_rank_and_no_logarithm(rng):
+    kld, scores = np.array([0, 0.001, 0.003, 0.01, 0.03, 0.2, 0.5]), rng.normal(size=7)
+    ranked = correlate(kld, scores, resampling=SETTINGS, names=("kl_mean", "score"))
+    assert (ranked["n"], ranked["zeros"]) == (7, 1)
+    assert ranked["estimate"] == stats.spearmanr(kld, scores).statistic
+    logged = correlate(kld, scores, resampling=SETTINGS, names=("kl_mean", "score"), method="pearson_log")
+    assert (logged["n"], logged["zeros"]) == (6, 1)
+    assert logged["estimate"] == pytest.approx(stats.pearsonr(np.log(kld[1:]), scores[1:]).statistic)
+    assert "1 at kl_mean = 0 left out of the logarithm" in logged["note"]
+
+
+def test_a_negative_kld_is_an_error_unless_it_is_rounding():
+    kld, scores = np.array([-1e-9, 0.1, 0.2, 0.3, 0.5]), [3.0, 5, 2, 1, 4]
+    assert correlate(kld, scores, resampling=SETTINGS, names=("kl_mean", "score"))["zeros"] == 1
+    with pytest.raises(StatisticsError, match="negative, which no KL divergence is"):
+        correlate(-kld, scores, resampling=SETTINGS, names=("kl_p90", "score"))
+    other = correlate(-kld, scores, resampling=SETTINGS, names=("log_ppl_ratio", "score"))
+    assert other["estimate"] == stats.spearmanr(-kld, scores).statistic
+
+
+def test_range_restriction_stands_beside_a_subset(rng):
+    kld, scores = np.exp(rng.normal(size=20)), rng.normal(size=20)
+    row = correlate(kld[:8], scores[:8], resampling=SETTINGS, names=("kl_mean", "s"), whole=(kld, scores))
+    assert row["range_metric"] == pytest.approx(np.log(kld[:8]).std() / np.log(kld).std())
+    assert row["range_score"] == pytest.approx(scores[:8].std() / scores.std())
+    assert range_ratio(kld, kld) == 1
+    assert range_ratio([0.0, 1.0, np.e], [0.0, 1.0, np.e, np.e**2], log=True) == pytest.approx(np.sqrt(0.25 * 1.5))
+    assert np.isnan(range_ratio([1.0, 1.0], [1.0, 1.0]))
+    assert np.isnan(range_ratio([0.0], [0.0, 1.0, 2.0], log=True))
 
 
 def test_table_takes_quants_only(rng):
-    cohort = pd.DataFrame(
-        {
-            "label": [f"m{i}" for i in range(12)],
-            "role": ["reference", "floor"] + ["quant"] * 10,
-            "family": ["a", "b"] * 6,
-            "kl_mean": np.exp(rng.normal(size=12)),
-            "score_t": rng.random(12),
-            "composite": [np.nan] * 12,
-        }
-    )
+    cohort, _ = cohort_of(rng)
     table = correlation_table(cohort, ["kl_mean"], ["t", "composite"], resampling=SETTINGS)
     quants = cohort[cohort["role"] == "quant"]
+    assert tuple(table.columns) == CORRELATION
     assert table["estimate"].iloc[0] == stats.spearmanr(quants["kl_mean"], quants["score_t"]).statistic
     assert table["n"].tolist() == [10, 10]
+    assert table["range_metric"].iloc[0] == 1
     assert np.isnan(table["estimate"].iloc[1])
+    assert "'composite' has no number for some quants" in table["note"].iloc[1]
     assert "10 of 10 missing" in table["note"].iloc[1]
 
 
-def test_ten_thousand_resamples_of_forty_one_quants_are_quick(rng):
-    from time import process_time
+def test_scattered_gaps_are_named_and_refused_or_dropped(rng):
+    cohort, _ = cohort_of(rng)
+    cohort.loc[cohort["label"].isin(["q3", "q7"]), "score_t"] = np.nan
+    with pytest.raises(StatisticsError, match="score_t of q3, score_t of q7"):
+        correlation_table(cohort, ["kl_mean"], ["t"], resampling=SETTINGS)
+    row = correlation_table(cohort, ["kl_mean"], ["t"], resampling=SETTINGS, missing="drop").iloc[0]
+    kept = cohort[(cohort["role"] == "quant") & cohort["score_t"].notna()]
+    assert row["n"] == 8
+    assert row["estimate"] == stats.spearmanr(kept["kl_mean"], kept["score_t"]).statistic
+    assert row["note"].startswith("left out for missing values: q3, q7")
 
-    x, y = rng.normal(size=41), rng.normal(size=41)
-    start = process_time()
-    bootstrap_correlations(x, y, resamples=10_000, rng=rng)
-    assert process_time() - start < 3
+
+@pytest.mark.parametrize("method", METHODS)
+def test_items_give_the_two_way_interval(method, rng):
+    cohort, answers = cohort_of(rng)
+    items = draw_items({"t": answers}, cohort["label"], resamples=400, rng=SETTINGS.item_rng())
+    quants = cohort.set_index("label").drop(["reference", "floor"])
+    row = correlation_table(cohort, ["kl_mean"], ["t"], resampling=SETTINGS, items=items, method=method).iloc[0]
+    draws = []
+    for counts, scores in zip(SETTINGS.counts(10).astype(int), items.redrawn["t"][:, 2:], strict=True):
+        a, b = np.repeat(quants["kl_mean"].to_numpy(), counts), np.repeat(scores, counts)
+        if np.ptp(a) and np.ptp(b):
+            draws.append(scipy_correlation(a, b, method))
+    assert (row["twoway_low"], row["twoway_high"]) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
+    assert not row["note"]
+
+
+def test_two_way_interval_is_wider_where_items_are_few(rng):
+    cohort, answers = cohort_of(rng, items=40)
+    items = draw_items({"t": answers}, cohort["label"], resamples=400, rng=SETTINGS.item_rng())
+    with_items, without = (
+        correlation_table(cohort, ["kl_mean"], ["t"], resampling=SETTINGS, items=i).iloc[0] for i in (items, None)
+    )
+    assert np.isnan(without["twoway_low"])
+    assert with_items["twoway_high"] - with_items["twoway_low"] > with_items["high"] - with_items["low"]
+
+
+def test_a_zero_left_out_of_logarithms_is_left_out_of_the_items_too(rng):
+    cohort, answers = cohort_of(rng)
+    cohort.loc[cohort["label"] == "q4", "kl_mean"] = 0.0
+    items = draw_items({"t": answers}, cohort["label"], resamples=400, rng=SETTINGS.item_rng())
+    tables = {"resampling": SETTINGS, "items": items, "method": "pearson_log"}
+    row = correlation_table(cohort, ["kl_mean"], ["t"], **tables).iloc[0]
+    rest = correlation_table(cohort[cohort["label"] != "q4"], ["kl_mean"], ["t"], **tables).iloc[0]
+    assert (row["n"], row["zeros"]) == (9, 1)
+    assert row["twoway_low"] == rest["twoway_low"]
+    assert row["p_within_families"] == rest["p_within_families"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,15 @@ from qkld.errors import StatisticsError, explain
 
 LEAST_QUANTS = 4
 """Quants that a correlation needs: with three, every interval of a rank correlation is the whole range."""
+
+ROUNDING = 1e-7
+"""How far below 0 a KLD, in nats, may lie by rounding."""
+
+Missing = Literal["refuse", "drop"]
+"""What to do where some quants, not all, have no value: name the cells and stop, or leave those quants out by name."""
+
+_NAMED = 8
+"""Cells or quants that a message names before it counts the rest."""
 
 
 def paired_columns(
@@ -71,6 +80,129 @@ def _refuse_missing_and_constant(name: str, column: np.ndarray, least: int) -> N
         )
 
 
+# --- fidelity ---------------------------------------------------------------------------------------------------------
+
+
+def is_divergence(metric: str) -> bool:
+    """Whether a metric is a KL divergence by its name (``kl…``), so that it is never negative."""
+    return metric.lower().startswith("kl")
+
+
+def checked_kld(kld: ArrayLike, *, name: str = "KLD", labels: Sequence[str] | None = None) -> np.ndarray:
+    """KLD in nats as float64; what lies below 0 by less than `ROUNDING` becomes 0, missing values stay.
+
+    A KLD of 0 has a rank and no logarithm.
+
+    Raises
+    ------
+    StatisticsError
+        If a value is negative beyond rounding; the message names the quants where ``labels`` are given.
+    """
+    values = np.asarray(kld, dtype=float)
+    bad = values < -ROUNDING
+    if bad.any():
+        cells = [f"{v:g}" for v in values[bad]]
+        if labels is not None:
+            cells = [f"{cell} ({label})" for cell, label in zip(cells, np.asarray(labels)[bad], strict=True)]
+        raise StatisticsError(
+            explain(
+                f"'{name}' is negative, which no KL divergence is.",
+                expected=f"0 nats or more; down to {-ROUNDING:g} counts as 0",
+                found=_some(cells),
+                do="measure those quants again with a reference that keeps its logits exactly",
+            )
+        )
+    return np.where(values < 0, 0.0, values)
+
+
+# --- cohorts ----------------------------------------------------------------------------------------------------------
+
+
+def quants_of(cohort: pd.DataFrame) -> pd.DataFrame:
+    """The quants of a cohort: reference and floor rows never enter a correlation."""
+    return cohort[cohort["role"] == "quant"].reset_index(drop=True)
+
+
+def score_column(benchmark: str) -> str:
+    """The cohort's column of a benchmark's score; the composite's is ``composite``."""
+    return benchmark if benchmark == "composite" else f"score_{benchmark}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(map(str, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+def check_quants_distinct(cohort: pd.DataFrame) -> None:
+    """Refuse one quant counted twice: a label twice, or two labels with the same ``weights_sha256``.
+
+    Raises
+    ------
+    StatisticsError
+        Naming the quants.
+    """
+    quants = quants_of(cohort)
+    for column in (c for c in ("label", "weights_sha256") if c in quants):
+        known = quants[quants[column].notna()]
+        doubled = known.loc[known[column].duplicated(keep=False), "label"]
+        if len(doubled):
+            raise StatisticsError(
+                explain(
+                    "A quant is in the cohort twice.",
+                    expected=f"each {column} once",
+                    found=_some(list(doubled)),
+                    do="take the copy out: it would count as evidence of its own",
+                )
+            )
+
+
+def empty_columns(cohort: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """The columns in which no quant has a value: they are left out of an analysis by name."""
+    quants = quants_of(cohort)
+    return [column for column in columns if quants[column].isna().all()]
+
+
+def complete_quants(
+    cohort: pd.DataFrame, columns: Sequence[str], *, missing: Missing = "refuse"
+) -> tuple[pd.DataFrame, str]:
+    """The quants that have a value in every column, and a note that names those left out.
+
+    A column without any value is not looked at: see `empty_columns`. KL divergences pass `checked_kld`.
+
+    Raises
+    ------
+    StatisticsError
+        If single values are missing and ``missing`` is "refuse", naming the cells; or a quant is there twice.
+    """
+    check_quants_distinct(cohort)
+    quants = quants_of(cohort)
+    filled = [c for c in dict.fromkeys(columns) if c not in empty_columns(cohort, columns)]
+    gaps = quants[filled].isna()
+    if gaps.to_numpy().any() and missing == "refuse":
+        raise StatisticsError(
+            explain(
+                "Some quants have no value in a column that is correlated.",
+                expected="a value in every cell, or none in the whole column",
+                found=_some([f"{c} of {label}" for c in filled for label in quants.loc[gaps[c], "label"]]),
+                do='measure them, take them out, or leave them out by missing="drop"',
+            )
+        )
+    left_out = gaps.any(axis=1)
+    kept = quants[~left_out].reset_index(drop=True)
+    divergences = {c: checked_kld(kept[c], name=c, labels=kept["label"]) for c in filled if is_divergence(c)}
+    note = f"left out for missing values: {_some(list(quants.loc[left_out, 'label']))}" if left_out.any() else ""
+    return kept.assign(**divergences), note
+
+
+def joined(*notes: str) -> str:
+    """Notes in one, without empty ones."""
+    return " | ".join(note for note in notes if note)
+
+
+# --- notes instead of numbers -----------------------------------------------------------------------------------------
+
+
 def one_line(error: Exception) -> str:
     """An error's message as one line, for the ``note`` of a table."""
     lines = [" ".join(line.split()) for line in str(error).splitlines()]
@@ -83,13 +215,3 @@ def noted(compute: Callable[[], dict[str, Any]], empty: dict[str, Any]) -> dict[
         return {**empty, "note": "", **compute()}
     except StatisticsError as error:
         return {**empty, "note": one_line(error)}
-
-
-def quants_of(cohort: pd.DataFrame) -> pd.DataFrame:
-    """The quants of a cohort: reference and floor rows never enter a correlation."""
-    return cohort[cohort["role"] == "quant"].reset_index(drop=True)
-
-
-def score_column(benchmark: str) -> str:
-    """The cohort's column of a benchmark's score; the composite's is ``composite``."""
-    return benchmark if benchmark == "composite" else f"score_{benchmark}"

@@ -1,0 +1,53 @@
+"""What a correlation owes to one quantizer family: the estimate with each family left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from qkld.errors import StatisticsError, explain
+from qkld.statistics.checks import LEAST_QUANTS
+from qkld.statistics.estimates import Method, correlation, correlation_columns
+
+
+def without_each_family(
+    x: ArrayLike, y: ArrayLike, families: Sequence[str] | np.ndarray, method: Method = "spearman"
+) -> pd.DataFrame:
+    """The correlation with one quantizer family left out at a time: ``family``, ``n``, ``estimate``.
+
+    Whole families are not resampled: an interval from few families misses far too often.
+
+    Raises
+    ------
+    StatisticsError
+        If there is one family only, or the rest without one of them has no correlation.
+    """
+    x, y = (np.asarray(c) for c in (x, y))
+    correlation_columns(x, y, method)
+    families = np.asarray(families)
+    names = np.unique(families)
+    if names.size < 2:
+        raise StatisticsError(
+            explain(
+                "There is no second family.",
+                expected="at least 2 families",
+                found=f"only {', '.join(map(str, names))}",
+                do="add quants of another quantizer",
+            )
+        )
+    for family in names:
+        left = int((families != family).sum())
+        if left < LEAST_QUANTS:
+            raise StatisticsError(
+                explain(
+                    f"Without family '{family}' too few quants are left.",
+                    expected=f"at least {LEAST_QUANTS} quants of other families",
+                    found=left,
+                    do="measure more quants of other quantizers",
+                )
+            )
+    rows = [(f, int((families != f).sum()), correlation(x[families != f], y[families != f], method)) for f in names]
+    return pd.DataFrame(rows, columns=["family", "n", "estimate"])

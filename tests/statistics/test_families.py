@@ -1,0 +1,27 @@
+"""The correlation with one quantizer family left out at a time."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from qkld.errors import StatisticsError
+from qkld.statistics.families import without_each_family
+
+
+def test_without_each_family_is_the_correlation_of_the_rest(rng):
+    x, y = rng.normal(size=15), rng.normal(size=15)
+    families = np.repeat(["a", "b", "c"], 5)
+    table = without_each_family(x, y, families)
+    assert list(table["family"]) == ["a", "b", "c"]
+    assert table["estimate"].iloc[1] == stats.spearmanr(x[families != "b"], y[families != "b"]).statistic
+    assert table["n"].tolist() == [10, 10, 10]
+
+
+def test_one_family_has_no_rest():
+    with pytest.raises(StatisticsError, match="at least 2 families"):
+        without_each_family(np.arange(15.0), np.arange(15.0), ["a"] * 15)
+
+
+def test_a_rest_too_small_is_refused_by_name():
+    with pytest.raises(StatisticsError, match="Without family 'a' too few quants"):
+        without_each_family(np.arange(8.0), np.arange(8.0), ["a"] * 5 + ["b"] * 3)
