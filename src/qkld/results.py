@@ -92,7 +92,7 @@ MEANINGS: Mapping[str, str] = {
     "cochran_q": "Cochran's Q of equal true scores, under the covariance of the items' noise",
     "composite": "unweighted mean of the scores of the tasks that enter it",
     "cut": "mean KLD at or below which a quant is counted, nats; for `score_margin` a fraction of 1",
-    "decision": "`equivalent` to the reference within the margin, else `worse` or `better` than it, or `undecided`; after "
+    "decision": "`equivalent` to the reference within the margin, else `worse`, `better` or `undecided`; after "
     "Holm over the quants",
     "decision_alone": "the same for a quant that was the only one asked about",
     "difference": "score of label_a − score of label_b",

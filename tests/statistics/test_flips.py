@@ -9,8 +9,12 @@ from scipy import stats
 from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
+from qkld.results import check_columns
 from qkld.statistics.correlation import Resampling
-from qkld.statistics.flips import QUANTITIES, Flips, count_flips, direction_table, flip_table
+from qkld.statistics.direction import direction_reliability
+from qkld.statistics.flips import QUANTITIES, Flips, count_flips, direction_table, effective_flip_rate, flip_table
+from qkld.statistics.paired import difference_interval, mcnemar_midp
+from qkld.statistics.sample_size import items_for_difference
 from qkld.statistics.zone import zone_members
 
 
@@ -116,6 +120,26 @@ def test_composite_sums_counts_and_averages_rates(flips):
     )
 
 
+def test_tests_and_intervals_are_those_of_the_counts(flips):
+    one = flips[(flips["label"] == "hqq-4-g64") & (flips["benchmark"] == "sciq")].iloc[0]
+    counts = one["leapfrogs"], one["drops"]
+    low, high = difference_interval(*counts, one["items"], 0.95)
+    assert (one["net_low"], one["net_high"]) == pytest.approx((float(low), float(high)))
+    assert one["p_midp"] == pytest.approx(float(mcnemar_midp(*counts)))
+    assert one["p_exact"] == pytest.approx(stats.binomtest(int(one["drops"]), int(one["volume"])).pvalue)
+    assert one["items_point"] == items_for_difference(one["flip_rate"], 0.01, confidence=0.95)
+    both = flips[flips["benchmark"] == "composite"]
+    assert ((both["net_low"] <= both["net"]) & (both["net"] <= both["net_high"])).all()
+
+
+def test_the_composite_s_effective_flip_rate_gives_its_variance():
+    """Of three tasks with their own sizes: variance of the mean of nets under no difference, times all items."""
+    up, down, n = np.array([3, 8, 1]), np.array([5, 2, 0]), np.array([100, 400, 50])
+    variance = sum((u + d) / k**2 for u, d, k in zip(up, down, n, strict=True)) / 9
+    assert effective_flip_rate(up, down, n) == pytest.approx(variance * 550)
+    assert effective_flip_rate([3], [5], [100]) == pytest.approx(0.08)
+
+
 def test_table_does_not_depend_on_the_order_of_rows(study, flips):
     shuffled = study[1].sample(frac=1, random_state=3)
     again = flip_table(
@@ -153,3 +177,25 @@ def test_quants_without_flips_are_left_out_of_direction_by_name(study, flips):
     row = table[(table["quantity"] == "z") & (table["subset"] == "full") & (table["benchmark"] == "sciq")].iloc[0]
     assert row["n"] <= 21
     assert "left out: no answer changed" in row["note"]
+
+
+def test_reliabilities_stand_beside_the_correlations(study, flips):
+    cohort, items = study
+    members = zone_members(cohort, rule="kld_cut", cut=0.05)
+    quants = cohort["role"] == "quant"
+    subsets = {"full": list(cohort.loc[quants, "label"]), "zone": list(cohort.loc[members, "label"])}
+    known = direction_reliability(items, subsets, reference="reference", benchmarks=list(BENCHMARKS), tasks=[])
+    settings = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
+    single = flips[flips["benchmark"] != "composite"]
+    table = direction_table(single, cohort, members, resampling=settings, reliability=known)
+    keys = ["benchmark", "subset", "quantity"]
+    expected = known.set_index(keys)["reliability"].loc[pd.MultiIndex.from_frame(table[keys])]
+    np.testing.assert_array_equal(table["reliability"], expected)
+    assert direction_table(single, cohort, members, resampling=settings)["reliability"].isna().all()
+
+
+def test_columns_are_the_schema_s(study, flips):
+    check_columns("flips", flips.columns)
+    members = zone_members(study[0], rule="kld_cut", cut=0.05)
+    settings = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
+    check_columns("volume_direction", direction_table(flips, study[0], members, resampling=settings).columns)

@@ -8,7 +8,7 @@ exactly and at volume 0 too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -21,6 +21,8 @@ from statsmodels.stats.proportion import proportion_confint
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.checks import quants_of
 from qkld.statistics.correlation import Resampling, correlate
+from qkld.statistics.paired import difference_interval, mcnemar_exact, mcnemar_midp
+from qkld.statistics.sample_size import items_for_difference
 from qkld.statistics.score import correct_matrix
 
 QUANTITIES = ("leapfrogs", "drops", "volume", "flip_rate", "net", "improvement_fraction", "z")
@@ -118,50 +120,75 @@ def flip_table(
 ) -> pd.DataFrame:
     """Flips of every model but the reference on every benchmark, and on the composite of ``tasks``.
 
+    ``net_low`` and ``net_high`` are Tango's interval, ``p_midp`` and ``p_exact`` McNemar's test, ``items_half_point``
+    and ``items_point`` the items on which a true difference of 0.5 and 1 point would be found with power .8.
+
     Rows of ``composite``: counts are sums over its tasks; ``flip_rate`` and ``net`` are unweighted means of the tasks',
-    so that ``net`` is exactly the difference of the composites; ``improvement_fraction`` and ``z`` are of the sums.
+    so that ``net`` is exactly the difference of the composites; ``improvement_fraction``, ``z`` and McNemar's p are of
+    the sums, the interval is of the mean.
     """
-    counted = {}
+    counted: dict[str, dict[str, list[Flips]]] = {}
     for benchmark in benchmarks:
         matrix = correct_matrix(items, benchmark)
-        for model in matrix.columns.drop(reference):
-            counted[model, benchmark] = count_flips(matrix[reference], matrix[model])
-    rows = [_row(label, benchmark, flips, confidence) for (label, benchmark), flips in counted.items()]
-    for label in dict.fromkeys(label for label, _ in counted) if tasks else ():
-        rows.append(_composite_row(label, [counted[label, task] for task in tasks], confidence))
-    return pd.DataFrame(rows)
+        models = matrix.columns.drop(reference)
+        counted[benchmark] = {m: [count_flips(matrix[reference], matrix[m])] for m in models}
+    if tasks:
+        counted["composite"] = {m: [counted[t][m][0] for t in tasks] for m in counted[tasks[0]]}
+    return pd.concat([_benchmark_rows(*each, confidence) for each in counted.items()], ignore_index=True)
 
 
-def _row(label: str, benchmark: str, flips: Flips, confidence: float) -> dict[str, Any]:
-    low, high = flips.improvement_interval(confidence)
-    return {
-        "label": label,
-        "benchmark": benchmark,
-        "items": flips.items,
-        "reference_right": flips.reference_right,
-        "model_right": flips.model_right,
-        "leapfrogs": flips.leapfrogs,
-        "drops": flips.drops,
-        "volume": flips.volume,
-        "flip_rate": flips.flip_rate,
-        "net": float(flips.net),
-        "improvement_fraction": flips.improvement_fraction,
-        "improvement_low": low,
-        "improvement_high": high,
-        "z": flips.z,
-        "note": "" if flips.volume else "no answer changed: the direction is not defined",
-    }
+def _benchmark_rows(benchmark: str, counted: Mapping[str, Sequence[Flips]], confidence: float) -> pd.DataFrame:
+    """One row a model from its flips on each task that the benchmark consists of."""
+    table = pd.DataFrame([_row(label, benchmark, parts, confidence) for label, parts in counted.items()])
+    counts = [[[getattr(p, f) for p in parts] for parts in counted.values()] for f in ("leapfrogs", "drops", "items")]
+    low, high = difference_interval(*counts, confidence)
+    rate = effective_flip_rate(*counts)
+    note = table.pop("note")
+    return table.assign(
+        net_low=low,
+        net_high=high,
+        p_midp=mcnemar_midp(table["leapfrogs"], table["drops"]),
+        p_exact=mcnemar_exact(table["leapfrogs"], table["drops"]),
+        items_half_point=items_for_difference(rate, 0.005, confidence=confidence),
+        items_point=items_for_difference(rate, 0.01, confidence=confidence),
+        note=note,
+    )
 
 
-def _composite_row(label: str, parts: Sequence[Flips], confidence: float) -> dict[str, Any]:
+def _row(label: str, benchmark: str, parts: Sequence[Flips], confidence: float) -> dict[str, Any]:
+    """One row from a model's flips on each task that the benchmark consists of."""
     pooled = Flips(
         *(sum(getattr(p, f) for p in parts) for f in ("items", "reference_right", "model_right", "leapfrogs", "drops"))
     )
-    means = {
+    low, high = pooled.improvement_interval(confidence)
+    return {
+        "label": label,
+        "benchmark": benchmark,
+        "items": pooled.items,
+        "reference_right": pooled.reference_right,
+        "model_right": pooled.model_right,
+        "leapfrogs": pooled.leapfrogs,
+        "drops": pooled.drops,
+        "volume": pooled.volume,
         "flip_rate": float(np.mean([p.flip_rate for p in parts])),
         "net": float(sum(p.net for p in parts) / len(parts)),
+        "improvement_fraction": pooled.improvement_fraction,
+        "improvement_low": low,
+        "improvement_high": high,
+        "z": pooled.z,
+        "note": "" if pooled.volume else "no answer changed: the direction is not defined",
     }
-    return {**_row(label, "composite", pooled, confidence), **means}
+
+
+def effective_flip_rate(leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike) -> np.ndarray:
+    """The flip rate at which one task with all the items would have the mean's variance; tasks on the last axis.
+
+    With one task it is its flip rate; with B tasks N Σ f_b/(B² N_b), N all items: more items are taken in the same
+    proportions.
+    """
+    leapfrogs, drops, items = (np.asarray(v, dtype=float) for v in (leapfrogs, drops, items))
+    tasks = items.shape[-1]
+    return items.sum(axis=-1) * ((leapfrogs + drops) / items**2).sum(axis=-1) / tasks**2
 
 
 def direction_table(
@@ -171,11 +198,16 @@ def direction_table(
     *,
     resampling: Resampling,
     metric: str = "kl_mean",
+    reliability: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Spearman of a fidelity metric with each of `QUANTITIES`, full cohort and zone, each benchmark and the composite.
 
+    ``reliability`` is `qkld.statistics.direction.direction_reliability`'s table for the same two subsets; its column
+    stands beside each ρ, since a ρ with a quantity of low reliability is near 0 whatever is true. NaN without it.
+
     Quants at volume 0 have no direction: they are left out of those rows, and ``note`` says how many.
     """
+    known = {} if reliability is None else reliability.set_index(["benchmark", "subset", "quantity"])["reliability"]
     rows = []
     for benchmark in flips["benchmark"].unique():
         table = flips[flips["benchmark"] == benchmark].set_index("label")
@@ -183,7 +215,7 @@ def direction_table(
             for quantity in QUANTITIES:
                 row = _direction_row(part, table[quantity], metric, resampling)
                 key = {"metric": metric, "quantity": quantity, "benchmark": benchmark, "subset": subset}
-                rows.append({**key, **row})
+                rows.append({**key, **row, "reliability": known.get((benchmark, subset, quantity), np.nan)})
     return pd.DataFrame(rows)
 
 

@@ -1,0 +1,200 @@
+"""What a deployer asks: which quants are as good as the reference, which are worse, and which of two is the better.
+
+Many quants are looked at and one is picked, so p-values are adjusted by Holm's method over the quants, or the pairs,
+of a benchmark: with the confidence given, none of them is called wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from qkld.errors import StatisticsError, explain
+from qkld.statistics.checks import quants_of
+from qkld.statistics.covariance import binary
+from qkld.statistics.direction import differences, flip_counts, quantity_values, task_groups
+from qkld.statistics.flips import effective_flip_rate
+from qkld.statistics.paired import difference_interval, difference_p, equivalence_p
+from qkld.statistics.sample_size import items_for_difference, items_for_equivalence
+from qkld.statistics.score import correct_matrix
+
+EQUIVALENT, WORSE, BETTER, UNDECIDED = "equivalent", "worse", "better", "undecided"
+ORDERS = ("not ordered", "a above b", "b above a")
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's (1979) adjusted p-values, same shape."""
+    return multipletests(p, method="holm")[1] if len(p) else p
+
+
+def decisions(net: np.ndarray, p_difference: np.ndarray, p_equivalent: np.ndarray, level: float) -> np.ndarray:
+    """One decision a quant: `EQUIVALENT` within the margin, else `WORSE` or `BETTER`, or `UNDECIDED`.
+
+    A quant that is below the reference and shown to be so by less than the margin is equivalent.
+    """
+    sure = p_difference <= level
+    return np.select(
+        [p_equivalent <= level, sure & (net < 0), sure & (net > 0)], [EQUIVALENT, WORSE, BETTER], UNDECIDED
+    )
+
+
+def decision_table(
+    items: pd.DataFrame,
+    cohort: pd.DataFrame,
+    *,
+    reference: str,
+    benchmarks: Sequence[str],
+    tasks: Sequence[str],
+    margin: float,
+    confidence: float,
+    size: str = "bits_per_weight",
+) -> pd.DataFrame:
+    """Each quant against the reference, on each benchmark and the composite of ``tasks``, by falling size.
+
+    Parameters
+    ----------
+    items : schema ``items``; cohort : schema ``cohort``
+    margin : difference of scores that does not matter, a fraction of 1, to be chosen before scores are seen
+    confidence : of the family of quants; 0.95 tests each at 5 % after Holm
+    size : column of the cohort by which the smallest is the smallest; a quant without it is never that one
+
+    Returns
+    -------
+    DataFrame
+        ``net`` with its interval, the interval of confidence 2 · ``confidence`` − 1 that equivalence rests on, p of
+        "no difference" and of "a difference of the margin or more" (Tango's score test), both also after Holm,
+        ``decision`` after Holm, ``decision_alone`` for a quant that was the only one asked about, the items with which
+        an undecided quant would be shown equivalent with power .8 were it truly equal, and ``smallest``.
+    """
+    quants = quants_of(cohort)
+    sizes = quants[size].to_numpy(dtype=float) if size in quants else np.full(len(quants), np.nan)
+    tables = []
+    for benchmark, parts in task_groups(benchmarks, tasks).items():
+        moved = differences(items, reference=reference, tasks=parts, labels=list(quants["label"]))
+        found = _judged(*flip_counts(moved), margin, 1 - confidence)
+        rates = {c: quantity_values(moved, c) for c in ("flip_rate", "net")}
+        key = {"label": quants["label"], "benchmark": benchmark, "size": sizes, **rates}
+        tables.append(_with_smallest(pd.DataFrame({**key, **found})))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _judged(up: np.ndarray, down: np.ndarray, total: np.ndarray, margin: float, level: float) -> dict[str, Any]:
+    low, high = difference_interval(up, down, total, 1 - level)
+    inner_low, inner_high = difference_interval(up, down, total, 1 - 2 * level)
+    net = ((up - down) / total).mean(axis=-1)
+    p_difference, p_equivalent = difference_p(up, down, total), equivalence_p(up, down, total, margin)
+    adjusted = holm(p_difference), holm(p_equivalent)
+    decided = decisions(net, *adjusted, level)
+    needed = items_for_equivalence(effective_flip_rate(up, down, total), margin, level=level)
+    return {
+        "items": int(total.sum()),
+        "net_low": low,
+        "net_high": high,
+        "equivalence_low": inner_low,
+        "equivalence_high": inner_high,
+        "margin": margin,
+        "p_difference": p_difference,
+        "p_difference_holm": adjusted[0],
+        "p_equivalent": p_equivalent,
+        "p_equivalent_holm": adjusted[1],
+        "decision": decided,
+        "decision_alone": decisions(net, p_difference, p_equivalent, level),
+        "items_needed": np.where(decided == UNDECIDED, needed, np.nan),
+    }
+
+
+def _with_smallest(table: pd.DataFrame) -> pd.DataFrame:
+    """The table by falling size with the smallest of the equivalent quants marked; of equal sizes all."""
+    of_these = table.loc[table["decision"] == EQUIVALENT, "size"]
+    table["smallest"] = (table["decision"] == EQUIVALENT) & (table["size"] == of_these.min())
+    order = ["label", "benchmark", "items", "size", "flip_rate", "net"]
+    rest = [c for c in table.columns if c not in order]
+    return table[[*order, *rest]].sort_values("size", ascending=False, kind="stable", na_position="first")
+
+
+def pair_table(
+    items: pd.DataFrame,
+    cohort: pd.DataFrame,
+    *,
+    tasks: Sequence[str],
+    confidence: float,
+    metric: str = "kl_mean",
+) -> pd.DataFrame:
+    """Every two quants on the mean of ``tasks``: which one is the better, where these items can tell.
+
+    ``difference`` is score of a − score of b with Tango's interval; ``order`` is after Holm over all pairs;
+    ``metric_right`` is 1 where the better one has the lower ``metric``, 0 where the higher, NaN where the pair is not
+    ordered or the metric is equal; ``items_needed`` would find a difference as large as the one seen with power .8.
+
+    Raises
+    ------
+    StatisticsError
+        With fewer than two quants, or no task.
+    """
+    quants = quants_of(cohort)
+    labels = list(quants["label"])
+    if len(labels) < 2 or not tasks:
+        raise StatisticsError(
+            explain(
+                "There is nothing to order.",
+                expected="at least 2 quants and 1 benchmark",
+                found=f"{len(labels)} quants, {len(tasks)} benchmarks",
+                do="add quants, or a benchmark",
+            )
+        )
+    a, b = np.array(list(combinations(range(len(labels)), 2))).T
+    up, down, total = _pair_counts(items, labels, tasks, a, b)
+    kld = quants[metric].to_numpy(dtype=float)
+    columns = _ordered(up, down, total, kld[b] - kld[a], confidence)
+    names = np.array(labels, dtype=object)
+    key = {"benchmark": tasks[0] if len(tasks) == 1 else "composite", "label_a": names[a], "label_b": names[b]}
+    return pd.DataFrame({**key, **columns})
+
+
+def _pair_counts(
+    items: pd.DataFrame, labels: Sequence[str], tasks: Sequence[str], a: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Items that a alone, and b alone, has right, both (pairs, tasks), and items of each task."""
+    won, total = [], []
+    for task in tasks:
+        right = binary(correct_matrix(items, task)[list(labels)].to_numpy()).astype(float)
+        won.append(right.T @ (1 - right))
+        total.append(len(right))
+    wins = np.stack(won, axis=-1)
+    return wins[a, b], wins[b, a], np.array(total)
+
+
+def _ordered(up: np.ndarray, down: np.ndarray, total: np.ndarray, kld_gap: np.ndarray, confidence: float) -> dict:
+    difference = ((up - down) / total).mean(axis=-1)
+    low, high = difference_interval(up, down, total, confidence)
+    p = difference_p(up, down, total)
+    adjusted = holm(p)
+    order = np.where(adjusted <= 1 - confidence, np.sign(difference), 0).astype(int)
+    tells = (order != 0) & (kld_gap != 0) & np.isfinite(kld_gap)
+    needed = items_for_difference(effective_flip_rate(up, down, total), difference, confidence=confidence)
+    return {
+        "items": int(total.sum()),
+        "flip_rate": ((up + down) / total).mean(axis=-1),
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "p": p,
+        "p_holm": adjusted,
+        "order": np.array([ORDERS[o] for o in order], dtype=object),
+        "metric_right": np.where(tells, np.sign(kld_gap) == order, np.nan),
+        "items_needed": needed,
+    }
+
+
+def pair_counts(pairs: pd.DataFrame) -> dict[str, int]:
+    """How many pairs there are, are ordered, and are ordered as the metric would: ``pairs, ordered, metric_right``."""
+    return {
+        "pairs": len(pairs),
+        "ordered": int((pairs["order"] != ORDERS[0]).sum()),
+        "metric_right": int((pairs["metric_right"] == 1).sum()),
+    }
