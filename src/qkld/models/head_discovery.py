@@ -10,6 +10,7 @@ from torch import nn
 from qkld.errors import ModelError, explain
 from qkld.models.head import Head
 from qkld.models.opened import trunk_states
+from qkld.models.spreading import running_device
 
 PROBE_IDS = (1, 5, 17, 3, 29, 11, 2, 23)
 """Token ids of the probe; any ids do, taken modulo the vocabulary."""
@@ -66,7 +67,7 @@ def check_head(module: nn.Module, head: Head) -> None:
         With the largest difference and the module that was taken for the head.
     """
     ids = torch.tensor([[i % head.vocabulary for i in PROBE_IDS]])
-    device = module.get_input_embeddings().weight.device
+    device = running_device(module.get_input_embeddings())
     own = module(input_ids=ids.to(device), use_cache=False).logits[0]
     ours = head.logits(trunk_states(module, ids)[0].to(head.weight.device))
     own = own.to(ours.device, torch.float64)

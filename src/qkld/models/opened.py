@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from qkld.models.bits import StoredBits
 from qkld.models.head import Head
+from qkld.models.spreading import running_device
 from qkld.params import ModelEntry
 
 
@@ -26,7 +27,8 @@ class OpenedModel:
     head : Head
         Output head without padding rows, in the head dtype of the study.
     device, compute_dtype
-        Where the trunk runs (its last layer, where it is spread over several) and the dtype of its hidden states.
+        Where the hidden states come out and the head lies (the trunk's first device, where it is spread over several),
+        and the dtype of the hidden states.
     vocabulary, padded_rows : int
         Rows of the head that the tokenizer has tokens for, and rows beyond, which are ignored.
     bits : StoredBits
@@ -94,7 +96,7 @@ def trunk_states(
     attention_mask: Tensor | None = None,
 ) -> Tensor:
     """What the model hands to its head; ids (batch, tokens) → (batch, tokens, width)."""
-    device = module.get_input_embeddings().weight.device
+    device = running_device(module.get_input_embeddings())
     inputs = {"input_ids": input_ids, "position_ids": position_ids, "attention_mask": attention_mask}
     inputs = {name: value.to(device) for name, value in inputs.items() if value is not None}
     return module.base_model(**inputs, use_cache=False).last_hidden_state

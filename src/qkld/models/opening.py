@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from qkld.errors import ModelError, SourceError, explain
 from qkld.models import compressed_tensors, quantized
-from qkld.models.bits import StoredBits
+from qkld.models.bits import StoredBits, tensor_bits
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
 from qkld.models.gguf import converted_bits, converted_folder
@@ -16,6 +17,7 @@ from qkld.models.head import Head
 from qkld.models.head_discovery import check_head, find_head
 from qkld.models.opened import OpenedModel
 from qkld.models.packing import supports_packing
+from qkld.models.spreading import room, running_device, spread
 from qkld.models.tokenizer import check_same_tokenizer, tokenizer_sha256
 from qkld.models.transformers import Loaded, folder_bits, load_module, load_tokenizer, quantization_of
 from qkld.models.weights import check_finite, weights_sha256
@@ -32,7 +34,9 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
     reference : StoredModel
         The study's reference: made quants start from its weights as stored, and every tokenizer must equal its own.
     compute : Compute
-        Device, dtypes, and whether quantized layers run natively or from their dequantized weights.
+        Device, dtypes, whether quantized layers run natively or from their dequantized weights, and whether a model
+        that is larger than the device may be spread (``device_map: auto``): plain weights are then loaded, made and
+        hashed in this machine's memory before they are placed.
 
     Raises
     ------
@@ -51,7 +55,7 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
         loaded = _stored(entry, compute, device, dtype)
         if entry != reference:
             check_same_tokenizer(load_tokenizer(stored_folder(reference)), loaded.tokenizer, label=entry.label)
-    return _checked(entry, loaded, compute, dtype)
+    return _checked(entry, loaded, compute, device, dtype)
 
 
 def stored_folder(entry: StoredModel) -> Path:
@@ -61,20 +65,26 @@ def stored_folder(entry: StoredModel) -> Path:
 
 def _stored(entry: StoredModel, compute: Compute, device: torch.device, dtype: torch.dtype) -> Loaded:
     folder = stored_folder(entry)
-    placed = "auto" if compute.device_map == "auto" else {"": device}
+    method = (quantization_of(folder) or {}).get("quant_method")
+    is_spread = compute.device_map == "auto"
+    by_library = is_spread and method not in (None, "compressed-tensors")  # its kernels may run on a GPU only
+    placed = "auto" if by_library else {"": "cpu" if is_spread else device}
     module = load_module(folder, label=entry.label, dtype=dtype, device_map=placed)
-    if (quantization_of(folder) or {}).get("quant_method") == "compressed-tensors":
+    if method == "compressed-tensors":
         compressed_tensors.decompress(module)
     bits = converted_bits(folder) if isinstance(entry, GgufModel) else folder_bits(folder, module)
     if compute.weights == "dequantized":
         quantized.dequantize(module, dtype)
-    return Loaded(module, load_tokenizer(folder), bits)
+    return Loaded(module, load_tokenizer(folder), bits, is_placed=by_library or not is_spread)
 
 
 def _made(
     entry: MadeModel, reference: StoredModel, compute: Compute, device: torch.device, dtype: torch.dtype
 ) -> Loaded:
-    """Quantize the reference's weights: as stored where they run dequantized, in the compute dtype where natively."""
+    """Quantize the reference's weights: as stored where they run dequantized, in the compute dtype where natively.
+
+    Where the model may be spread, native quants have to fit the device, to which they go layer by layer.
+    """
     folder = stored_folder(reference)
     if quantization_of(folder):
         raise ModelError(
@@ -85,23 +95,30 @@ def _made(
                 do="choose the unquantized model as the reference",
             )
         )
-    native = compute.weights == "native"
-    module = load_module(folder, label=entry.label, dtype=dtype if native else "auto", device_map={"": device})
+    native, is_spread = compute.weights == "native", compute.device_map == "auto"
+    home = torch.device("cpu") if is_spread else device
+    module = load_module(folder, label=entry.label, dtype=dtype if native else "auto", device_map={"": home})
     untouched = converted_bits(folder) if isinstance(reference, GgufModel) else folder_bits(folder, module)
-    made = quantized.quantize_trunk(module, entry)
-    if not native:
-        quantized.dequantize(module, dtype)
+    made = quantized.quantize_trunk(module, entry, device=device, dense=None if native else dtype)
+    if native:
+        quantized.move_plain(module, device)
+    else:
         module.to(dtype)
     bits = StoredBits(trunk=made.trunk, embedding=untouched.embedding, head=untouched.head)
-    return Loaded(module, load_tokenizer(folder), bits)
+    return Loaded(module, load_tokenizer(folder), bits, is_placed=native or not is_spread)
 
 
-def _checked(entry: ModelEntry, loaded: Loaded, compute: Compute, dtype: torch.dtype) -> OpenedModel:
+def _checked(
+    entry: ModelEntry, loaded: Loaded, compute: Compute, device: torch.device, dtype: torch.dtype
+) -> OpenedModel:
     module, tokenizer = loaded.module, loaded.tokenizer
     check_finite(module, label=entry.label)
     sha256 = weights_sha256(module)
     _check_made_hash(entry, sha256)
     head = find_head(module)
+    if not loaded.is_placed:
+        spread(module, room(module, device, reserved=tensor_bits(head.weight) // 8))
+        head = _placed_head(module, head)
     check_head(module, head)
     vocabulary = _vocabulary(entry, tokenizer, head)
     cut = head.cut(vocabulary)
@@ -121,6 +138,12 @@ def _checked(entry: ModelEntry, loaded: Loaded, compute: Compute, dtype: torch.d
         context_length=config.max_position_embeddings,
         supports_packing=supports_packing(module, dtype),
     )
+
+
+def _placed_head(module: nn.Module, head: Head) -> Head:
+    """The head of a spread module, lying where the module's first layers run; the module's own where it does."""
+    device = running_device(module.get_input_embeddings())
+    return find_head(module) if module.get_output_embeddings().weight.device == device else head.to(device=device)
 
 
 def _vocabulary(entry: ModelEntry, tokenizer: object, head: Head) -> int:

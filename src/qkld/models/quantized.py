@@ -30,10 +30,14 @@ def trunk_linears(module: nn.Module) -> dict[str, nn.Linear]:
     return {name: m for name, m in module.named_modules() if isinstance(m, nn.Linear) and m is not head}
 
 
-def quantize_trunk(module: nn.Module, entry: MadeModel) -> StoredBits:
+def quantize_trunk(
+    module: nn.Module, entry: MadeModel, *, device: torch.device | None = None, dense: torch.dtype | None = None
+) -> StoredBits:
     """Quantize every linear layer of the trunk in place; embeddings, head and norms stay as they are.
 
-    Returns the bits as stored; what is not quantized counts as it lies in memory.
+    Returns the bits as stored; what is not quantized counts as it lies in memory. Layers are quantized one at a time on
+    ``device`` (None: where they lie). With ``dense`` each becomes a plain layer of that dtype again at once, where it
+    lay before, so that a device has to hold one layer and not the model.
 
     Raises
     ------
@@ -46,10 +50,10 @@ def quantize_trunk(module: nn.Module, entry: MadeModel) -> StoredBits:
     before = plain_bits(module)
     saved = 0
     for name, layer in layers.items():
-        plain = tensor_bits(layer.weight)
-        made = family.quantize(layer, entry)
+        plain, home = tensor_bits(layer.weight), layer.weight.device
+        made = family.quantize(layer if device is None else layer.to(device), entry)
         saved += plain - family.weight_bits(made)
-        module.set_submodule(name, made)
+        module.set_submodule(name, made if dense is None else plain_layer(made, dense).to(home))
     return StoredBits(
         Tally(before.trunk.weights, before.trunk.bits - saved), embedding=before.embedding, head=before.head
     )
@@ -81,12 +85,24 @@ def _check_groups(layers: dict[str, nn.Linear], entry: MadeModel) -> None:
 def dequantize(module: nn.Module, dtype: torch.dtype) -> None:
     """Replace every quantized linear layer by a plain one that holds the same weights in ``dtype``."""
     for name, layer in list(module.named_modules()):
-        family = family_of(layer)
-        if family is None:
-            continue
-        weight = family.dense_weight(layer).to(dtype)
-        plain = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-        plain.weight = nn.Parameter(weight, requires_grad=False)
-        if layer.bias is not None:
-            plain.bias = nn.Parameter(layer.bias.to(dtype), requires_grad=False)
-        module.set_submodule(name, plain)
+        if family_of(layer) is not None:
+            module.set_submodule(name, plain_layer(layer, dtype))
+
+
+def plain_layer(layer: nn.Module, dtype: torch.dtype) -> nn.Linear:
+    """A plain linear layer that holds a quantized layer's weights in ``dtype``, on the same device."""
+    weight = family_of(layer).dense_weight(layer).to(dtype)
+    plain = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    plain.weight = nn.Parameter(weight, requires_grad=False)
+    if layer.bias is not None:
+        plain.bias = nn.Parameter(layer.bias.to(dtype), requires_grad=False)
+    return plain
+
+
+def move_plain(module: nn.Module, device: torch.device) -> None:
+    """Move every parameter and buffer that no quantized layer owns."""
+    for layer in module.modules():
+        if family_of(layer) is None:
+            for tensor in (*layer._parameters.values(), *layer._buffers.values()):
+                if tensor is not None:
+                    tensor.data = tensor.data.to(device)

@@ -22,11 +22,12 @@ from qkld.models.quiet import quiet_loading
 
 @dataclass(frozen=True)
 class Loaded:
-    """A module in eval mode, its tokenizer, and its bits as stored."""
+    """A module in eval mode, its tokenizer, its bits as stored, and whether it lies where it will run."""
 
     module: nn.Module
     tokenizer: Any
     bits: StoredBits
+    is_placed: bool = True
 
 
 def load_tokenizer(folder: Path, **options: Any) -> Any:
