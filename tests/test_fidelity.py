@@ -5,34 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from simulated_tokens import token_table
 
 from qkld.errors import StatisticsError
 from qkld.fidelity import METRICS, QUANTILES, summarise
-
-
-def token_table(rng: np.random.Generator, *, corpus: str = "prose", tokens: int = 400) -> pd.DataFrame:
-    """A token table of plausible values in eight clusters."""
-    nll = rng.exponential(2.0, tokens)
-    quant = np.maximum(nll + rng.normal(0, 0.1, tokens), 1e-6)
-    return pd.DataFrame(
-        {
-            "corpus": corpus,
-            "context": 512,
-            "window": np.arange(tokens) // 50,
-            "cluster": np.arange(tokens) // 50,
-            "position": np.arange(tokens) % 50,
-            "token": rng.integers(0, 1000, tokens),
-            "kl": rng.exponential(0.01, tokens),
-            "kl_reverse": rng.exponential(0.01, tokens),
-            "nll_reference": nll,
-            "nll_quant": quant,
-            "same_top1": rng.random(tokens) < 0.9,
-            "top5_shared": rng.integers(3, 6, tokens) / 5,
-            "entropy_reference": rng.exponential(2.0, tokens),
-            "p_reference": np.exp(-nll),
-            "p_quant": np.exp(-quant),
-        }
-    )
 
 
 def summary(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -92,7 +68,7 @@ def test_a_corpus_without_a_finite_token_is_refused() -> None:
 
 def test_corpora_and_contexts_are_kept_apart() -> None:
     rng = np.random.default_rng(5)
-    both = pd.concat([token_table(rng), token_table(rng, corpus="code", tokens=100)])
+    both = pd.concat([token_table(rng), token_table(rng, corpus="code", windows=2)])
     made = summary(both)
     assert made.loc[("code", 512, "kl_mean"), "tokens"] == 100
     assert made.loc[("prose", 512, "kl_mean"), "clusters"] == 8

@@ -22,7 +22,7 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 ORDER = (
     *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
     *("sources", "models", "reference", "clusters", "divergence"),
-    *("corpora", "recording", "measuring", "fidelity", "floors", "benchmarks"),
+    *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors", "benchmarks"),
     *("statistics", "cohort", "results", "study", "analyse", "numbers", "shown", "plotting"),
     *("report_tables", "report", "readme", "explore", "explore_widgets"),
     *("notebooks", "plan", "plan_report", "speed", "workflow", "runner", "cli"),

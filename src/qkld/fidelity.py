@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -30,6 +30,45 @@ METRICS = {
 }
 
 
+def _same(mean: Interval) -> Interval:
+    return mean
+
+
+def _exp(mean: Interval) -> Interval:
+    return mean.mapped(np.exp)
+
+
+def _as_share(mean: Interval) -> Interval:
+    return mean.mapped(lambda x: np.clip(x, 0.0, 1.0))
+
+
+def _root(mean: Interval) -> Interval:
+    return mean.mapped(lambda x: np.sqrt(np.maximum(x, 0.0)))
+
+
+def _shift(tokens: pd.DataFrame) -> pd.Series:
+    return tokens["p_quant"] - tokens["p_reference"]
+
+
+def _log_ratio(tokens: pd.DataFrame) -> pd.Series:
+    return tokens["nll_quant"] - tokens["nll_reference"]
+
+
+MEANS: Mapping[str, tuple[Callable[[pd.DataFrame], pd.Series], Callable[[Interval], Interval]]] = {
+    "kl_mean": (lambda t: t["kl"], _same),
+    "kl_reverse_mean": (lambda t: t["kl_reverse"], _same),
+    "ppl": (lambda t: t["nll_quant"], _exp),
+    "ppl_reference": (lambda t: t["nll_reference"], _exp),
+    "ppl_ratio": (_log_ratio, _exp),
+    "abs_log_ppl_ratio": (_log_ratio, Interval.absolute),
+    "top1_agreement": (lambda t: t["same_top1"], _as_share),
+    "top5_agreement": (lambda t: t["top5_shared"], _as_share),
+    "dp_mean": (_shift, _same),
+    "dp_rms": (lambda t: _shift(t) ** 2, _root),
+}
+"""Metrics that are means: what is averaged over tokens, and what is made of the mean and of its intervals' ends."""
+
+
 def summarise(
     tokens: pd.DataFrame, quant: str, *, confidence: float, bootstrap: int, rng: np.random.Generator
 ) -> pd.DataFrame:
@@ -45,7 +84,7 @@ def summarise(
     """
     rows = []
     for (corpus, context), block in tokens.groupby(["corpus", "context"], sort=False):
-        finite = block[block["kl"].notna()]
+        finite = block[finite_tokens(block)]
         if finite.empty:
             raise StatisticsError(
                 explain(
@@ -55,37 +94,33 @@ def summarise(
                     do="check the quant, or run it in compute_dtype float32",
                 )
             )
+        resamples = ClusterBootstrap(finite["cluster"].to_numpy(), confidence, bootstrap=bootstrap, rng=rng)
         counts = {
             "tokens": len(finite),
-            "clusters": finite["cluster"].nunique(),
+            "clusters": resamples.groups,
             "nonfinite": len(block) - len(finite),
+            "note": few_clusters_note(resamples.groups),
         }
-        resamples = ClusterBootstrap(finite["cluster"].to_numpy(), confidence, bootstrap=bootstrap, rng=rng)
-        note = few_clusters_note(resamples.groups)
         for metric, value in _metrics(finite, resamples):
             where = {"quant": quant, "corpus": corpus, "context": context, "metric": metric}
-            rows.append({**where, **asdict(value), **counts, "note": note})
+            rows.append({**where, **asdict(value), **counts})
     return FIDELITY.checked(pd.DataFrame(rows))
 
 
 def _metrics(tokens: pd.DataFrame, resamples: ClusterBootstrap) -> Iterator[tuple[str, Interval]]:
-    mean = resamples.mean
-    kl, nll_reference, nll_quant = (tokens[c].to_numpy(float) for c in ("kl", "nll_reference", "nll_quant"))
-    shift = (tokens["p_quant"] - tokens["p_reference"]).to_numpy()
-    log_ratio = mean(nll_quant - nll_reference)
-    yield "kl_mean", mean(kl)
+    for metric in MEANS:
+        yield metric, mean_metric(metric, tokens, resamples)
+    kl = tokens["kl"].to_numpy()
     yield from zip(QUANTILES, resamples.quantiles(kl, tuple(QUANTILES.values())), strict=True)
     yield "kl_max", Interval(float(kl.max()))
-    yield "kl_reverse_mean", mean(tokens["kl_reverse"].to_numpy())
-    yield "ppl", mean(nll_quant).mapped(np.exp)
-    yield "ppl_reference", mean(nll_reference).mapped(np.exp)
-    yield "ppl_ratio", log_ratio.mapped(np.exp)
-    yield "abs_log_ppl_ratio", log_ratio.absolute()
-    yield "top1_agreement", mean(tokens["same_top1"].to_numpy(float)).mapped(_as_share)
-    yield "top5_agreement", mean(tokens["top5_shared"].to_numpy()).mapped(_as_share)
-    yield "dp_mean", mean(shift)
-    yield "dp_rms", mean(shift**2).mapped(lambda x: np.sqrt(np.maximum(x, 0.0)))
 
 
-def _as_share(value: float) -> float:
-    return float(np.clip(value, 0.0, 1.0))
+def mean_metric(metric: str, tokens: pd.DataFrame, resamples: ClusterBootstrap) -> Interval:
+    """One of `MEANS` over rows of schema ``tokens``, all finite, whose clusters ``resamples`` was made from."""
+    per_token, of_mean = MEANS[metric]
+    return of_mean(resamples.mean(per_token(tokens).to_numpy(float)))
+
+
+def finite_tokens(tokens: pd.DataFrame) -> pd.Series:
+    """Whether both models' logits were finite at a token."""
+    return tokens["kl"].notna()
