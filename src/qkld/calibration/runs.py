@@ -1,0 +1,102 @@
+"""Running the calibration: every cell in blocks with a seed of its own, over several processes."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qkld.calibration.bounds import Checked
+from qkld.calibration.coverage import (
+    run_world,
+    run_zmax,
+    world_bounds,
+    world_cells,
+    world_rates,
+    zmax_bounds,
+    zmax_cells,
+    zmax_rates,
+)
+from qkld.calibration.sizes import run_sizes, size_bounds, size_cells, size_rates
+from qkld.calibration.verdicts import run_verdicts, verdict_bounds, verdict_cells, verdict_rates
+
+SEED = 2606
+BLOCK = 250
+"""Runs of a cell that one process does at a time. Part of the seed: another block, other numbers."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the calibration: its cells, what a run is, and what is read from the runs."""
+
+    cells: Callable[[int], Sequence[Any]]
+    run: Callable[..., list[dict[str, Any]]]
+    rates: Callable[[Any, Sequence[dict[str, Any]]], pd.DataFrame]
+    bounds: Callable[[pd.DataFrame], list[Checked]]
+
+
+PARTS = {
+    "verdict": Part(verdict_cells, run_verdicts, verdict_rates, verdict_bounds),
+    "two_way": Part(world_cells, run_world, world_rates, world_bounds),
+    "zmax": Part(zmax_cells, run_zmax, zmax_rates, zmax_bounds),
+    "size": Part(size_cells, run_sizes, size_rates, size_bounds),
+}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The tables of every part, the bounds checked, and the seconds that each part's runs took in all processes."""
+
+    tables: dict[str, pd.DataFrame]
+    bounds: list[Checked]
+    seconds: dict[str, float]
+
+
+def block_rng(cell: Any, block: int) -> np.random.Generator:
+    """The generator of a cell's block: a function of the cell's name and not of processes or of other cells."""
+    name = repr(replace(cell, runs=0))
+    return np.random.default_rng([SEED, zlib.crc32(name.encode()), block])
+
+
+def _blocks(cell: Any) -> list[tuple[Any, int]]:
+    sizes = [min(BLOCK, cell.runs - start) for start in range(0, cell.runs, BLOCK)]
+    return [(replace(cell, runs=size), number) for number, size in enumerate(sizes)]
+
+
+def _run_block(part: str, cell: Any, block: int) -> tuple[list[dict[str, Any]], float]:
+    start = time.perf_counter()
+    return PARTS[part].run(cell, rng=block_rng(cell, block)), time.perf_counter() - start
+
+
+def calibrate(runs: int, *, cores: int, parts: Sequence[str] = tuple(PARTS)) -> Calibration:
+    """Run every cell ``runs`` times; the same numbers whatever the number of ``cores``.
+
+    Raises
+    ------
+    Whatever a run raises: a calibration with holes is none.
+    """
+    tables, checked, seconds = {}, [], {}
+    with ProcessPoolExecutor(max_workers=cores) as pool:
+        started = {
+            name: [
+                (cell, [pool.submit(_run_block, name, *block) for block in _blocks(cell)])
+                for cell in PARTS[name].cells(runs)
+            ]
+            for name in parts
+        }
+        for name, cells in started.items():
+            rates, spent = [], 0.0
+            for cell, blocks in cells:
+                done = [block.result() for block in blocks]
+                rates.append(PARTS[name].rates(cell, [record for records, _ in done for record in records]))
+                spent += sum(time_taken for _, time_taken in done)
+            tables[name] = pd.concat(rates, ignore_index=True)
+            checked += PARTS[name].bounds(tables[name])
+            seconds[name] = spent
+    return Calibration(tables, checked, seconds)

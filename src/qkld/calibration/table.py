@@ -1,0 +1,195 @@
+"""The calibration as Markdown and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qkld.calibration.bounds import LEVEL, Checked
+from qkld.calibration.runs import Calibration
+from qkld.calibration.verdicts import CARRIED, LIMITED, MISSING
+
+NO_VALUE = "–"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, its first column left and the others right."""
+    return "\n".join([_line(header), _line(["---", *["---:"] * (len(header) - 1)]), *map(_line, rows)])
+
+
+def _rate(value: float, digits: int = 3) -> str:
+    if not np.isfinite(value):
+        return NO_VALUE
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def bounds_table(bounds: Sequence[Checked]) -> str:
+    """Every wanted bound in one row: where it was checked, its worst place, and how many places broke it."""
+    rows = []
+    for what in dict.fromkeys(b.what for b in bounds):
+        own = [b for b in bounds if b.what == what]
+        worst = min(own, key=lambda b: b.p)
+        broken = [b for b in own if not b.passed]
+        worst_text = f"{_rate(worst.rate)} [{_rate(worst.low)}, {_rate(worst.high)}] of {worst.runs:,}: {worst.where}"
+        verdict = "pass" if not broken else f"**fail** in {len(broken)}"
+        rows.append([what, own[0].wanted, str(len(own)), worst_text, f"{worst.p:.3f}", verdict])
+    header = ["wanted", "bound", "places", "worst place, rate [exact 95 % interval] of runs", "p of it", "result"]
+    return markdown_table(header, rows)
+
+
+def broken_table(bounds: Sequence[Checked]) -> str:
+    """Every place that broke a bound; a sentence where there is none."""
+    rows = [
+        [b.what, b.where, b.wanted, f"{_rate(b.rate)} [{_rate(b.low)}, {_rate(b.high)}]", f"{b.runs:,}", f"{b.p:.4f}"]
+        for b in bounds
+        if not b.passed
+    ]
+    if not rows:
+        return "No bound is broken."
+    return markdown_table(["wanted", "where", "bound", "rate [exact 95 % interval]", "runs", "p"], rows)
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def verdict_table(rates: pd.DataFrame, condition: str) -> str:
+    """Shares missing / carried / noise-limited for each world, zone and number of items, and the largest errors."""
+    part = rates[rates["condition"] == condition]
+    sizes = sorted(part["items"].unique())
+    rows = []
+    for (world, cohort, zone), cell in part.groupby(["world", "cohort", "zone"], sort=False):
+        shares = cell.set_index("items")[[f"share {name}" for name in (MISSING, CARRIED, LIMITED)]]
+        texts = ["/".join(_rate(v, 2) for v in shares.loc[n]) for n in sizes]
+        errors = [_worst(cell, *names) for names in (("missing | high", "high"), ("carried | low", "low"))]
+        both = cell.loc[cell["no difference"] > 0, "claims"] / cell.loc[cell["no difference"] > 0, "runs"]
+        claims = _rate(both.max()) if len(both) else NO_VALUE
+        rows.append([world, f"{zone} of {cohort}", _rate(cell["median_r2"].iloc[0], 2), *texts, *errors, claims])
+    header = [
+        *("world", "zone", "median true R²"),
+        *(f"{n:,}" for n in sizes),
+        *("“missing”, R² ≥ .75", "“carried”, R² ≤ .25 or upward", "either, no differences"),
+    ]
+    return markdown_table(header, rows)
+
+
+def _worst(cell: pd.DataFrame, hits: str, runs: str, least: int = 40) -> str:
+    """Largest share over numbers of items with at least ``least`` such cohorts."""
+    enough = cell[cell[runs] >= least]
+    return _rate((enough[hits] / enough[runs]).max()) if len(enough) else NO_VALUE
+
+
+def power_table(rates: pd.DataFrame) -> str:
+    """What the outlier step costs, and what the verdict with 1.3 V would claim: W1 and W2 as they are, and WN."""
+    part = rates[(rates["condition"] == "as it is") & rates["world"].isin(["WN", "W1", "W2"])]
+    rows = [
+        [
+            f"{r['world']}, {r['zone']} of {r['cohort']}",
+            f"{r['items']:,}",
+            *(_rate(r[c], 2) for c in (f"share {MISSING}", "share missing on all quants", f"share {CARRIED}")),
+            _rate(r["claims with 1.3 V"] / r["runs"], 2),
+            _rate(r["share set aside"], 2),
+        ]
+        for r in part.to_dict("records")
+    ]
+    header = ["world", "items", "missing", "missing on all quants", "carried", "either, with 1.3 V", "quant set aside"]
+    return markdown_table(header, rows)
+
+
+def two_way_table(rates: pd.DataFrame) -> str:
+    """Coverage of the expected ρ at this number of items, and of the error-free ρ, for both intervals."""
+    rows = [
+        [
+            f"{r['world']}, {r['zone']} of {r['cohort']}",
+            f"{r['items']:,}",
+            f"{r['runs']:,}",
+            _rate(r["expected"], 2),
+            _rate(r["twoway_coverage"]),
+            _rate(r["zmax_coverage"]),
+            _rate(r["twoway_width"], 2),
+            _rate(r["zmax_width"], 2),
+            _rate(r["error_free"], 2),
+            _rate(r["twoway_coverage_error_free"]),
+            _rate(r["zmax_coverage_error_free"]),
+        ]
+        for r in rates.to_dict("records")
+    ]
+    header = [
+        *("world", "items", "cohorts", "expected ρ", "two-way holds it", "z-max holds it", "two-way width"),
+        *("z-max width", "error-free ρ", "two-way holds that", "z-max holds that"),
+    ]
+    return markdown_table(header, rows)
+
+
+def zmax_table(rates: pd.DataFrame) -> str:
+    """Coverage of z-max in the independent scenarios, by number of quants."""
+    sizes = sorted(rates["quants"].unique())
+    rows = []
+    for scenario, cell in rates.groupby("scenario", sort=False):
+        by_n = cell.set_index("quants")["coverage"]
+        rows.append([scenario, _rate(cell["rho"].iloc[0], 2), *(_rate(by_n[n]) for n in sizes)])
+    return markdown_table(["scenario", "ρ", *(f"{n} quants" for n in sizes)], rows)
+
+
+def size_table(rates: pd.DataFrame) -> str:
+    """Smallest and largest size of each test, and where the largest is."""
+    rows = []
+    for test, cell in rates.groupby("test", sort=False):
+        worst = cell.loc[cell["size"].idxmax()]
+        span = f"{_rate(cell['size'].min())} to {_rate(cell['size'].max())}"
+        rows.append([test, str(len(cell)), span, worst["where"], worst["known"] or NO_VALUE])
+    return markdown_table(["test", "worlds", "size", "largest in", "known to exceed .06"], rows)
+
+
+# --- whole ------------------------------------------------------------------------------------------------------------
+
+_SECTIONS = {
+    "verdict": [
+        ("Verdict", lambda t: verdict_table(t, "as it is")),
+        ("Verdict with one broken quant, 3 points down", lambda t: verdict_table(t, "one broken quant")),
+        ("Verdict with V too small by 1.3", lambda t: verdict_table(t, "V too small by 1.3")),
+        ("What the outlier step and 1.3 V cost", power_table),
+    ],
+    "two_way": [("Intervals of ρ in the worlds, item by item", two_way_table)],
+    "zmax": [("z-max interval, independent quants", zmax_table)],
+    "size": [("Size of every test, nominal .05", size_table)],
+}
+
+_CELLS = "Cells of a verdict table: share direction missing / carried / noise-limited, the rest undetermined."
+
+
+def calibration_markdown(found: Calibration, made: dict[str, Any]) -> str:
+    """The whole calibration: bounds first, then every table."""
+    failed = sum(not b.passed for b in found.bounds)
+    text = [
+        "# Calibration",
+        f"{len(found.bounds):,} places where a bound is wanted, {failed} broken. A bound counts as broken where the "
+        f"exact binomial test of the simulated rate has p < {LEVEL:g}, not adjusted for their number. "
+        f"{made['runs']:,} cohorts a cell unless said; seed {made['seed']}.",
+        bounds_table(found.bounds),
+        "## Broken bounds",
+        broken_table(found.bounds),
+        f"## Tables\n\n{_CELLS}",
+    ]
+    for part, table in found.tables.items():
+        for title, draw in _SECTIONS[part]:
+            text += [f"### {title}", draw(table)]
+    return "\n\n".join(text) + "\n"
+
+
+def calibration_json(found: Calibration, made: dict[str, Any]) -> dict[str, Any]:
+    """Everything as JSON values: bounds, tables and the seconds of each part; NaN becomes None."""
+    tables = {
+        name: table.astype(object).where(table.notna(), None).to_dict("records") for name, table in found.tables.items()
+    }
+    return {"made_by": made, "seconds": found.seconds, "bounds": [b.row for b in found.bounds], "tables": tables}

@@ -1,0 +1,154 @@
+"""How often the verdict is right, wrong and silent: its shares in every world, and the bounds on its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qkld.calibration.bounds import Bound, Checked
+from qkld.calibration.worlds import BROKEN, ITEMS, WORLDS, ZONES, Cohort, draw_cohort, true_r2
+from qkld.statistics.covariance import NetNoise
+from qkld.statistics.heterogeneity import ridged
+from qkld.statistics.verdict import RULE, headline
+
+CONDITIONS = ("as it is", "one broken quant", "V too small by 1.3")
+"""What is simulated: noise as the rule is told; a random quant 3 points down; true noise variance 1.3 times V."""
+
+MISSING, CARRIED, LIMITED = "direction missing", "carried", "noise-limited"
+HIGH, LOW = 0.75, 0.25
+"""True R² from which "missing", and down to which "carried", is an error."""
+
+NO_MISSING = Bound(f'"missing" where true R² ≥ {HIGH}', "at most", 0.05)
+NO_CARRIED = Bound(f'"carried" where true R² ≤ {LOW} or the true slope is upward', "at most", 0.05)
+NO_CLAIM = Bound('"missing" or "carried" in a world without true differences', "at most", 0.05)
+POWER_ITEMS = 4000
+POWERS = {
+    ("W1", 16): Bound('power of "missing" in W1 at 4,000 items, 16 quants: about .86', "at least", 0.84),
+    ("W1", 12): Bound('power of "missing" in W1 at 4,000 items, 12 quants: about .75', "at least", 0.73),
+    ("W2", 16): Bound('power of "carried" in W2 at 4,000 items, 16 quants: about .80', "at least", 0.78),
+    ("W2", 12): Bound('power of "carried" in W2 at 4,000 items, 12 quants: about .80', "at least", 0.77),
+}
+
+
+@dataclass(frozen=True)
+class VerdictCell:
+    """Cohorts of one world and size, each seen under every condition and number of items."""
+
+    world: str
+    cohort: int
+    zone: int
+    runs: int
+
+
+def verdict_cells(runs: int) -> list[VerdictCell]:
+    """Every world and zone of the calibration."""
+    return [VerdictCell(world, size, zone, runs) for world, (size, zone) in product(WORLDS, ZONES)]
+
+
+def simulated_noise(
+    cohort: Cohort, true_net: np.ndarray, items: int, *, inflation: float = 1.0, rng: np.random.Generator
+) -> NetNoise:
+    """Net scores on ``items`` items with ``inflation`` times the noise variance that is handed on with them."""
+    covariance = cohort.item_covariance / items
+    root = np.linalg.cholesky(ridged(covariance))
+    net = true_net + np.sqrt(inflation) * (root @ rng.standard_normal(true_net.size))
+    return NetNoise(tuple(map(str, range(true_net.size))), net, covariance, items, items, True)
+
+
+def run_verdicts(cell: VerdictCell, *, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """One record a cohort, condition and number of items: true R² and slope, and the answers."""
+    records = []
+    for _ in range(cell.runs):
+        cohort = draw_cohort(cell.world, cell.cohort, cell.zone, rng=rng)
+        broken = np.where(np.arange(cell.zone) == rng.integers(cell.zone), BROKEN, 0.0)
+        for condition, items in product(CONDITIONS, ITEMS):
+            true_net = cohort.net + (broken if condition == "one broken quant" else 0.0)
+            small = condition.startswith("V too small")
+            noise = simulated_noise(cohort, true_net, items, inflation=RULE.inflation if small else 1.0, rng=rng)
+            r2, slope = true_r2(true_net, cohort.kld)
+            records.append(
+                {"condition": condition, "items": items, "r2": r2, "slope": slope, **_answers(noise, cohort)}
+            )
+    return records
+
+
+def _answers(noise: NetNoise, cohort: Cohort) -> dict[str, Any]:
+    answer, on_all, _, aside = headline(noise, cohort.kld)
+    larger = replace(noise, covariance=RULE.inflation * noise.covariance)
+    return {
+        "answer": answer,
+        "on_all": on_all,
+        "inflated": headline(larger, cohort.kld)[0],
+        "set_aside": bool(aside.size),
+    }
+
+
+def verdict_rates(cell: VerdictCell, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Shares of each answer, and the counts that the bounds are about, one row a condition and number of items."""
+    rows = []
+    table = pd.DataFrame(records)
+    for (condition, items), part in table.groupby(["condition", "items"], sort=False):
+        different = part["r2"].notna()
+        high = part["r2"] >= HIGH
+        low = different & ((part["r2"] <= LOW) | (part["slope"] > 0))
+        answer = part["answer"]
+        rows.append(
+            {
+                "world": cell.world,
+                "cohort": cell.cohort,
+                "zone": cell.zone,
+                "condition": condition,
+                "items": items,
+                "runs": len(part),
+                "median_r2": float(part["r2"].median()),
+                **{f"share {name}": float((answer == name).mean()) for name in (MISSING, CARRIED, LIMITED)},
+                "share missing on all quants": float((part["on_all"] == MISSING).mean()),
+                "share set aside": float(part["set_aside"].mean()),
+                "claims": int(answer.isin([MISSING, CARRIED]).sum()),
+                "claims with 1.3 V": int(part["inflated"].isin([MISSING, CARRIED]).sum()),
+                "high": int(high.sum()),
+                "missing | high": int((answer[high] == MISSING).sum()),
+                "low": int(low.sum()),
+                "carried | low": int((answer[low] == CARRIED).sum()),
+                "no difference": int((~different).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def verdict_bounds(rates: pd.DataFrame) -> list[Checked]:
+    """Every wanted bound on the verdict, in every row where it applies.
+
+    Where V is too small, the bound of a world without differences is asked of the verdict with 1.3 V, which is printed
+    beside the headline for this case; the headline's own claims are in the table.
+    """
+    checked: list[Checked | None] = []
+    for row in rates.to_dict("records"):
+        where = f"{row['world']}, {row['zone']} of {row['cohort']}, {row['items']:,} items, {row['condition']}"
+        checked.append(NO_MISSING.check(where, row["missing | high"], row["high"]))
+        checked.append(NO_CARRIED.check(where, row["carried | low"], row["low"]))
+        if row["condition"].startswith("V too small"):
+            guarded = f"{where}, verdict with 1.3 V"
+            checked.append(NO_CLAIM.check(guarded, *_no_difference(row, "claims with 1.3 V")))
+        else:
+            checked.append(NO_CLAIM.check(where, *_no_difference(row, "claims")))
+        checked += _power(row, where)
+    return [c for c in checked if c is not None]
+
+
+def _no_difference(row: dict[str, Any], claims: str) -> tuple[int, int]:
+    """Claims among cohorts without true differences: a cell has either none or only such cohorts."""
+    return (row[claims], row["no difference"]) if row["no difference"] else (0, 0)
+
+
+def _power(row: dict[str, Any], where: str) -> Iterable[Checked | None]:
+    bound = POWERS.get((row["world"], row["zone"]))
+    if bound is None or row["items"] != POWER_ITEMS or row["condition"] != "as it is":
+        return []
+    share = row[f"share {MISSING if row['world'] == 'W1' else CARRIED}"]
+    return [bound.check(where, round(share * row["runs"]), row["runs"])]
