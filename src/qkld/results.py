@@ -21,6 +21,10 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
         "reason",
     ),
     "correlation": CORRELATION,
+    "partial": (
+        *("metric", "benchmark", "subset", "control", "n", "estimate", "partial", "p", "p_ranks"),
+        *("rho_metric_control", "rho_score_control", "inflation", "note"),
+    ),
     "zone_members": ("label", "family", "kl_mean", "composite", "in_zone", "rule", "cut"),
     "zone": ("rule", "cut", "selection", "n_full", "n_zone", *CORRELATION),
     "variants": (*CORRELATION, "same_ranks_as"),
@@ -91,6 +95,7 @@ MEANINGS: Mapping[str, str] = {
     "cochran_p": "p of Cochran's Q",
     "cochran_q": "Cochran's Q of equal true scores, under the covariance of the items' noise",
     "composite": "unweighted mean of the scores of the tasks that enter it",
+    "control": "column held equal: a partial correlation is at equal bits per weight",
     "cut": "mean KLD at or below which a quant is counted, nats; for `score_margin` a fraction of 1",
     "decision": "`equivalent` to the reference within the margin, else `worse`, `better` or `undecided`; after "
     "Holm over the quants",
@@ -127,6 +132,8 @@ MEANINGS: Mapping[str, str] = {
     "improvement_low": "lower end of its Wilson interval",
     "in_composite": "whether the task enters the composite",
     "in_zone": "whether the quant is in the zone",
+    "inflation": "variance inflation of the metric beside the control, 1/(1 − ρ²): above 5 a partial correlation "
+    "near 0 says nothing",
     "items": "benchmark items",
     "items_at_least": "items that it takes even if R²_true is as far from ½ as the data allow",
     "items_for_reliability": "items of the same kind that give a reliability of 0.8, by Spearman and Brown",
@@ -170,6 +177,9 @@ MEANINGS: Mapping[str, str] = {
     "p_midp": "two-sided mid-p of the same: the headline, less conservative at few flips",
     "p_within_families": "the same with scores changing places within a family only",
     "order": "`a above b`, `b above a`, or `not ordered` by these items after Holm over all pairs",
+    "p_ranks": "p of the partial correlation on ranks alone, which rejects .06 to .08 at .05; `p` is the larger of it "
+    "and the one on normal scores",
+    "partial": "Spearman's ρ at an equal control",
     "passed": "items that the model has right",
     "predictive_high": "upper end, 95 %",
     "predictive_low": "lower end, 5 %, of the ρ that new items show if true scores are the fitted monotone curve "
@@ -197,7 +207,9 @@ MEANINGS: Mapping[str, str] = {
     "residual_p_linear": "p of no differences beyond noise and a line in KLD",
     "residual_p_log": "the same for a line in ln KLD; empty where a KLD is 0",
     "residual_p_sqrt": "the same for a line in √KLD",
+    "rho_metric_control": "ρ of metric and control",
     "rho_net": "Spearman's ρ of the metric with the net",
+    "rho_score_control": "ρ of score and control",
     "rho_thinned": "median ρ of the metric with the flip rate after thinning",
     "rho_thinned_high": "upper end of its interval over ways of thinning",
     "rho_thinned_low": "lower end of the same",
