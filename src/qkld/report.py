@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -150,19 +149,30 @@ def _picture(name: str, content: bytes) -> dict[str, str]:
     kind = name if name in CAPTIONS else next((k for k in CAPTIONS if name.startswith(f"{k}_")), "")
     task = name[len(kind) + 1 :] if kind != name else ""
     caption = CAPTIONS.get(kind, name)
-    return {
-        "name": name,
-        "caption": f"{task}. {caption}" if task else caption,
-        "data": base64.b64encode(content).decode("ascii"),
-    }
+    return inlined(name, f"{task}. {caption}" if task else caption, content)
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A template of ``qkld/plotting`` filled in; what it names and is not given is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("qkld", "plotting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def inlined(name: str, caption: str, content: bytes) -> dict[str, str]:
+    """A PNG as the page's templates show it: its name, its caption, and its bytes as text."""
+    return {"name": name, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
 
 
 def render_report(study: LoadedStudy, pictures: Mapping[str, bytes]) -> str:
     """The report as HTML. ``pictures`` maps a figure's name to its PNG; they are shown in this order."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(files("qkld.plotting").joinpath("report.html").read_text(encoding="utf-8"))
     values = study.params.model_dump(mode="json", exclude={"quants", "description", "notes", "study"})
-    return template.render(
+    return render_page(
+        "report.html",
         study=study.params.study,
         description=study.params.description,
         facts=facts_of(study),
