@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 
 ORDER = (
     *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
-    *("sources", "models", "reference", "clusters", "divergence"),
+    *("sources", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors", "benchmarks"),
     *("statistics", "cohort", "results", "study", "analyse", "numbers", "shown", "plotting"),
     *("report_tables", "report", "readme", "explore", "explore_widgets"),
@@ -30,7 +30,7 @@ ORDER = (
 """Every part of the package; each imports only what stands before it. `qkld` itself gives out ``load_study`` lazily."""
 
 WITH_TORCH = frozenset(
-    {"models", "reference", "divergence", "corpora", "recording", "measuring", "floors", "benchmarks"}
+    {"models", "reference", "divergence", "stores", "corpora", "recording", "measuring", "floors", "benchmarks"}
 )
 """The parts that may import torch. All others also serve a laptop that has only the base installation."""
 

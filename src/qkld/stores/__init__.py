@@ -1,0 +1,35 @@
+"""Stores of next-token distributions behind one reading interface: hidden states, llama.cpp's base files, top-k lists."""
+
+from qkld.stores.base_file import BaseFile, seal_base_file, write_base_file
+from qkld.stores.bounds import KLBounds, kl_bounds
+from qkld.stores.comparing import compare_stores
+from qkld.stores.converters import to_base_file, to_top_k
+from qkld.stores.enclosure import Enclosure
+from qkld.stores.interface import HiddenStates, LogitRows, Rows, Store
+from qkld.stores.opening import open_store
+from qkld.stores.topk import FloorForm, TopK, floor_form, top_k_of
+from qkld.stores.topk_store import TopKHeader, TopKStore, write_top_k_store
+
+__all__ = [
+    "BaseFile",
+    "Enclosure",
+    "FloorForm",
+    "HiddenStates",
+    "KLBounds",
+    "LogitRows",
+    "Rows",
+    "Store",
+    "TopK",
+    "TopKHeader",
+    "TopKStore",
+    "compare_stores",
+    "floor_form",
+    "kl_bounds",
+    "open_store",
+    "seal_base_file",
+    "to_base_file",
+    "to_top_k",
+    "top_k_of",
+    "write_base_file",
+    "write_top_k_store",
+]
