@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg, optimize, special, stats
+from scipy import optimize, special, stats
 
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.checks import checked_kld
@@ -117,7 +117,7 @@ def contrasts(noise: NetNoise, predictor: ArrayLike | None = None) -> Contrasts:
                 do="widen the subset",
             )
         )
-    complement = linalg.qr(np.stack(columns, axis=1))[0][:, len(columns) :]
+    complement = np.linalg.qr(np.stack(columns, axis=1), mode="complete")[0][:, len(columns) :]
     variances, rotation = np.linalg.eigh(complement.T @ ridged(noise.covariance) @ complement)
     return Contrasts(rotation.T @ (complement.T @ noise.net), variances)
 

@@ -131,9 +131,8 @@ def studentised_residuals(y: Floats, x: Floats) -> Floats:
     leverage = 1 / n + centred**2 / spread
     residual = y - y.mean() - centred * (centred @ y) / spread
     free = np.maximum(1 - leverage, 1e-12)
-    rest = np.maximum(residual @ residual - residual**2 / free, 0.0) / (n - 3)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(np.abs(residual) / np.sqrt(rest * free), nan=0.0, posinf=np.inf)
+    rest = np.sqrt(np.maximum(residual @ residual - residual**2 / free, 0.0) / (n - 3) * free)
+    return np.divide(np.abs(residual), rest, out=np.where(residual == 0, 0.0, np.inf), where=rest > 0)
 
 
 def outlying(net: ArrayLike, kld: ArrayLike, rule: Rule = RULE) -> np.ndarray:
