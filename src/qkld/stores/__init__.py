@@ -1,4 +1,4 @@
-"""Stores of next-token distributions behind one reading interface: hidden states, llama.cpp's base files, top-k lists."""
+"""Next-token distributions behind one reading interface: hidden states, llama.cpp's base files, top-k lists."""
 
 from qkld.stores.base_file import BaseFile, seal_base_file, write_base_file
 from qkld.stores.bounds import KLBounds, kl_bounds
