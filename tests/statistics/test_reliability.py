@@ -5,8 +5,8 @@ import pandas as pd
 import pingouin
 import pytest
 from simulated_answers import answered_study, labels_of, noise_of
-from statsmodels.stats.anova import anova_lm
 from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 
 from qkld.calibration.worlds import draw_cohort
 from qkld.errors import StatisticsError

@@ -49,6 +49,11 @@ class Explained:
         return float(self.axis @ self.net)
 
     @property
+    def slope_z(self) -> float:
+        """Standard errors of item noise by which scores rise with √KLD: x'd / √x'Vx."""
+        return self.slope / float(np.sqrt(self.axis @ self._parts["vx"]))
+
+    @property
     def along(self) -> float:
         """S_P = (x'd)² − x'Vx: unbiased for the true variation along √KLD."""
         return self.slope**2 - float(self.axis @ self._parts["vx"])

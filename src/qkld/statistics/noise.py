@@ -45,7 +45,7 @@ NOISE_NUMBERS = (
 )
 
 VERDICT_NUMBERS = (
-    *("direction_z", "slope_sign", "r2", "r2_low", "r2_high", "cochran_p"),
+    *("direction_z", "slope_z", "r2", "r2_low", "r2_high", "cochran_p"),
     *("direction_z_kept", "r2_kept", "items_to_settle", "items_at_least"),
 )
 
@@ -218,7 +218,7 @@ def _verdict_row(noise: NetNoise, kld: Floats) -> dict[str, Any]:
 def _reading_numbers(found: Reading) -> dict[str, float]:
     return {
         "direction_z": found.z,
-        "slope_sign": float(np.sign(found.slope)),
+        "slope_z": found.slope_z,
         "r2": found.r2,
         "r2_low": found.r2_low,
         "r2_high": found.r2_high,

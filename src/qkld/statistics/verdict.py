@@ -3,7 +3,7 @@
 Four answers. *direction missing*: less than half of the quants' true differences lies along √KLD. *carried*: more than
 half does, and scores fall as KLD grows. *noise-limited*: the items do not even show that the quants differ.
 *undetermined*: they differ, and which of the first two holds is open. A claim needs z_½ beyond `Rule.limit`, on all
-quants and without those that stand apart.
+quants and without those that stand apart; *carried* needs a slope that stands out from item noise as well.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Reading:
 
     answer: Answer
     z: float
-    slope: float
+    slope_z: float
     r2: float
     r2_low: float
     r2_high: float
@@ -90,27 +90,30 @@ class Verdict:
 def decide(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> tuple[Answer, Explained]:
     """The verdict on one set of quants as it stands, and the forms it came from.
 
-    z < −limit: direction missing. z > limit: carried where the slope is below 0, else reversed. Between: noise-limited
-    where Cochran's Q of equal quants has p ≥ level, else undetermined.
+    z < −limit: direction missing. z > limit and a slope beyond ± limit standard errors: carried where it falls,
+    reversed where it rises. Else noise-limited where Cochran's Q of equal quants has p ≥ level, undetermined where not.
+
+    That the slope stands out by itself costs no power. Without it, item noise stated too large would turn into claims:
+    scores nearer each other than V allows have T_½ = −tr(A_½V) > 0 however KLD lies.
     """
     forms = explained(noise, np.asarray(kld))
     z = float(forms.z(rule.half))
     if z < -rule.limit:
         return "direction missing", forms
-    if z > rule.limit:
+    if z > rule.limit and abs(forms.slope_z) > rule.limit:
         return ("carried" if forms.slope < 0 else "reversed"), forms
     return ("noise-limited" if cochran_q(noise).p >= rule.level else "undetermined"), forms
 
 
 def reading(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> Reading:
-    """`decide` with its numbers: z_½, slope sign, R²_true with the 90 % interval that matches, Cochran's Q."""
+    """`decide` with its numbers: z_½, the slope's z, R²_true with the 90 % interval that matches, Cochran's Q."""
     answer, forms = decide(noise, kld, rule)
     homogeneous = cochran_q(noise)
     low, high = forms.interval(rule.limit)
     return Reading(
         answer=answer,
         z=float(forms.z(rule.half)),
-        slope=forms.slope,
+        slope_z=forms.slope_z,
         r2=forms.estimate,
         r2_low=low,
         r2_high=high,
