@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from qkld.divergence import FullLogits, HeadLogits, TokenDivergence, first_largest, token_divergence
+from qkld.divergence import FullLogits, HeadLogits, TokenDivergence, token_divergence
+from qkld.divergence.leaders import first_largest
 from qkld.errors import ModelError
 from qkld.models.head import Head
 

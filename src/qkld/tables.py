@@ -29,11 +29,12 @@ _NOTE_KEYS = {"schema", "made_by", "sha256"}
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its pandas type, its meaning and unit, and whether it may hold missing values."""
+    """One column: its pandas type, its meaning and unit, whether it may hold missing values, or be left out whole."""
 
     dtype: str
     meaning: str
     missing: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ class Schema:
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with its columns in order and of their types, or a TableError that says what differs."""
         self._check_columns(table)
-        order = [*self.columns, *(c for c in table.columns if c not in self.columns)]
+        own = {name: column for name, column in self.columns.items() if name in table.columns}
+        order = [*own, *(c for c in table.columns if c not in self.columns)]
         table = table[order].copy()
-        for name, column in self.columns.items():
+        for name, column in own.items():
             if not column.missing:
                 self._check_filled(table[name])
             table[name] = self._typed(table[name], column.dtype)
@@ -58,7 +60,7 @@ class Schema:
         return table.reset_index(drop=True)
 
     def _check_columns(self, table: pd.DataFrame) -> None:
-        missing = [c for c in self.columns if c not in table.columns]
+        missing = [name for name, c in self.columns.items() if name not in table.columns and not c.optional]
         unknown = [] if self.more else [c for c in table.columns if c not in self.columns]
         if missing or unknown:
             raise TableError(
@@ -142,6 +144,12 @@ TOKENS = Schema(
         "entropy_reference": Column("float64", "entropy of the reference's distribution, nats", missing=True),
         "p_reference": Column("float64", "p(token) under the reference", missing=True),
         "p_quant": Column("float64", "p(token) under the quant", missing=True),
+        "total_variation": Column(
+            "float64", "½ Σ |p_reference − p_quant| over the vocabulary", missing=True, optional=True
+        ),
+        "jensen_shannon": Column(
+            "float64", "Jensen–Shannon divergence of reference and quant, nats", missing=True, optional=True
+        ),
     },
     key=("corpus", "context", "window", "position"),
 )
@@ -229,11 +237,12 @@ SCHEMAS = {schema.name: schema for schema in (TOKENS, FIDELITY, ITEMS, COHORT)}
 
 
 def describe(schema: Schema) -> str:
-    """A Markdown table of a schema's columns: name (key columns bold), type, meaning, and whether it may be empty."""
+    """A Markdown table of a schema's columns: name (key columns bold), type, meaning, and what may be absent."""
     rows = ["| column | type | meaning |", "|---|---|---|"]
     for name, column in schema.columns.items():
         shown = f"**`{name}`**" if name in schema.key else f"`{name}`"
         meaning = column.meaning + ("; may be missing" if column.missing else "")
+        meaning += "; there only where it was asked for" if column.optional else ""
         rows.append(f"| {shown} | {column.dtype} | {meaning} |")
     return "\n".join(rows)
 

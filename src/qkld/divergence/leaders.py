@@ -1,0 +1,70 @@
+"""The most probable tokens of a distribution whose logits come tile by tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LEADERS = 5
+"""Tokens of each side that ``top5_shared`` compares."""
+
+CHUNK = 128
+"""Columns of a tile that are reduced to their maximum first; the leaders are looked for in the best chunks only."""
+
+
+def first_largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest values of each row and their columns, falling; among equals the lower column first.
+
+    `torch.topk` promises no order among equals, and 16-bit logits are often equal. Columns repeat where a row holds
+    fewer than k values above −inf.
+    """
+    left, found = values.clone(), []
+    for _ in range(k):
+        best, where = left.max(dim=1, keepdim=True)  # torch gives the first of equal maxima
+        left.scatter_(1, where, -torch.inf)
+        found.append((best, where))
+    return torch.cat([best for best, _ in found], dim=1), torch.cat([where for _, where in found], dim=1)
+
+
+@dataclass
+class Leaders:
+    """The five largest logits seen so far, falling, and their token ids, shape (tokens, 5); −inf where fewer."""
+
+    values: Tensor
+    ids: Tensor
+
+    @classmethod
+    def none(cls, tokens: int, device: torch.device) -> Leaders:
+        """Before the first tile."""
+        values = torch.full((tokens, LEADERS), -torch.inf, dtype=torch.float64, device=device)
+        return cls(values, torch.zeros((tokens, LEADERS), dtype=torch.int64, device=device))
+
+    def add(self, tile: Tensor, start: int) -> None:
+        """Take in one tile, shape (tokens, tile), whose first column is token ``start``; tiles come in order."""
+        chunks = torch.nn.functional.pad(tile, (0, -tile.shape[1] % CHUNK), value=-torch.inf).unflatten(1, (-1, CHUNK))
+        _, best = first_largest(chunks.amax(dim=2), min(LEADERS, chunks.shape[1]))
+        best = best.sort(dim=1).values  # so that columns rise again within what is gathered
+        candidates = chunks.take_along_dim(best[:, :, None], dim=1).flatten(1)
+        values, where = first_largest(candidates, LEADERS)
+        ids = start + best.gather(1, where // CHUNK) * CHUNK + where % CHUNK
+        values, ids = torch.cat([self.values, values.double()], dim=1), torch.cat([self.ids, ids], dim=1)
+        self.values, order = first_largest(values, LEADERS)
+        self.ids = ids.gather(1, order)
+
+    @property
+    def top(self) -> Tensor:
+        """The most probable token, shape (tokens,)."""
+        return self.ids[:, 0]
+
+    @property
+    def empty(self) -> Tensor:
+        """Whether no logit was above −inf, shape (tokens,)."""
+        return self.values[:, 0] == -torch.inf
+
+    def shared_with(self, other: Leaders) -> Tensor:
+        """Share of these leaders that are among the other's, shape (tokens,), float64; NaN without any."""
+        own, others = self.values > -torch.inf, other.values > -torch.inf
+        same = (self.ids[:, :, None] == other.ids[:, None, :]) & own[:, :, None] & others[:, None, :]
+        return same.any(dim=2).sum(dim=1).double() / own.sum(dim=1)
