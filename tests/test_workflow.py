@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from qkld import workflow as flow
 from qkld.errors import ParameterError
 from qkld.params import load_params
 from qkld.paths import StudyPaths
+from qkld.provenance import METRICS_VERSION
 
 pytestmark = pytest.mark.pipeline
 
@@ -90,9 +92,20 @@ def test_a_corpus_more_runs_all_klds_and_no_scores(jobs_after):
     assert counts == {"reference_corpora": 1, "quant_kld": 5, **ANALYSIS}
 
 
-def test_a_knob_of_the_floor_runs_the_floor_rows(jobs_after):
+def test_a_knob_of_a_floor_runs_that_floor_row(jobs_after):
     counts = jobs_after(lambda values: values["quant_kld"].update(floor_windows=3))
-    assert counts == {"quant_kld": 2, **ANALYSIS}
+    assert counts == {"quant_kld": 1, **ANALYSIS}
+
+
+def test_figures_without_the_tables_they_came_from_are_no_finished_study(finished, jobs_after):
+    run = finished.folder / "runs" / "smoke"
+    run.rename(run.with_name("elsewhere"))  # what a clone of a repository with committed figures looks like
+    try:
+        models = {"reference_corpora": 1, "reference_benchmarks": 1, "quant_kld": 5, "benchmark_scores": 4}
+        assert jobs_after() == models | ANALYSIS
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+        run.with_name("elsewhere").rename(run)
 
 
 def test_the_zone_cut_runs_the_zone_and_what_reads_it(jobs_after):
@@ -146,8 +159,9 @@ def test_values_hold_each_knob_and_the_metrics_version():
     values = json.loads(flow.rule_values(study, "quant_kld", "bnb-nf4"))
     assert values["knobs"]["vocabulary_tile"] == study.compute.vocabulary_tile
     assert values["quant"] == {"label": "bnb-nf4", "method": "bitsandbytes", "scheme": "nf4", "double_quant": False}
-    assert values["metrics_version"] == 1
-    assert "floor_windows" in json.loads(flow.rule_values(study, "quant_kld", "floor-dtype"))["knobs"]
+    assert values["metrics_version"] == METRICS_VERSION
+    read_by = [s for s in flow.measured_labels(study) if "floor_windows" in flow.rule_values(study, "quant_kld", s)]
+    assert read_by == ["floor-batch"]
 
 
 def test_threads_never_exceed_the_cores():

@@ -15,7 +15,7 @@ from typing import Any
 
 from qkld.errors import ParameterError, explain
 from qkld.notebooks import code_digest
-from qkld.params import FLOORS, STAGES, Study, identity, knobs
+from qkld.params import FLOOR_BATCH, FLOORS, STAGES, Study, identity, knobs
 from qkld.paths import StudyPaths
 from qkld.plan import measured_labels, plan_job, scored_labels
 from qkld.provenance import METRICS_VERSION, canonical_json
@@ -23,7 +23,7 @@ from qkld.provenance import METRICS_VERSION, canonical_json
 UNKNOWN_MEMORY_MB = 16_000
 """Memory asked of a cluster for a model of unknown size; a profile's ``set-resources`` may say better."""
 
-FLOOR_ONLY_KNOBS = frozenset({"floor_windows"})
+FLOOR_BATCH_KNOBS = frozenset({"floor_windows"})
 """Knobs of 02 that only the floor rows read."""
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
@@ -106,8 +106,8 @@ def _knobs_that_count(study: Study, rule: str, label: str | None) -> dict[str, A
     """Knobs of the rule's notebook, without those that this job does not read."""
     sections = SECTIONS.get(rule) or STAGES.get(str(RULES[rule].notebook), ())
     values = {k: v for section in sections for k, v in getattr(study, section).model_dump(mode="json").items()}
-    if rule == "quant_kld" and label not in FLOORS:
-        values = {k: v for k, v in values.items() if k not in FLOOR_ONLY_KNOBS}
+    if rule == "quant_kld" and label != FLOOR_BATCH:
+        values = {k: v for k, v in values.items() if k not in FLOOR_BATCH_KNOBS}
     return values
 
 
