@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkld.errors import StoreError, explain
-from qkld.stores.enclosure import Enclosure, Floats
+from qkld.stores.enclosure import Enclosure, Floats, within_complement
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,10 @@ def _bucket(side: Enclosure, rest: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     below, above = np.exp(side.low), np.exp(side.high)
     least = np.where(more, below, 0.0).sum(axis=1) + side.rest_low
     most = np.where(more, above, 0.0).sum(axis=1) + side.rest_high
-    without = np.where(rest, 0.0, above).sum(axis=1), np.where(rest, 0.0, below).sum(axis=1)
-    least = np.maximum(least, 1.0 - without[0])
-    most = np.minimum(most, np.maximum(1.0 - without[1], 0.0))
+    without = (np.where(rest, 0.0, ends).sum(axis=1) for ends in (below, above))
+    least, most = within_complement(least, most, *without)
     has_rest = rest.any(axis=1)
-    return np.where(has_rest, np.clip(least, 0.0, most), 0.0), np.where(has_rest, most, 0.0)
+    return np.where(has_rest, np.minimum(least, most), 0.0), np.where(has_rest, most, 0.0)
 
 
 def kl_upper_bound(reference: Enclosure, quant: Enclosure) -> Floats:

@@ -20,6 +20,15 @@ Floats = NDArray[np.float64]
 MASS_TOLERANCE = 1e-6
 """How far the probabilities of a row may miss 1 beyond their intervals: rounding of float32 sums, and no more."""
 
+COMPLEMENT_ROUNDING = 1e-14
+"""What rounding in float64 may add to 1 − Σ p: a rest of e⁻⁶⁰ must not vanish in it."""
+
+
+def within_complement(least: Floats, most: Floats, others_low: Floats, others_high: Floats) -> tuple[Floats, Floats]:
+    """Ends of a group's probability, drawn together by those of all other tokens, since a row sums to 1."""
+    least = np.maximum(least, 1.0 - others_high - COMPLEMENT_ROUNDING)
+    return least, np.minimum(most, np.maximum(1.0 - others_low, 0.0) + COMPLEMENT_ROUNDING)
+
 
 @dataclass(frozen=True)
 class Enclosure:
@@ -70,10 +79,9 @@ class Enclosure:
         above = np.exp(high)
         rest_cap = np.where(rest, above, 0.0).sum(axis=1)
         kept_high = np.where(rest, 0.0, above).sum(axis=1)
-        least = np.maximum(rest_low, 1.0 - kept_high)
-        most = np.minimum(np.minimum(rest_high, rest_cap), np.maximum(1.0 - kept_low, 0.0))
+        least, most = within_complement(rest_low, np.minimum(rest_high, rest_cap), kept_low, kept_high)
         _check_mass(np.maximum(least - most, kept_low - 1.0))
-        return cls(low, high, np.clip(least, 0.0, most), most)
+        return cls(low, high, np.minimum(least, most), most)
 
 
 def _check_mass(missed: Floats) -> None:
