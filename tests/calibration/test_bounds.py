@@ -1,0 +1,26 @@
+"""Bounds and their exact binomial test."""
+
+import pytest
+from scipy import stats
+
+from qkld.calibration.bounds import Bound
+
+
+def test_a_bound_is_broken_only_beyond_chance():
+    bound = Bound("size", "at most", 0.05)
+    assert bound.check("here", 110, 2000).passed
+    broken = bound.check("here", 130, 2000)
+    assert not broken.passed
+    assert broken.p == pytest.approx(stats.binom.sf(129, 2000, 0.05))
+    assert (broken.rate, broken.wanted, broken.runs) == (0.065, "at most 0.05", 2000)
+    assert broken.low < 0.065 < broken.high
+
+
+def test_the_other_side_never_breaks_a_bound():
+    assert Bound("size", "at most", 0.05).check("here", 0, 2000).passed
+    assert Bound("coverage", "at least", 0.94).check("here", 2000, 2000).passed
+    assert not Bound("coverage", "at least", 0.94).check("here", 1850, 2000).passed
+
+
+def test_nothing_run_is_nothing_checked():
+    assert Bound("size", "at most", 0.05).check("here", 0, 0) is None

@@ -1,0 +1,67 @@
+"""Coverage of intervals: what is counted as held, and that the package's own intervals are what is run."""
+
+import numpy as np
+import pytest
+
+from qkld.calibration.coverage import (
+    ITEMS_OF,
+    SCENARIOS,
+    WorldCell,
+    ZmaxCell,
+    run_world,
+    run_zmax,
+    true_rho,
+    world_bounds,
+    world_cells,
+    world_rates,
+    zmax_bounds,
+    zmax_cells,
+    zmax_rates,
+)
+from qkld.calibration.worlds import ITEMS
+from qkld.statistics.intervals import zmax_interval
+
+
+def test_known_correlations_are_those_of_many_draws():
+    assert true_rho("normal, ρ -0.55") == -0.55
+    x, y = SCENARIOS["normal, ρ -0.55"][0](np.random.default_rng(2), 100_000)
+    ranks = (np.argsort(np.argsort(v)) for v in (x, y))
+    assert np.corrcoef(*ranks)[0, 1] == pytest.approx(-0.55, abs=0.01)
+    assert -0.72 < true_rho("ties of ρ -0.72") < -0.69
+
+
+def test_runs_are_the_packages_interval():
+    rng = np.random.default_rng(7)
+    expected = zmax_interval(*SCENARIOS["curved, loss .2"][0](rng, 12), 0.95)
+    record = run_zmax(ZmaxCell("curved, loss .2", 12, 1), rng=np.random.default_rng(7))[0]
+    assert (record["low"], record["high"]) == expected
+
+
+def test_an_interval_that_can_not_be_had_is_a_miss():
+    cell = ZmaxCell("normal, ρ 0", 12, 3)
+    rates = zmax_rates(cell, [{"low": -0.1, "high": 0.2}, {"low": 0.1, "high": 0.2}, {"low": np.nan, "high": np.nan}])
+    assert (rates["held"].item(), rates["runs"].item()) == (1, 3)
+    assert zmax_bounds(rates)[0].wanted == "at least 0.94"
+
+
+def test_worlds_are_answered_item_by_item():
+    cell = WorldCell("W2", 28, 12, 500, 2)
+    records = run_world(cell, rng=np.random.default_rng(3))
+    assert all(r["error_free"] == pytest.approx(-1) for r in records)
+    assert all(r["twoway_low"] < r["observed"] < r["twoway_high"] for r in records)
+    rates = world_rates(cell, records).iloc[0]
+    assert rates["expected"] == pytest.approx(np.mean([r["observed"] for r in records]))
+    assert [c.runs for c in world_bounds(world_rates(cell, records))] == [2]
+
+
+def test_without_true_differences_there_is_no_error_free_correlation():
+    cell = WorldCell("WN", 28, 12, 500, 1)
+    record = run_world(cell, rng=np.random.default_rng(3))[0]
+    assert np.isnan(record["error_free"])
+    assert np.isnan(world_rates(cell, [record])["zmax_coverage_error_free"].item())
+
+
+def test_every_scenario_and_the_range_of_items_is_covered():
+    assert len(zmax_cells(1)) == len(SCENARIOS) * 5
+    assert {min(ITEMS_OF), max(ITEMS_OF)} == {min(ITEMS), max(ITEMS)}
+    assert {c.runs for c in world_cells(2000)} == {2000, 500}

@@ -1,0 +1,33 @@
+"""Sizes of tests: every null is drawn from, and a test that rejects too often is seen."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qkld.calibration.sizes import nulls, run_sizes, size_bounds, size_cells, size_rates
+
+NULLS = nulls()
+
+
+@pytest.mark.parametrize("test", dict.fromkeys(null.test for null in NULLS))
+def test_each_test_gives_a_p(test, rng):
+    for null in [n for n in NULLS if n.test == test][:2]:
+        assert 0 < null.draw(rng) <= 1
+
+
+def test_nulls_are_named_apart():
+    names = [(null.test, null.where) for null in NULLS]
+    assert len(set(names)) == len(names)
+
+
+def test_a_size_is_the_share_at_or_below_the_level():
+    cell = size_cells(4)[0]
+    rates = size_rates(cell, [{"p": p} for p in (0.05, 0.04, 0.06, 1.0)])
+    assert (rates["rejected"].item(), rates["size"].item()) == (2, 0.5)
+    assert len(run_sizes(cell, rng=np.random.default_rng(1))) == 4
+
+
+def test_a_test_known_to_exceed_is_listed_and_not_asked():
+    row = {"test": "t", "where": "w", "runs": 2000, "rejected": 400, "size": 0.2, "known": ""}
+    assert [c.passed for c in size_bounds(pd.DataFrame([row]))] == [False]
+    assert size_bounds(pd.DataFrame([{**row, "known": "ranks of residuals"}])) == []

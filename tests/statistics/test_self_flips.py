@@ -1,0 +1,51 @@
+"""The self-flip floor against simulated runs."""
+
+import numpy as np
+import pytest
+
+from qkld.errors import StatisticsError
+from qkld.statistics.self_flips import excess_flips, expected_self_flips, run_variance, self_flips
+
+
+def test_two_sampled_runs_flip_as_often_as_expected(rng):
+    p = rng.random(200_000)
+    floor = self_flips(rng.random(p.size) < p, rng.random(p.size) < p)
+    assert floor.flip_rate == pytest.approx(expected_self_flips(p), abs=0.004)
+    assert expected_self_flips([0.0, 1.0]) == 0
+    assert expected_self_flips([0.5]) == 0.5
+
+
+def test_run_variance_is_that_of_one_models_score(rng):
+    p = rng.random(400)
+    scores = (rng.random((4000, 400)) < p).mean(axis=1)
+    variances = [run_variance(self_flips(*(rng.random((2, 400)) < p))) for _ in range(300)]
+    assert np.mean(variances) == pytest.approx(scores.var(), rel=0.08)
+
+
+def test_excess_is_the_difference_of_flip_rates_and_covers(rng):
+    held = 0
+    for _ in range(400):
+        right = rng.random(500) < 0.7
+        again, quant = (right ^ (rng.random(500) < share) for share in (0.02, 0.05))
+        found = excess_flips(right, again, quant, 0.95)
+        assert found.estimate == pytest.approx(np.mean(right != quant) - np.mean(right != again))
+        held += found.low <= 0.03 <= found.high
+    assert held / 400 == pytest.approx(0.95, abs=0.035)
+
+
+def test_a_quant_no_worse_than_the_reference_with_itself_shows_nothing(rng):
+    right = rng.random(2000) < 0.7
+    again, quant = (right ^ (rng.random(2000) < 0.03) for _ in range(2))
+    found = excess_flips(right, again, quant, 0.99)
+    assert found.low < 0 < found.high
+
+
+def test_bad_input_is_named():
+    with pytest.raises(StatisticsError, match="each within 0 and 1"):
+        expected_self_flips([0.5, 1.2])
+    with pytest.raises(StatisticsError, match="at least one value"):
+        expected_self_flips([])
+    with pytest.raises(StatisticsError, match="columns of 0 and 1"):
+        excess_flips([0, 1], [0, 2], [0, 1], 0.95)
+    with pytest.raises(StatisticsError, match="at least 2 items"):
+        excess_flips([1], [1], [0], 0.95)
