@@ -23,14 +23,17 @@ ORDER = (
     *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
     *("sources", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors", "benchmarks"),
-    *("statistics", "cohort", "results", "study", "analyse", "numbers", "shown", "plotting"),
-    *("report_tables", "report", "readme", "explore", "explore_widgets"),
-    *("notebooks", "plan", "plan_report", "speed", "workflow", "runner", "cli"),
+    *("statistics", "cohort", "results", "study", "numbers", "shown", "plotting"),
+    *("report_tables", "report", "analyse", "readme", "explore", "explore_widgets"),
+    *("compare", "notebooks", "plan", "plan_report", "speed", "bench", "workflow", "runner", "cli"),
 )
 """Every part of the package; each imports only what stands before it. `qkld` itself gives out ``load_study`` lazily."""
 
 WITH_TORCH = frozenset(
-    {"models", "reference", "divergence", "stores", "corpora", "recording", "measuring", "floors", "benchmarks"}
+    {
+        *("models", "reference", "divergence", "stores", "corpora"),
+        *("recording", "measuring", "floors", "benchmarks", "compare", "bench"),
+    }
 )
 """The parts that may import torch. All others also serve a laptop that has only the base installation."""
 

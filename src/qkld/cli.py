@@ -1,4 +1,4 @@
-"""The command line: ``qkld run``, ``plan``, ``fetch``, ``collect``, ``notebook``, ``analyse`` and ``readme``.
+"""The command line: ``qkld run``, ``plan``, ``fetch``, ``collect``, ``notebook``, ``analyse``, ``compare``, ``readme``.
 
 Nothing here imports torch; a subcommand imports what it needs when it is called.
 """
@@ -75,11 +75,38 @@ def _notebook(options: argparse.Namespace) -> int:
 
 
 def _analyse(options: argparse.Namespace) -> int:
-    from qkld.analyse import analyse_table
+    from qkld.analyse import analyse_table, parse_item_counts
 
     scores = [name.strip() for name in options.scores.split(",")]
-    summary = analyse_table(options.table, options.fidelity, scores, options.reference, options.zone, options.out)
+    summary = analyse_table(
+        options.table,
+        options.fidelity,
+        scores,
+        options.reference,
+        options.zone,
+        options.out,
+        items=options.items,
+        n_items=parse_item_counts(options.n_items, scores) if options.n_items else None,
+        missing=options.missing,
+        margin=options.margin,
+        size=options.size,
+    )
     print(json.dumps(summary, indent=1, ensure_ascii=False))
+    return 0
+
+
+def _published(options: argparse.Namespace) -> int:
+    from qkld.analyse import analyse_published
+
+    for name, summary in analyse_published(options.out).items():
+        print(f"{name}: {options.out / name / 'report.html'} ({summary['quants']} quants)")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from qkld.compare.command import run_compare
+
+    print(run_compare(options))
     return 0
 
 
@@ -154,21 +181,55 @@ def _add_small(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_analyse(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("analyse", help="correlate a fidelity column with scores in a CSV; needs no torch")
-    parser.add_argument("table", type=Path, help="CSV, one quant a row")
+    parser = commands.add_parser("analyse", help="analyse anybody's table of quants, and their items; needs no torch")
+    parser.add_argument("table", type=Path, help="CSV or Parquet, one quant a row")
     parser.add_argument("--fidelity", required=True, help="column of the fidelity metric, for example kl_mean")
     parser.add_argument("--scores", required=True, help="columns of the scores, separated by commas")
+    parser.add_argument(
+        "--items", type=Path, help="answers: Parquet or CSV with model, benchmark, item, correct; or a samples folder"
+    )
     parser.add_argument("--reference", help="label of the reference's row, which enters no correlation")
+    parser.add_argument("--n-items", help='items behind each score, where there are no --items: "mmlu=400,sciq=1000"')
     parser.add_argument("--zone", help='cut of the silent zone, fixed beforehand, for example "kl_mean<=0.02"')
-    parser.add_argument("--out", type=Path, help="folder for summary.json and tables")
+    parser.add_argument(
+        "--missing", choices=("refuse", "drop"), default="refuse", help="what to do with quants that lack values"
+    )
+    parser.add_argument("--margin", type=float, default=0.01, help="difference that does not matter, a fraction (0.01)")
+    parser.add_argument("--size", help="column by which the smallest equivalent quant is the smallest")
+    parser.add_argument("--out", type=Path, help="folder for summary.json, tables, figures and report.html")
     parser.set_defaults(act=_analyse)
+    parser = commands.add_parser("published", help="analyse the published cohorts of params/published.yaml")
+    parser.add_argument("--out", type=Path, default=Path("runs/published"), help="folder, one below it a cohort")
+    parser.set_defaults(act=_published)
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("compare", help="the fidelity figures of one quant; of several, with paired tests")
+    parser.add_argument("--reference", help="a model, or the folder of a reference store; by default the study's")
+    parser.add_argument("--quant", action="append", default=[], help="a model; give several for paired tests")
+    parser.add_argument("--study", help="study whose labels are understood")
+    parser.add_argument("--text", type=Path, help="plain text, or lines of JSON with a text; by default English prose")
+    parser.add_argument("--windows", type=int, help="windows to measure on; more give narrower intervals")
+    parser.add_argument("--context", type=int, help="tokens of a window")
+    parser.add_argument("--packing", choices=("packed", "documents"), default="packed", help="how texts fill windows")
+    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    parser.add_argument("--weights", choices=("native", "dequantized"), default="dequantized")
+    parser.add_argument("--no-floor", dest="floor", action="store_false", help="leave the dtype's floor out")
+    parser.add_argument("--breakdown", action="store_true", help="also where in the texts the divergence lies")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of every interval (default 0.95)")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples of windows (default 1000)")
+    parser.add_argument("--power", type=float, default=0.8, help="of the plan of windows (default 0.8)")
+    parser.add_argument("--seed", type=int, default=2606, help="of the resampling")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.set_defaults(act=_compare)
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
     whole = argparse.ArgumentParser(prog="qkld", description=__doc__.splitlines()[0])
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_run, _add_plan, _add_notebook, _add_small, _add_analyse):
+    for add in (_add_run, _add_plan, _add_notebook, _add_small, _add_analyse, _add_compare):
         add(commands)
     return whole
 

@@ -1,0 +1,42 @@
+"""The command: options → what is printed, and the JSON file. Options are checked before torch is imported."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+
+from qkld.compare.request import Request
+from qkld.compare.text import as_json, shown
+from qkld.errors import ModelError, ParameterError, explain
+from qkld.provenance import write_json
+
+
+def run_compare(options: argparse.Namespace) -> str:
+    """Measure what the options of ``qkld compare`` ask for; returns the text to print.
+
+    Raises
+    ------
+    QkldError
+        If an option, model, text or store can not be used.
+    """
+    given = {f.name: getattr(options, f.name) for f in fields(Request) if f.name != "quants"}
+    request = Request(quants=tuple(options.quant), **given)
+    if options.json is not None and options.json.is_dir():
+        raise ParameterError(
+            explain("--json needs a file.", expected="a file name", found=options.json, do="add a name to the folder")
+        )
+    try:
+        from qkld.compare.running import compare
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            explain(
+                "Running models needs packages that the base installation leaves out.",
+                expected="the extra 'models'",
+                found=f"no module {error.name}",
+                do='pip install "qkld[models]"',
+            )
+        ) from error
+    made = compare(request)
+    if options.json is not None:
+        write_json(options.json, as_json(made))
+    return shown(made, breakdown=options.breakdown)

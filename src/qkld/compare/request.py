@@ -1,0 +1,97 @@
+"""What ``qkld compare`` is asked for, checked once, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from qkld.errors import ParameterError, explain
+
+DEFAULT_TEXT = "boolq-passages"
+"""Asset measured on where no text is given: English prose, fetched by pinned hash."""
+
+DEFAULT_WINDOWS = 40
+"""Windows taken where none are asked for, or as many as a shorter text gives: `qkld.clusters.FEW_CLUSTERS`."""
+
+DEFAULT_CONTEXT = 512
+"""Tokens of a window where none are asked for, or the model's context where that is shorter."""
+
+SCORE_FROM = 0.5
+"""Share of a window that is context only; llama.cpp's second half."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One comparison.
+
+    Attributes
+    ----------
+    reference : str, optional
+        A model in one of `names.FORMS`, or the folder of a store that notebook 01 made; by default the study's.
+    quants : tuple of str
+        Models in the same forms.
+    study : str, optional
+        Study whose labels are understood.
+    text : Path, optional
+        Plain text, or lines of JSON with a ``text``; by default the asset `DEFAULT_TEXT`.
+    windows, context : int
+        Windows, and tokens of each; every window is a cluster.
+    packing : str
+        ``packed``: texts one after the other; ``documents``: the beginning of each that is long enough.
+    device, dtype, weights
+        As in a study's ``compute``. With a store, ``auto`` is what the store was made on and in.
+    floor : bool
+        Also measure what the rounding of the compute dtype does to the reference itself.
+    confidence, bootstrap, power, seed
+        Of every interval; resamples of clusters; of the plan of windows; of the resampling.
+    """
+
+    reference: str | None
+    quants: tuple[str, ...]
+    study: str | None = None
+    text: Path | None = None
+    windows: int | None = None
+    context: int | None = None
+    packing: Literal["packed", "documents"] = "packed"
+    device: str = "auto"
+    dtype: str = "auto"
+    weights: str = "dequantized"
+    floor: bool = True
+    confidence: float = 0.95
+    bootstrap: int = 1000
+    power: float = 0.8
+    seed: int = 2606
+
+    def __post_init__(self) -> None:
+        problems = [
+            ("--quant", bool(self.quants), "at least one model", "none"),
+            ("--reference", bool(self.reference or self.study), "a model or store, or --study", "none"),
+            ("--windows", self.windows is None or self.windows >= 1, "at least 1", self.windows),
+            ("--context", self.context is None or self.context >= 8, "at least 8 tokens", self.context),
+            ("--confidence", 0 < self.confidence < 1, "between 0 and 1", self.confidence),
+            ("--power", 0 < self.power < 1, "between 0 and 1", self.power),
+            ("--bootstrap", self.bootstrap >= 100, "at least 100", self.bootstrap),
+            ("--seed", self.seed >= 0, "0 or more", self.seed),
+        ]
+        for option, holds, expected, found in problems:
+            if not holds:
+                raise ParameterError(
+                    explain(f"{option} can not be used.", expected=expected, found=found, do="give another value")
+                )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured: facts for the record, and tables as a study has them.
+
+    ``fidelity`` is of schema ``fidelity`` with the floor's rows where it was measured; ``paired`` has the columns
+    `qkld.paired.PAIRED` and is None for a single quant; ``breakdown`` those of `qkld.breakdown.BREAKDOWN`.
+    """
+
+    made: dict[str, Any]
+    fidelity: pd.DataFrame
+    breakdown: pd.DataFrame
+    paired: pd.DataFrame | None

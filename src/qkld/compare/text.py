@@ -1,0 +1,158 @@
+"""A comparison as text for a terminal and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qkld.compare.request import Comparison
+from qkld.fidelity import METRICS, QUANTILES
+from qkld.numbers import p_value, significant
+from qkld.params import FLOOR_DTYPE
+
+SHARES = ("top1_agreement", "top5_agreement")
+"""Metrics shown as percentages."""
+
+
+def shown(made: Comparison, *, breakdown: bool = False) -> str:
+    """Every figure with its intervals, the floor beside them, and the paired tests."""
+    level = f"{100 * made.made['statistics']['confidence']:g} %"
+    quants = [label for label in made.fidelity["quant"].unique() if label != FLOOR_DTYPE]
+    parts = [_head(made)]
+    for label in quants:
+        parts.append(_quant(made.fidelity[made.fidelity["quant"] == label], made, label, level))
+        if breakdown:
+            parts.append(_breakdown(made.breakdown[made.breakdown["label"] == label], level))
+    if made.paired is not None:
+        parts += [_pair(row, made, level) for row in made.paired.to_dict("records")]
+    return "\n\n".join([*parts, _notes(made)]) + "\n"
+
+
+def as_json(made: Comparison) -> dict[str, Any]:
+    """The same as JSON values: an empty number is null, an infinite one ``"inf"``."""
+    tables = {"fidelity": made.fidelity, "breakdown": made.breakdown, "paired": made.paired}
+    rows = {name: None if t is None else [_plain(r) for r in t.to_dict("records")] for name, t in tables.items()}
+    return {"made_by": made.made, "floor": "measured" if made.made["floor_dtype"] else "not measured", **rows}
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain_value(value) for name, value in row.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return value
+
+
+def _head(made: Comparison) -> str:
+    facts, first = made.made, made.fidelity.iloc[0]
+    lines = {
+        "reference": f"{facts['models']['reference']['given_as']}, in {facts['compute_dtype']} on {facts['device']}",
+        "text": f"{facts['text']}: {first['tokens'] + first['nonfinite']} scored tokens, {first['clusters']} clusters",
+        "floor": _floor(made),
+    }
+    return "\n".join(f"{name:<10} {line}" for name, line in lines.items())
+
+
+def _floor(made: Comparison) -> str:
+    rows = made.fidelity[(made.fidelity["quant"] == FLOOR_DTYPE) & (made.fidelity["metric"] == "kl_mean")]
+    if rows.empty:
+        return "not measured"
+    places = "; ".join(f"{_number(r['estimate'])} {_ends(r)}" for r in rows.to_dict("records"))
+    return f"mean KLD {places} of the reference in {made.made['floor_dtype']}; subtracted from nothing"
+
+
+def _quant(rows: pd.DataFrame, made: Comparison, label: str, level: str) -> str:
+    facts = made.made["models"][label]
+    title = f"{label} ({facts['bits_per_weight']:.2f} bits a weight, {facts['bits_per_trunk_weight']:.2f} in the trunk)"
+    order = {name: i for i, name in enumerate(_order())}
+    header = ("metric", "estimate", f"{level} clustered", f"{level} bootstrap", "unit")
+    cells = [
+        (r["metric"], _of(r), _ends(r), _ends(r, "bootstrap_"), _unit(r["metric"]))
+        for r in sorted(rows.to_dict("records"), key=lambda r: order[r["metric"]])
+    ]
+    nonfinite = int(rows["nonfinite"].iloc[0])
+    lost = f"\n{nonfinite} tokens without finite logits are left out" if nonfinite else ""
+    return f"{title}\n{_aligned([header, *cells])}{lost}"
+
+
+def _order() -> Iterable[str]:
+    """Metrics in the order of `METRICS`, quantiles after the mean."""
+    for name in METRICS:
+        yield from QUANTILES if name == "kl_median" else (name,)
+
+
+def _unit(metric: str) -> str:
+    if metric.startswith("kl_"):
+        return "nats"
+    return "%" if metric in SHARES else ""
+
+
+def _breakdown(rows: pd.DataFrame, level: str) -> str:
+    header = ("by", "from", "to", "tokens", "mean KLD", f"{level} clustered", f"{level} bootstrap")
+    kept = rows[(rows["metric"] == "kl_mean") & (rows["by"] != "corpus")]
+    cells = [
+        (
+            r["by"], f"{r['bucket_from']:g}", f"{r['bucket_to']:g}", str(r["tokens"]), _number(r["estimate"]),
+            _ends(r), _ends(r, "bootstrap_"),
+        )
+        for r in kept.to_dict("records")
+    ]  # fmt: skip
+    return _aligned([header, *cells])
+
+
+def _pair(row: Mapping[str, Any], made: Comparison, level: str) -> str:
+    power = f"{100 * made.made['statistics']['power']:g} %"
+    a, b = row["label_a"], row["label_b"]
+    signs = f"{row['lower_a']} of {row['clusters']} clusters, higher in {row['lower_b']}, {row['tied_clusters']} tied"
+    lines = [
+        f"{b} − {a}, paired on {row['tokens']} tokens",
+        f"  difference of mean KLD  {_number(row['difference'])} nats, {level} clustered {_ends(row)}, "
+        f"bootstrap {_ends(row, 'bootstrap_')}",
+        f"  t test                  p {p_value(row['t_p'])}, over all pairs (Holm) {p_value(row['t_p_holm'])}",
+        f"  sign test by cluster    '{a}' lower in {signs}: p {p_value(row['sign_p'])}",
+        f"  windows needed          {_count(row['windows_needed'])} for a power of {power} at this difference "
+        f"({row['windows']} were run, which find {_number(row['detectable'])} nats)",
+    ]
+    return "\n".join(lines)
+
+
+def _notes(made: Comparison) -> str:
+    notes = sorted({n for n in made.fidelity["note"] if n})
+    clustered = "clustered: CR1 and t on clusters − 1 for a mean, cluster bootstrap for a quantile"
+    return "\n".join([*notes, f"{clustered}; bootstrap: percentiles of resampled clusters"])
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+def _of(row: Mapping[str, Any]) -> str:
+    return _number(100 * row["estimate"] if row["metric"] in SHARES else row["estimate"])
+
+
+def _ends(row: Mapping[str, Any], prefix: str = "") -> str:
+    """``[low, high]`` of a row, or nothing where there is no interval."""
+    scale = 100 if row.get("metric") in SHARES else 1
+    low, high = (scale * row[f"{prefix}{end}"] for end in ("low", "high"))
+    return "" if math.isnan(low) or math.isnan(high) else f"[{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float) -> str:
+    return ("−" if value < 0 else "") + significant(abs(value), 4)
+
+
+def _count(value: float) -> str:
+    if math.isnan(value):
+        return "not available"
+    return "no number of windows is enough" if math.isinf(value) else f"{value:.0f}"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
