@@ -19,6 +19,13 @@ from qkld.study import LoadedStudy, load_study
 REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("QKLD_ROOT", str(REPOSITORY))
 os.environ.setdefault("QKLD_DATA", str(REPOSITORY / "data"))
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: torch's own threads would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what runs the whole workflow first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
 
 
 @dataclass(frozen=True)

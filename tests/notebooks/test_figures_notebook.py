@@ -1,4 +1,4 @@
-"""Notebook 08 and the explorer, in kernels of their own: on a simulated study, and on a smoke run."""
+"""Notebook 08, in a kernel of its own, on a simulated study; the smoke run's own is in tests/pipeline."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import os
 import papermill
 import pytest
 from conftest import REPOSITORY
-from explore_check import check_explorer, outputs_of
+from explore_check import outputs_of
 
 from qkld.notebooks import kernel_environment
-from qkld.params import knobs, load_params
-from qkld.study import load_study
 
 pytestmark = pytest.mark.notebook
 FIGURES = ("kld_score", "variants", "zone_curve", "volume_direction", "bits_kld")
@@ -38,21 +36,3 @@ def test_figures_numbers_and_report_are_written(simulated_copy, tmp_path):
     shown = [o for o in outputs_of(notebook) if "image/png" in o.get("data", {})]
     assert len(shown) >= len(names)
     assert not [o for o in outputs_of(notebook) if o.get("name") == "stderr"]
-
-
-@pytest.mark.pipeline
-@pytest.mark.model
-def test_figures_of_a_smoke_run_name_what_is_missing(smoke_study, tmp_path):
-    study = load_study("smoke")
-    run_figures(tmp_path / "08.ipynb", study="smoke", **knobs(load_params("smoke"), "08_figures"))
-    report = (study.paths.figures / "report.html").read_text()
-    assert "Not available" in report
-    assert all(label in report for label in study.quants)
-    numbers = json.loads((study.paths.figures / "numbers.json").read_text())
-    assert all(numbers[f"cohort/{label}/kl_mean"] > 0 for label in study.quants)
-
-
-@pytest.mark.pipeline
-@pytest.mark.model
-def test_explorer_runs_without_a_screen(smoke_study, tmp_path):
-    check_explorer(REPOSITORY, tmp_path / "explore.ipynb")

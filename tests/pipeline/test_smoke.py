@@ -1,13 +1,17 @@
-"""The smoke study, unbroken, and killed in the middle of stages 01, 02 and 03 in three ways, with equal tables."""
+"""The smoke study, unbroken, and killed in the middle of stages 01, 02 and 03 in three ways, with equal tables.
+
+Everything that needs the unbroken run stands in this file, because tests that run side by side share files' fixtures.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +20,13 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from conftest import Place
+from conftest import REPOSITORY, Place
+from explore_check import check_explorer
 
 from qkld import runner
 from qkld.params import load_params
 from qkld.paths import StudyPaths
+from qkld.study import load_study
 from qkld.tables import COHORT, FIDELITY, ITEMS, TOKENS, Schema, read_table
 from qkld.workflow import ANALYSIS_TABLES, measured_labels, scored_labels
 
@@ -29,21 +35,39 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.model]
 PATIENCE = 420.0
 """Seconds after which a run that should have got on counts as stuck."""
 
+LOOK = 0.03
+"""Seconds between two looks at a run; a window takes many times as long."""
+
 Files = dict[Path, tuple[int, int]]
 """Finished windows or packs → inode and time of change: another one of either means that it was written again."""
 
 Start = Callable[..., subprocess.Popen]
 
+CORPORA = ("reference/corpus-*", "reference/answers-*.json")
+"""The stores of the corpora, and the answers that the chat's windows hold."""
+
+ANALYSED = ("cohort.parquet", "items.parquet", "analysis")
+"""What the stages after 03 make in the run's folder; figures lie in another."""
+
 
 @dataclass(frozen=True)
 class Job:
-    """A job to be killed: its notebook, words of its command, its finished files and how many there are, its output."""
+    """A job to be killed.
+
+    Attributes
+    ----------
+    notebook, words : its notebook, and words of its command
+    done, total : its finished windows or packs as a glob below the run's folder, and how many there are in the end
+    output : the file of its rule that Snakemake is asked for
+    made : all that it makes, as globs below the run's folder
+    """
 
     notebook: str
     words: str
     done: str
     total: int
     output: str
+    made: tuple[str, ...]
 
 
 def job_of(stage: str) -> Job:
@@ -56,13 +80,17 @@ def job_of(stage: str) -> Job:
     quant = study.quants[0].label
     match stage:
         case "01_reference_logits":
-            return Job(stage, "--part corpora", "reference/corpus-*/done/*.json", windows, "seals/corpora.json")
+            output = "seals/corpora.json"
+            return Job(stage, "--part corpora", "reference/corpus-*/done/*.json", windows, output, (*CORPORA, output))
         case "02_quant_kld":
             done = f"partial/kld/{quant}/*/*.parquet"
-            return Job(stage, f"--quant {quant}", done, windows, f"kld/{quant}.parquet")
+            output = f"kld/{quant}.parquet"
+            made = (output, f"fidelity/{quant}.parquet", f"partial/kld/{quant}")
+            return Job(stage, f"--quant {quant}", done, windows, output, made)
         case _:
             done = f"partial/items/{quant}/*/*.json"
-            return Job(stage, f"--model {quant}", done, packs, f"items/{quant}.parquet")
+            output = f"items/{quant}.parquet"
+            return Job(stage, f"--model {quant}", done, packs, output, (output, f"partial/items/{quant}"))
 
 
 def run_folder() -> Path:
@@ -112,7 +140,7 @@ def wait_until(condition: Callable[[], bool], *, alive: subprocess.Popen | None 
     while not condition():
         assert alive is None or alive.poll() is None, f"the run ended by itself with {alive.returncode}"
         assert time.monotonic() < give_up, "the run is stuck"
-        time.sleep(0.01)
+        time.sleep(LOOK)
 
 
 def kill_group(run: subprocess.Popen, job: Job) -> None:
@@ -156,6 +184,19 @@ def start(own_place) -> Iterator[Start]:
     runner.end_processes(run_folder())
 
 
+def take_back(finished: Path, jobs: Iterable[Job]) -> None:
+    """Copy a finished run to this place's run folder, without what these jobs made and all that follows from tables.
+
+    Two more quants, the floor rows and the benchmarks' store stay as they are: no killed job touches them.
+    """
+    run = shutil.copytree(finished, run_folder())
+    for pattern in (*ANALYSED, *(pattern for job in jobs for pattern in job.made)):
+        found = list(run.glob(pattern))
+        assert found or pattern.startswith("partial/kld"), f"the finished run has no {pattern}"
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def kill_in_the_middle(job: Job, kill: Callable, after: int, start: Start) -> Files:
     """Go on with one job until ``after`` more windows or packs are finished, kill, and return what is finished."""
     before = finished_files(job)
@@ -179,7 +220,7 @@ def go_on_to_the_end(killed: dict[Job, Files], start: Start) -> None:
             if before.keys() <= now.keys():
                 assert before.items() <= now.items(), f"{job.words}: a finished window was computed again"
                 went_on |= {job} if len(now) > len(before) else set()
-        time.sleep(0.02)
+        time.sleep(LOOK)
     assert run.returncode == 0
     assert went_on == set(killed)
 
@@ -221,11 +262,27 @@ def test_killed_in_the_middle_of_every_stage_it_ends_with_the_same_tables(
     smoke_run: Place, own_place: Place, start: Start, rng: np.random.Generator
 ):
     """Each stage is killed once, each in another way; which stage gets which, and when, is drawn."""
-    killed: dict[Job, Files] = {}
+    unbroken, killed = smoke_run.folder / "runs" / "smoke", {}
     ways = rng.permutation([kill_group, kill_kernel, kill_snakemake])
-    furthest = {"01_reference_logits": 4, "02_quant_kld": 8, "03_benchmark_scores": 3}
-    for (stage, most), kill in zip(furthest.items(), ways, strict=True):
-        job = job_of(stage)
+    furthest = {job_of("01_reference_logits"): 4, job_of("02_quant_kld"): 8, job_of("03_benchmark_scores"): 3}
+    take_back(unbroken, furthest)
+    for (job, most), kill in zip(furthest.items(), ways, strict=True):
         killed[job] = kill_in_the_middle(job, kill, int(rng.integers(1, most, endpoint=True)), start)
     go_on_to_the_end(killed, start)
-    same_tables(smoke_run.folder / "runs" / "smoke", own_place.folder / "runs" / "smoke")
+    same_tables(unbroken, run_folder())
+    for seal in ("corpora", "benchmarks"):  # they name each store's digest
+        assert (run_folder() / "seals" / f"{seal}.json").read_bytes() == (unbroken / f"seals/{seal}.json").read_bytes()
+
+
+def test_the_report_of_the_unbroken_run_names_what_is_missing(smoke_study: Place):
+    study = load_study("smoke")
+    report = (study.paths.figures / "report.html").read_text()
+    assert "Not available" in report
+    assert all(label in report for label in study.quants)
+    numbers = json.loads((study.paths.figures / "numbers.json").read_text())
+    assert all(numbers[f"cohort/{label}/kl_mean"] > 0 for label in study.quants)
+
+
+@pytest.mark.notebook
+def test_the_explorer_runs_without_a_screen(smoke_study: Place, tmp_path: Path):
+    check_explorer(REPOSITORY, tmp_path / "explore.ipynb")
