@@ -8,7 +8,7 @@ import pytest
 from simulated_tokens import token_table
 
 from qkld.errors import StatisticsError
-from qkld.fidelity import METRICS, QUANTILES, summarise
+from qkld.fidelity import METRICS, QUANTILES, SECOND_WALK, summarise
 
 
 def summary(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -36,7 +36,19 @@ def test_every_metric_equals_its_definition() -> None:
         "dp_rms": np.sqrt((shift**2).mean()),
     }
     assert dict(found) == pytest.approx(expected, rel=1e-12)
-    assert set(METRICS) | set(QUANTILES) == set(expected)
+    assert set(METRICS) | set(QUANTILES) == set(expected) | set(SECOND_WALK)
+
+
+def test_the_second_walk_adds_its_metrics_and_changes_no_other() -> None:
+    table = token_table(np.random.default_rng(1))
+    rng = np.random.default_rng(6)
+    walked = table.assign(
+        total_variation=rng.uniform(0, 0.2, len(table)), jensen_shannon=rng.uniform(0, 0.1, len(table))
+    )
+    found = summary(walked).loc[("prose", 512), "estimate"]
+    assert found["acceptance_rate"] == pytest.approx(1 - walked["total_variation"].mean(), rel=1e-12)
+    assert found["jensen_shannon_mean"] == pytest.approx(walked["jensen_shannon"].mean(), rel=1e-12)
+    pd.testing.assert_frame_equal(summary(walked).drop(index=list(SECOND_WALK), level="metric"), summary(table))
 
 
 def test_every_interval_holds_its_estimate_and_stays_in_its_range() -> None:

@@ -27,6 +27,9 @@ METRICS = {
     "top5_agreement": "mean share of the reference's five most probable tokens that are among the quant's five",
     "dp_mean": "mean of p_quant(token) − p_reference(token)",
     "dp_rms": "root mean square of the same",
+    "acceptance_rate": "expected acceptance rate of speculative decoding with the quant as draft: mean 1 − total "
+    "variation; with the second walk only, like the next",
+    "jensen_shannon_mean": "mean Jensen–Shannon divergence, nats a token",
 }
 
 
@@ -65,8 +68,13 @@ MEANS: Mapping[str, tuple[Callable[[pd.DataFrame], pd.Series], Callable[[Interva
     "top5_agreement": (lambda t: t["top5_shared"], _as_share),
     "dp_mean": (_shift, _same),
     "dp_rms": (lambda t: _shift(t) ** 2, _root),
+    "acceptance_rate": (lambda t: 1 - t["total_variation"], _as_share),
+    "jensen_shannon_mean": (lambda t: t["jensen_shannon"], _same),
 }
 """Metrics that are means: what is averaged over tokens, and what is made of the mean and of its intervals' ends."""
+
+SECOND_WALK = {"acceptance_rate": "total_variation", "jensen_shannon_mean": "jensen_shannon"}
+"""Metric → the optional column that it needs."""
 
 
 def summarise(
@@ -109,7 +117,8 @@ def summarise(
 
 def _metrics(tokens: pd.DataFrame, resamples: ClusterBootstrap) -> Iterator[tuple[str, Interval]]:
     for metric in MEANS:
-        yield metric, mean_metric(metric, tokens, resamples)
+        if SECOND_WALK.get(metric, "kl") in tokens:
+            yield metric, mean_metric(metric, tokens, resamples)
     kl = tokens["kl"].to_numpy()
     yield from zip(QUANTILES, resamples.quantiles(kl, tuple(QUANTILES.values())), strict=True)
     yield "kl_max", Interval(float(kl.max()))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from qkld.divergence import HeadLogits, TokenDivergence, token_divergence
+from qkld.divergence import HeadLogits, token_divergence
 from qkld.errors import StoreError, explain
 from qkld.locks import locked
 from qkld.models import OpenedModel
@@ -33,6 +33,7 @@ def measure(
     windows: int | None = None,
     batch: int = 1,
     same_dtype: bool = True,
+    second_walk: bool = False,
 ) -> pd.DataFrame:
     """Token table of one quant on every corpus: a table of schema ``tokens``.
 
@@ -54,6 +55,8 @@ def measure(
     same_dtype : bool
         Refuse a model that computes in another dtype than the reference did; only the floor that asks what the dtype
         changes takes False.
+    second_walk : bool
+        Add total variation and Jensen–Shannon divergence, for about the time of the heads once more.
 
     Raises
     ------
@@ -64,9 +67,9 @@ def measure(
     for store, scored in stores:
         check_comparable(store, model, same_dtype=same_dtype)
         chosen = range(len(store.header.windows) if windows is None else min(windows, len(store.header.windows)))
-        folder = partial / partial_key(store, model, batch=batch)
+        folder = partial / partial_key(store, model, batch=batch, second_walk=second_walk)
         with locked(folder / ".lock", patience=LOCK_PATIENCE):
-            _measure_missing(model, store, list(chosen), folder, tile=tile, batch=batch)
+            _measure_missing(model, store, list(chosen), folder, tile=tile, batch=batch, second_walk=second_walk)
         for index in chosen:
             table = read_table(_part(folder, index), TOKENS, made_in="notebooks/02_quant_kld.ipynb")
             blocks += _by_context(table, scored[index])
@@ -124,7 +127,14 @@ def _part(folder: Path, window: int) -> Path:
 
 
 def _measure_missing(
-    model: OpenedModel, store: ReferenceStore, chosen: list[int], folder: Path, *, tile: int, batch: int
+    model: OpenedModel,
+    store: ReferenceStore,
+    chosen: list[int],
+    folder: Path,
+    *,
+    tile: int,
+    batch: int,
+    second_walk: bool,
 ) -> None:
     """Measure the windows that have no part yet; a group with a missing one is run whole, in its own shape."""
     missing = {i for i in chosen if not _part(folder, i).exists()}
@@ -138,7 +148,7 @@ def _measure_missing(
         for index in sorted(missing.intersection(group)):
             window = store.header.windows[index]
             reference = HeadLogits(store.hidden(index).to(model.device), head)
-            table = window_table(store, window, index, reference, states[index], model, tile)
+            table = window_table(store, window, index, reference, states[index], model, tile, second_walk)
             write_table(_part(folder, index), table, TOKENS, {"window": window.name})
             progress.update()
     progress.close()
@@ -165,11 +175,13 @@ def window_table(
     hidden: Tensor,
     model: OpenedModel,
     tile: int,
+    second_walk: bool = False,
 ) -> pd.DataFrame:
     """Every kept position of one window, as rows of schema ``tokens``; hidden (tokens, width) is the quant's."""
     kept = list(window.positions)
     targets = torch.tensor([window.tokens[p + 1] for p in kept], device=model.device)
-    divergence: TokenDivergence = token_divergence(reference, HeadLogits(hidden[kept], model.head), targets, tile=tile)
+    quant = HeadLogits(hidden[kept], model.head)
+    divergence = token_divergence(reference, quant, targets, tile=tile, second_walk=second_walk)
     facts: dict[str, Any] = {
         "corpus": store.header.name,
         "context": len(window.tokens),

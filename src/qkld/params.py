@@ -234,6 +234,7 @@ class QuantKld(Strict):
     bootstrap: int = Field(ge=100)
     kld_seed: int = Field(ge=0)
     floor_windows: int = Field(ge=1)
+    second_walk: bool
 
 
 class BenchmarkScores(Strict):
