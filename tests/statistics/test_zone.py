@@ -1,14 +1,18 @@
-"""Zone membership, the correlation inside, and the curve over every cut."""
+"""Zone membership by each rule, and the correlation inside."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from simulated_study import simulated_study
+from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
+from qkld.results import CORRELATION
+from qkld.statistics.break_point import break_cuts
 from qkld.statistics.correlation import Resampling
-from qkld.statistics.zone import members_table, zone_curve, zone_members, zone_table
+from qkld.statistics.flips import flip_table
+from qkld.statistics.paired import difference_interval
+from qkld.statistics.zone import members_table, rules_table, zone_members, zone_table
 
 SETTINGS = Resampling(confidence=0.95, resamples=300, permutations=99, seed=3)
 
@@ -16,6 +20,12 @@ SETTINGS = Resampling(confidence=0.95, resamples=300, permutations=99, seed=3)
 @pytest.fixture(scope="module")
 def cohort() -> pd.DataFrame:
     return simulated_study()[0]
+
+
+@pytest.fixture(scope="module")
+def flips() -> pd.DataFrame:
+    tasks = list(BENCHMARKS)
+    return flip_table(simulated_study()[1], reference="reference", benchmarks=tasks, tasks=tasks, confidence=0.95)
 
 
 def test_kld_cut_takes_quants_at_or_below(cohort):
@@ -68,26 +78,55 @@ def test_members_table_lists_every_quant_once(cohort):
     assert table["in_zone"].sum() == members.sum()
 
 
-def test_curve_is_the_correlation_below_each_cut(cohort):
-    curve = zone_curve(cohort, least=8, resampling=SETTINGS)
+def test_equivalence_takes_quants_shown_to_be_near_the_reference(cohort, flips):
+    rule = {"rule": "equivalence", "score": "composite", "flips": flips, "tasks": list(BENCHMARKS)}
+    members = zone_members(cohort, cut=0.03, **rule)
+    for label, inside in zip(cohort["label"], members, strict=True):
+        own = flips[(flips["label"] == label) & flips["benchmark"].isin(BENCHMARKS)]
+        if own.empty or "floor" in label:
+            assert not inside
+        else:
+            low, high = difference_interval(own["leapfrogs"], own["drops"], own["items"], 0.9)
+            assert inside == (low > -0.03 and high < 0.03)
+    assert 0 < members.sum() < zone_members(cohort, cut=0.1, **rule).sum()
+    with pytest.raises(StatisticsError, match="needs leapfrogs and drops"):
+        zone_members(cohort, cut=0.03, rule="equivalence")
+    with pytest.raises(StatisticsError, match="flips of 22 quants"):
+        zone_members(cohort, cut=0.03, **{**rule, "tasks": ["sciq", "gsm8k"]})
+
+
+def test_break_point_takes_quants_below_the_bend(cohort):
+    members = zone_members(cohort, rule="break_point", cut=None)
     quants = cohort[cohort["role"] == "quant"]
-    assert curve["n"].min() >= 8
-    assert curve["n"].max() == 22
-    assert len(curve) == (quants["kl_mean"].rank(method="max").unique() >= 8).sum()
-    for row in curve.itertuples():
-        below = quants[quants["kl_mean"] <= row.cut]
-        assert row.n == len(below)
-        assert row.estimate == pytest.approx(stats.spearmanr(below["kl_mean"], below["composite"]).statistic)
-        assert row.low <= row.high
+    cut = break_cuts(quants["kl_mean"], quants["composite"])[0]
+    assert (members == ((cohort["role"] == "quant") & (cohort["kl_mean"] <= cut))).all()
+    assert 5 <= members.sum() <= 17
 
 
-def test_curve_of_too_few_quants_says_so(cohort):
-    curve = zone_curve(cohort[cohort["role"] == "quant"].head(3), least=4, resampling=SETTINGS)
-    assert curve["estimate"].isna().all()
-    assert "no cut has 4 quants" in curve["note"].item()
+def test_each_rule_has_its_row_with_what_it_does(cohort, flips):
+    rules = {"kld_cut": 0.05, "score_margin": 0.03, "equivalence": 0.05, "break_point": None}
+    table = rules_table(cohort, rules, resampling=SETTINGS, flips=flips, tasks=list(BENCHMARKS))
+    assert list(table.columns) == ["rule", "cut", "selection", "n_full", "n_zone", *CORRELATION]
+    assert list(table["rule"]) == list(rules)
+    assert table["selection"].is_unique
+    assert table["selection"].str.contains("toward 0").tolist() == [False, True, True, True]
+    assert (table["n"] == table["n_zone"]).all()
+    first = zone_table(cohort, zone_members(cohort, rule="kld_cut", cut=0.05), ["composite"], rule="kld_cut", cut=0.05,
+                       resampling=SETTINGS)  # fmt: skip
+    assert table["estimate"].iloc[0] == first["estimate"].iloc[1]
+    assert table["range_metric"].iloc[0] < 1
 
 
-def test_curve_without_scores_keeps_its_cuts(cohort):
-    curve = zone_curve(cohort.assign(composite=np.nan), least=8, resampling=SETTINGS)
-    assert curve["estimate"].isna().all()
-    assert curve["note"].str.contains("missing").all()
+def test_a_rule_without_its_data_keeps_its_row(cohort):
+    table = rules_table(cohort, {"kld_cut": 0.05, "equivalence": 0.01}, resampling=SETTINGS)
+    assert table["n_zone"].iloc[1] == 0
+    assert np.isnan(table["estimate"].iloc[1])
+    assert "needs leapfrogs and drops" in table["note"].iloc[1]
+
+
+def test_missing_scores_may_be_left_out_of_a_margin(cohort):
+    gap = cohort.assign(composite=cohort["composite"].mask(cohort["label"] == "hqq-8-g64"))
+    with pytest.raises(StatisticsError, match="1 missing"):
+        zone_members(gap, rule="score_margin", cut=0.03)
+    members = zone_members(gap, rule="score_margin", cut=0.03, missing="drop")
+    assert (members == (zone_members(cohort, rule="score_margin", cut=0.03) & (cohort["label"] != "hqq-8-g64"))).all()

@@ -35,16 +35,16 @@ _ALIKE = 1 - 1e-9
 class Partial:
     """Spearman's ρ at an equal third column.
 
-    ``p`` is the larger of the p on ranks, ``p_ranks``, and the p on normal scores. Under a score that depends on the
-    third column alone the first rejects .06 to .08 at a nominal .05 and the second up to .08, since neither transform
-    makes every monotone relation straight; both together .04 to .05 (simulated, 16 to 41 quants, ρ with the third
-    column .8 to .97).
+    ``p_partial`` is the larger of the p on ranks, ``p_ranks``, and the p on normal scores. Under a score that depends
+    on the third column alone the first rejects .06 to .08 at a nominal .05 and the second up to .08, since neither
+    transform makes every monotone relation straight; both together .04 to .05 (simulated, 16 to 41 quants, ρ with the
+    third column .8 to .97).
     """
 
     n: int
     estimate: float
     partial: float
-    p: float
+    p_partial: float
     p_ranks: float
     rho_metric_control: float
     rho_score_control: float
@@ -81,7 +81,7 @@ def partial_correlation(
         n=x.size,
         estimate=correlation(x, y),
         partial=on_ranks[0],
-        p=max(on_ranks[1], on_scores[1]),
+        p_partial=max(on_ranks[1], on_scores[1]),
         p_ranks=on_ranks[1],
         rho_metric_control=with_control[names[0]],
         rho_score_control=with_control[names[1]],
@@ -140,6 +140,6 @@ def partial_table(
 
 def _uninformative(row: dict[str, Any], control: str) -> str:
     """A note where metric and control are too much alike to conclude anything from a p above .05."""
-    if not (row["inflation"] > INFORMATIVE_INFLATION and row["p"] > 0.05):
+    if not (row["inflation"] > INFORMATIVE_INFLATION and row["p_partial"] > 0.05):
         return ""
     return f"uninformative: {control} ranks the quants much like the metric"

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from qkld.errors import StatisticsError, explain
+from qkld.statistics.answers import checked_answers, item_units
 from qkld.statistics.estimates import (
     Method,
     correlations_of_counts,
@@ -113,51 +113,14 @@ def draw_items(
     """
     observed, redrawn = {}, {}
     for benchmark, matrix in correct.items():
-        answers = _checked_answers(matrix, len(labels), benchmark)
+        answers = checked_answers(matrix, len(labels), benchmark)
         observed[benchmark] = answers.mean(axis=1)
-        units = _units(answers, None if clusters is None else clusters.get(benchmark), benchmark)
+        units = item_units(answers, None if clusters is None else clusters.get(benchmark), benchmark)
         redrawn[benchmark] = _redrawn(*units, resamples, rng)
     if tasks:
         for kind in (observed, redrawn):
             kind[COMPOSITE] = np.round(np.mean([kind[task] for task in tasks], axis=0), _DIGITS)
     return ItemDraws(tuple(map(str, labels)), observed, redrawn)
-
-
-def _checked_answers(matrix: ArrayLike, models: int, benchmark: str) -> np.ndarray:
-    answers = np.asarray(matrix)
-    binary = answers.dtype == bool or np.isin(answers, (0, 1)).all()
-    if answers.ndim != 2 or answers.shape[0] != models or not binary:
-        raise StatisticsError(
-            explain(
-                f"The items of '{benchmark}' are no table of right and wrong answers.",
-                expected=f"0 or 1 in {models} rows, one a model, one column an item",
-                found=f"shape {answers.shape}" if binary else f"values {np.unique(answers)[:4]}",
-                do="give each model's correctness on the same items",
-            )
-        )
-    return answers.astype(bool)
-
-
-def _units(answers: np.ndarray, clusters: ArrayLike | None, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
-    """Right answers of each unit that is drawn, (units, models), and its items, (units,), in an order of their own."""
-    if clusters is None:
-        sums, sizes = answers.T, np.ones(answers.shape[1])
-    else:
-        codes, _ = pd.factorize(np.asarray(clusters))
-        sizes = np.bincount(codes)
-        sums = np.stack([np.bincount(codes, weights=row) for row in answers], axis=1)
-    if len(sizes) < 2:
-        raise StatisticsError(
-            explain(
-                f"Benchmark '{benchmark}' has too few items to be redrawn.",
-                expected="at least 2 items, or clusters of items",
-                found=len(sizes),
-                do="use more items",
-            )
-        )
-    order = np.lexsort((*sums.T[::-1], sizes))
-    exact = np.float32 if len(sizes) * sizes.max() < 2**24 else np.float64
-    return sums[order].astype(exact), sizes[order].astype(exact)
 
 
 def _redrawn(sums: np.ndarray, sizes: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:

@@ -13,8 +13,10 @@ import pandas as pd
 from scipy import stats
 
 from qkld.errors import StatisticsError, explain
-from qkld.statistics.checks import quants_of
+from qkld.statistics.checks import Missing, complete_quants, joined, noted, quants_of, score_column
 from qkld.statistics.correlation import Resampling
+from qkld.statistics.simultaneous import max_t, simultaneous_band
+from qkld.statistics.twoway import ItemDraws
 from qkld.statistics.zone import full_and_zone
 
 BASE_VARIANTS = (
@@ -101,6 +103,10 @@ def same_ranks_as(variant: str, variants: Sequence[str], cohort: pd.DataFrame) -
     return " ".join(alike)
 
 
+ADJUSTED = ("p_adjusted", "p_adjusted_within_families", "critical", "band_low", "band_high")
+"""Columns that take account of how many variants are compared."""
+
+
 def variants_table(
     cohort: pd.DataFrame,
     members: pd.Series,
@@ -108,18 +114,65 @@ def variants_table(
     *,
     resampling: Resampling,
     benchmark: str = "composite",
+    missing: Missing = "refuse",
+    items: ItemDraws | None = None,
 ) -> pd.DataFrame:
     """Spearman of each variant with a score, full cohort beside zone; ``same_ranks_as`` names those that rank alike.
+
+    `ADJUSTED` columns hold for all variants of one subset together: p by max-T, free and within families, the |ρ| that
+    is significant among all, and the simultaneous band. Variants without a ρ are not among them.
 
     Raises
     ------
     StatisticsError
-        If two variants rank identically by construction.
+        If two variants rank identically by construction; and as `complete_quants`.
     """
     check_variants_distinct(variants, cohort)
-    table = full_and_zone(cohort, members, variants, [benchmark], resampling=resampling)
+    table = full_and_zone(cohort, members, variants, [benchmark], resampling=resampling, missing=missing, items=items)
     subsets = {"full": cohort, "zone": cohort[members]}
+    parts = []
+    for subset, rows in subsets.items():
+        part = table[table["subset"] == subset].reset_index(drop=True)
+        known = list(part.loc[part["estimate"].notna(), "metric"])
+        parts.append(_adjusted(part, rows, known, score_column(benchmark), resampling, missing))
+    table = pd.concat(parts, ignore_index=True)
     table["same_ranks_as"] = [
         same_ranks_as(row.metric, variants, subsets[row.subset]) for row in table.itertuples(index=False)
     ]
     return table
+
+
+def _adjusted(
+    table: pd.DataFrame, cohort: pd.DataFrame, known: list[str], score: str, resampling: Resampling, missing: Missing
+) -> pd.DataFrame:
+    """The rows of one subset with `ADJUSTED` columns; reasons why one is empty are added to every note."""
+    table = table.assign(**dict.fromkeys(ADJUSTED, np.nan))
+    if not known:
+        return table
+    quants, _ = complete_quants(cohort, [*known, score], missing=missing)
+    columns = {"resampling": resampling, "names": known}
+    parts = [
+        lambda: _max_t_part("p_adjusted", quants, known, score, None, columns),
+        lambda: _max_t_part("p_adjusted_within_families", quants, known, score, quants["family"], columns),
+        lambda: _band_part(quants, known, score, columns),
+    ]
+    for part in parts if "family" in quants else (parts[0], parts[2]):
+        found = noted(part, {})
+        note = found.pop("note")
+        table["note"] = [joined(old, note) for old in table["note"]]
+        for column, values in found.items():
+            table[column] = table["metric"].map(values)
+    return table
+
+
+def _max_t_part(
+    name: str, quants: pd.DataFrame, known: list[str], score: str, families: pd.Series | None, columns: dict
+) -> dict[str, dict[str, float]]:
+    found = max_t(quants[known].to_numpy(), quants[score], families=families, **columns)
+    part = {name: dict(zip(known, found.p, strict=True))}
+    return part if families is not None else {**part, "critical": dict.fromkeys(known, found.critical)}
+
+
+def _band_part(quants: pd.DataFrame, known: list[str], score: str, columns: dict) -> dict[str, dict[str, float]]:
+    band = simultaneous_band(quants[known].to_numpy(), quants[score], **columns)
+    return {"band_low": band["low"].to_dict(), "band_high": band["high"].to_dict()}
