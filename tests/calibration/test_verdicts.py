@@ -46,6 +46,7 @@ def test_every_condition_and_number_of_items_is_run(records):
 def test_rates_and_bounds_count_what_they_say():
     cell = VerdictCell("W3:.08", 28, 12, 4)
     row = {"condition": CONDITIONS[0], "items": 500, "on_all": "carried", "inflated": "carried", "set_aside": False}
+    row["r2_held"] = 1.0
     truth = [(0.9, -1.0, "direction missing"), (0.8, -1.0, "carried"), (0.1, -1.0, "carried"), (0.6, 1.0, "carried")]
     rates = verdict_rates(cell, [{**row, "r2": r, "slope": s, "answer": a} for r, s, a in truth])
     only = rates.iloc[0]
@@ -59,7 +60,7 @@ def test_rates_and_bounds_count_what_they_say():
 
 def test_a_world_without_differences_is_asked_for_no_claims():
     cell = VerdictCell("WN", 28, 12, 2)
-    row = {"items": 500, "on_all": "carried", "set_aside": False, "r2": np.nan, "slope": 0.0}
+    row = {"items": 500, "on_all": "carried", "set_aside": False, "r2": np.nan, "slope": 0.0, "r2_held": np.nan}
     rows = [
         {**row, "condition": condition, "answer": "carried", "inflated": "noise-limited"}
         for condition in (CONDITIONS[0], CONDITIONS[2])

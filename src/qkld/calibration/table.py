@@ -74,11 +74,13 @@ def verdict_table(rates: pd.DataFrame, condition: str) -> str:
         errors = [_worst(cell, *names) for names in (("missing | high", "high"), ("carried | low", "low"))]
         both = cell.loc[cell["no difference"] > 0, "claims"] / cell.loc[cell["no difference"] > 0, "runs"]
         claims = _rate(both.max()) if len(both) else NO_VALUE
-        rows.append([world, f"{zone} of {cohort}", _rate(cell["median_r2"].iloc[0], 2), *texts, *errors, claims])
+        held = _rate(cell["r2_coverage"].min(), 2)
+        rows.append([world, f"{zone} of {cohort}", _rate(cell["median_r2"].iloc[0], 2), *texts, *errors, claims, held])
     header = [
         *("world", "zone", "median true R²"),
         *(f"{n:,}" for n in sizes),
         *("“missing”, R² ≥ .75", "“carried”, R² ≤ .25 or upward", "either, no differences"),
+        "90 % interval holds true R²",
     ]
     return markdown_table(header, rows)
 
@@ -165,7 +167,10 @@ _SECTIONS = {
     "size": [("Size of every test, nominal .05", size_table)],
 }
 
-_CELLS = "Cells of a verdict table: share direction missing / carried / noise-limited, the rest undetermined."
+_CELLS = (
+    "Cells of a verdict table: share direction missing / carried / noise-limited, the rest undetermined. "
+    "Errors are the largest over numbers of items with 40 such cohorts or more, coverage the smallest."
+)
 
 
 def calibration_markdown(found: Calibration, made: dict[str, Any]) -> str:

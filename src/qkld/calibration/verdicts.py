@@ -13,6 +13,7 @@ import pandas as pd
 from qkld.calibration.bounds import Bound, Checked
 from qkld.calibration.worlds import BROKEN, ITEMS, WORLDS, ZONES, Cohort, draw_cohort, true_r2
 from qkld.statistics.covariance import NetNoise
+from qkld.statistics.explained import explained
 from qkld.statistics.heterogeneity import ridged
 from qkld.statistics.verdict import RULE, headline
 
@@ -72,6 +73,7 @@ def run_verdicts(cell: VerdictCell, *, rng: np.random.Generator) -> list[dict[st
             noise = simulated_noise(cohort, true_net, items, inflation=RULE.inflation if small else 1.0, rng=rng)
             r2, slope = true_r2(true_net, cohort.kld)
             truth = {"condition": condition, "items": items, "r2": r2, "slope": slope}
+            truth["r2_held"] = _interval_holds(r2, noise, cohort) if condition == CONDITIONS[0] else np.nan
             records.append({**truth, **_answers(noise, cohort, with_more_noise=condition != "one broken quant")})
     return records
 
@@ -81,6 +83,13 @@ def _answers(noise: NetNoise, cohort: Cohort, *, with_more_noise: bool) -> dict[
     larger = replace(noise, covariance=RULE.inflation * noise.covariance)
     inflated = headline(larger, cohort.kld)[0] if with_more_noise else ""
     return {"answer": answer, "on_all": on_all, "inflated": inflated, "set_aside": bool(aside.size)}
+
+
+def _interval_holds(r2: float, noise: NetNoise, cohort: Cohort) -> float:
+    """1 where the 90 % interval of R²_true holds the true one, else 0; NaN where there is no true one."""
+    if np.isnan(r2):
+        return np.nan
+    return float(abs(float(explained(noise, cohort.kld).z(r2))) <= RULE.limit)
 
 
 def verdict_rates(cell: VerdictCell, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -101,6 +110,7 @@ def verdict_rates(cell: VerdictCell, records: Sequence[dict[str, Any]]) -> pd.Da
                 "items": items,
                 "runs": len(part),
                 "median_r2": float(part["r2"].median()),
+                "r2_coverage": float(part["r2_held"].mean()),
                 **{f"share {name}": float((answer == name).mean()) for name in (MISSING, CARRIED, LIMITED)},
                 "share missing on all quants": float((part["on_all"] == MISSING).mean()),
                 "share set aside": float(part["set_aside"].mean()),

@@ -200,9 +200,12 @@ def zone_edge_table(
     """
     quants = quants_of(cohort)
     kld = known_kld(quants[metric])
+    needed = list(dict.fromkeys(b for benchmarks in tasks.values() for b in benchmarks))
+    known = answers_of(items, reference=reference, quants=list(quants["label"]), benchmarks=needed)
+    by_benchmark = dict(zip(needed, known, strict=True))
     rows = []
     for name, benchmarks in tasks.items():
-        answers = answers_of(items, reference=reference, quants=list(quants["label"]), benchmarks=benchmarks)
+        answers = [by_benchmark[b] for b in benchmarks]
         found = [subset(answers, share, draws, rng=rng) for share in halvings(answers)]
         rows += _edge_rows({"metric": metric, "benchmark": name, "n": len(quants)}, kld, found)
     return pd.DataFrame(rows)
