@@ -23,6 +23,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from qkld.estimate import estimate_lines
     from qkld.params import load_params
     from qkld.plan import flop_rate, known_shape
     from qkld.plan_report import plan_text
@@ -32,6 +33,8 @@ def _plan(options: argparse.Namespace) -> int:
     given = flop_rate(known_shape(study), options.tokens_per_second)
     speed = given if options.tokens_per_second else model_flop_per_second(study)
     print(plan_text(study, cores=options.cores, flop_per_second=speed))
+    if options.estimate:
+        print("\n".join(estimate_lines(study)))
     return 0
 
 
@@ -149,6 +152,7 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("study")
     parser.add_argument("--cores", type=_positive, default=2, help="jobs side by side; with a GPU give 1 (default 2)")
     parser.add_argument("--tokens-per-second", type=float, help="speed of the reference in one job, where it is known")
+    parser.add_argument("--estimate", action="store_true", help="also notebooks 01 and 02 on one H100, from its peaks")
     parser.set_defaults(act=_plan)
 
 

@@ -132,6 +132,17 @@ def test_a_world_where_kld_orders_the_quants(decision, pairs):
     assert counts["metric_right"] >= 0.95 * counts["ordered"]
 
 
+def test_more_items_are_needed_than_did_not_decide(decision, pairs):
+    """At the level that Holm asks for, so never a number that is there already."""
+    undecided = decision[decision["decision"] == UNDECIDED]
+    assert len(undecided) > 10
+    assert (undecided["items_needed"] > undecided["items"]).all()
+    assert decision.loc[decision["decision"] != UNDECIDED, "items_needed"].isna().all()
+    open_pairs = pairs[(pairs["order"] == ORDERS[0]) & (pairs["difference"] != 0)]
+    assert (open_pairs["items_needed"] > open_pairs["items"]).all()
+    assert pairs.loc[pairs["order"] != ORDERS[0], "items_needed"].isna().all()
+
+
 def test_pairs_are_the_models_answers_against_each_other(study, pairs):
     row = pairs[(pairs["label_a"] == "torchao-8-g32") & (pairs["label_b"] == "torchao-3-g64")].iloc[0]
     cohort = study[0].set_index("label")["composite"]

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from qkld.statistics.paired import difference_p, equivalence_p
-from qkld.statistics.sample_size import items_for_difference, items_for_equivalence
+from qkld.statistics.paired import difference_p, score_z
+from qkld.statistics.sample_size import items_for_difference, items_for_score
 
 
 @pytest.mark.parametrize(
@@ -25,11 +26,16 @@ def test_items_give_the_power_they_promise(rng):
     n = int(items_for_difference(0.05, 0.01, confidence=0.95))
     up, down, _ = rng.multinomial(n, [0.02, 0.03, 0.95], size=4000).T[:, :, None]
     assert (difference_p(up, down, n) <= 0.05).mean() == pytest.approx(0.8, abs=0.03)
-    n = int(items_for_equivalence(0.03, 0.01))
-    up, down, _ = rng.multinomial(n, [0.015, 0.015, 0.97], size=4000).T[:, :, None]
-    assert (equivalence_p(up, down, n, 0.01) <= 0.05).mean() == pytest.approx(0.8, abs=0.03)
 
 
-def test_equivalence_without_flips_needs_items_too():
-    n = int(items_for_equivalence(0.0, 0.01))
-    assert equivalence_p(0, 0, n, 0.01) <= 0.05 < equivalence_p(0, 0, n - 1, 0.01)
+def test_items_for_a_score_give_the_power_they_promise(rng):
+    """One-sided at 5 % for a true difference of 1 point, planned from the expected counts of 500 items."""
+    n = int(items_for_score(score_z(15, 10, 500, 0.0), 500, level=0.05))
+    assert n > 500
+    up, down, _ = rng.multinomial(n, [0.03, 0.02, 0.95], size=4000).T[:, :, None]
+    assert (score_z(up, down, n, 0.0) >= stats.norm.ppf(0.95)).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_score_that_points_the_other_way_is_never_reached():
+    assert np.isnan(items_for_score([-1.0, 0.0], 100, level=0.05)).all()
+    assert items_for_score(1.0, 100, level=0.05) == 619  # (1.6449 + 0.8416)² = 6.183

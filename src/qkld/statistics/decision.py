@@ -18,12 +18,12 @@ from qkld.errors import StatisticsError, explain
 from qkld.statistics.checks import quants_of
 from qkld.statistics.covariance import binary
 from qkld.statistics.direction import differences, flip_counts, quantity_values, task_groups
-from qkld.statistics.flips import effective_flip_rate
-from qkld.statistics.paired import difference_interval, difference_p, equivalence_p
-from qkld.statistics.sample_size import items_for_difference, items_for_equivalence
+from qkld.statistics.paired import difference_interval, difference_p, equivalence_p, score_z
+from qkld.statistics.sample_size import items_for_score
 from qkld.statistics.score import correct_matrix
 
 EQUIVALENT, WORSE, BETTER, UNDECIDED = "equivalent", "worse", "better", "undecided"
+DECISIONS = (EQUIVALENT, WORSE, BETTER, UNDECIDED)
 ORDERS = ("not ordered", "a above b", "b above a")
 
 
@@ -68,8 +68,8 @@ def decision_table(
     DataFrame
         ``net`` with its interval, the interval of confidence 2 · ``confidence`` − 1 that equivalence rests on, p of
         "no difference" and of "a difference of the margin or more" (Tango's score test), both also after Holm,
-        ``decision`` after Holm, ``decision_alone`` for a quant that was the only one asked about, the items with which
-        an undecided quant would be shown equivalent with power .8 were it truly equal, and ``smallest``.
+        ``decision`` after Holm, ``decision_alone`` for a quant that was the only one asked about, the items that would
+        decide an undecided one with power .8 were the difference seen the true one, and ``smallest``.
     """
     quants = quants_of(cohort)
     sizes = quants[size].to_numpy(dtype=float) if size in quants else np.full(len(quants), np.nan)
@@ -90,7 +90,7 @@ def _judged(up: np.ndarray, down: np.ndarray, total: np.ndarray, margin: float, 
     p_difference, p_equivalent = difference_p(up, down, total), equivalence_p(up, down, total, margin)
     adjusted = holm(p_difference), holm(p_equivalent)
     decided = decisions(net, *adjusted, level)
-    needed = items_for_equivalence(effective_flip_rate(up, down, total), margin, level=level)
+    needed = _items_to_decide(up, down, total, margin, level / len(net))
     return {
         "items": int(total.sum()),
         "net_low": low,
@@ -106,6 +106,17 @@ def _judged(up: np.ndarray, down: np.ndarray, total: np.ndarray, margin: float, 
         "decision_alone": decisions(net, p_difference, p_equivalent, level),
         "items_needed": np.where(decided == UNDECIDED, needed, np.nan),
     }
+
+
+def _items_to_decide(up: np.ndarray, down: np.ndarray, total: np.ndarray, margin: float, level: float) -> np.ndarray:
+    """Items for equivalence or for a difference, whichever comes first, at Holm's strictest ``level``.
+
+    So it is more than the items that did not decide.
+    """
+    items = total.sum(axis=-1)
+    inside = np.minimum(score_z(up, down, total, -margin), -score_z(up, down, total, margin))
+    apart = np.abs(score_z(up, down, total, 0.0))
+    return np.fmin(items_for_score(inside, items, level=level), items_for_score(apart, items, level=level / 2))
 
 
 def _with_smallest(table: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +140,8 @@ def pair_table(
 
     ``difference`` is score of a − score of b with Tango's interval; ``order`` is after Holm over all pairs;
     ``metric_right`` is 1 where the better one has the lower ``metric``, 0 where the higher, NaN where the pair is not
-    ordered or the metric is equal; ``items_needed`` would find a difference as large as the one seen with power .8.
+    ordered or the metric is equal; ``items_needed`` would order a pair that is not with power .8, were the difference
+    seen the true one.
 
     Raises
     ------
@@ -176,7 +188,8 @@ def _ordered(up: np.ndarray, down: np.ndarray, total: np.ndarray, kld_gap: np.nd
     adjusted = holm(p)
     order = np.where(adjusted <= 1 - confidence, np.sign(difference), 0).astype(int)
     tells = (order != 0) & (kld_gap != 0) & np.isfinite(kld_gap)
-    needed = items_for_difference(effective_flip_rate(up, down, total), difference, confidence=confidence)
+    apart = np.abs(score_z(up, down, total, 0.0))
+    needed = items_for_score(apart, total.sum(), level=(1 - confidence) / len(p) / 2)
     return {
         "items": int(total.sum()),
         "flip_rate": ((up + down) / total).mean(axis=-1),
@@ -187,7 +200,7 @@ def _ordered(up: np.ndarray, down: np.ndarray, total: np.ndarray, kld_gap: np.nd
         "p_holm": adjusted,
         "order": np.array([ORDERS[o] for o in order], dtype=object),
         "metric_right": np.where(tells, np.sign(kld_gap) == order, np.nan),
-        "items_needed": needed,
+        "items_needed": np.where(order == 0, needed, np.nan),
     }
 
 

@@ -26,15 +26,13 @@ def items_for_difference(
     return np.ceil(needed)
 
 
-def items_for_equivalence(
-    flip_rate: ArrayLike, margin: float, *, level: float = 0.05, power: float = POWER
-) -> np.ndarray:
-    """Items on which two truly equal scores are shown to differ by less than ``margin`` with ``power``.
+def items_for_score(z: ArrayLike, items: ArrayLike, *, level: float, power: float = POWER) -> np.ndarray:
+    """Items on which a one-sided score test at ``level`` succeeds with ``power``, were the shares seen the true ones.
 
-    Both one-sided tests at ``level`` must succeed: N = f ((z₁₋α + z₍₁₊power₎/₂)/δ)², f the flip rate. At least
-    z²₁₋α (1 − δ)/δ, which Tango's test needs where no answer changes at all. Rounded up.
+    A score z of N items grows as √N: N ((z₁₋α + z_power)/z)², rounded up. NaN where z is not above 0: then more items
+    of this kind lead away.
     """
-    f = np.asarray(flip_rate, dtype=float)
-    z_level, z_power = stats.norm.ppf([1 - level, (1 + power) / 2])
-    least = z_level**2 * (1 - margin) / margin
-    return np.ceil(np.maximum(f * ((z_level + z_power) / margin) ** 2, least))
+    z, items = np.broadcast_arrays(np.asarray(z, dtype=float), np.asarray(items, dtype=float))
+    wanted = stats.norm.ppf([1 - level, power]).sum()
+    ratio = np.divide(wanted, z, out=np.full(z.shape, np.nan), where=z > 0)
+    return np.ceil(items * ratio**2)

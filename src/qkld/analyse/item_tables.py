@@ -1,0 +1,182 @@
+"""The result tables that answers item by item allow, with the functions that notebooks 04 to 06 call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from qkld.analyse.items import OwnItems
+from qkld.analyse.tables import OwnTable
+from qkld.errors import StatisticsError, explain
+from qkld.statistics.checks import is_divergence, joined, score_column
+from qkld.statistics.correlation import Resampling, correlation_table
+from qkld.statistics.covariance import noise_by_benchmark
+from qkld.statistics.decision import decision_table, pair_table
+from qkld.statistics.direction import direction_reliability, task_groups
+from qkld.statistics.edge import zone_edge_table
+from qkld.statistics.flips import direction_table, flip_table
+from qkld.statistics.noise import leave_one_out_table, noise_table, verdict_table
+from qkld.statistics.score import benchmark_scores, correct_matrix
+from qkld.statistics.thinning import thinning_table
+from qkld.statistics.twoway import ItemDraws, draw_items
+
+OF_KLD = (
+    *("residual_p_linear", "residual_p_sqrt", "residual_p_log", "residual_p", "tau", "tau_low", "tau_high"),
+    *("predictive_low", "predictive_high", "predictive_p"),
+)
+"""Columns of `noise_table` that hold for a KL divergence only."""
+
+PREDICTIVE_DRAWS, LEFT_OUT_DRAWS, EDGE_DRAWS, THINNING_DRAWS = 2000, 500, 50, 200
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The quants that have items, on the scores that have them."""
+
+    own: OwnTable
+    items: pd.DataFrame
+    reference: str | None
+    cohort: pd.DataFrame
+    members: pd.Series
+    benchmarks: list[str]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Benchmarks of the composite: none where there is only one benchmark."""
+        return self.benchmarks if len(self.benchmarks) > 1 else []
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Items of each benchmark."""
+        distinct = self.items.groupby("benchmark")["item"].nunique()
+        return {b: int(distinct[b]) for b in self.benchmarks}
+
+    @property
+    def quants(self) -> list[str]:
+        return list(self.cohort.loc[self.cohort["role"] == "quant", "label"])
+
+    @property
+    def subsets(self) -> dict[str, list[str]]:
+        return {"full": self.quants, "zone": list(self.cohort.loc[self.members, "label"])}
+
+
+def answered(own: OwnTable, items: OwnItems) -> Answered:
+    """What of the table has items, its scores counted from them; without items of the reference there is none.
+
+    Raises
+    ------
+    StatisticsError
+        If the table's scores are not those of the items, to the table's last decimal.
+    """
+    has = own.cohort["label"].isin(items.models)
+    benchmarks = [s for s in own.scores if s in items.benchmarks]
+    counted = benchmark_scores(items.items).pivot(index="label", columns="benchmark", values="score")
+    cohort = own.cohort[has].reset_index(drop=True)
+    shares = pd.DataFrame({score_column(b): cohort["label"].map(counted[b]) for b in benchmarks})
+    _check_same_scores(cohort, shares, own.rounding)
+    cohort = cohort.assign(**shares, composite=shares.mean(axis=1))
+    reference = own.reference if own.reference in items.models else None
+    return Answered(own, items.items, reference, cohort, own.members[has].reset_index(drop=True), benchmarks)
+
+
+def _check_same_scores(cohort: pd.DataFrame, shares: pd.DataFrame, rounding: float) -> None:
+    gap = (cohort[shares.columns] - shares).abs()
+    cells = [
+        f"{c.removeprefix('score_')} of {cohort.at[i, 'label']}: {cohort.at[i, c]:.4f} and {shares.at[i, c]:.4f}"
+        for c in shares
+        for i in gap.index[gap[c] > 0.51 * rounding + 1e-9]
+    ]
+    if cells:
+        raise StatisticsError(
+            explain(
+                "Table and items give different scores.",
+                expected=f"the share of right answers, to the table's last decimal ({rounding:g})",
+                found="; ".join(cells[:3]) + (f" and {len(cells) - 3} more" if len(cells) > 3 else ""),
+                do="take scores and items from one run and one metric",
+            )
+        )
+
+
+def correlation_rows(own: OwnTable, given: Answered | None, resampling: Resampling) -> pd.DataFrame:
+    """Spearman of the metric with every score and their mean, over all quants and in the zone.
+
+    With the two-way interval where every quant and every score has items.
+    """
+    complete = given is not None and given.quants == own.quants and given.benchmarks == list(own.scores)
+    cohort, members = (given.cohort, given.members) if complete else (own.cohort, own.members)
+    draws = item_draws(given, resampling) if complete else None
+    parts = [
+        correlation_table(
+            rows, [own.fidelity], own.benchmarks, resampling=resampling, subset=subset, whole=cohort, items=draws
+        )
+        for subset, rows in (("full", cohort), ("zone", cohort[members]))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def item_draws(given: Answered, resampling: Resampling) -> ItemDraws:
+    """Scores of the quants on other draws of the items, for two-way intervals."""
+    matrices = {b: correct_matrix(given.items, b) for b in given.benchmarks}
+    correct = {b: matrix[given.quants].to_numpy().T for b, matrix in matrices.items()}
+    return draw_items(
+        correct, given.quants, resamples=resampling.resamples, rng=resampling.item_rng(), tasks=given.tasks
+    )
+
+
+def noise_tables(given: Answered, resampling: Resampling) -> dict[str, pd.DataFrame]:
+    """Reliability and heterogeneity; for a KL divergence the verdict too, and both with one quant left out."""
+    noises = noise_by_benchmark(
+        given.items, reference=given.reference, quants=given.quants, benchmarks=given.benchmarks, tasks=given.tasks
+    )
+    call = {"metric": given.own.fidelity}
+    drawn = {"resampling": resampling, **call}
+    noise = noise_table(noises, given.cohort, given.members, draws=PREDICTIVE_DRAWS, **drawn)
+    if not is_divergence(given.own.fidelity):
+        note = [joined(n, "curves in KLD are fitted to KL divergences only") for n in noise["note"]]
+        return {"noise": noise.assign(**dict.fromkeys(OF_KLD, np.nan), note=note)}
+    headline = {name: noises[name] for name in list(noises)[-1:]}
+    return {
+        "noise": noise,
+        "verdict": verdict_table(noises, given.cohort, given.members, **call),
+        "leave_one_out": leave_one_out_table(headline, given.cohort, given.members, draws=LEFT_OUT_DRAWS, **drawn),
+    }
+
+
+def reference_tables(given: Answered, resampling: Resampling, margin: float) -> dict[str, pd.DataFrame]:
+    """Volume, direction and decisions: all that is measured from the reference's answers."""
+    call = {"reference": given.reference, "benchmarks": given.benchmarks, "tasks": given.tasks}
+    metric = given.own.fidelity
+    flips = flip_table(given.items, confidence=resampling.confidence, **call)
+    flips = flips[flips["label"].isin(given.quants)].reset_index(drop=True)
+    known = direction_reliability(given.items, given.subsets, **call)
+    moved = direction_table(flips, given.cohort, given.members, resampling=resampling, metric=metric, reliability=known)
+    thinned = thinning_table(
+        given.items, given.cohort, given.members, resampling=resampling, draws=THINNING_DRAWS, metric=metric, **call
+    )
+    decision = decision_table(
+        given.items, given.cohort, margin=margin, confidence=resampling.confidence, size="size", **call
+    )
+    edges = {}
+    if is_divergence(metric):
+        groups = task_groups(given.benchmarks, given.tasks)
+        rng = np.random.default_rng(resampling.seed)
+        edges["zone_edge"] = zone_edge_table(
+            given.items, given.cohort, reference=given.reference, tasks=groups, draws=EDGE_DRAWS, rng=rng, metric=metric
+        )
+    return {"flips": flips, "volume_direction": moved, "thinning": thinned, "decision": decision, **edges}
+
+
+def order_table(given: Answered, resampling: Resampling) -> dict[str, pd.DataFrame]:
+    """Which of two quants is the better on the mean of the benchmarks with items."""
+    if len(given.quants) < 2:
+        return {}
+    pairs = pair_table(
+        given.items,
+        given.cohort,
+        tasks=given.benchmarks,
+        confidence=resampling.confidence,
+        metric=given.own.fidelity,
+    )
+    return {"pairs": pairs}

@@ -1,0 +1,104 @@
+"""Published figures of real cohorts, ``params/published.yaml``: what they say, analysed like anybody's table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from qkld.analyse.run import PAPER, analyse_table
+from qkld.checking import read_yaml, validated
+from qkld.paths import project_root
+from qkld.provenance import write_json, written_whole
+from qkld.statistics.correlation import Resampling
+
+FILE = "published.yaml"
+
+
+class PublishedCohort(BaseModel):
+    """One table of figures that others published, where it is from, and how it is analysed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    table: str
+    model: str
+    source: str
+    fidelity: str
+    scores: tuple[str, ...] = Field(min_length=1)
+    reference: str | None = None
+    zone: str | None = None
+    n_items: Mapping[str, PositiveInt] = {}
+    notes: tuple[str, ...] = ()
+
+
+class Published(BaseModel):
+    """The published cohorts of the project."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cohorts: tuple[PublishedCohort, ...] = Field(min_length=1)
+
+
+def published_cohorts() -> tuple[PublishedCohort, ...]:
+    """The cohorts of ``params/published.yaml``.
+
+    Raises
+    ------
+    ParameterError
+        If the file has unknown or missing keys.
+    """
+    path = project_root() / "params" / FILE
+    return validated(Published, read_yaml(path), source=str(path)).cohorts
+
+
+def analyse_published(out: Path, *, resampling: Resampling = PAPER) -> dict[str, dict[str, Any]]:
+    """Analyse every published cohort into a folder of its own below ``out``; name → summary.
+
+    ``out`` also gets ``published.csv``, the headline of each, and ``published.json`` with all summaries.
+    """
+    summaries = {}
+    for cohort in published_cohorts():
+        summaries[cohort.name] = analyse_table(
+            project_root() / "params" / cohort.table,
+            cohort.fidelity,
+            cohort.scores,
+            cohort.reference,
+            cohort.zone,
+            out / cohort.name,
+            n_items=cohort.n_items,
+            resampling=resampling,
+        )
+    with written_whole(out / "published.csv") as temporary:
+        headline_rows(summaries).to_csv(temporary, index=False)
+    write_json(out / "published.json", summaries)
+    return summaries
+
+
+def headline_rows(summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """ρ of fidelity with the headline score of each cohort, full and zone, and the largest |ρ| its items allow.
+
+    Columns: ``cohort, fidelity, zone, benchmark, subset, n, estimate, low, high, zmax_low, zmax_high, p,
+    attainable_low, attainable_high``; the last two are empty without numbers of items.
+    """
+    rows = []
+    for name, summary in summaries.items():
+        benchmark = summary["correlations"][-1]["benchmark"]
+        noise = {(r["benchmark"], r["subset"]): r for r in summary["score_noise"] or ()}
+        for row in summary["correlations"]:
+            if row["benchmark"] == benchmark:
+                ends = noise.get((benchmark, row["subset"]), {})
+                rows.append(
+                    {
+                        "cohort": name,
+                        "fidelity": summary["fidelity"],
+                        "zone": summary["zone"],
+                        **{c: row[c] for c in ("benchmark", "subset", "n", "estimate", "low", "high")},
+                        **{c: row[c] for c in ("zmax_low", "zmax_high", "p")},
+                        **{c: ends.get(c) for c in ("attainable_low", "attainable_high")},
+                    }
+                )
+    return pd.DataFrame(rows)

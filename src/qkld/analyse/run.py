@@ -1,0 +1,198 @@
+"""`qkld analyse`: from a table, and items where there are any, to a summary, result tables, figures and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qkld.analyse.conclusions import conclusions
+from qkld.analyse.figures import save_figures
+from qkld.analyse.item_tables import Answered, answered, correlation_rows, noise_tables, order_table, reference_tables
+from qkld.analyse.items import read_own_items
+from qkld.analyse.report import write_table_report
+from qkld.analyse.request import parse_zone
+from qkld.analyse.tables import OwnTable, describe_rows, read_own_table
+from qkld.provenance import made_by, sha256_of_file, write_json, written_whole
+from qkld.statistics.checks import Missing, is_divergence, quants_of, score_column
+from qkld.statistics.correlation import Resampling
+from qkld.statistics.decision import DECISIONS, UNDECIDED, pair_counts
+from qkld.statistics.score_noise import not_whole, score_noise_table
+from qkld.statistics.zone import zone_curve
+
+PAPER = Resampling(confidence=0.95, resamples=10_000, permutations=9_999, seed=2606)
+"""The paper's bootstrap (percentile, B = 10,000, 95 %), with permutations and a seed of this project."""
+
+CURVE_LEAST = 8
+"""Fewest quants at or below a cut for a point of the curve."""
+
+MARGIN = 0.01
+"""Difference of scores that does not matter unless another is given: one point."""
+
+COMPOSITE = "unweighted mean of the score columns; whether each is above chance can not be seen from a table"
+
+
+def analyse_table(
+    table: Path | str,
+    fidelity: str,
+    scores: Sequence[str],
+    reference: str | None = None,
+    zone: str | None = None,
+    out: Path | str | None = None,
+    *,
+    items: Path | str | None = None,
+    n_items: Mapping[str, int] | None = None,
+    missing: Missing = "refuse",
+    margin: float = MARGIN,
+    size: str | None = None,
+    resampling: Resampling = PAPER,
+) -> dict[str, Any]:
+    """A fidelity column against scores, and what the answers behind the scores allow to conclude.
+
+    Parameters
+    ----------
+    table : CSV or Parquet with one quant a row, labelled by its column label, quant, model or name, else its first
+    fidelity, scores : its columns; scores are fractions or percent, which is recognised and stated
+    reference : label of the reference's row; it enters no correlation
+    zone : ``COLUMN<=NUMBER``, to be fixed before looking at scores
+    out : folder for ``summary.json``, the result tables as CSV, figures and ``report.html``
+    items : answers item by item: see `qkld.analyse.items.read_own_items`
+    n_items : score → items behind it, for standard errors where there are no items
+    missing : "drop" leaves out quants with empty cells or missing answers, by name; "refuse" names them and stops
+    margin : difference to the reference that does not matter, a fraction of 1, to be fixed beforehand
+    size : column by which the smallest equivalent quant is the smallest, for example stored bytes
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` holds. A number that can not be had is None, and ``note`` beside it says why.
+
+    Raises
+    ------
+    TableError, StatisticsError
+        As `read_own_table` and `read_own_items`.
+    """
+    path = Path(table)
+    own = read_own_table(
+        path, fidelity, scores, reference=reference, zone=parse_zone(zone) if zone else None, missing=missing, size=size
+    )
+    given, notes = _given(own, items, missing)
+    tables = _tables(own, given, n_items or {}, margin, resampling)
+    if zone is None:
+        tables = {name: _only_full(found) for name, found in tables.items()}
+    summary = {
+        "table": path.name,
+        "table_sha256": sha256_of_file(path),
+        **_facts(own, given, zone, n_items or {}, [*own.notes, *notes]),
+        **_results(tables),
+    }
+    if out is not None:
+        _write(Path(out), own, summary, tables)
+    return summary
+
+
+def _given(own: OwnTable, items: Path | str | None, missing: Missing) -> tuple[Answered | None, tuple[str, ...]]:
+    """The answers, checked against the table, and notes on them."""
+    if items is None:
+        return None, ()
+    found = read_own_items(Path(items), quants=own.quants, reference=own.reference, scores=own.scores, missing=missing)
+    return answered(own, found), found.notes
+
+
+def _tables(
+    own: OwnTable, given: Answered | None, n_items: Mapping[str, int], margin: float, resampling: Resampling
+) -> dict[str, pd.DataFrame]:
+    """Every result table by name."""
+    curve = zone_curve(
+        own.cohort, least=CURVE_LEAST, resampling=resampling, metric=own.fidelity, benchmark=own.headline
+    )
+    tables = {"correlation": correlation_rows(own, given, resampling), "zone_curve": curve}
+    if n_items:
+        tables["score_noise"] = score_noise_table(own.cohort, own.members, n_items, own.scores)
+    if given is not None:
+        tables |= noise_tables(given, resampling) | order_table(given, resampling)
+        if given.reference is not None:
+            tables |= reference_tables(given, resampling, margin)
+    return tables
+
+
+def _only_full(table: pd.DataFrame) -> pd.DataFrame:
+    """Without a zone there is nothing to say of one."""
+    return table[table["subset"] == "full"].reset_index(drop=True) if "subset" in table else table
+
+
+def _facts(
+    own: OwnTable, given: Answered | None, zone: str | None, n_items: Mapping[str, int], notes: Sequence[str]
+) -> dict[str, Any]:
+    reference = own.reference is not None if given is None else given.reference is not None
+    return {
+        "fidelity": own.fidelity,
+        "scores": list(own.scores),
+        "score_unit": own.unit,
+        "composite": COMPOSITE,
+        "reference": own.reference,
+        "quants": len(own.quants),
+        "zone": zone,
+        "zone_quants": list(own.cohort.loc[own.members, "label"]) if zone else None,
+        "items": None if given is None else given.sizes,
+        "n_items": dict(n_items),
+        "notes": [*notes, *_doubtful_counts(own, n_items)],
+        "conclusions": conclusions(
+            items=given is not None,
+            reference=reference,
+            counts=bool(n_items),
+            zone=zone is not None,
+            divergence=is_divergence(own.fidelity),
+        ),
+    }
+
+
+def _doubtful_counts(own: OwnTable, n_items: Mapping[str, int]) -> list[str]:
+    quants = quants_of(own.cohort)
+    odd = [s for s, n in n_items.items() if s in own.scores and not_whole(quants[score_column(s)], n, own.rounding)]
+    return [f"no whole numbers of right answers with the --n-items given: {', '.join(odd)}"] if odd else []
+
+
+def _results(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """What of the tables stands in the summary; None for what could not be looked at."""
+    found: dict[str, Any] = {
+        "correlations": describe_rows(tables["correlation"]),
+        "score_noise": None,
+        "noise": None,
+        "verdict": None,
+        "thinning": None,
+        "decision": None,
+        "pairs": None,
+    }
+    found |= {n: describe_rows(tables[n]) for n in ("score_noise", "noise", "verdict", "thinning") if n in tables}
+    if "decision" in tables:
+        found["decision"] = _decided(tables["decision"])
+    if "pairs" in tables:
+        found["pairs"] = pair_counts(tables["pairs"])
+    return found
+
+
+def _decided(decision: pd.DataFrame) -> dict[str, Any]:
+    """The headline's decisions: labels by decision, and the items that each undecided quant would take."""
+    rows = decision[decision["benchmark"] == decision["benchmark"].iloc[-1]]
+    by = {d: list(rows.loc[rows["decision"] == d, "label"]) for d in DECISIONS}
+    return {
+        "benchmark": str(rows["benchmark"].iloc[0]),
+        "margin": float(rows["margin"].iloc[0]),
+        "items": int(rows["items"].iloc[0]),
+        **by,
+        "smallest": list(rows.loc[rows["smallest"], "label"]),
+        "items_needed": {r.label: int(r.items_needed) for r in rows.itertuples() if r.decision == UNDECIDED},
+    }
+
+
+def _write(out: Path, own: OwnTable, summary: dict[str, Any], tables: Mapping[str, pd.DataFrame]) -> None:
+    for name, table in tables.items():
+        with written_whole(out / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+    made = {**summary, "made_by": made_by()}
+    write_json(out / "summary.json", made)
+    pictures = save_figures(out, own, tables, zone=parse_zone(summary["zone"]) if summary["zone"] else None)
+    write_table_report(out / "report.html", made, tables, pictures)
