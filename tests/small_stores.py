@@ -39,7 +39,7 @@ def hidden_store(root: Path, windows: tuple[Window, ...] | None = None, shift: f
     generator = torch.Generator().manual_seed(2)
     with StoreWriter(root, header, head) as store:
         for i, window in enumerate(windows):
-            states = torch.randn(CONTEXT, WIDTH, generator=generator)
+            states = torch.randn(2 * CONTEXT, WIDTH, generator=generator)
             store.write(i, states[list(window.positions)])
         store.seal()
     return HiddenStates(ReferenceStore.open(header.folder(root)))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qkld.divergence import HeadLogits
 from qkld.errors import StoreError, explain
 from qkld.provenance import sha256_of_file
 from qkld.storage import Place
@@ -58,10 +57,8 @@ def to_base_file(
 
 def _logits(store: HiddenStates, wanted: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
     for index, window in enumerate(store.windows):
-        source = store.source(index)
         rows = [window.positions.index(p) for p in wanted]
-        chosen = HeadLogits(source.hidden[rows], source.head)
-        yield chosen.tile(0, store.vocabulary).float().cpu().numpy()
+        yield store.source(index).tile(0, store.vocabulary)[rows].float().cpu().numpy()
 
 
 def _unfit(expected: str, found: str) -> StoreError:

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from numpy.typing import NDArray
 
-from qkld.divergence import HeadLogits, LogitSource
+from qkld.divergence import FullLogits, HeadLogits, LogitSource
 from qkld.reference import ReferenceStore
 from qkld.stores.enclosure import Enclosure
 from qkld.windows import Window
@@ -58,16 +58,6 @@ class LogitRows:
 
 
 @dataclass(frozen=True)
-class HeadRows:
-    """Rows of exact logits that a head gives for the rows asked for, and no others."""
-
-    source: HeadLogits
-
-    def enclosure(self, rows: NDArray | slice) -> Enclosure:
-        return LogitRows(HeadLogits(self.source.hidden[rows], self.source.head)).enclosure(slice(None))
-
-
-@dataclass(frozen=True)
 class HiddenStates:
     """A store of hidden states behind the common interface: its rows are exact."""
 
@@ -89,5 +79,6 @@ class HiddenStates:
         """One window's logits, for the walk of `token_divergence`."""
         return HeadLogits(self.store.hidden(index), self.store.head)
 
-    def rows(self, index: int) -> HeadRows:
-        return HeadRows(self.source(index))
+    def rows(self, index: int) -> LogitRows:
+        """One window's logits, made for all its rows at once: another shape of the product would round otherwise."""
+        return LogitRows(FullLogits(self.source(index).tile(0, self.vocabulary)))
