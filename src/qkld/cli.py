@@ -109,7 +109,7 @@ def _published(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from qkld.compare.command import run_compare
 
-    print(run_compare(options))
+    print(run_compare(options), end="")
     return 0
 
 
@@ -208,23 +208,29 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("compare", help="the fidelity figures of one quant; of several, with paired tests")
-    parser.add_argument("--reference", help="a model, or the folder of a reference store; by default the study's")
-    parser.add_argument("--quant", action="append", default=[], help="a model; give several for paired tests")
+    parser = commands.add_parser(
+        "compare",
+        help="the fidelity figures of one quant; of several, with paired tests",
+        description="A model is a folder, a .gguf file, owner/name[@revision] or owner/name/file.gguf[@revision] of a "
+        "hub, a label of --study, or, for a quant, a quantizer that is applied to the reference: "
+        "torchao:int8,group=32, bitsandbytes:nf4, hqq:4,group=64.",
+    )
+    parser.add_argument("--reference", help="a model, or a store folder of notebook 01; by default the study's")
+    parser.add_argument("--quant", action="append", required=True, help="a model; give several for paired tests")
     parser.add_argument("--study", help="study whose labels are understood")
-    parser.add_argument("--text", type=Path, help="plain text, or lines of JSON with a text; by default English prose")
-    parser.add_argument("--windows", type=int, help="windows to measure on; more give narrower intervals")
-    parser.add_argument("--context", type=int, help="tokens of a window")
+    parser.add_argument("--text", type=Path, help="plain text, or .jsonl with a text a line; by default English prose")
+    parser.add_argument("--windows", type=_positive, help="windows measured; by default 40, or what the text gives")
+    parser.add_argument("--context", type=_positive, help="tokens of a window, whose second half is scored; 512")
     parser.add_argument("--packing", choices=("packed", "documents"), default="packed", help="how texts fill windows")
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     parser.add_argument("--weights", choices=("native", "dequantized"), default="dequantized")
     parser.add_argument("--no-floor", dest="floor", action="store_false", help="leave the dtype's floor out")
-    parser.add_argument("--breakdown", action="store_true", help="also where in the texts the divergence lies")
+    parser.add_argument("--breakdown", action="store_true", help="print mean KLD by entropy and position too")
     parser.add_argument("--confidence", type=float, default=0.95, help="of every interval (default 0.95)")
-    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples of windows (default 1000)")
+    parser.add_argument("--bootstrap", type=_positive, default=1000, help="resamples of windows (default 1000)")
     parser.add_argument("--power", type=float, default=0.8, help="of the plan of windows (default 0.8)")
-    parser.add_argument("--seed", type=int, default=2606, help="of the resampling")
+    parser.add_argument("--seed", type=int, default=2606, help="of the resampling (default 2606)")
     parser.add_argument("--json", type=Path, help="file for all figures")
     parser.set_defaults(act=_compare)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from qkld.errors import StageError, TableError, explain
+from qkld.estimate import estimate_table
+from qkld.params import ToBeChecked, load_params
 from qkld.paths import StudyPaths, project_root
 from qkld.provenance import written_whole
 from qkld.report_tables import TextTable, cohort_table, composite_table, headline_table
@@ -19,6 +22,12 @@ from qkld.tables import SCHEMAS, describe
 
 SHOWN_STUDY = "demo"
 """The study whose results the README shows."""
+
+ESTIMATED = ("qwen3.6-35b-a3b", "devstral-small-2-24b")
+"""Studies whose cost on a GPU the README estimates."""
+
+BENCH = "bench"
+"""Folder of figures, and block of the README, that hold the benchmarks' tables; not in the README before they ran."""
 
 
 def markdown(table: TextTable) -> str:
@@ -78,7 +87,23 @@ def blocks() -> dict[str, str]:
         f"results:{SHOWN_STUDY}": tables.read_text(encoding="utf-8").strip(),
         **{f"schema:{name}": describe(schema) for name, schema in SCHEMAS.items()},
         "columns:analysis": describe_results(),
+        "estimate": estimates(),
+        **benchmarks(),
     }
+
+
+def estimates() -> str:
+    """What the paper's cohorts would take on one GPU, as Markdown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ToBeChecked)
+        tables = [estimate_table(load_params(name)) for name in ESTIMATED]
+    return "\n\n".join(markdown(table) for table in tables if table is not None)
+
+
+def benchmarks() -> dict[str, str]:
+    """The benchmarks' tables under their block's name; empty before `make bench` has run."""
+    tables = StudyPaths(BENCH).figures / "bench.md"
+    return {BENCH: tables.read_text(encoding="utf-8").strip()} if tables.exists() else {}
 
 
 def filled(text: str, contents: Mapping[str, str]) -> str:

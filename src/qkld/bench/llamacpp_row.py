@@ -1,0 +1,130 @@
+"""Row 2: the same windows measured here and by llama-perplexity, from a base file that was made beforehand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from qkld.bench.figures import Figure
+from qkld.bench.machine import Machine, seconds_of
+from qkld.bench.stage import CONTEXT, bench_study, measured, prose, recorded
+from qkld.errors import QkldError, explain
+from qkld.models import open_model
+from qkld.params import GgufModel
+from qkld.paths import data_folder
+from qkld.plan import KNOWN_SHAPES
+from qkld.stores import HiddenStates, to_base_file
+
+WINDOWS = 16
+TARGET = 0.7
+
+LIMIT = (
+    "the trunk's products for every token and both heads' for the scored ones at this machine's matrix rate, two "
+    "exponentials a logit; over the time of llama-perplexity"
+)
+
+LOAD_TIME = re.compile(r"load time\s*=\s*([\d.]+) ms")
+
+
+@dataclass(frozen=True)
+class LlamaFiles:
+    """What the row needs from llama.cpp: the program, and SmolLM2 as Q8_0."""
+
+    program: Path
+    model: Path
+
+
+def llama_files() -> LlamaFiles | None:
+    """``$QKLD_LLAMA_CPP``, or ``data/llama.cpp`` where the build script puts it; None where something is missing."""
+    folder = Path(os.environ.get("QKLD_LLAMA_CPP", data_folder() / "llama.cpp"))
+    program = next((p for p in folder.rglob("llama-perplexity") if os.access(p, os.X_OK)), None)
+    found = program or shutil.which("llama-perplexity")
+    model = next(iter(sorted(folder.rglob("*Q8_0.gguf"))), None)
+    return LlamaFiles(Path(found), model) if found and model else None
+
+
+def llama_seconds(files: LlamaFiles, base: Path, threads: int) -> float:
+    """Wall time of ``llama-perplexity --kl-divergence`` on a base file, its own load time taken off.
+
+    Raises
+    ------
+    QkldError
+        If it fails, or ends without its figures, which it may do with exit status 0.
+    """
+    command = [str(files.program), "--model", str(files.model), "--kl-divergence", "--kl-divergence-base", str(base)]
+    command += ["--threads", str(threads), "--threads-batch", str(threads), "--ctx-size", str(CONTEXT)]
+    command += ["--batch-size", str(CONTEXT)]
+    output: list[subprocess.CompletedProcess[str]] = []
+    wall = seconds_of(lambda: output.append(subprocess.run(command, capture_output=True, text=True, check=False)))
+    text = output[0].stdout + output[0].stderr
+    if output[0].returncode or "Mean    KLD" not in text:
+        raise QkldError(
+            explain(
+                "llama-perplexity did not finish.",
+                expected="exit status 0 and its last lines",
+                found=f"{output[0].returncode}: {text[-300:]}",
+                do="run the command by hand: " + " ".join(command),
+            )
+        )
+    load = LOAD_TIME.search(text)
+    return wall - (float(load[1]) / 1e3 if load else 0.0)
+
+
+def our_seconds(files: LlamaFiles, folder: Path, dtype: str) -> tuple[float, Path]:
+    """Seconds of notebook 02's work on the Q8_0 file, from loaded model to written table; and the base file."""
+    study = bench_study(dtype)
+    reference = open_model(study.reference, reference=study.reference, compute=study.compute)
+    store, scored = recorded(study, prose(study, WINDOWS), reference, folder / "reference")
+    del reference
+    base = folder / "base.kld"
+    to_base_file(HiddenStates(store), base)
+    entry = GgufModel(
+        label="Q8_0",
+        family="gguf",
+        maker="llama.cpp",
+        recipe="Q8_0",
+        nominal_bits=8.5,
+        path=str(files.model.parent),
+        file=files.model.name,
+        to_be_checked=("sha256",),
+    )
+    quant = open_model(entry, reference=study.reference, compute=study.compute)
+    return seconds_of(lambda: measured(study, quant, (store, scored), folder)), base
+
+
+def limit_seconds(machine: Machine, dtype: torch.dtype) -> float:
+    """See `LIMIT`; in seconds."""
+    shape = KNOWN_SHAPES["smollm2-135m"]
+    tokens, scored = WINDOWS * CONTEXT, WINDOWS * CONTEXT // 2
+    operations = tokens * shape.trunk_flop + 2 * scored * shape.head_flop
+    return operations / machine.flop_per_second(dtype) + machine.exp_seconds(2.0 * scored * shape.vocabulary)
+
+
+def llamacpp_row(machine: Machine, folder: Path) -> list[Figure]:
+    """The figure of row 2; without a value where llama.cpp is not built."""
+    files = llama_files()
+    if files is None:
+        note = "llama-perplexity or a Q8_0 file of SmolLM2 is not there: build them, then run the benchmarks again."
+        return [Figure(2, f"{WINDOWS} windows of {CONTEXT} tokens", None, target=TARGET, note=note)]
+    dtype = "bfloat16" if machine.has_native_bf16 else "float32"
+    ours, base = our_seconds(files, folder, dtype)
+    theirs = llama_seconds(files, base, machine.threads)
+    return [
+        Figure(
+            row=2,
+            what=f"{WINDOWS} windows of {CONTEXT} tokens, {dtype}: {ours:.1f} s over {theirs:.1f} s",
+            value=ours / theirs,
+            limit=limit_seconds(machine, getattr(torch, dtype)) / theirs,
+            limit_formula=LIMIT,
+            target=TARGET,
+            note="Load times are left out on both sides; the base file is made beforehand."
+            + ("" if machine.has_native_bf16 else " The target is for bfloat16 units, which this processor has not."),
+            applies=machine.has_native_bf16,
+        )
+    ]
