@@ -11,7 +11,7 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit lab plan environment data calibrate clean
+.PHONY: reproduce test unit lab plan bench environment data calibrate clean
 
 reproduce: data  ## the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
@@ -33,6 +33,10 @@ calibrate: export OMP_NUM_THREADS := 1
 calibrate: export OPENBLAS_NUM_THREADS := 1
 calibrate: environment  ## simulated error rates of every statistic, 2,000 cohorts a cell: under an hour on two cores
 	$(BIN)/python -m qkld.calibration --cores $(CORES) --runs $(RUNS)
+
+bench: STUDY := demo
+bench: data  ## speed, memory and size beside their limits and targets, in one run → figures/bench
+	$(BIN)/python -m qkld.bench --threads $(CORES)
 
 data: environment  ## demo model, texts and benchmark items, by pinned hash
 	$(BIN)/qkld fetch $(STUDY)

@@ -24,7 +24,7 @@ LIMIT = (
 
 @dataclass(frozen=True)
 class Variant:
-    """Dtypes, windows recorded and timed, how often bare pass and measuring are each timed, in turn, and their tokens."""
+    """Dtypes, windows recorded and timed, repeats of bare pass and measuring in turn, and tokens of a window."""
 
     compute_dtype: str
     head_dtype: str = "compute_dtype"
