@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -11,110 +11,16 @@ import numpy as np
 import pandas as pd
 
 from qkld.calibration.bounds import Bound, Checked
+from qkld.calibration.correlation_nulls import Draw, Null, correlation_nulls
 from qkld.calibration.verdicts import simulated_noise
 from qkld.calibration.worlds import ZONES, draw_cohort
 from qkld.statistics.heterogeneity import cochran_q, residual_heterogeneity
 from qkld.statistics.paired import difference_p, equivalence_p, mcnemar_exact, mcnemar_midp
-from qkld.statistics.permutation import permutation_p
 from qkld.statistics.predictive import predictive_range
 
 NOMINAL = 0.05
 SIZE = Bound("size of a test at nominal 5 %", "at most", 0.06)
-PERMUTATIONS = 399
-"""Permutations of one test here; 0.05 · (399 + 1) is a whole number, so that the test is exact at 5 %."""
-
 PREDICTIVE_DRAWS = 199
-
-Draw = Callable[[np.random.Generator], float]
-"""One p of a test in a fresh world in which its null hypothesis holds."""
-
-
-@dataclass(frozen=True)
-class Null:
-    """One test in one world without an effect; ``known`` says that it is known to exceed its size and why it stays."""
-
-    test: str
-    where: str
-    draw: Draw
-    known: str = ""
-
-
-# --- correlation ------------------------------------------------------------------------------------------------------
-
-
-def _independent(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    return rng.standard_normal(n), rng.standard_normal(n)
-
-
-def _eight_levels(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    return rng.standard_normal(n), np.round(rng.standard_normal(n) / 0.8)
-
-
-def _four_levels(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    return rng.standard_normal(n), np.digitize(rng.standard_normal(n), [-0.7, 0.0, 0.7]).astype(float)
-
-
-def _random_walk(reach: float) -> Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]:
-    """KLD over a range of ``reach``, scores of mean 0 whose standard deviation grows as KLD^¼: flips of random sign."""
-
-    def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-        kld = np.exp(rng.uniform(0.0, np.log(reach), n))
-        return kld, kld**0.25 * rng.standard_normal(n)
-
-    return draw
-
-
-CORRELATION_NULLS: Mapping[str, Callable] = {
-    "independent": _independent,
-    "scores of 8 levels": _eight_levels,
-    "scores of 4 levels": _four_levels,
-    "random walk, KLD × 10": _random_walk(10),
-    "random walk, KLD × 250": _random_walk(250),
-}
-
-
-def _permutation(columns: Callable, n: int, method: str) -> Draw:
-    def draw(rng: np.random.Generator) -> float:
-        x, y = columns(rng, n)
-        return permutation_p(x, y, permutations=PERMUTATIONS, rng=rng, method=method)
-
-    return draw
-
-
-def _within_families(n: int, families: int, shared: float) -> Draw:
-    """Families that share ``shared`` of the variance of KLD and, independently, of the score."""
-    groups = np.sort(np.arange(n) % families)
-
-    def column(rng: np.random.Generator) -> np.ndarray:
-        own, common = rng.standard_normal(n), rng.standard_normal(families)
-        return np.sqrt(shared) * common[groups] + np.sqrt(1 - shared) * own
-
-    def draw(rng: np.random.Generator) -> float:
-        return permutation_p(column(rng), column(rng), permutations=PERMUTATIONS, rng=rng, families=groups)
-
-    return draw
-
-
-def correlation_nulls() -> list[Null]:
-    """Permutation tests, free and within families."""
-    free = [
-        Null("permutation, Spearman", f"{name}, {n} quants", _permutation(columns, n, "spearman"))
-        for (name, columns), n in product(CORRELATION_NULLS.items(), (12, 16, 28, 41))
-    ]
-    kendall = [
-        Null("permutation, Kendall", f"{name}, 16 quants", _permutation(columns, 16, "kendall"))
-        for name, columns in CORRELATION_NULLS.items()
-    ]
-    within = [
-        Null(
-            "permutation within families",
-            f"{n} quants in {families} families that share {shared:g} of the variance",
-            _within_families(n, families, shared),
-        )
-        for (n, families), shared in product(((28, 4), (28, 7), (41, 10)), (0.0, 0.3, 0.6))
-    ]
-    return [*free, *kendall, *within]
-
 
 # --- noise and heterogeneity ------------------------------------------------------------------------------------------
 

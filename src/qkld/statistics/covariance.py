@@ -195,7 +195,7 @@ def benchmark_noise(
     """
     matrix = correct_matrix(items, benchmark)
     differences = net_differences(matrix, reference, quants)
-    clusters = _clusters(items, benchmark, matrix.index)
+    clusters = item_clusters(items, benchmark, matrix.index)
     noise = NetNoise(
         labels=tuple(quants),
         net=differences.sum(axis=0, dtype=np.int64) / len(differences),
@@ -207,7 +207,14 @@ def benchmark_noise(
     return with_run_noise(noise, run_variance) if run_variance else noise
 
 
-def _clusters(items: pd.DataFrame, benchmark: str, index: pd.Index) -> NDArray | None:
+def item_clusters(items: pd.DataFrame, benchmark: str, index: pd.Index) -> NDArray | None:
+    """The cluster of each item of a benchmark, in the order of ``index``; None where ``items`` has no such column.
+
+    Raises
+    ------
+    StatisticsError
+        If an item has no cluster, or another one in another model's rows.
+    """
     if "cluster" not in items:
         return None
     rows = items[items["benchmark"] == benchmark]

@@ -17,7 +17,7 @@ from scipy import optimize
 
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.checks import noted, quants_of
-from qkld.statistics.covariance import Floats, net_differences, unit_sums
+from qkld.statistics.covariance import Floats, item_clusters, net_differences, unit_sums
 from qkld.statistics.heterogeneity import known_kld
 from qkld.statistics.reliability import spearman_brown
 from qkld.statistics.score import correct_matrix
@@ -70,10 +70,7 @@ def answers_of(
     result = []
     for benchmark in benchmarks:
         matrix = correct_matrix(items, benchmark)
-        clusters = None
-        if "cluster" in items:
-            rows = items[items["benchmark"] == benchmark]
-            clusters = rows.drop_duplicates("item").set_index("item")["cluster"].reindex(matrix.index).to_numpy()
+        clusters = item_clusters(items, benchmark, matrix.index)
         differences = net_differences(matrix, reference, quants)
         counts = unit_sums(np.ones((len(differences), 1)), clusters)[:, 0]
         result.append(Answers(unit_sums(differences, clusters), counts))
