@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from qkld.errors import ParameterError
 from qkld.params import STAGES, Study, ToBeChecked, knobs, load_params, parse_study, with_knobs
-from qkld.paths import project_root
+from qkld.paths import known_studies, project_root
 
-STUDIES = sorted(path.stem for path in (project_root() / "params").glob("*.yaml"))
+STUDIES = known_studies()
 COHORTS = {"qwen3.6-35b-a3b": 28, "devstral-small-2-24b": 41}
 GGUF = {
     "label": "x-Q8_0",

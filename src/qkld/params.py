@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from qkld.checking import read_yaml, validated
 from qkld.errors import ParameterError, explain
-from qkld.paths import params_file
+from qkld.paths import known_studies, params_file
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -417,7 +417,7 @@ def load_params(study: str, path: Path | None = None) -> Study:
     """Parse ``params/<study>.yaml``; a study's name is its file's name."""
     path = path or params_file(study)
     if not path.exists():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        known = known_studies(path.parent)
         raise ParameterError(explain(f"There is no study '{study}'.", expected=known, found=study, do=f"write {path}"))
     parsed = parse_study(read_yaml(path), source=str(path))
     if parsed.study != path.stem:

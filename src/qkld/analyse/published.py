@@ -11,11 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from qkld.analyse.run import PAPER, analyse_table
 from qkld.checking import read_yaml, validated
-from qkld.paths import project_root
+from qkld.paths import published_file
 from qkld.provenance import write_json, written_whole
 from qkld.statistics.correlation import Resampling
-
-FILE = "published.yaml"
 
 
 class PublishedCohort(BaseModel):
@@ -51,7 +49,7 @@ def published_cohorts() -> tuple[PublishedCohort, ...]:
     ParameterError
         If the file has unknown or missing keys.
     """
-    path = project_root() / "params" / FILE
+    path = published_file()
     return validated(Published, read_yaml(path), source=str(path)).cohorts
 
 
@@ -63,7 +61,7 @@ def analyse_published(out: Path, *, resampling: Resampling = PAPER) -> dict[str,
     summaries = {}
     for cohort in published_cohorts():
         summaries[cohort.name] = analyse_table(
-            project_root() / "params" / cohort.table,
+            published_file().parent / cohort.table,
             cohort.fidelity,
             cohort.scores,
             cohort.reference,
