@@ -5,6 +5,7 @@ import pytest
 from simulated_study import VARIANTS, simulated_study
 
 from qkld.errors import StatisticsError
+from qkld.results import RESULTS
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.variants import BASE_VARIANTS, check_variants_distinct, same_ranks_as, variants_table
 from qkld.statistics.zone import zone_members
@@ -58,3 +59,36 @@ def test_table_has_both_subsets_of_every_variant(cohort):
     assert (table["estimate"] <= table["high"]).all()
     with pytest.raises(StatisticsError):
         variants_table(cohort.assign(ppl=1.0), members, [*VARIANTS, "ppl"], resampling=settings)
+
+
+def test_columns_that_hold_for_all_variants_together(cohort):
+    members = zone_members(cohort, rule="kld_cut", cut=0.05)
+    settings = Resampling(confidence=0.95, resamples=200, permutations=199, seed=1)
+    table = variants_table(cohort, members, VARIANTS, resampling=settings)
+    assert tuple(table.columns) == RESULTS["variants"]
+    assert (table["p_adjusted"] >= table["p"]).all()
+    assert (table["p_adjusted_within_families"] >= table["p_within_families"]).all()
+    assert table.groupby("subset")["critical"].nunique().tolist() == [1, 1]
+    assert ((table["estimate"].abs() >= table["critical"]) == (table["p_adjusted"] <= 0.05)).all()
+    assert (table["band_low"] < table["zmax_low"]).all()
+    assert (table["band_high"] > table["zmax_high"]).all()
+    order = list(reversed(VARIANTS))
+    again = variants_table(cohort, members, order, resampling=settings).set_index(["subset", "metric"])
+    same = table.set_index(["subset", "metric"])[["p_adjusted", "critical"]]
+    assert np.allclose(again.loc[same.index, ["p_adjusted", "critical"]], same)
+
+
+def test_a_variant_without_a_number_is_not_among_those_compared(cohort):
+    settings = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
+    members = zone_members(cohort, rule="kld_cut", cut=0.05)
+    some = ["kl_mean", "kl_p90", "top1_agreement"]
+    with_empty = variants_table(cohort.assign(kl_max=np.nan), members, [*some, "kl_max"], resampling=settings)
+    without = variants_table(cohort, members, some, resampling=settings)
+    known = with_empty[with_empty["metric"] != "kl_max"].reset_index(drop=True)
+    assert known["p_adjusted"].tolist() == without["p_adjusted"].tolist()
+    empty = with_empty[with_empty["metric"] == "kl_max"]
+    assert empty[["estimate", "p_adjusted", "band_low"]].isna().all().all()
+    assert empty["note"].str.contains("kl_max").all()
+    gap = cohort.assign(kl_p90=cohort["kl_p90"].mask(cohort["label"] == "hqq-8-g64"))
+    with pytest.raises(StatisticsError, match="kl_p90 of hqq-8-g64"):
+        variants_table(gap, members, some, resampling=settings)
