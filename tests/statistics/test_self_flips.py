@@ -1,10 +1,13 @@
 """The self-flip floor against simulated runs."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from simulated_answers import answered_study, labels_of
 
 from qkld.errors import StatisticsError
-from qkld.statistics.self_flips import excess_flips, expected_self_flips, run_variance, self_flips
+from qkld.statistics.score import correct_matrix
+from qkld.statistics.self_flips import excess_flips, expected_self_flips, run_variance, self_flip_table, self_flips
 
 
 def test_two_sampled_runs_flip_as_often_as_expected(rng):
@@ -38,6 +41,29 @@ def test_a_quant_no_worse_than_the_reference_with_itself_shows_nothing(rng):
     again, quant = (right ^ (rng.random(2000) < 0.03) for _ in range(2))
     found = excess_flips(right, again, quant, 0.99)
     assert found.low < 0 < found.high
+
+
+def test_table_is_each_quant_beside_the_floor(rng):
+    items, _ = answered_study(rng, quants=3, items=300)
+    second = items[items["model"] == "q00"].assign(model="ref again")
+    table = self_flip_table(
+        pd.concat([items, second]),
+        reference="ref",
+        again="ref again",
+        quants=labels_of(3),
+        benchmarks=["easy", "hard"],
+        confidence=0.95,
+    )
+    own = table[table["label"] == "q00"]
+    assert (own["excess"] == 0).all()
+    assert (own["flip_rate"] == own["self_flip_rate"]).all()
+    assert (own["excess_low"] == own["excess_high"]).all()
+    matrix = correct_matrix(items, "hard")
+    row = table[(table["label"] == "q02") & (table["benchmark"] == "hard")].iloc[0]
+    assert row["flip_rate"] == pytest.approx((matrix["ref"] != matrix["q02"]).mean())
+    assert row["run_variance"] == run_variance(self_flips(matrix["ref"], matrix["q00"]))
+    with pytest.raises(StatisticsError, match="none of ref again"):
+        self_flip_table(items, reference="ref", again="ref again", quants=["q00"], benchmarks=["easy"], confidence=0.95)
 
 
 def test_bad_input_is_named():

@@ -17,6 +17,7 @@ from qkld.calibration.worlds import ZONES, draw_cohort
 from qkld.statistics.heterogeneity import cochran_q, residual_heterogeneity
 from qkld.statistics.paired import difference_p, equivalence_p, mcnemar_exact, mcnemar_midp
 from qkld.statistics.predictive import predictive_range
+from qkld.statistics.router import route
 
 NOMINAL = 0.05
 SIZE = Bound("size of a test at nominal 5 %", "at most", 0.06)
@@ -92,9 +93,33 @@ def paired_nulls() -> list[Null]:
     return nulls
 
 
+# --- routing ----------------------------------------------------------------------------------------------------------
+
+
+def _routed(items: int, share_right: float, offset: float) -> Draw:
+    """KLDs that know nothing of who is right, ln KLD of one model higher by ``offset``."""
+
+    def draw(rng: np.random.Generator) -> float:
+        right = rng.random(items) < share_right
+        kld_a, kld_b = np.exp(offset + rng.standard_normal(items)), np.exp(rng.standard_normal(items))
+        return route(kld_a, kld_b, right, ~right).fisher_p
+
+    return draw
+
+
+def router_nulls() -> list[Null]:
+    """Fisher's test of the router where KLD is uninformative."""
+    return [
+        Null(
+            "Fisher's test of the router", f"150 items, {share:g} right, offset {offset:g}", _routed(150, share, offset)
+        )
+        for share, offset in product((0.5, 0.6), (0.0, 0.5, -0.8))
+    ]
+
+
 def nulls() -> list[Null]:
     """Every test that is calibrated."""
-    return [*correlation_nulls(), *noise_nulls(), *paired_nulls()]
+    return [*correlation_nulls(), *noise_nulls(), *paired_nulls(), *router_nulls()]
 
 
 # --- running ----------------------------------------------------------------------------------------------------------

@@ -28,7 +28,8 @@ def _rate(value: float, digits: int = 3) -> str:
     if not np.isfinite(value):
         return NO_VALUE
     text = f"{value:.{digits}f}"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+    short = text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+    return short.replace("-", "−")
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.flips import Flips, count_flips
+from qkld.statistics.score import correct_matrix
 
 
 def self_flips(first: ArrayLike, again: ArrayLike) -> Flips:
@@ -65,3 +68,55 @@ def excess_flips(reference: ArrayLike, again: ArrayLike, quant: ArrayLike, confi
     estimate = float(difference.mean())
     half = float(stats.norm.ppf(0.5 + confidence / 2) * difference.std(ddof=1) / np.sqrt(difference.size))
     return Excess(estimate, estimate - half, estimate + half)
+
+
+def self_flip_table(
+    items: pd.DataFrame,
+    *,
+    reference: str,
+    again: str,
+    quants: Sequence[str],
+    benchmarks: Sequence[str],
+    confidence: float,
+) -> pd.DataFrame:
+    """Each quant's flip rate beside the reference's with itself, one row a benchmark and quant.
+
+    ``again`` is the label of the reference's second run in ``items``. Columns: ``label``, ``benchmark``, ``items``,
+    ``flip_rate``, ``self_flip_rate``, ``excess``, ``excess_low``, ``excess_high``, ``run_variance``; the last is what
+    `noise_by_benchmark` takes.
+
+    Raises
+    ------
+    StatisticsError
+        If a model lacks items, or an answer is neither 0 nor 1.
+    """
+    rows = []
+    for benchmark in benchmarks:
+        matrix = correct_matrix(items, benchmark)
+        absent = [label for label in (reference, again, *quants) if label not in matrix]
+        if absent:
+            raise StatisticsError(
+                explain(
+                    f"Some models have no items of '{benchmark}'.",
+                    expected=f"items of {reference}, {again} and every quant",
+                    found=f"none of {', '.join(absent)}",
+                    do="run notebook 03_benchmark_scores for them, or leave them out",
+                )
+            )
+        floor = self_flips(matrix[reference], matrix[again])
+        for label in quants:
+            excess = excess_flips(matrix[reference], matrix[again], matrix[label], confidence)
+            rows.append(
+                {
+                    "label": label,
+                    "benchmark": benchmark,
+                    "items": floor.items,
+                    "flip_rate": floor.flip_rate + excess.estimate,
+                    "self_flip_rate": floor.flip_rate,
+                    "excess": excess.estimate,
+                    "excess_low": excess.low,
+                    "excess_high": excess.high,
+                    "run_variance": run_variance(floor),
+                }
+            )
+    return pd.DataFrame(rows)
