@@ -118,6 +118,8 @@ def test_edges_that_do_not_fit_are_refused(edges: object, message: str) -> None:
 def test_quantiles_and_unknown_metrics_are_no_means(rng: np.random.Generator) -> None:
     with pytest.raises(StatisticsError, match="takes means only"):
         made(token_table(rng), metrics=["kl_p99"])
+    with pytest.raises(StatisticsError, match="without the second walk"):
+        made(token_table(rng), metrics=["kl_mean", "acceptance_rate"])
 
 
 def test_labels_are_read_one_at_a_time_and_draw_the_same_resamples(rng: np.random.Generator) -> None:

@@ -104,5 +104,8 @@ def test_means_have_both_intervals_and_quantiles_the_bootstraps() -> None:
 
 def test_few_clusters_are_noted_in_every_row() -> None:
     table = token_table(np.random.default_rng(8))
-    assert (summary(table)["note"] == "8 clusters: intervals are rough below 40").all()
-    assert (summary(table.assign(cluster=np.arange(len(table)) // 10))["note"] == "").all()
+    few = summary(table)["note"].xs("prose", level="corpus").droplevel("context")
+    assert few.str.startswith("8 clusters: intervals are rough below 40").all()
+    enough = summary(table.assign(cluster=np.arange(len(table)) // 10))["note"].droplevel(["corpus", "context"])
+    assert set(enough[enough != ""].index) == {"kl_p99", "kl_p99_9"}  # 4 and 0.4 of 400 tokens
+    assert enough["kl_p99"] == "fewer than 5 tokens lie beyond it"

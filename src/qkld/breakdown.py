@@ -12,7 +12,7 @@ import pandas as pd
 
 from qkld.clusters import ClusterBootstrap, Floats, Interval, few_clusters_note
 from qkld.errors import StatisticsError, explain
-from qkld.fidelity import MEANS, finite_tokens, mean_metric
+from qkld.fidelity import MEANS, SECOND_WALK, finite_tokens, mean_metric
 
 BREAKDOWN = (
     *("label", "corpus", "context", "by", "bucket", "bucket_from", "bucket_to", "metric"),
@@ -56,9 +56,7 @@ def bucket_edges(values: Floats, edges: Edges) -> Floats:
 
 def _check(holds: bool, problem: str, expected: object, found: object) -> None:
     if not holds:
-        raise StatisticsError(
-            explain(problem, expected=expected, found=found, do="give edges that rise and hold every token")
-        )
+        raise StatisticsError(explain(problem, expected=expected, found=found, do="give other metrics or edges"))
 
 
 def bucket_of(values: Floats, edges: Floats) -> np.ndarray:
@@ -106,6 +104,8 @@ def breakdown(
         If a metric is unknown, edges do not fit, or a corpus has no finite token.
     """
     _check(set(metrics) <= set(MEANS), "A breakdown takes means only.", sorted(MEANS), list(metrics))
+    lacking = [m for m in metrics if SECOND_WALK.get(m, "kl") not in tokens]
+    _check(not lacking, "The tokens were measured without the second walk.", "metrics of one walk", lacking)
     rows = []
     for (corpus, context), block in tokens.groupby(["corpus", "context"], sort=False):
         finite = block[finite_tokens(block)]

@@ -226,6 +226,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     parser.add_argument("--weights", choices=("native", "dequantized"), default="dequantized")
     parser.add_argument("--no-floor", dest="floor", action="store_false", help="leave the dtype's floor out")
+    parser.add_argument("--second-walk", action="store_true", help="acceptance rate and Jensen–Shannon divergence too")
     parser.add_argument("--breakdown", action="store_true", help="print mean KLD by entropy and position too")
     parser.add_argument("--confidence", type=float, default=0.95, help="of every interval (default 0.95)")
     parser.add_argument("--bootstrap", type=_positive, default=1000, help="resamples of windows (default 1000)")

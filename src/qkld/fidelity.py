@@ -14,6 +14,9 @@ from qkld.tables import FIDELITY
 
 QUANTILES = {"kl_median": 0.5, "kl_p90": 0.9, "kl_p95": 0.95, "kl_p99": 0.99, "kl_p99_9": 0.999}
 
+LEAST_BEYOND = 5
+"""Tokens that have to lie beyond a quantile: with fewer, its estimate and its bootstrap are those of the maximum."""
+
 METRICS = {
     "kl_mean": "mean KL(reference ‖ quant), nats a token",
     "kl_median": "median of the same; kl_p90, kl_p95, kl_p99 and kl_p99_9 are its further percentiles",
@@ -103,15 +106,10 @@ def summarise(
                 )
             )
         resamples = ClusterBootstrap(finite["cluster"].to_numpy(), confidence, bootstrap=bootstrap, rng=rng)
-        counts = {
-            "tokens": len(finite),
-            "clusters": resamples.groups,
-            "nonfinite": len(block) - len(finite),
-            "note": few_clusters_note(resamples.groups),
-        }
+        counts = {"tokens": len(finite), "clusters": resamples.groups, "nonfinite": len(block) - len(finite)}
         for metric, value in _metrics(finite, resamples):
             where = {"quant": quant, "corpus": corpus, "context": context, "metric": metric}
-            rows.append({**where, **asdict(value), **counts})
+            rows.append({**where, **asdict(value), **counts, "note": _note(metric, len(finite), resamples.groups)})
     return FIDELITY.checked(pd.DataFrame(rows))
 
 
@@ -122,6 +120,13 @@ def _metrics(tokens: pd.DataFrame, resamples: ClusterBootstrap) -> Iterator[tupl
     kl = tokens["kl"].to_numpy()
     yield from zip(QUANTILES, resamples.quantiles(kl, tuple(QUANTILES.values())), strict=True)
     yield "kl_max", Interval(float(kl.max()))
+
+
+def _note(metric: str, tokens: int, clusters: int) -> str:
+    """What to be careful of in a metric's intervals; empty where there is nothing."""
+    beyond = tokens * (1 - QUANTILES.get(metric, 0.5))
+    far = f"fewer than {LEAST_BEYOND} tokens lie beyond it" if beyond < LEAST_BEYOND else ""
+    return "; ".join(note for note in (few_clusters_note(clusters), far) if note)
 
 
 def mean_metric(metric: str, tokens: pd.DataFrame, resamples: ClusterBootstrap) -> Interval:

@@ -66,7 +66,8 @@ def test_folders_are_compared_outside_any_project(elsewhere, folders, text, caps
     reference, moved = (str(folder) for folder in folders)
     how = ("--device", "cpu", "--dtype", "float32", "--bootstrap", "100", "--windows", "2", "--context", "24")
     quants = ("--quant", moved, "--quant", "torchao:int8,group=32")
-    values = compared(elsewhere, "--reference", reference, *quants, "--text", str(text), *how)
+    values = compared(elsewhere, "--reference", reference, *quants, "--text", str(text), *how, "--second-walk")
+    assert {"acceptance_rate", "jensen_shannon_mean"} < {row["metric"] for row in values["fidelity"]}
     label = folders[1].name
     assert mean_kld(values, label) == pytest.approx(defined(folders, text), rel=1e-4)
     (pair,) = values["paired"]

@@ -12,7 +12,7 @@ from simulated_tokens import moved, token_table
 from qkld.breakdown import breakdown_table
 from qkld.compare.request import Comparison
 from qkld.compare.text import as_json, shown
-from qkld.fidelity import METRICS, summarise
+from qkld.fidelity import METRICS, QUANTILES, SECOND_WALK, summarise
 from qkld.paired import paired_table
 from qkld.params import FLOOR_DTYPE
 
@@ -48,11 +48,14 @@ def test_every_metric_stands_there_with_both_intervals() -> None:
     made = comparison(pair=False)
     text = shown(made)
     lines = {line.split()[0]: line for line in text.splitlines() if line}
-    assert set(METRICS) <= set(lines)
+    metrics = set(made.fidelity["metric"])
+    assert metrics == set(METRICS) - set(SECOND_WALK) | set(QUANTILES)
+    assert metrics <= set(lines)
     assert "90 % clustered" in lines["metric"]
     assert "90 % bootstrap" in lines["metric"]
-    assert all(lines[metric].count("[") == 2 for metric in METRICS if metric != "kl_max")
-    assert "8 clusters: intervals are rough below 40" in text
+    assert all(lines[metric].count("[") == 2 for metric in metrics if metric != "kl_max")
+    assert "\n8 clusters: intervals are rough below 40\n" in text
+    assert "\nkl_p99, kl_p99_9: fewer than 5 tokens lie beyond it\n" in text
     assert "paired" not in text
 
 

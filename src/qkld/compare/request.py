@@ -45,6 +45,8 @@ class Request:
         As in a study's ``compute``. With a store, ``auto`` is what the store was made on and in.
     floor : bool
         Also measure what the rounding of the compute dtype does to the reference itself.
+    second_walk : bool
+        Also measure the acceptance rate of speculative decoding and the Jensen–Shannon divergence.
     confidence, bootstrap, power, seed
         Of every interval; resamples of clusters; of the plan of windows; of the resampling.
     """
@@ -60,6 +62,7 @@ class Request:
     dtype: str = "auto"
     weights: str = "dequantized"
     floor: bool = True
+    second_walk: bool = False
     confidence: float = 0.95
     bootstrap: int = 1000
     power: float = 0.8

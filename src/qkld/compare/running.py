@@ -56,8 +56,15 @@ class _Session:
         """Measure a model, put its token table into the folder, and let the model go."""
         model = opened()
         partial = self.folder / "partial" / label
-        how = {"tile": TILE, "windows": self.request.windows, "same_dtype": same_dtype}
-        tokens = measure(model, [(self.store, self.scored)], partial, **how)
+        tokens = measure(
+            model,
+            [(self.store, self.scored)],
+            partial,
+            tile=TILE,
+            windows=self.request.windows,
+            same_dtype=same_dtype,
+            second_walk=self.request.second_walk,
+        )
         write_table(self.folder / f"{label}.parquet", tokens, TOKENS, {"label": label})
         self.facts[label] = model.facts() | {"given_as": model.entry.recipe}
         forget_partial(partial)

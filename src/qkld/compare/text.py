@@ -14,7 +14,7 @@ from qkld.fidelity import METRICS, QUANTILES
 from qkld.numbers import p_value, significant
 from qkld.params import FLOOR_DTYPE
 
-SHARES = ("top1_agreement", "top5_agreement")
+SHARES = ("top1_agreement", "top5_agreement", "acceptance_rate")
 """Metrics shown as percentages."""
 
 
@@ -89,7 +89,7 @@ def _order() -> Iterable[str]:
 
 
 def _unit(metric: str) -> str:
-    if metric.startswith("kl_"):
+    if metric.startswith(("kl_", "jensen_shannon")):
         return "nats"
     return "%" if metric in SHARES else ""
 
@@ -124,9 +124,15 @@ def _pair(row: Mapping[str, Any], made: Comparison, level: str) -> str:
 
 
 def _notes(made: Comparison) -> str:
-    notes = sorted({n for n in made.fidelity["note"] if n})
+    """Each note once, with the metrics that it is about where these are not all."""
+    rows = made.fidelity[made.fidelity["quant"] != FLOOR_DTYPE]
+    parts = rows.assign(note=rows["note"].str.split("; ")).explode("note")
+    lines = []
+    for note, metrics in parts[parts["note"] != ""].groupby("note", sort=False)["metric"]:
+        whole = set(metrics) == set(rows["metric"])
+        lines.append(note if whole else f"{', '.join(metrics.unique())}: {note}")
     clustered = "clustered: CR1 and t on clusters − 1 for a mean, cluster bootstrap for a quantile"
-    return "\n".join([*notes, f"{clustered}; bootstrap: percentiles of resampled clusters"])
+    return "\n".join([*lines, f"{clustered}; bootstrap: percentiles of resampled clusters"])
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------
