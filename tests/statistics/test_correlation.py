@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import REPOSITORY
 from correlation_columns import METHODS, scipy_correlation, tied_columns
 from scipy import stats
 
@@ -157,3 +158,39 @@ def test_a_zero_left_out_of_logarithms_is_left_out_of_the_items_too(rng):
     assert (row["n"], row["zeros"]) == (9, 1)
     assert row["twoway_low"] == rest["twoway_low"]
     assert row["p_within_families"] == rest["p_within_families"]
+
+
+def published(name, scores):
+    """A published cohort as a cohort of quants, its composite the mean of the benchmarks."""
+    table = pd.read_csv(REPOSITORY / "params" / "published" / f"{name}.csv")
+    roles = np.where(table["quant"].str.lower().isin(["f16", "f32", "bf16"]), "reference", "quant")
+    return table.assign(label=table["quant"], role=roles, composite=table[scores].mean(axis=1))
+
+
+def test_published_cohort_with_a_collapse():
+    scores = ["hellaswag", "winogrande", "mmlu", "arc_challenge", "truthfulqa"]
+    cohort = published("apex_qwen3.5-35b-a3b", scores)
+    full = correlation_table(cohort, ["kl_mean"], ["composite"], resampling=SETTINGS).iloc[0]
+    zone = correlation_table(
+        cohort[cohort["kl_mean"] < 0.02], ["kl_mean"], ["composite"], resampling=SETTINGS, whole=cohort
+    ).iloc[0]
+    assert (full["n"], zone["n"]) == (14, 9)
+    assert full["estimate"] == pytest.approx(-0.55, abs=0.005)
+    assert zone["estimate"] == pytest.approx(-0.02, abs=0.005)
+    assert zone["range_metric"] < 0.6
+    assert zone["zmax_low"] < full["estimate"] < zone["zmax_high"], "nine quants do not exclude the whole cohort's ρ"
+
+
+def test_published_cohort_without_a_collapse():
+    scores = ["arc_easy_norm", "hellaswag_norm", "piqa_norm", "winogrande"]
+    cohort = published("evopress_llama3.1-8b-instruct", scores)
+    reference = cohort.loc[cohort["role"] == "reference", "composite"].item()
+    near = cohort[cohort["composite"] >= 0.99 * reference]
+    texts = ["ppl_c4", "ppl_fineweb_edu", "ppl_wikitext2"]
+    full = correlation_table(cohort, texts, ["composite"], resampling=SETTINGS)
+    zone = correlation_table(near, texts, ["composite"], resampling=SETTINGS, whole=cohort)
+    assert full["n"].tolist() == [27] * 3
+    assert zone["n"].tolist() == [17] * 3
+    assert full["estimate"].between(-0.97, -0.93).all()
+    assert zone["estimate"].between(-0.845, -0.765).all()
+    assert (zone["zmax_high"] < 0).all()
