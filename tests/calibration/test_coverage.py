@@ -1,6 +1,7 @@
 """Coverage of intervals: what is counted as held, and that the package's own intervals are what is run."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from qkld.calibration.coverage import (
@@ -39,7 +40,7 @@ def test_runs_are_the_packages_interval():
 
 def test_an_interval_that_can_not_be_had_is_a_miss():
     cell = ZmaxCell("normal, ρ 0", 12, 3)
-    rates = zmax_rates(cell, [{"low": -0.1, "high": 0.2}, {"low": 0.1, "high": 0.2}, {"low": np.nan, "high": np.nan}])
+    rates = zmax_rates(cell, pd.DataFrame({"low": [-0.1, 0.1, np.nan], "high": [0.2, 0.2, np.nan]}))
     assert (rates["held"].item(), rates["runs"].item()) == (1, 3)
     assert zmax_bounds(rates)[0].wanted == "at least 0.94"
 
@@ -49,16 +50,16 @@ def test_worlds_are_answered_item_by_item():
     records = run_world(cell, rng=np.random.default_rng(3))
     assert all(r["error_free"] == pytest.approx(-1) for r in records)
     assert all(r["twoway_low"] < r["observed"] < r["twoway_high"] for r in records)
-    rates = world_rates(cell, records).iloc[0]
+    rates = world_rates(cell, pd.DataFrame(records)).iloc[0]
     assert rates["expected"] == pytest.approx(np.mean([r["observed"] for r in records]))
-    assert [c.runs for c in world_bounds(world_rates(cell, records))] == [2]
+    assert [c.runs for c in world_bounds(world_rates(cell, pd.DataFrame(records)))] == [2]
 
 
 def test_without_true_differences_there_is_no_error_free_correlation():
     cell = WorldCell("WN", 28, 12, 500, 1)
     record = run_world(cell, rng=np.random.default_rng(3))[0]
     assert np.isnan(record["error_free"])
-    assert np.isnan(world_rates(cell, [record])["zmax_coverage_error_free"].item())
+    assert np.isnan(world_rates(cell, pd.DataFrame([record]))["zmax_coverage_error_free"].item())
 
 
 def test_every_scenario_and_the_range_of_items_is_covered():

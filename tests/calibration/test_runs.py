@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from qkld.calibration import runs
@@ -52,7 +53,7 @@ def test_every_part_is_drawn_as_a_table(monkeypatch):
     tables = {}
     for name, part in runs.PARTS.items():
         cell = part.cells(2)[0]
-        tables[name] = part.rates(cell, part.run(cell, rng=np.random.default_rng(1)))
+        tables[name] = part.rates(cell, pd.DataFrame(part.run(cell, rng=np.random.default_rng(1))))
     bounds = [c for name, part in runs.PARTS.items() for c in part.bounds(tables[name])]
     text = calibration_markdown(Calibration(tables, bounds, {}), {"runs": 2, "seed": 1})
     for line in text.split("\n"):

@@ -22,7 +22,7 @@ def test_nulls_are_named_apart():
 
 def test_a_size_is_the_share_at_or_below_the_level():
     cell = size_cells(4)[0]
-    rates = size_rates(cell, [{"p": p} for p in (0.05, 0.04, 0.06, 1.0)])
+    rates = size_rates(cell, pd.DataFrame({"p": [0.05, 0.04, 0.06, 1.0]}))
     assert (rates["rejected"].item(), rates["size"].item()) == (2, 0.5)
     assert len(run_sizes(cell, rng=np.random.default_rng(1))) == 4
 

@@ -37,7 +37,7 @@ def test_noise_has_the_variance_handed_on_times_the_inflation(rng):
 
 def test_every_condition_and_number_of_items_is_run(records):
     cell, rows = records
-    rates = verdict_rates(cell, rows)
+    rates = verdict_rates(cell, pd.DataFrame(rows))
     assert len(rows) == 2 * len(CONDITIONS) * len(ITEMS)
     assert list(rates["runs"]) == [2] * len(CONDITIONS) * len(ITEMS)
     assert {(c.world, c.zone) for c in verdict_cells(5)} >= {("WN", 12), ("W3:.12", 16)}
@@ -48,7 +48,7 @@ def test_rates_and_bounds_count_what_they_say():
     row = {"condition": CONDITIONS[0], "items": 500, "on_all": "carried", "inflated": "carried", "set_aside": False}
     row["r2_held"] = 1.0
     truth = [(0.9, -1.0, "direction missing"), (0.8, -1.0, "carried"), (0.1, -1.0, "carried"), (0.6, 1.0, "carried")]
-    rates = verdict_rates(cell, [{**row, "r2": r, "slope": s, "answer": a} for r, s, a in truth])
+    rates = verdict_rates(cell, pd.DataFrame([{**row, "r2": r, "slope": s, "answer": a} for r, s, a in truth]))
     only = rates.iloc[0]
     assert (only["high"], only["missing | high"], only["low"], only["carried | low"]) == (2, 1, 2, 2)
     assert only["share carried"] == 0.75
@@ -65,7 +65,7 @@ def test_a_world_without_differences_is_asked_for_no_claims():
         {**row, "condition": condition, "answer": "carried", "inflated": "noise-limited"}
         for condition in (CONDITIONS[0], CONDITIONS[2])
     ]
-    plain, guarded = verdict_bounds(pd.concat([verdict_rates(cell, [r, r]) for r in rows]))
+    plain, guarded = verdict_bounds(pd.concat([verdict_rates(cell, pd.DataFrame([r, r])) for r in rows]))
     assert (plain.what, plain.rate) == (NO_CLAIM.what, 1.0)
     assert (guarded.what, guarded.rate) == (NO_CLAIM.what, 0.0)
     assert "verdict with 1.3 V" in guarded.where

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 from simulated_answers import answered_study, labels_of
 
+from qkld.errors import StatisticsError
 from qkld.results import RESULTS
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.covariance import noise_by_benchmark
@@ -133,6 +134,20 @@ def test_a_kld_of_zero_is_counted_and_only_the_logarithm_is_empty(study):
     assert np.isnan(row["residual_p_log"])
     assert row[["residual_p_linear", "residual_p_sqrt", "tau"]].notna().all()
     assert verdict_table(noises, zero, members)["verdict"].iloc[0] != ""
+
+
+def test_a_quant_counted_twice_is_refused(study):
+    noises, cohort, members = study
+    twice = pd.concat([cohort, cohort.iloc[[3]]], ignore_index=True)
+    with pytest.raises(StatisticsError, match="each label once"):
+        verdict_table(noises, twice, pd.Series([*members, True]))
+
+
+def test_a_quant_without_items_is_named(study):
+    noises, cohort, members = study
+    more = pd.concat([cohort, cohort.iloc[[3]].assign(label="unmeasured")], ignore_index=True)
+    with pytest.raises(StatisticsError, match="no items of unmeasured"):
+        noise_table(noises, more, pd.Series([*members, True]), resampling=SETTINGS)
 
 
 def test_what_can_not_be_had_is_empty_with_a_reason(study):

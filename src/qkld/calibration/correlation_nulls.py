@@ -74,7 +74,7 @@ def _permutation(columns: Callable, n: int, method: str) -> Draw:
     return draw
 
 
-def _within_families(n: int, families: int, shared: float) -> Draw:
+def _in_families(n: int, families: int, shared: float, *, within: bool) -> Draw:
     """Families that share ``shared`` of the variance of KLD and, independently, of the score."""
     groups = np.sort(np.arange(n) % families)
 
@@ -83,7 +83,9 @@ def _within_families(n: int, families: int, shared: float) -> Draw:
         return np.sqrt(shared) * common[groups] + np.sqrt(1 - shared) * own
 
     def draw(rng: np.random.Generator) -> float:
-        return permutation_p(column(rng), column(rng), permutations=PERMUTATIONS, rng=rng, families=groups)
+        return permutation_p(
+            column(rng), column(rng), permutations=PERMUTATIONS, rng=rng, families=groups if within else None
+        )
 
     return draw
 
@@ -145,6 +147,9 @@ def _straight_line(n: int, spread: float) -> Draw:
 RANKS_ONLY = "no transform makes every monotone relation straight; `p_partial` replaces it"
 
 
+FAMILIES_IGNORED = "quants of one recipe do not change places; `p_within_families` is the test then"
+
+
 def _permutation_nulls() -> list[Null]:
     """Permutation tests, free and within families."""
     free = [
@@ -159,11 +164,20 @@ def _permutation_nulls() -> list[Null]:
         Null(
             "permutation within families",
             f"{n} quants in {families} families that share {shared:g} of the variance",
-            _within_families(n, families, shared),
+            _in_families(n, families, shared, within=True),
         )
         for (n, families), shared in product(((28, 4), (28, 7), (41, 10)), (0.0, 0.3, 0.6))
     ]
-    return [*free, *kendall, *within]
+    ignored = [
+        Null(
+            "permutation, families ignored",
+            f"{n} quants in {families} families that share {shared:g} of the variance",
+            _in_families(n, families, shared, within=False),
+            FAMILIES_IGNORED,
+        )
+        for (n, families), shared in product(((28, 7), (41, 10)), (0.3, 0.6))
+    ]
+    return [*free, *kendall, *within, *ignored]
 
 
 def _further_nulls() -> list[Null]:
@@ -173,7 +187,11 @@ def _further_nulls() -> list[Null]:
         for n, alike in product((16, 28), (0.5, 0.9))
     ]
     strengths = [
-        Null("difference of two |ρ|", f"{n} quants, both {strength:g}", _equal_strengths(n, strength))
+        Null(
+            "difference of two strengths of correlation",
+            f"{n} quants, both {strength:g}",
+            _equal_strengths(n, strength),
+        )
         for n, strength in product((16, 28, 41), (0.5, 0.8))
     ]
     partial = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -123,20 +123,20 @@ def _zmax(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         return np.nan, np.nan
 
 
-def zmax_rates(cell: ZmaxCell, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def zmax_rates(cell: ZmaxCell, runs: pd.DataFrame) -> pd.DataFrame:
     """Coverage of the scenario's ρ."""
-    rho, table = true_rho(cell.scenario), pd.DataFrame(records)
-    held = _holds(table["low"], table["high"], rho)
+    rho = true_rho(cell.scenario)
+    held = _holds(runs["low"], runs["high"], rho)
     return pd.DataFrame(
         [
             {
                 "scenario": cell.scenario,
                 "rho": rho,
                 "quants": cell.quants,
-                "runs": len(table),
+                "runs": len(runs),
                 "held": int(held.sum()),
                 "coverage": float(held.mean()),
-                "width": float((table["high"] - table["low"]).mean()),
+                "width": float((runs["high"] - runs["low"]).mean()),
             }
         ]
     )
@@ -209,21 +209,20 @@ def two_way_interval(kld: np.ndarray, correct: np.ndarray, *, rng: np.random.Gen
         return np.nan, np.nan
 
 
-def world_rates(cell: WorldCell, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def world_rates(cell: WorldCell, runs: pd.DataFrame) -> pd.DataFrame:
     """Coverage of the expected ρ at this number of items, the mean of the observed ones, and of the error-free ρ."""
-    table = pd.DataFrame(records)
-    expected = float(table["observed"].mean())
+    expected = float(runs["observed"].mean())
     row = {
         "world": cell.world,
         "cohort": cell.cohort,
         "zone": cell.zone,
         "items": cell.items,
-        "runs": len(table),
+        "runs": len(runs),
         "expected": expected,
-        "error_free": float(table["error_free"].mean()) if table["error_free"].notna().any() else np.nan,
+        "error_free": float(runs["error_free"].mean()) if runs["error_free"].notna().any() else np.nan,
     }
     for name in ("twoway", "zmax"):
-        low, high = table[f"{name}_low"], table[f"{name}_high"]
+        low, high = runs[f"{name}_low"], runs[f"{name}_high"]
         row |= {
             f"{name}_held": int(_holds(low, high, expected).sum()),
             f"{name}_coverage": float(_holds(low, high, expected).mean()),

@@ -37,7 +37,7 @@ class Part:
 
     cells: Callable[[int], Sequence[Any]]
     run: Callable[..., list[dict[str, Any]]]
-    rates: Callable[[Any, Sequence[dict[str, Any]]], pd.DataFrame]
+    rates: Callable[[Any, pd.DataFrame], pd.DataFrame]
     bounds: Callable[[pd.DataFrame], list[Checked]]
 
 
@@ -69,9 +69,9 @@ def _blocks(cell: Any) -> list[tuple[Any, int]]:
     return [(replace(cell, runs=size), number) for number, size in enumerate(sizes)]
 
 
-def _run_block(part: str, cell: Any, block: int) -> tuple[list[dict[str, Any]], float]:
+def _run_block(part: str, cell: Any, block: int) -> tuple[pd.DataFrame, float]:
     start = time.process_time()
-    return PARTS[part].run(cell, rng=block_rng(cell, block)), time.process_time() - start
+    return pd.DataFrame(PARTS[part].run(cell, rng=block_rng(cell, block))), time.process_time() - start
 
 
 def calibrate(runs: int, *, cores: int, parts: Sequence[str] = tuple(PARTS)) -> Calibration:
@@ -94,7 +94,7 @@ def calibrate(runs: int, *, cores: int, parts: Sequence[str] = tuple(PARTS)) -> 
             rates, spent = [], 0.0
             for cell, blocks in cells:
                 done = [block.result() for block in blocks]
-                rates.append(PARTS[name].rates(cell, [record for records, _ in done for record in records]))
+                rates.append(PARTS[name].rates(cell, pd.concat([table for table, _ in done], ignore_index=True)))
                 spent += sum(time_taken for _, time_taken in done)
             tables[name] = pd.concat(rates, ignore_index=True)
             checked += PARTS[name].bounds(tables[name])

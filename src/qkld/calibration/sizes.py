@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -146,9 +146,9 @@ def run_sizes(cell: SizeCell, *, rng: np.random.Generator) -> list[dict[str, Any
     return [{"p": draw(rng)} for _ in range(cell.runs)]
 
 
-def size_rates(cell: SizeCell, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def size_rates(cell: SizeCell, runs: pd.DataFrame) -> pd.DataFrame:
     """Share of p at or below the nominal level."""
-    rejected = pd.DataFrame(records)["p"] <= NOMINAL
+    rejected = runs["p"] <= NOMINAL
     row = {"test": cell.test, "where": cell.where, "runs": len(rejected), "rejected": int(rejected.sum())}
     return pd.DataFrame([{**row, "size": float(rejected.mean()), "known": nulls()[cell.index].known}])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -92,11 +92,10 @@ def _interval_holds(r2: float, noise: NetNoise, cohort: Cohort) -> float:
     return float(abs(float(explained(noise, cohort.kld).z(r2))) <= RULE.limit)
 
 
-def verdict_rates(cell: VerdictCell, records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def verdict_rates(cell: VerdictCell, runs: pd.DataFrame) -> pd.DataFrame:
     """Shares of each answer, and the counts that the bounds are about, one row a condition and number of items."""
     rows = []
-    table = pd.DataFrame(records)
-    for (condition, items), part in table.groupby(["condition", "items"], sort=False):
+    for (condition, items), part in runs.groupby(["condition", "items"], sort=False):
         different = part["r2"].notna()
         high = part["r2"] >= HIGH
         low = different & ((part["r2"] <= LOW) | (part["slope"] > 0))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.errors import StatisticsError
-from qkld.statistics.checks import noted, one_line, quants_of
+from qkld.statistics.checks import check_quants_distinct, noted, one_line, quants_of
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.covariance import Floats, NetNoise
 from qkld.statistics.estimates import correlation
@@ -56,6 +56,7 @@ def _subsets(
     noises: Mapping[str, NetNoise], cohort: pd.DataFrame, members: pd.Series, metric: str
 ) -> list[tuple[dict[str, Any], NetNoise, pd.DataFrame, np.ndarray]]:
     """For each score and subset: the row's key, the noise of all quants, their rows, and who is in the subset."""
+    check_quants_distinct(cohort)
     found = []
     table = quants_of(cohort.assign(_inside=members))
     for benchmark, noise in noises.items():
