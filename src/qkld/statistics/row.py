@@ -161,7 +161,9 @@ def _parts(pair: _Pair, families: np.ndarray | None, scores: TwoWay | None) -> l
 
 def _two_way(items: np.ndarray | TwoWay | None, kept: np.ndarray, resampling: Resampling) -> TwoWay | None:
     """The quants that are kept, drawn anew with their redrawn scores."""
-    if items is None or (isinstance(items, TwoWay) and kept.all()):
+    if items is None or not kept.any():
+        return None
+    if isinstance(items, TwoWay) and kept.all():
         return items
     scores = items.scores if isinstance(items, TwoWay) else items
     return TwoWay(resampling.counts(int(kept.sum())), scores[:, kept])
