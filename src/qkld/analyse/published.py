@@ -68,6 +68,7 @@ def analyse_published(out: Path, *, resampling: Resampling = PAPER) -> dict[str,
             cohort.zone,
             out / cohort.name,
             n_items=cohort.n_items,
+            remarks=(f"{cohort.model}; source: {cohort.source}", *cohort.notes),
             resampling=resampling,
         )
     with written_whole(out / "published.csv") as temporary:

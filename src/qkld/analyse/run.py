@@ -47,6 +47,7 @@ def analyse_table(
     missing: Missing = "refuse",
     margin: float = MARGIN,
     size: str | None = None,
+    remarks: Sequence[str] = (),
     resampling: Resampling = PAPER,
 ) -> dict[str, Any]:
     """A fidelity column against scores, and what the answers behind the scores allow to conclude.
@@ -63,6 +64,7 @@ def analyse_table(
     missing : "drop" leaves out quants with empty cells or missing answers, by name; "refuse" names them and stops
     margin : difference to the reference that does not matter, a fraction of 1, to be fixed beforehand
     size : column by which the smallest equivalent quant is the smallest, for example stored bytes
+    remarks : what a reader should know of the table, put before the notes
 
     Returns
     -------
@@ -85,7 +87,7 @@ def analyse_table(
     summary = {
         "table": path.name,
         "table_sha256": sha256_of_file(path),
-        **_facts(own, given, zone, n_items or {}, [*own.notes, *notes]),
+        **_facts(own, given, zone, n_items or {}, [*remarks, *own.notes, *notes]),
         **_results(tables),
     }
     if out is not None:
