@@ -52,7 +52,9 @@ def test_worlds_are_answered_item_by_item():
     assert all(r["twoway_low"] < r["observed"] < r["twoway_high"] for r in records)
     rates = world_rates(cell, pd.DataFrame(records)).iloc[0]
     assert rates["expected"] == pytest.approx(np.mean([r["observed"] for r in records]))
-    assert [c.runs for c in world_bounds(world_rates(cell, pd.DataFrame(records)))] == [2]
+    checked = world_bounds(world_rates(cell, pd.DataFrame(records)))
+    assert [(c.runs, "V from the items" in c.where) for c in checked] == [(2, False), (2, True)]
+    assert all(r["r2"] > 0.99 and r["slope"] == -1 for r in records)
 
 
 def test_without_true_differences_there_is_no_error_free_correlation():

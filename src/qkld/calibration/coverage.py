@@ -13,11 +13,14 @@ import pandas as pd
 from scipy import stats
 
 from qkld.calibration.bounds import Bound, Checked
-from qkld.calibration.worlds import WORLDS, ZONES, draw_cohort
+from qkld.calibration.verdicts import answer_counts, error_bounds
+from qkld.calibration.worlds import WORLDS, ZONES, Cohort, draw_cohort, true_r2
 from qkld.errors import StatisticsError
+from qkld.statistics.covariance import NetNoise, item_covariance
 from qkld.statistics.estimates import correlation, resample_counts
 from qkld.statistics.intervals import percentile_interval, zmax_interval
 from qkld.statistics.twoway import TwoWay, draw_items
+from qkld.statistics.verdict import headline
 
 CONFIDENCE = 0.95
 ZMAX = Bound("z-max interval holds ρ of exchangeable quants", "at least", 0.94)
@@ -177,21 +180,32 @@ def world_cells(runs: int) -> list[WorldCell]:
 
 
 def run_world(cell: WorldCell, *, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """In each cohort: the observed ρ, the error-free ρ, and the ends of the z-max and the two-way interval."""
+    """In each cohort: observed and error-free ρ, the ends of the z-max and two-way interval, and the verdict."""
     return [_world_run(cell, rng) for _ in range(cell.runs)]
 
 
 def _world_run(cell: WorldCell, rng: np.random.Generator) -> dict[str, Any]:
     cohort = draw_cohort(cell.world, cell.cohort, cell.zone, rng=rng)
-    correct = cohort.answers(cell.items, rng=rng)[:, 1:]
+    right = cohort.answers(cell.items, rng=rng)
+    correct = right[:, 1:]
     score = correct.mean(axis=0)
     record = {"observed": _rho(cohort.kld, score), "error_free": _rho(cohort.kld, cohort.net)}
+    record |= _verdict_from_items(cohort, right.astype(np.int8))
     for name, (low, high) in (
         ("zmax", _zmax(cohort.kld, score)),
         ("twoway", two_way_interval(cohort.kld, correct, rng=rng)),
     ):
         record |= {f"{name}_low": low, f"{name}_high": high}
     return record
+
+
+def _verdict_from_items(cohort: Cohort, right: np.ndarray) -> dict[str, Any]:
+    """The verdict with net scores and V from answers (items, 1 + quants), beside the truth."""
+    moved = right[:, 1:] - right[:, :1]
+    labels = tuple(map(str, range(moved.shape[1])))
+    noise = NetNoise(labels, moved.mean(axis=0), item_covariance(moved), len(moved), len(moved), True)
+    r2, slope = true_r2(cohort.net, cohort.kld)
+    return {"answer": headline(noise, cohort.kld)[0], "r2": r2, "slope": slope}
 
 
 def _rho(x: np.ndarray, y: np.ndarray) -> float:
@@ -217,7 +231,7 @@ def world_rates(cell: WorldCell, runs: pd.DataFrame) -> pd.DataFrame:
         "cohort": cell.cohort,
         "zone": cell.zone,
         "items": cell.items,
-        "runs": len(runs),
+        **answer_counts(runs),
         "expected": expected,
         "error_free": float(runs["error_free"].mean()) if runs["error_free"].notna().any() else np.nan,
     }
@@ -237,7 +251,13 @@ def _error_free_coverage(low: pd.Series, high: pd.Series, error_free: float) -> 
 
 
 def world_bounds(rates: pd.DataFrame) -> list[Checked]:
-    """Two-way coverage of the expected ρ of at least .94, in every world; z-max's is printed and promised nowhere."""
-    rows = rates.to_dict("records")
-    where = "{world}, {zone} of {cohort}, {items:,} items"
-    return [c for r in rows if (c := TWO_WAY.check(where.format(**r), r["twoway_held"], r["runs"]))]
+    """Two-way coverage of the expected ρ of at least .94, and the bounds on wrong verdicts, in every world.
+
+    z-max's coverage is printed and promised nowhere.
+    """
+    checked: list[Checked] = []
+    for row in rates.to_dict("records"):
+        where = f"{row['world']}, {row['zone']} of {row['cohort']}, {row['items']:,} items"
+        checked += [c for c in [TWO_WAY.check(where, row["twoway_held"], row["runs"])] if c is not None]
+        checked += error_bounds(row, f"{where}, V from the items")
+    return checked

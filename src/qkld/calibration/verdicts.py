@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -92,37 +92,51 @@ def _interval_holds(r2: float, noise: NetNoise, cohort: Cohort) -> float:
     return float(abs(float(explained(noise, cohort.kld).z(r2))) <= RULE.limit)
 
 
+def answer_counts(runs: pd.DataFrame) -> dict[str, Any]:
+    """Shares of each answer, and the counts that the bounds are about, from ``answer``, true ``r2`` and ``slope``."""
+    answer, different = runs["answer"], runs["r2"].notna()
+    high = runs["r2"] >= HIGH
+    low = different & ((runs["r2"] <= LOW) | (runs["slope"] > 0))
+    return {
+        "runs": len(runs),
+        "median_r2": float(runs["r2"].median()),
+        **{f"share {name}": float((answer == name).mean()) for name in (MISSING, CARRIED, LIMITED)},
+        "claims": int(answer.isin([MISSING, CARRIED]).sum()),
+        "high": int(high.sum()),
+        "missing | high": int((answer[high] == MISSING).sum()),
+        "low": int(low.sum()),
+        "carried | low": int((answer[low] == CARRIED).sum()),
+        "no difference": int((~different).sum()),
+    }
+
+
 def verdict_rates(cell: VerdictCell, runs: pd.DataFrame) -> pd.DataFrame:
-    """Shares of each answer, and the counts that the bounds are about, one row a condition and number of items."""
-    rows = []
-    for (condition, items), part in runs.groupby(["condition", "items"], sort=False):
-        different = part["r2"].notna()
-        high = part["r2"] >= HIGH
-        low = different & ((part["r2"] <= LOW) | (part["slope"] > 0))
-        answer = part["answer"]
-        rows.append(
-            {
-                "world": cell.world,
-                "cohort": cell.cohort,
-                "zone": cell.zone,
-                "condition": condition,
-                "items": items,
-                "runs": len(part),
-                "median_r2": float(part["r2"].median()),
-                "r2_coverage": float(part["r2_held"].mean()),
-                **{f"share {name}": float((answer == name).mean()) for name in (MISSING, CARRIED, LIMITED)},
-                "share missing on all quants": float((part["on_all"] == MISSING).mean()),
-                "share set aside": float(part["set_aside"].mean()),
-                "claims": int(answer.isin([MISSING, CARRIED]).sum()),
-                "claims with 1.3 V": int(part["inflated"].isin([MISSING, CARRIED]).sum()),
-                "high": int(high.sum()),
-                "missing | high": int((answer[high] == MISSING).sum()),
-                "low": int(low.sum()),
-                "carried | low": int((answer[low] == CARRIED).sum()),
-                "no difference": int((~different).sum()),
-            }
-        )
+    """`answer_counts` with what else is known of each run, one row a condition and number of items."""
+    key = {"world": cell.world, "cohort": cell.cohort, "zone": cell.zone}
+    rows = [
+        {
+            **key,
+            "condition": condition,
+            "items": items,
+            **answer_counts(part),
+            "r2_coverage": float(part["r2_held"].mean()),
+            "share missing on all quants": float((part["on_all"] == MISSING).mean()),
+            "share set aside": float(part["set_aside"].mean()),
+            "claims with 1.3 V": int(part["inflated"].isin([MISSING, CARRIED]).sum()),
+        }
+        for (condition, items), part in runs.groupby(["condition", "items"], sort=False)
+    ]
     return pd.DataFrame(rows)
+
+
+def error_bounds(row: Mapping[str, Any], where: str, *, claims: str = "claims") -> list[Checked]:
+    """The bounds on wrong claims in one row of `answer_counts`; each applies where there are such cohorts."""
+    checked = [
+        NO_MISSING.check(where, row["missing | high"], row["high"]),
+        NO_CARRIED.check(where, row["carried | low"], row["low"]),
+        NO_CLAIM.check(where, *_no_difference(row, claims)),
+    ]
+    return [c for c in checked if c is not None]
 
 
 def verdict_bounds(rates: pd.DataFrame) -> list[Checked]:
@@ -131,28 +145,26 @@ def verdict_bounds(rates: pd.DataFrame) -> list[Checked]:
     Where V is too small, the bound of a world without differences is asked of the verdict with 1.3 V, which is printed
     beside the headline for this case; the headline's own claims are in the table.
     """
-    checked: list[Checked | None] = []
+    checked: list[Checked] = []
     for row in rates.to_dict("records"):
         where = f"{row['world']}, {row['zone']} of {row['cohort']}, {row['items']:,} items, {row['condition']}"
-        checked.append(NO_MISSING.check(where, row["missing | high"], row["high"]))
-        checked.append(NO_CARRIED.check(where, row["carried | low"], row["low"]))
-        if row["condition"].startswith("V too small"):
-            guarded = f"{where}, verdict with 1.3 V"
-            checked.append(NO_CLAIM.check(guarded, *_no_difference(row, "claims with 1.3 V")))
-        else:
-            checked.append(NO_CLAIM.check(where, *_no_difference(row, "claims")))
+        guarded = row["condition"].startswith("V too small") and row["no difference"]
+        if guarded:
+            where = f"{where}, verdict with 1.3 V"
+        checked += error_bounds(row, where, claims="claims with 1.3 V" if guarded else "claims")
         checked += _power(row, where)
-    return [c for c in checked if c is not None]
+    return checked
 
 
-def _no_difference(row: dict[str, Any], claims: str) -> tuple[int, int]:
+def _no_difference(row: Mapping[str, Any], claims: str) -> tuple[int, int]:
     """Claims among cohorts without true differences: a cell has either none or only such cohorts."""
     return (row[claims], row["no difference"]) if row["no difference"] else (0, 0)
 
 
-def _power(row: dict[str, Any], where: str) -> Iterable[Checked | None]:
+def _power(row: Mapping[str, Any], where: str) -> list[Checked]:
     bound = POWERS.get((row["world"], row["zone"]))
-    if bound is None or row["items"] != POWER_ITEMS or row["condition"] != "as it is":
+    if bound is None or row["items"] != POWER_ITEMS or row["condition"] != CONDITIONS[0]:
         return []
     share = row[f"share {MISSING if row['world'] == 'W1' else CARRIED}"]
-    return [bound.check(where, round(share * row["runs"]), row["runs"])]
+    found = bound.check(where, round(share * row["runs"]), row["runs"])
+    return [found] if found else []
