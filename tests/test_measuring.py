@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,13 +15,16 @@ from qkld.corpora import scored_by_context
 from qkld.divergence import FullLogits, token_divergence
 from qkld.errors import StageError, StoreError
 from qkld.floors import opened_run
-from qkld.measuring import forget_partial, measure
+from qkld.measuring import Scored, forget_partial, measure
 from qkld.models import OpenedModel, open_model
 from qkld.params import FLOOR_DTYPE, Corpus, ReferenceLogits, Study, load_params
 from qkld.paths import StudyPaths
 from qkld.recording import corpus_windows, greedy_answers, open_corpora, record_corpora
+from qkld.reference import ReferenceStore
 
 pytestmark = pytest.mark.model
+
+Stores = list[tuple[ReferenceStore, Scored]]
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +42,37 @@ def quant(params: Study) -> OpenedModel:
     return open_model(params.entry("torchao-int4-g64"), reference=params.reference, compute=params.compute)
 
 
-def test_the_store_gives_back_the_models_own_logits_bit_for_bit(
-    own_place: Place, params: Study, reference: OpenedModel
-) -> None:
-    record_corpora(params, reference)
-    for store, _ in open_corpora(params):
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, params: Study, reference: OpenedModel) -> Path:
+    """A folder of runs with the reference's stores of every corpus, made once. Change nothing in it."""
+    place = Place(tmp_path_factory.mktemp("recorded"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in place.variables.items():
+            patch.setenv(name, value)
+        record_corpora(params, reference)
+    return place.folder / "runs"
+
+
+@pytest.fixture
+def stores(own_place: Place, params: Study, recorded: Path) -> Stores:
+    """The stores, copied to the test's own run folder and opened there."""
+    shutil.copytree(recorded, own_place.folder / "runs")
+    return open_corpora(params)
+
+
+@pytest.fixture(scope="module")
+def measured(
+    tmp_path_factory: pytest.TempPathFactory, params: Study, recorded: Path, quant: OpenedModel
+) -> tuple[pd.DataFrame, Path]:
+    """The quant's token table over all stores and its folder of finished windows. Change nothing in it."""
+    partial = tmp_path_factory.mktemp("measured") / "partial"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QKLD_RUNS", str(recorded))
+        return measure(quant, open_corpora(params), partial, tile=8192), partial
+
+
+def test_the_store_gives_back_the_models_own_logits_bit_for_bit(stores: Stores, reference: OpenedModel) -> None:
+    for store, _ in stores:
         window = store.header.windows[1]
         with torch.inference_mode():
             logits = reference.module(torch.tensor([window.tokens])).logits[0]
@@ -52,10 +83,9 @@ def test_the_store_gives_back_the_models_own_logits_bit_for_bit(
 
 
 def test_a_quants_table_equals_the_definition_from_full_logits(
-    own_place: Place, params: Study, reference: OpenedModel, quant: OpenedModel
+    params: Study, reference: OpenedModel, quant: OpenedModel, measured: tuple[pd.DataFrame, Path]
 ) -> None:
-    record_corpora(params, reference)
-    table = measure(quant, open_corpora(params), own_place.folder / "partial", tile=8192)
+    table, _ = measured
     prose = table[(table["corpus"] == "prose") & (table["window"] == 2)]
     window = corpus_windows(params, params.corpora[0], reference).windows[2]
     with torch.inference_mode():
@@ -72,20 +102,18 @@ def test_a_quants_table_equals_the_definition_from_full_logits(
     assert table["kl"].mean() > 0.05
 
 
-def test_the_reference_against_its_own_store_is_zero(own_place: Place, params: Study, reference: OpenedModel) -> None:
-    record_corpora(params, reference)
-    table = measure(reference, open_corpora(params), own_place.folder / "partial", tile=8192, windows=2)
+def test_the_reference_against_its_own_store_is_zero(own_place: Place, stores: Stores, reference: OpenedModel) -> None:
+    table = measure(reference, stores, own_place.folder / "partial", tile=8192, windows=2)
     assert table["kl"].abs().max() == 0.0
     assert table["same_top1"].all()
     assert set(table["window"]) == {0, 1}
 
 
 def test_finished_windows_are_not_computed_again(
-    own_place: Place, params: Study, reference: OpenedModel, quant: OpenedModel
+    own_place: Place, stores: Stores, quant: OpenedModel, measured: tuple[pd.DataFrame, Path]
 ) -> None:
-    record_corpora(params, reference)
-    stores, partial = open_corpora(params), own_place.folder / "partial"
-    whole = measure(quant, stores, partial, tile=8192)
+    whole, finished = measured
+    partial = shutil.copytree(finished, own_place.folder / "partial")
     parts = sorted(partial.rglob("*.parquet"))
     times = {p: p.stat().st_mtime_ns for p in parts}
     dropped = parts[3]
@@ -98,9 +126,8 @@ def test_finished_windows_are_not_computed_again(
 
 
 def test_recording_twice_makes_the_same_seal_and_runs_nothing(
-    own_place: Place, params: Study, reference: OpenedModel
+    stores: Stores, params: Study, reference: OpenedModel
 ) -> None:
-    record_corpora(params, reference)
     paths = StudyPaths("smoke")
     seal = paths.corpora_seal.read_bytes()
     times = {p: p.stat().st_mtime_ns for p in (paths.reference).rglob("c/*/0/0")}
@@ -109,10 +136,10 @@ def test_recording_twice_makes_the_same_seal_and_runs_nothing(
     assert {p: p.stat().st_mtime_ns for p in paths.reference.rglob("c/*/0/0")} == times
 
 
-def test_stores_of_other_parameters_are_refused(own_place: Place, params: Study, reference: OpenedModel) -> None:
+def test_stores_of_other_parameters_are_refused(own_place: Place, params: Study, recorded: Path) -> None:
     with pytest.raises(StageError, match="01_reference_logits"):
         open_corpora(params)
-    record_corpora(params, reference)
+    shutil.copytree(recorded, own_place.folder / "runs")
     other = params.model_copy(update={"reference_logits": ReferenceLogits(score_from=0.25, chat_answer_tokens=12)})
     with pytest.raises(StoreError, match="another reference, corpus or dtype"):
         open_corpora(other)
@@ -153,26 +180,21 @@ def test_contexts_share_the_windows_tokens(params: Study, reference: OpenedModel
 
 
 def test_a_model_in_another_dtype_than_the_stores_is_refused_unless_that_is_asked_for(
-    own_place: Place, params: Study, reference: OpenedModel, quant: OpenedModel
+    own_place: Place, stores: Stores, quant: OpenedModel
 ) -> None:
-    record_corpora(params, reference)
-    stores = open_corpora(params)[:1]
     wider = replace(quant, compute_dtype=torch.float64)
     with pytest.raises(StoreError, match=r"another compute_dtype than 'torchao-int4-g64'") as caught:
-        measure(wider, stores, own_place.folder / "partial", tile=8192)
+        measure(wider, stores[:1], own_place.folder / "partial", tile=8192)
     assert "float32" in str(caught.value)
     assert "float64" in str(caught.value)
-    assert not measure(wider, stores, own_place.folder / "partial", tile=8192, windows=1, same_dtype=False).empty
+    assert not measure(wider, stores[:1], own_place.folder / "partial", tile=8192, windows=1, same_dtype=False).empty
 
 
 def test_the_floor_of_the_dtype_runs_the_reference_in_the_next_wider_one(
-    own_place: Place, params: Study, reference: OpenedModel
+    own_place: Place, params: Study, stores: Stores
 ) -> None:
-    record_corpora(params, reference)
     with opened_run(params, FLOOR_DTYPE) as run:
         assert run.model.head.weight.dtype == torch.float64
-        table = measure(
-            run.model, open_corpora(params)[:1], own_place.folder / "partial", tile=8192, windows=1, same_dtype=False
-        )
+        table = measure(run.model, stores[:1], own_place.folder / "partial", tile=8192, windows=1, same_dtype=False)
     assert run.windows is None
     assert 0 < table["kl"].mean() < 1e-7
