@@ -34,12 +34,16 @@ def _write(out: Path, found: Calibration, runs: int, wall: float) -> None:
         Path(temporary).write_text(calibration_markdown(found, made), encoding="utf-8")
 
 
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, write, and print the bounds; the exit status is 0 whether or not they hold, as the table says it."""
     options = _options(arguments)
     try:
         start = time.perf_counter()
-        found = calibrate(options.runs, cores=options.cores, parts=options.part or tuple(PARTS))
+        found = calibrate(options.runs, cores=options.cores, parts=options.part or tuple(PARTS), progress=_say)
         wall = time.perf_counter() - start
         out = options.out or project_root() / "figures" / "calibration"
         _write(out, found, options.runs, wall)

@@ -74,8 +74,12 @@ def _run_block(part: str, cell: Any, block: int) -> tuple[pd.DataFrame, float]:
     return pd.DataFrame(PARTS[part].run(cell, rng=block_rng(cell, block))), time.process_time() - start
 
 
-def calibrate(runs: int, *, cores: int, parts: Sequence[str] = tuple(PARTS)) -> Calibration:
+def calibrate(
+    runs: int, *, cores: int, parts: Sequence[str] = tuple(PARTS), progress: Callable[[str], None] | None = None
+) -> Calibration:
     """Run every cell ``runs`` times; the same numbers whatever the number of ``cores``.
+
+    ``progress`` is told each cell that is done.
 
     Raises
     ------
@@ -92,10 +96,12 @@ def calibrate(runs: int, *, cores: int, parts: Sequence[str] = tuple(PARTS)) -> 
         }
         for name, cells in started.items():
             rates, spent = [], 0.0
-            for cell, blocks in cells:
+            for number, (cell, blocks) in enumerate(cells, start=1):
                 done = [block.result() for block in blocks]
                 rates.append(PARTS[name].rates(cell, pd.concat([table for table, _ in done], ignore_index=True)))
                 spent += sum(time_taken for _, time_taken in done)
+                if progress is not None:
+                    progress(f"{name} {number}/{len(cells)}: {cell}")
             tables[name] = pd.concat(rates, ignore_index=True)
             checked += PARTS[name].bounds(tables[name])
             seconds[name] = spent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -117,9 +118,10 @@ def router_nulls() -> list[Null]:
     ]
 
 
-def nulls() -> list[Null]:
+@cache
+def nulls() -> tuple[Null, ...]:
     """Every test that is calibrated."""
-    return [*correlation_nulls(), *noise_nulls(), *paired_nulls(), *router_nulls()]
+    return (*correlation_nulls(), *noise_nulls(), *paired_nulls(), *router_nulls())
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -127,22 +129,25 @@ def nulls() -> list[Null]:
 
 @dataclass(frozen=True)
 class SizeCell:
-    """One test in one world, by its place in `nulls`."""
+    """One test in one world of `nulls`."""
 
-    index: int
     test: str
     where: str
     runs: int
 
+    @property
+    def null(self) -> Null:
+        return next(null for null in nulls() if (null.test, null.where) == (self.test, self.where))
+
 
 def size_cells(runs: int) -> list[SizeCell]:
     """Every test and world."""
-    return [SizeCell(i, null.test, null.where, runs) for i, null in enumerate(nulls())]
+    return [SizeCell(null.test, null.where, runs) for null in nulls()]
 
 
 def run_sizes(cell: SizeCell, *, rng: np.random.Generator) -> list[dict[str, Any]]:
     """p in each of the runs."""
-    draw = nulls()[cell.index].draw
+    draw = cell.null.draw
     return [{"p": draw(rng)} for _ in range(cell.runs)]
 
 
@@ -150,7 +155,7 @@ def size_rates(cell: SizeCell, runs: pd.DataFrame) -> pd.DataFrame:
     """Share of p at or below the nominal level."""
     rejected = runs["p"] <= NOMINAL
     row = {"test": cell.test, "where": cell.where, "runs": len(rejected), "rejected": int(rejected.sum())}
-    return pd.DataFrame([{**row, "size": float(rejected.mean()), "known": nulls()[cell.index].known}])
+    return pd.DataFrame([{**row, "size": float(rejected.mean()), "known": cell.null.known}])
 
 
 def size_bounds(rates: pd.DataFrame) -> list[Checked]:
