@@ -1,15 +1,15 @@
-"""Rows and tables of correlations: what stands beside an estimate, what is counted, refused and left out."""
+"""Tables of correlations: who enters, what is refused, dropped by name and left out, and published cohorts."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
-from correlation_columns import METHODS, scipy_correlation, tied_columns
+from correlation_columns import METHODS, scipy_correlation
 from scipy import stats
 
 from qkld.errors import StatisticsError
 from qkld.results import CORRELATION
-from qkld.statistics.correlation import Resampling, correlate, correlation_table, range_ratio
+from qkld.statistics.correlation import Resampling, correlation_table
 from qkld.statistics.twoway import draw_items
 
 SETTINGS = Resampling(confidence=0.95, resamples=400, permutations=199, seed=3)
@@ -30,72 +30,6 @@ def cohort_of(rng, quants=10, items=80):
         }
     )
     return cohort, answers
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_row_does_not_depend_on_the_order_of_quants_beyond_resampling(method, rng):
-    x, y = tied_columns(rng, 20)
-    order = rng.permutation(20)
-    row, other = (correlate(a, b, resampling=SETTINGS, method=method) for a, b in ((x, y), (x[order], y[order])))
-    assert row["estimate"] == pytest.approx(other["estimate"], abs=1e-12)
-    assert row["distinct_metric"] == np.unique(x).size
-    assert row["distinct_score"] == np.unique(y).size
-    assert row["low"] == pytest.approx(other["low"], abs=0.15)
-    assert row["bca_low"] <= row["estimate"] <= row["bca_high"]
-
-
-def test_ranks_ignore_monotone_changes(rng):
-    x, y = np.exp(rng.normal(size=20)), rng.normal(size=20)
-    assert correlate(x, y, resampling=SETTINGS) == correlate(np.log(x), np.exp(y), resampling=SETTINGS)
-
-
-def test_same_seed_same_row_other_seed_other_interval(rng):
-    x, y = np.exp(rng.normal(size=20)), rng.normal(size=20)
-    before = np.random.get_state()[1].copy()  # noqa: NPY002 - that the global generator is left alone is the point
-    first = correlate(x, y, resampling=SETTINGS)
-    assert first == correlate(x, y, resampling=SETTINGS)
-    other = correlate(x, y, resampling=Resampling(0.95, 400, 199, seed=4))
-    assert first["estimate"] == other["estimate"]
-    assert (first["low"], first["p"]) != (other["low"], other["p"])
-    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
-
-
-def test_a_row_of_three_quants_has_no_number_and_says_why():
-    row = correlate([1, 2, 3], [3, 2, 1], resampling=SETTINGS, names=("kl_mean", "composite"))
-    assert row["n"] == 3
-    assert all(np.isnan(row[c]) for c in ("estimate", "low", "high", "zmax_low", "bca_low", "p"))
-    assert "at least 4 quants" in row["note"]
-
-
-def test_a_zero_has_a_rank_and_no_logarithm(rng):
-    kld, scores = np.array([0, 0.001, 0.003, 0.01, 0.03, 0.2, 0.5]), rng.normal(size=7)
-    ranked = correlate(kld, scores, resampling=SETTINGS, names=("kl_mean", "score"))
-    assert (ranked["n"], ranked["zeros"]) == (7, 1)
-    assert ranked["estimate"] == stats.spearmanr(kld, scores).statistic
-    logged = correlate(kld, scores, resampling=SETTINGS, names=("kl_mean", "score"), method="pearson_log")
-    assert (logged["n"], logged["zeros"]) == (6, 1)
-    assert logged["estimate"] == pytest.approx(stats.pearsonr(np.log(kld[1:]), scores[1:]).statistic)
-    assert "1 at kl_mean = 0 left out of the logarithm" in logged["note"]
-
-
-def test_a_negative_kld_is_an_error_unless_it_is_rounding():
-    kld, scores = np.array([-1e-9, 0.1, 0.2, 0.3, 0.5]), [3.0, 5, 2, 1, 4]
-    assert correlate(kld, scores, resampling=SETTINGS, names=("kl_mean", "score"))["zeros"] == 1
-    with pytest.raises(StatisticsError, match="negative, which no KL divergence is"):
-        correlate(-kld, scores, resampling=SETTINGS, names=("kl_p90", "score"))
-    other = correlate(-kld, scores, resampling=SETTINGS, names=("log_ppl_ratio", "score"))
-    assert other["estimate"] == stats.spearmanr(-kld, scores).statistic
-
-
-def test_range_restriction_stands_beside_a_subset(rng):
-    kld, scores = np.exp(rng.normal(size=20)), rng.normal(size=20)
-    row = correlate(kld[:8], scores[:8], resampling=SETTINGS, names=("kl_mean", "s"), whole=(kld, scores))
-    assert row["range_metric"] == pytest.approx(np.log(kld[:8]).std() / np.log(kld).std())
-    assert row["range_score"] == pytest.approx(scores[:8].std() / scores.std())
-    assert range_ratio(kld, kld) == 1
-    assert range_ratio([0.0, 1.0, np.e], [0.0, 1.0, np.e, np.e**2], log=True) == pytest.approx(np.sqrt(0.25 * 1.5))
-    assert np.isnan(range_ratio([1.0, 1.0], [1.0, 1.0]))
-    assert np.isnan(range_ratio([0.0], [0.0, 1.0, 2.0], log=True))
 
 
 def test_table_takes_quants_only(rng):
