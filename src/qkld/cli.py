@@ -224,6 +224,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--packing", choices=("packed", "documents"), default="packed", help="how texts fill windows")
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    parser.add_argument("--device-map", choices=("none", "auto"), default="none", help="auto spreads a large model")
     parser.add_argument("--weights", choices=("native", "dequantized"), default="dequantized")
     parser.add_argument("--no-floor", dest="floor", action="store_false", help="leave the dtype's floor out")
     parser.add_argument("--second-walk", action="store_true", help="acceptance rate and Jensen–Shannon divergence too")

@@ -182,8 +182,13 @@ def test_values_out_of_range_are_refused(name: str, value: float) -> None:
 
 def test_the_devices_and_dtypes_offered_are_those_of_a_study() -> None:
     options = {a.dest: set(a.choices) for a in compare_parser()._actions if a.choices}
-    for option, key in (("device", "device"), ("dtype", "compute_dtype"), ("weights", "weights")):
-        assert options[option] == set(Compute.model_fields[key].annotation.__args__)
+    for option, key in (
+        ("device", "device"),
+        ("dtype", "compute_dtype"),
+        ("device_map", "device_map"),
+        ("weights", "weights"),
+    ):
+        assert options[option] == set(Compute.model_fields[key or option].annotation.__args__)
 
 
 def compare_parser():

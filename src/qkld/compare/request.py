@@ -30,7 +30,8 @@ class Request:
     Attributes
     ----------
     reference : str, optional
-        A model in one of `names.FORMS`, or the folder of a store that notebook 01 made; by default the study's.
+        A model in one of `names.FORMS`, or a store that notebook 01 made, as a folder or a URL that fsspec reads; by
+        default the study's.
     quants : tuple of str
         Models in the same forms.
     study : str, optional
@@ -41,7 +42,7 @@ class Request:
         Windows, and tokens of each; every window is a cluster.
     packing : str
         ``packed``: texts one after the other; ``documents``: the beginning of each that is long enough.
-    device, dtype, weights
+    device, dtype, device_map, weights
         As in a study's ``compute``. With a store, ``auto`` is what the store was made on and in.
     floor : bool
         Also measure what the rounding of the compute dtype does to the reference itself.
@@ -60,6 +61,7 @@ class Request:
     packing: Literal["packed", "documents"] = "packed"
     device: str = "auto"
     dtype: str = "auto"
+    device_map: str = "none"
     weights: str = "dequantized"
     floor: bool = True
     second_walk: bool = False

@@ -1,0 +1,169 @@
+"""The reference of a comparison, recorded or read; the text's windows; the quants' entries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qkld.compare.names import distinct_labels, model_entry
+from qkld.compare.request import DEFAULT_CONTEXT, DEFAULT_TEXT, DEFAULT_WINDOWS, SCORE_FROM, Request
+from qkld.compare.session import TILE, Session, let_go
+from qkld.corpora import OWN_LENGTH, CorpusWindows, read_documents, scored_by_context, text_windows
+from qkld.errors import CorpusError, ParameterError, StoreError, explain
+from qkld.models import OpenedModel, open_model
+from qkld.params import Compute, Corpus, MadeModel, ModelEntry, StoredModel, Study
+from qkld.recording import corpus_header, record_windows
+from qkld.reference import ReferenceStore
+from qkld.sources import fetch
+from qkld.storage import Place, place
+
+
+def reference_of(request: Request, study: Study | None) -> StoredModel | Place:
+    """The reference's entry, or the place of a store."""
+    if request.reference is None:
+        return study.reference
+    if "://" in request.reference:
+        return place(request.reference)
+    folder = Path(request.reference).expanduser()
+    if (folder / "header.json").exists() or (folder / "hidden.zarr").exists():
+        return folder
+    if stores := sorted(p.parent.name for p in folder.glob("*/header.json")):
+        raise StoreError(
+            explain(
+                f"{folder} is no store but the folder of some.",
+                expected=f"one of {', '.join(stores)}",
+                found="the folder above",
+                do="name a store",
+            )
+        )
+    entry = model_entry(request.reference, study=study)
+    if isinstance(entry, MadeModel):
+        raise ParameterError(
+            explain(
+                "A quantizer makes a quant, not a reference.",
+                expected="a stored model or a store as --reference",
+                found=request.reference,
+                do="give the model that it is applied to",
+            )
+        )
+    return entry.model_copy(update={"label": "reference"}) if study is None else entry
+
+
+def quants_of(request: Request, study: Study | None, reference: StoredModel | Place) -> list[ModelEntry]:
+    entries = [model_entry(text, study=study) for text in request.quants]
+    made = [e.recipe for e in entries if isinstance(e, MadeModel)]
+    if made and study is None and not isinstance(reference, StoredModel):
+        raise ParameterError(
+            explain(
+                f"'{made[0]}' can not be made from a store.",
+                expected="a model as --reference, or --study with the study whose reference made the store",
+                found=str(reference),
+                do="give one of the two",
+            )
+        )
+    return distinct_labels(entries, ["reference", getattr(reference, "label", "reference")])
+
+
+def opened_session(request: Request, folder: Path, reference: StoredModel | Place, study: Study | None) -> Session:
+    if not isinstance(reference, StoredModel):
+        return _from_store(request, folder, reference, study)
+    compute = _compute(request, request.device, request.dtype)
+    model = open_model(reference, reference=reference, compute=compute)
+    corpus, windows = _windows(request, model)
+    header = corpus_header(windows, model)
+    record_windows(folder / "reference", header, model, description="reference")
+    store = ReferenceStore.open(header.folder(folder / "reference"), expected_key=header.key)
+    scored = scored_by_context(corpus, header.windows, SCORE_FROM)
+    session = Session(request, folder, compute, store, scored, text=str(request.text or DEFAULT_TEXT))
+    session.facts["reference"] = model.facts() | {"given_as": reference.recipe}
+    del model
+    let_go()
+    return session
+
+
+def _from_store(request: Request, folder: Path, source: Place, study: Study | None) -> Session:
+    """A store's own windows, every kept position scored; with a study, made quants start from its reference."""
+    for option, given in (("--text", request.text), ("--context", request.context)):
+        if given is not None:
+            raise ParameterError(
+                explain(
+                    f"{option} can not be given with a store.",
+                    expected="the store's own text and windows",
+                    found=given,
+                    do=f"drop {option}, or give a model as --reference",
+                )
+            )
+    store = ReferenceStore.open(source)
+    header = store.header
+    device = header.device if request.device == "auto" else request.device
+    compute = _compute(request, device, header.compute_dtype if request.dtype == "auto" else request.dtype)
+    lengths = {len(w.tokens) for w in header.windows}
+    context = lengths.pop() if len(lengths) == 1 else OWN_LENGTH
+    scored = [{context: tuple(p + 1 for p in w.positions)} for w in header.windows]
+    session = Session(request, folder, compute, store, scored, text=f"of the store {source.name}")
+    session.facts["reference"] = {"weights_sha256": header.model_sha256, "given_as": str(source)}
+    if study is not None:
+        _check_made_by(store, open_model(study.reference, reference=study.reference, compute=compute))
+        let_go()
+    return session
+
+
+def _check_made_by(store: ReferenceStore, model: OpenedModel) -> None:
+    if model.weights_sha256 != store.header.model_sha256:
+        raise StoreError(
+            explain(
+                "The store was made by another model than the study's reference.",
+                expected=store.header.model_sha256,
+                found=model.weights_sha256,
+                do="give the study that made the store, or its device and dtype",
+            )
+        )
+
+
+def _compute(request: Request, device: str, dtype: str) -> Compute:
+    return Compute(
+        device=device,
+        compute_dtype=dtype,
+        head_dtype="compute_dtype",
+        device_map=request.device_map,
+        weights=request.weights,
+        vocabulary_tile=TILE,
+    )
+
+
+def _windows(request: Request, model: OpenedModel) -> tuple[Corpus, CorpusWindows]:
+    """The text's windows for this model, and the corpus that they are of."""
+    context = request.context or min(DEFAULT_CONTEXT, model.context_length)
+    if context > model.context_length:
+        raise CorpusError(
+            explain(
+                "A window is longer than the model's context.",
+                expected=f"at most {model.context_length} tokens",
+                found=context,
+                do="give a smaller --context",
+            )
+        )
+    source = fetch(DEFAULT_TEXT) if request.text is None else request.text.expanduser()
+    documents = read_documents(source)
+    corpus = Corpus(
+        name="text",
+        path=str(source),
+        context_lengths=(context,),
+        windows=request.windows or _windows_there(documents, model.tokenizer, context, request.packing),
+        packing=request.packing,
+    )
+    return corpus, text_windows(corpus, documents, model.tokenizer, SCORE_FROM)
+
+
+def _windows_there(documents: list[str], tokenizer: Any, context: int, packing: str) -> int:
+    """Windows that the text gives, at least 1 and at most `DEFAULT_WINDOWS`; counts tokens as `text_windows` does."""
+    room = context - len(tokenizer("")["input_ids"])
+    end = "\n\n" if packing == "packed" else ""
+    windows, tokens = 0, 0
+    for document in documents:
+        length = len(tokenizer((document.strip() if end else document) + end, add_special_tokens=False)["input_ids"])
+        tokens += length
+        windows = tokens // room if packing == "packed" else windows + (length >= room)
+        if windows >= DEFAULT_WINDOWS:
+            return DEFAULT_WINDOWS
+    return max(1, windows)

@@ -1,0 +1,64 @@
+"""One comparison under way: one model in memory at a time, token tables in a temporary folder."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from qkld.compare.request import Request
+from qkld.measuring import Scored, forget_partial, measure
+from qkld.models import OpenedModel
+from qkld.params import Compute
+from qkld.reference import ReferenceStore
+from qkld.tables import TOKENS, read_table, write_table
+
+TILE = 8192
+"""Vocabulary rows taken at a time; changes speed and memory only."""
+
+
+@dataclass
+class Session:
+    """One comparison under way: its folder, its store, and the labels measured so far."""
+
+    request: Request
+    folder: Path
+    compute: Compute
+    store: ReferenceStore
+    scored: Scored
+    text: str
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def tokens(self, label: str) -> pd.DataFrame:
+        return read_table(self.folder / f"{label}.parquet", TOKENS, made_in="qkld compare")
+
+    def measured(self, label: str, opened: Callable[[], OpenedModel], *, same_dtype: bool = True) -> None:
+        """Measure a model, put its token table into the folder, and let the model go."""
+        model = opened()
+        partial = self.folder / "partial" / label
+        tokens = measure(
+            model,
+            [(self.store, self.scored)],
+            partial,
+            tile=TILE,
+            windows=self.request.windows,
+            same_dtype=same_dtype,
+            second_walk=self.request.second_walk,
+        )
+        write_table(self.folder / f"{label}.parquet", tokens, TOKENS, {"label": label})
+        self.facts[label] = model.facts() | {"given_as": model.entry.recipe}
+        forget_partial(partial)
+        del model
+        let_go()
+
+
+def let_go() -> None:
+    """Give a model's memory back before the next one is opened."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
