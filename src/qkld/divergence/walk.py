@@ -12,12 +12,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from qkld.divergence.quantities import TokenDivergence, quantities
 from qkld.divergence.sources import LogitSource
 from qkld.divergence.sums import MASKED, RunningSums
-from qkld.errors import ModelError, explain
 
-ROWS_AT_ONCE = {"cpu": 32, "cuda": 1024}
+ROWS_ON_CPU, ROWS_ELSEWHERE = 32, 1024
 """Rows of a tile whose exponentials are taken together: 32 × 8,192 float64 values stay in a CPU core's caches."""
 
 SMALLEST = torch.finfo(torch.float64).tiny
@@ -25,65 +23,6 @@ SMALLEST = torch.finfo(torch.float64).tiny
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """The reference's and the quant's."""
-
-
-def token_divergence(
-    reference: LogitSource, quant: LogitSource, targets: Tensor, *, tile: int = 8192, second_walk: bool = False
-) -> TokenDivergence:
-    """Divergence of the quant's next-token distribution from the reference's, per token, in nats.
-
-    Parameters
-    ----------
-    reference, quant : LogitSource, shape (tokens, vocab)
-        The same tokens, vocabulary and device.
-    targets : Tensor, shape (tokens,), int64
-        The true next token of each row.
-    tile : int
-        Vocabulary rows taken at a time; it need not divide the vocabulary.
-    second_walk : bool
-        Also total variation and Jensen–Shannon divergence, which need the normalisers first: the logits are made a
-        second time.
-
-    Returns
-    -------
-    TokenDivergence
-        With float64 accumulators its error against a float64 computation from the same logits is below
-        1e-12 · (1 + largest absolute logit). Rows with a non-finite logit are NaN; callers count them.
-
-    Raises
-    ------
-    ModelError
-        If the shapes differ, or a target lies outside the vocabulary.
-    """
-    check_shapes(reference, quant, targets)
-    device = torch.device("cpu") if targets.device.type == "mps" else targets.device  # MPS has no float64
-    targets = targets.to(device)
-    sums = running_sums(reference, quant, targets, tile=tile)
-    overlap = overlap_of(reference, quant, sums, tile=tile) if second_walk else None
-    return quantities(*sums, targets, overlap)
-
-
-def check_shapes(reference: LogitSource, quant: LogitSource, targets: Tensor) -> None:
-    """Refuse sources of different shapes and targets that do not fit them."""
-    if reference.shape != quant.shape or (reference.shape[0],) != tuple(targets.shape):
-        raise ModelError(
-            explain(
-                "Reference and quant give logits of different shapes.",
-                expected=f"(tokens, vocabulary) = {reference.shape} and as many targets",
-                found=f"{quant.shape} and targets {tuple(targets.shape)}",
-                do="give both models the same tokens and cut both heads to the tokenizer's rows",
-            )
-        )
-    tokens, vocabulary = reference.shape
-    if tokens and not (int(targets.min()) >= 0 and int(targets.max()) < vocabulary):
-        raise ModelError(
-            explain(
-                "A scored token lies outside the vocabulary.",
-                expected=f"token ids in [0, {vocabulary})",
-                found=f"[{int(targets.min())}, {int(targets.max())}]",
-                do="tokenize the corpus with the reference's own tokenizer",
-            )
-        )
 
 
 def running_sums(
@@ -134,7 +73,7 @@ def _tiles(reference: LogitSource, quant: LogitSource, device: torch.device, til
 
 def _blocks(tiles: Pair) -> Iterator[tuple[slice, Pair]]:
     """A tile in float64, some rows at a time."""
-    step = ROWS_AT_ONCE[tiles[0].device.type]
+    step = ROWS_ON_CPU if tiles[0].device.type == "cpu" else ROWS_ELSEWHERE
     for first in range(0, tiles[0].shape[0], step):
         rows = slice(first, first + step)
         yield rows, (tiles[0][rows].double(), tiles[1][rows].double())

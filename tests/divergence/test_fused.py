@@ -1,0 +1,52 @@
+"""The Triton kernel in Triton's interpreter, which has to be chosen before Triton is imported: in its own process."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from given_logits import peaked
+
+from qkld.divergence import FullLogits, HeadLogits
+from qkld.divergence.per_token import first_walk, kernel_fits
+from qkld.divergence.quantities import quantities
+from qkld.models.head import Head
+
+CHECKS = Path(__file__).with_name("fused_checks.py")
+
+
+def test_the_kernel_passes_its_checks_in_the_interpreter() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CHECKS)],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert re.search(r"^\d+ passed in ", done.stdout, re.MULTILINE), done.stdout[-500:]
+
+
+def heads(tokens: int = 5, vocabulary: int = 80) -> tuple[HeadLogits, HeadLogits, torch.Tensor]:
+    reference, quant, targets = peaked(tokens, vocabulary, 0.3)
+    head = Head(torch.eye(vocabulary))
+    return HeadLogits(reference, head), HeadLogits(quant, head), targets
+
+
+def test_where_triton_can_not_run_torch_takes_over_with_a_warning() -> None:
+    reference, quant, targets = heads()
+    expected = quantities(*first_walk(reference, quant, targets, tile=64, kernel=False), targets)
+    with pytest.warns(RuntimeWarning, match="Triton can not run the walk here, so torch does"):
+        sums = first_walk(reference, quant, targets, tile=64, kernel=True)
+    assert torch.equal(quantities(*sums, targets).kl, expected.kl)
+
+
+def test_the_kernel_is_not_chosen_without_cuda_or_for_full_logits() -> None:
+    reference, quant, _ = heads()
+    assert not kernel_fits(reference, quant)
+    assert not kernel_fits(FullLogits(reference.hidden), quant)
