@@ -2,7 +2,7 @@
 
 from qkld.stores.base_file import BaseFile, seal_base_file, write_base_file
 from qkld.stores.bounds import KLBounds, kl_bounds
-from qkld.stores.comparing import compare_stores
+from qkld.stores.comparing import BoundsSummary, compare_stores, summarise_bounds
 from qkld.stores.converters import to_base_file, to_top_k
 from qkld.stores.enclosure import Enclosure
 from qkld.stores.interface import HiddenStates, LogitRows, Rows, Store
@@ -12,6 +12,7 @@ from qkld.stores.topk_store import TopKHeader, TopKStore, write_top_k_store
 
 __all__ = [
     "BaseFile",
+    "BoundsSummary",
     "Enclosure",
     "FloorForm",
     "HiddenStates",
@@ -27,6 +28,7 @@ __all__ = [
     "kl_bounds",
     "open_store",
     "seal_base_file",
+    "summarise_bounds",
     "to_base_file",
     "to_top_k",
     "top_k_of",

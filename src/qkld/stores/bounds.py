@@ -78,9 +78,8 @@ def kl_lower_bound(reference: Enclosure, quant: Enclosure) -> Floats:
 
 def _least_terms(low_p: Floats, high_p: Floats, low_q: Floats, high_q: Floats) -> Floats:
     """Least d(p, q) over two intervals of logarithms: 0 where they overlap, else at the ends that face each other."""
-    above = divergence_term(low_p, np.minimum(high_q, low_p))
-    below = divergence_term(high_p, np.maximum(low_q, high_p))
-    return np.where(low_p > high_q, above, below)
+    above = low_p > high_q
+    return divergence_term(np.where(above, low_p, high_p), np.where(above, high_q, np.maximum(low_q, high_p)))
 
 
 def _bucket(side: Enclosure, rest: NDArray[np.bool_]) -> tuple[Floats, Floats]:

@@ -57,6 +57,10 @@ class Enclosure:
         """Which tokens have no lower end, shape (tokens, vocab)."""
         return np.isneginf(self.low) & (self.high > -np.inf)
 
+    def __getitem__(self, rows: NDArray | slice) -> Enclosure:
+        """Some of the positions."""
+        return Enclosure(self.low[rows], self.high[rows], self.rest_low[rows], self.rest_high[rows])
+
     @classmethod
     def exact(cls, log_probabilities: Floats) -> Enclosure:
         """Intervals without width, shape (tokens, vocab)."""
