@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,14 @@ import torch
 
 from qkld.bench.figures import Figure
 from qkld.bench.machine import Machine, seconds_of
-from qkld.bench.stage import CONTEXT, bench_study, measured, prose, recorded
+from qkld.bench.stage import CONTEXT, STUDY, bench_study, measured, prose, recorded
 from qkld.errors import QkldError, explain
 from qkld.models import open_model
-from qkld.params import GgufModel
+from qkld.params import GgufModel, load_params
 from qkld.paths import data_folder
 from qkld.plan import KNOWN_SHAPES
+from qkld.provenance import written_whole
+from qkld.sources import fetch
 from qkld.stores import HiddenStates, to_base_file
 
 WINDOWS = 16
@@ -28,6 +29,8 @@ LIMIT = (
     "the trunk's products for every token and both heads' for the scored ones at this machine's matrix rate, two "
     "exponentials a logit; over the time of llama-perplexity"
 )
+
+BUILD = "`.venv/bin/python workflow/llama_cpp.py data/llama.cpp`"
 
 LOAD_TIME = re.compile(r"load time\s*=\s*([\d.]+) ms")
 
@@ -41,12 +44,22 @@ class LlamaFiles:
 
 
 def llama_files() -> LlamaFiles | None:
-    """``$QKLD_LLAMA_CPP``, or ``data/llama.cpp`` where the build script puts it; None where something is missing."""
+    """What ``workflow/llama_cpp.py`` built in ``$QKLD_LLAMA_CPP`` or ``data/llama.cpp``; None where it has not run.
+
+    The Q8_0 file is made with llama-quantize from the demo's own file, once.
+    """
     folder = Path(os.environ.get("QKLD_LLAMA_CPP", data_folder() / "llama.cpp"))
-    program = next((p for p in folder.rglob("llama-perplexity") if os.access(p, os.X_OK)), None)
-    found = program or shutil.which("llama-perplexity")
-    model = next(iter(sorted(folder.rglob("*Q8_0.gguf"))), None)
-    return LlamaFiles(Path(found), model) if found and model else None
+    programs = [folder / "build" / "bin" / name for name in ("llama-perplexity", "llama-quantize")]
+    if not all(program.exists() for program in programs):
+        return None
+    model = folder / "smollm2-q8_0.gguf"
+    if not model.exists():
+        reference = load_params(STUDY).reference
+        source = fetch(reference.asset) / reference.file
+        with written_whole(model) as temporary:
+            command = [str(programs[1]), "--allow-requantize", str(source), str(temporary), "Q8_0"]
+            subprocess.run(command, check=True, capture_output=True)
+    return LlamaFiles(programs[0], model)
 
 
 def llama_seconds(files: LlamaFiles, base: Path, threads: int) -> float:
@@ -63,7 +76,7 @@ def llama_seconds(files: LlamaFiles, base: Path, threads: int) -> float:
     output: list[subprocess.CompletedProcess[str]] = []
     wall = seconds_of(lambda: output.append(subprocess.run(command, capture_output=True, text=True, check=False)))
     text = output[0].stdout + output[0].stderr
-    if output[0].returncode or "Mean    KLD" not in text:
+    if output[0].returncode or "Same top p" not in text:
         raise QkldError(
             explain(
                 "llama-perplexity did not finish.",
@@ -110,7 +123,7 @@ def llamacpp_row(machine: Machine, folder: Path) -> list[Figure]:
     """The figure of row 2; without a value where llama.cpp is not built."""
     files = llama_files()
     if files is None:
-        note = "llama-perplexity or a Q8_0 file of SmolLM2 is not there: build them, then run the benchmarks again."
+        note = f"llama-perplexity is not built: {BUILD}, then run the benchmarks again."
         return [Figure(2, f"{WINDOWS} windows of {CONTEXT} tokens", None, target=TARGET, note=note)]
     dtype = "bfloat16" if machine.has_native_bf16 else "float32"
     ours, base = our_seconds(files, folder, dtype)
