@@ -81,6 +81,14 @@ def test_noise_is_that_of_drawing_other_items(rng):
         assert noise_variance(influences(moved, quantity)) == pytest.approx(expected, rel=0.12), quantity
 
 
+def test_items_of_one_cluster_are_drawn_together(rng):
+    """Every item three times: as many clusters as distinct items, so the noise is theirs and not a third of it."""
+    d = answers_that_differ(rng)
+    thrice, clusters = np.repeat(d, 3, axis=0), np.repeat(np.arange(len(d)), 3)
+    assert reliability_of({"a": thrice}, "net", {"a": clusters}) == pytest.approx(reliability_of({"a": d}, "net"))
+    assert reliability_of({"a": thrice}, "net") > reliability_of({"a": d}, "net")
+
+
 def test_volume_is_reliable_where_the_net_is_not(rng):
     """Flips that go either way with equal chance: the quants' true nets are all 0, their volumes differ."""
     rate = np.linspace(0.02, 0.2, 12)

@@ -15,7 +15,7 @@ from qkld.analyse.tables import OwnTable
 from qkld.plotting.axes import Styles, metric_name
 from qkld.plotting.decision import draw_decision
 from qkld.plotting.families import cohort_styles
-from qkld.plotting.files import column_figure, join_panels, png_bytes, save_figure, use_style
+from qkld.plotting.files import column_figure, join_panels, save_figure, use_style
 from qkld.plotting.flips import draw_direction, draw_net, draw_volume
 from qkld.plotting.score import draw_kld_score
 from qkld.plotting.zone_curve import draw_zone_curve
@@ -57,8 +57,8 @@ def save_figures(
             **_of_items(own, cohort, styles, tables),
         }
         for name, figure in figures.items():
-            save_figure(figure, out, name, FORMATS)
-            pictures[name] = png_bytes(figure)
+            paths = save_figure(figure, out, name, FORMATS)
+            pictures[name] = paths[FORMATS.index("png")].read_bytes()
             plt.close(figure)
     return pictures
 

@@ -10,17 +10,20 @@ import pandas as pd
 from qkld.analyse.items import OwnItems
 from qkld.analyse.tables import OwnTable
 from qkld.errors import StatisticsError, explain
+from qkld.statistics.answers import answers_by_task, clusters_by_task
 from qkld.statistics.checks import is_divergence, joined, score_column
-from qkld.statistics.correlation import Resampling, correlation_table
-from qkld.statistics.covariance import noise_by_benchmark
+from qkld.statistics.correlation import Resampling
+from qkld.statistics.covariance import NetNoise, noise_by_benchmark
 from qkld.statistics.decision import decision_table, pair_table
 from qkld.statistics.direction import direction_reliability, task_groups
 from qkld.statistics.edge import zone_edge_table
 from qkld.statistics.flips import direction_table, flip_table
 from qkld.statistics.noise import leave_one_out_table, noise_table, verdict_table
-from qkld.statistics.score import benchmark_scores, correct_matrix
+from qkld.statistics.score import benchmark_scores
 from qkld.statistics.thinning import thinning_table
 from qkld.statistics.twoway import ItemDraws, draw_items
+from qkld.statistics.zone import full_and_zone
+from qkld.statistics.zone_curve import Envelope, zone_curve
 
 OF_KLD = (
     *("residual_p_linear", "residual_p_sqrt", "residual_p_log", "residual_p", "tau", "tau_low", "tau_high"),
@@ -107,29 +110,41 @@ def correlation_rows(own: OwnTable, given: Answered | None, resampling: Resampli
     complete = given is not None and given.quants == own.quants and given.benchmarks == list(own.scores)
     cohort, members = (given.cohort, given.members) if complete else (own.cohort, own.members)
     draws = item_draws(given, resampling) if complete else None
-    parts = [
-        correlation_table(
-            rows, [own.fidelity], own.benchmarks, resampling=resampling, subset=subset, whole=cohort, items=draws
-        )
-        for subset, rows in (("full", cohort), ("zone", cohort[members]))
-    ]
-    return pd.concat(parts, ignore_index=True)
+    return full_and_zone(cohort, members, [own.fidelity], own.benchmarks, resampling=resampling, items=draws)
 
 
 def item_draws(given: Answered, resampling: Resampling) -> ItemDraws:
     """Scores of the quants on other draws of the items, for two-way intervals."""
-    matrices = {b: correct_matrix(given.items, b) for b in given.benchmarks}
-    correct = {b: matrix[given.quants].to_numpy().T for b, matrix in matrices.items()}
     return draw_items(
-        correct, given.quants, resamples=resampling.resamples, rng=resampling.item_rng(), tasks=given.tasks
+        answers_by_task(given.items, given.benchmarks, given.quants),
+        given.quants,
+        resamples=resampling.resamples,
+        rng=resampling.item_rng(),
+        tasks=given.tasks,
+        clusters=clusters_by_task(given.items, given.benchmarks),
     )
+
+
+def noise_of(given: Answered) -> dict[str, NetNoise]:
+    """Net scores and their item noise, each benchmark's and the composite's, the headline last."""
+    return noise_by_benchmark(
+        given.items, reference=given.reference, quants=given.quants, benchmarks=given.benchmarks, tasks=given.tasks
+    )
+
+
+def curve_table(own: OwnTable, given: Answered | None, resampling: Resampling, least: int) -> pd.DataFrame:
+    """ρ for every cut of the zone; of a KL divergence with items, also where it would lie were true scores monotone."""
+    call = {"least": least, "resampling": resampling, "metric": own.fidelity}
+    if given is None or not is_divergence(own.fidelity):
+        return zone_curve(own.cohort, benchmark=own.headline, **call)
+    noise = list(noise_of(given).values())[-1]
+    headline = "composite" if given.tasks else given.benchmarks[0]
+    return zone_curve(given.cohort, benchmark=headline, envelope=Envelope(noise, PREDICTIVE_DRAWS), **call)
 
 
 def noise_tables(given: Answered, resampling: Resampling) -> dict[str, pd.DataFrame]:
     """Reliability and heterogeneity; for a KL divergence the verdict too, and both with one quant left out."""
-    noises = noise_by_benchmark(
-        given.items, reference=given.reference, quants=given.quants, benchmarks=given.benchmarks, tasks=given.tasks
-    )
+    noises = noise_of(given)
     call = {"metric": given.own.fidelity}
     drawn = {"resampling": resampling, **call}
     noise = noise_table(noises, given.cohort, given.members, draws=PREDICTIVE_DRAWS, **drawn)

@@ -131,6 +131,23 @@ def _correlation(table: pd.DataFrame) -> TextTable:
     )
 
 
+def _partial(table: pd.DataFrame) -> TextTable:
+    return _text(
+        "Fidelity against scores at equal size",
+        "Spearman's ρ, the same at equal size, its p, and the variance inflation: above 5 the metric and the size are "
+        "too much alike to tell their parts apart.",
+        {
+            "score": _plain("benchmark"),
+            "n": _whole("n"),
+            "ρ": _plain("estimate"),
+            "ρ at equal size": _plain("partial"),
+            "p": _p("p_partial"),
+            "variance inflation": _plain("inflation", 1),
+        },
+        table,
+    )
+
+
 def _score_noise(table: pd.DataFrame) -> TextTable:
     return _text(
         "Noise of the scores, from the numbers of items",
@@ -268,6 +285,7 @@ def _pairs(table: pd.DataFrame) -> TextTable:
 
 _TABLES: Mapping[str, Callable[[pd.DataFrame], TextTable]] = {
     "correlation": _correlation,
+    "partial": _partial,
     "score_noise": _score_noise,
     "noise": _noise,
     "verdict": _verdict,

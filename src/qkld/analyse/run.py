@@ -10,7 +10,15 @@ import pandas as pd
 
 from qkld.analyse.conclusions import conclusions
 from qkld.analyse.figures import save_figures
-from qkld.analyse.item_tables import Answered, answered, correlation_rows, noise_tables, order_table, reference_tables
+from qkld.analyse.item_tables import (
+    Answered,
+    answered,
+    correlation_rows,
+    curve_table,
+    noise_tables,
+    order_table,
+    reference_tables,
+)
 from qkld.analyse.items import read_own_items
 from qkld.analyse.report import write_table_report
 from qkld.analyse.request import parse_zone
@@ -19,8 +27,8 @@ from qkld.provenance import made_by, sha256_of_file, write_json, written_whole
 from qkld.statistics.checks import Missing, is_divergence, quants_of, score_column
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.decision import DECISIONS, UNDECIDED, pair_counts
+from qkld.statistics.partial import partial_table
 from qkld.statistics.score_noise import not_whole, score_noise_table
-from qkld.statistics.zone import zone_curve
 
 PAPER = Resampling(confidence=0.95, resamples=10_000, permutations=9_999, seed=2606)
 """The paper's bootstrap (percentile, B = 10,000, 95 %), with permutations and a seed of this project."""
@@ -63,7 +71,8 @@ def analyse_table(
     n_items : score → items behind it, for standard errors where there are no items
     missing : "drop" leaves out quants with empty cells or missing answers, by name; "refuse" names them and stops
     margin : difference to the reference that does not matter, a fraction of 1, to be fixed beforehand
-    size : column by which the smallest equivalent quant is the smallest, for example stored bytes
+    size : column by which the smallest equivalent quant is the smallest, for example stored bytes; the correlation at
+        equal size is given with it
     remarks : what a reader should know of the table, put before the notes
 
     Returns
@@ -107,10 +116,12 @@ def _tables(
     own: OwnTable, given: Answered | None, n_items: Mapping[str, int], margin: float, resampling: Resampling
 ) -> dict[str, pd.DataFrame]:
     """Every result table by name."""
-    curve = zone_curve(
-        own.cohort, least=CURVE_LEAST, resampling=resampling, metric=own.fidelity, benchmark=own.headline
-    )
-    tables = {"correlation": correlation_rows(own, given, resampling), "zone_curve": curve}
+    tables = {
+        "correlation": correlation_rows(own, given, resampling),
+        "zone_curve": curve_table(own, given, resampling, CURVE_LEAST),
+    }
+    if "size" in own.cohort and own.cohort.loc[own.cohort["role"] == "quant", "size"].notna().any():
+        tables["partial"] = partial_table(own.cohort, [own.fidelity], own.benchmarks, control="size", missing="drop")
     if n_items:
         tables["score_noise"] = score_noise_table(own.cohort, own.members, n_items, own.scores)
     if given is not None:
@@ -159,16 +170,9 @@ def _doubtful_counts(own: OwnTable, n_items: Mapping[str, int]) -> list[str]:
 
 def _results(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """What of the tables stands in the summary; None for what could not be looked at."""
-    found: dict[str, Any] = {
-        "correlations": describe_rows(tables["correlation"]),
-        "score_noise": None,
-        "noise": None,
-        "verdict": None,
-        "thinning": None,
-        "decision": None,
-        "pairs": None,
-    }
-    found |= {n: describe_rows(tables[n]) for n in ("score_noise", "noise", "verdict", "thinning") if n in tables}
+    found: dict[str, Any] = {"correlations": describe_rows(tables["correlation"]), "decision": None, "pairs": None}
+    for name in ("partial", "score_noise", "noise", "verdict", "thinning"):
+        found[name] = describe_rows(tables[name]) if name in tables else None
     if "decision" in tables:
         found["decision"] = _decided(tables["decision"])
     if "pairs" in tables:

@@ -8,19 +8,25 @@ from matplotlib.axes import Axes
 from qkld.plotting.axes import KLD_LABEL, drawable
 
 N_COLOUR = "#D55E00"
+NULL_COLOUR = "#0072B2"
 
 
 def draw_zone_curve(ax: Axes, curve: pd.DataFrame, *, cut: float | None) -> Axes:
     """Draw ρ of the quants up to each cut with its interval; the number of quants on the right-hand axis.
 
-    ``curve`` has ``cut`` (nats), ``n``, ``estimate``, ``low``, ``high``. The study's own cut is drawn where given.
-    Returns the right-hand axes.
+    ``curve`` has ``cut`` (nats), ``n``, ``estimate``, ``low``, ``high``. Where it has ``null_low`` and ``null_high``,
+    they are drawn as dashes: between them ρ would lie were the true scores monotone in KLD. The study's own cut is
+    drawn where given. Returns the right-hand axes.
     """
     curve = curve[drawable(curve["cut"])].sort_values("cut")
     ax.set_xscale("log")
     ax.axhline(0, color="0.7", linewidth=0.6, zorder=0)
     ax.fill_between(curve["cut"], curve["low"], curve["high"], color="0.8", linewidth=0, zorder=1)
     ax.plot(curve["cut"], curve["estimate"], color="black", marker="o", markersize=2.5, zorder=3)
+    if "null_low" in curve and curve["null_low"].notna().any():
+        for end, name in (("null_low", "were true scores monotone in KLD, 5–95 %"), ("null_high", None)):
+            ax.plot(curve["cut"], curve[end], color=NULL_COLOUR, linewidth=0.9, linestyle="--", zorder=2, label=name)
+        ax.legend(loc="upper left", bbox_to_anchor=(0, 1.16))
     counts = ax.twinx()
     counts.step(curve["cut"], curve["n"], where="post", color=N_COLOUR, linewidth=0.8, linestyle=":")
     counts.set_ylim(0, max(curve["n"].max() * 1.05, 1) if len(curve) else 1)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.errors import StatisticsError, explain
+from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.checks import noted
 from qkld.statistics.covariance import item_covariance, net_differences
 from qkld.statistics.flips import QUANTITIES
@@ -88,18 +89,22 @@ def _influence(d: np.ndarray, quantity: str, value: np.ndarray, volume: np.ndarr
             return d / np.sqrt(volume) - value * np.abs(d) / (2 * volume)
 
 
-def noise_variance(parts: Sequence[np.ndarray]) -> float:
+def noise_variance(parts: Sequence[np.ndarray], clusters: Sequence[np.ndarray | None] | None = None) -> float:
     """Variance between quants that drawing other items alone would make: tr(C V)/(n − 1), C = I − 11ᵀ/n.
 
     V is the item covariance of the quants' values, from `influences` within each task, tasks independent. What all
-    quants share through their items moves none against another and is not counted.
+    quants share through their items moves none against another and is not counted. Items of one of the ``clusters``,
+    one label an item and task, are drawn together.
     """
-    covariance = sum(len(p) ** 2 * item_covariance(p) for p in parts)
+    groups = clusters if clusters is not None else [None] * len(parts)
+    covariance = sum(len(p) ** 2 * item_covariance(p, c) for p, c in zip(parts, groups, strict=True))
     quants = len(covariance)
     return float((np.trace(covariance) - covariance.sum() / quants) / (quants - 1))
 
 
-def reliability_of(moved: Mapping[str, np.ndarray], quantity: str) -> float:
+def reliability_of(
+    moved: Mapping[str, np.ndarray], quantity: str, clusters: Mapping[str, np.ndarray] | None = None
+) -> float:
     """Share of a quantity's variance between quants that is no item noise: 1 − tr(C V)/((n − 1) Var).
 
     For ``net`` on one task it is KR-20 of the scores (Hoyt's 1 − 1/F) exactly. Not cut off at 0: a negative value says
@@ -122,7 +127,8 @@ def reliability_of(moved: Mapping[str, np.ndarray], quantity: str) -> float:
                 do="use more items or other quants",
             )
         )
-    noise = noise_variance(influences({task: d[:, known] for task, d in moved.items()}, quantity))
+    parts = influences({task: d[:, known] for task, d in moved.items()}, quantity)
+    noise = noise_variance(parts, None if clusters is None else [clusters[task] for task in moved])
     return 1 - noise / float(spread)
 
 
@@ -147,8 +153,9 @@ def direction_reliability(
     for benchmark, parts in task_groups(benchmarks, tasks).items():
         for subset, labels in subsets.items():
             moved = differences(items, reference=reference, tasks=parts, labels=labels)
+            clusters = clusters_by_task(items, parts)
             for quantity in QUANTITIES:
-                found = noted(lambda m=moved, q=quantity: {"reliability": reliability_of(m, q)}, EMPTY)
+                found = noted(lambda m=moved, q=quantity, c=clusters: {"reliability": reliability_of(m, q, c)}, EMPTY)
                 key = {"benchmark": benchmark, "subset": subset, "quantity": quantity}
                 rows.append({**key, "n": int(np.isfinite(quantity_values(moved, quantity)).sum()), **found})
     return pd.DataFrame(rows)

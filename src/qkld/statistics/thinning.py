@@ -7,17 +7,24 @@ thrown away at random until the volume that is left is as unreliable as the net;
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from qkld.errors import StatisticsError, explain
-from qkld.statistics.checks import noted, quants_of
+from qkld.statistics.answers import clusters_by_task
+from qkld.statistics.checks import joined, noted, quants_of
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.direction import differences, quantity_values, reliability_of, task_groups
 from qkld.statistics.estimates import correlation, correlation_columns, correlations_of_counts
 from qkld.statistics.intervals import percentile_interval
+
+Clusters = Mapping[str, np.ndarray] | None
+
+LEAST_DEFINED = 0.95
+"""Share of the draws that must leave quants with different numbers of flips."""
 
 EMPTY = dict.fromkeys(
     (
@@ -30,7 +37,7 @@ EMPTY = dict.fromkeys(
 """Columns of a comparison before anything is known."""
 
 
-def flips_kept(moved: Mapping[str, np.ndarray]) -> float:
+def flips_kept(moved: Mapping[str, np.ndarray], clusters: Clusters = None) -> float:
     """Share π of flips to keep so that the flip rate is as reliable as the net; 1 where it is no more reliable.
 
     Keeping each flip with probability π adds (1 − π)/π · F to the variance of the rescaled flip rate, F the mean over
@@ -41,7 +48,7 @@ def flips_kept(moved: Mapping[str, np.ndarray]) -> float:
     StatisticsError
         If the net's reliability is not above 0: no thinning reaches it.
     """
-    target, now = reliability_of(moved, "net"), reliability_of(moved, "flip_rate")
+    target, now = (reliability_of(moved, quantity, clusters) for quantity in ("net", "flip_rate"))
     if target <= 0:
         raise StatisticsError(
             explain(
@@ -90,29 +97,39 @@ def thinning_table(
     for benchmark, parts in task_groups(benchmarks, tasks).items():
         for subset, part in (("full", quants_of(cohort)), ("zone", quants_of(cohort[members]))):
             moved = differences(items, reference=reference, tasks=parts, labels=list(part["label"]))
+            given = _Given(part[metric].to_numpy(dtype=float), moved, clusters_by_task(items, parts))
             key = {"metric": metric, "benchmark": benchmark, "subset": subset, "n": len(part)}
-            rows.append({**key, **_comparison(part[metric].to_numpy(dtype=float), moved, resampling, draws)})
+            rows.append({**key, **_comparison(given, resampling, draws)})
     return pd.DataFrame(rows)
 
 
-def _comparison(x: np.ndarray, moved: Mapping[str, np.ndarray], resampling: Resampling, draws: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Given:
+    """The metric of the quants (quants,), their flips, and the clusters of the items where there are any."""
+
+    x: np.ndarray
+    moved: Mapping[str, np.ndarray]
+    clusters: Clusters
+
+
+def _comparison(given: _Given, resampling: Resampling, draws: int) -> dict[str, Any]:
     row: dict[str, Any] = {**EMPTY, "note": ""}
     for step in (_measured, _thinned):
-        found = noted(lambda step=step: step(x, moved, resampling, draws), {})
-        row.update(found, note=" | ".join(n for n in (row["note"], found["note"]) if n))
+        found = noted(lambda step=step: step(given, resampling, draws), {})
+        row.update(found, note=joined(row["note"], found["note"]))
         if found["note"]:
             break
     return row
 
 
-def _measured(x: np.ndarray, moved: Mapping[str, np.ndarray], resampling: Resampling, draws: int) -> dict[str, float]:
-    volume, net = quantity_values(moved, "flip_rate"), quantity_values(moved, "net")
-    gap = _gap_draws(x, volume, net, resampling.counts(x.size))
+def _measured(given: _Given, resampling: Resampling, draws: int) -> dict[str, float]:
+    volume, net = (quantity_values(given.moved, quantity) for quantity in ("flip_rate", "net"))
+    gap = _gap_draws(given.x, volume, net, resampling.counts(given.x.size))
     low, high = percentile_interval(gap, resampling.confidence)
-    rho_volume, rho_net = correlation(x, volume), correlation(x, net)
+    rho_volume, rho_net = correlation(given.x, volume), correlation(given.x, net)
     return {
-        "reliability_volume": reliability_of(moved, "flip_rate"),
-        "reliability_net": reliability_of(moved, "net"),
+        "reliability_volume": reliability_of(given.moved, "flip_rate", given.clusters),
+        "reliability_net": reliability_of(given.moved, "net", given.clusters),
         "rho_volume": rho_volume,
         "rho_net": rho_net,
         "gap": abs(rho_volume) - abs(rho_net),
@@ -121,30 +138,30 @@ def _measured(x: np.ndarray, moved: Mapping[str, np.ndarray], resampling: Resamp
     }
 
 
-def _thinned(x: np.ndarray, moved: Mapping[str, np.ndarray], resampling: Resampling, draws: int) -> dict[str, float]:
-    kept, net = flips_kept(moved), quantity_values(moved, "net")
+def _thinned(given: _Given, resampling: Resampling, draws: int) -> dict[str, float]:
+    kept, net = flips_kept(given.moved, given.clusters), quantity_values(given.moved, "net")
     rng = np.random.default_rng(resampling.seed)
-    thinned = [t for t in thinned_flip_rates(moved, kept, draws, rng=rng) if np.ptp(t) > 0]
-    if len(thinned) < 0.95 * draws:
+    thinned = [t for t in thinned_flip_rates(given.moved, kept, draws, rng=rng) if np.ptp(t) > 0]
+    if len(thinned) < LEAST_DEFINED * draws:
         raise StatisticsError(
             explain(
                 "Thinning leaves too few flips.",
-                expected="quants with different numbers of flips in 95 % of the draws",
+                expected=f"quants with different numbers of flips in {LEAST_DEFINED:.0%} of the draws",
                 found=f"{len(thinned)} of {draws} draws, {kept:.1%} of flips kept",
                 do="use more items",
             )
         )
-    rho = np.array([correlation(x, t) for t in thinned])
-    counts = np.array_split(resampling.counts(x.size), len(thinned))
-    gap = np.concatenate([_gap_draws(x, t, net, c) for t, c in zip(thinned, counts, strict=True)])
-    tail = (1 - resampling.confidence) / 2
+    rho = np.array([correlation(given.x, t) for t in thinned])
+    counts = np.array_split(resampling.counts(given.x.size), len(thinned))
+    gap = np.concatenate([_gap_draws(given.x, t, net, c) for t, c in zip(thinned, counts, strict=True)])
     low, high = percentile_interval(gap, resampling.confidence)
+    rho_low, rho_high = percentile_interval(rho, resampling.confidence)
     return {
         "kept": kept,
         "rho_thinned": float(np.median(rho)),
-        "rho_thinned_low": float(np.quantile(rho, tail)),
-        "rho_thinned_high": float(np.quantile(rho, 1 - tail)),
-        "thinned_gap": float(np.median(np.abs(rho))) - abs(correlation(x, net)),
+        "rho_thinned_low": rho_low,
+        "rho_thinned_high": rho_high,
+        "thinned_gap": float(np.median(np.abs(rho))) - abs(correlation(given.x, net)),
         "thinned_gap_low": low,
         "thinned_gap_high": high,
     }
