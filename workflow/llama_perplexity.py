@@ -19,9 +19,7 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,6 +185,27 @@ def described(base: BaseFile, pair: Pair) -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """The processor's name, as Linux gives it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+
+
+def compared(pair: Pair, runner: Runner, folder: Path, out: Path) -> dict[str, Any]:
+    """Everything about one model; the tiny one's files, and the other's tokens, go beside the record."""
+    base, quant = (runner.base_file(model, pair) for model in (pair.base, pair.quant))
+    tokens = tokens_of_files(base, quant)
+    found = {**described(base, pair), "files": comparison(runner.figures(pair.quant, base), llama_figures(tokens))}
+    if pair.name == "tiny":
+        for file in (base, quant):
+            (out / f"{file.name}.gz").write_bytes(gzip.compress(file.path.read_bytes(), 9, mtime=0))
+        return found
+    np.savez_compressed(out / f"{pair.name}_tokens.npz", **{c: tokens[c].to_numpy() for c in tokens})
+    own, apart = written_here(base, folder)
+    accepted = {"base": runner.figures(pair.base, own), "quant": runner.figures(pair.quant, own)}
+    return {**found, "accepted": {**accepted, "rows": apart}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="source, build, models and base files; kept")
@@ -199,23 +218,11 @@ def main() -> None:
     programs = built(folder, arguments.jobs)
     runner = Runner(programs, folder, arguments.threads)
     out.mkdir(parents=True, exist_ok=True)
-    record = {"llama.cpp": programs.facts, "made_by": made_by(), "processor": platform.processor(), "models": {}}
-    for pair in (tiny(programs, folder), smollm2(programs, folder)):
-        base, quant = (runner.base_file(model, pair) for model in (pair.base, pair.quant))
-        tokens = tokens_of_files(base, quant)
-        files = comparison(runner.figures(pair.quant, base), llama_figures(tokens))
-        record["models"][pair.name] = {**described(base, pair), "files": files}
-        if pair.name == "tiny":
-            for file in (base, quant):
-                (out / f"{file.name}.gz").write_bytes(gzip.compress(file.path.read_bytes(), 9, mtime=0))
-        else:
-            np.savez_compressed(out / "smollm2_tokens.npz", **{c: tokens[c].to_numpy() for c in tokens})
-            own, apart = written_here(base, folder)
-            accepted = {"base": runner.figures(pair.base, own), "quant": runner.figures(pair.quant, own)}
-            record["models"][pair.name]["accepted"] = {**accepted, "rows": apart}
-        print(json.dumps(record["models"][pair.name], indent=1, ensure_ascii=False))
-    write_json(out / "record.json", record)
-    shutil.rmtree(folder / "heads", ignore_errors=True)
+    record = {"llama.cpp": programs.facts, "made_by": made_by(), "processor": processor(), "models": {}}
+    for pair in (make(programs, folder) for make in (tiny, smollm2)):
+        record["models"][pair.name] = compared(pair, runner, folder, out)
+        print(json.dumps(record["models"][pair.name], indent=1, ensure_ascii=False), flush=True)
+        write_json(out / "record.json", record)
 
 
 if __name__ == "__main__":

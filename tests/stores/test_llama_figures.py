@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qkld.stores import BaseFile
+from qkld.stores import BaseFile, compare_stores, summarise_bounds
 from qkld.stores.llama_figures import llama_figures, llama_log_probabilities, llama_tokens
 
 RECORD = Path(__file__).parents[1] / "data" / "llama_perplexity"
@@ -116,3 +116,32 @@ def test_figures_of_a_real_model_are_what_llama_perplexity_printed(record: dict)
         tokens = pd.DataFrame({name: stored[name] for name in stored})
     assert len(tokens) == record["models"]["smollm2"]["scored_tokens"] >= 4 * 255
     check_figures(llama_figures(tokens), record["models"]["smollm2"]["files"]["printed"])
+
+
+def test_the_form_of_a_file_by_llama_perplexity_is_recognised(record: dict, tiny_files) -> None:
+    facts = record["models"]["tiny"]
+    for file in tiny_files:
+        assert (file.vocabulary, file.header.context, len(file.windows)) == (301, facts["context"], facts["windows"])
+        assert file.clamp() == 16.0
+        assert all((file.words(i)[:, -1] == 0).all() for i in range(len(file.windows)))  # an odd vocabulary's pad word
+    assert (tiny_files[0].tokens == tiny_files[1].tokens).all()
+
+
+def test_bounds_from_two_files_lie_about_the_printed_mean(record: dict, tiny_files) -> None:
+    printed = record["models"]["tiny"]["files"]["printed"]["Mean KLD"][0]
+    bounds = summarise_bounds(compare_stores(*tiny_files))
+    assert 0.98 * printed < bounds.kl_low < printed + 1e-4
+    assert bounds.kl_high == np.inf  # the quant's clamp leaves its tail without a lower end
+
+
+def test_llama_perplexity_accepts_a_file_that_was_written_here(record: dict) -> None:
+    """Its figures of the same float32 model are those of rounding alone; of the quant, those with its own file."""
+    facts = record["models"]["smollm2"]
+    same, quant, own = facts["accepted"]["base"], facts["accepted"]["quant"], facts["files"]["printed"]
+    assert abs(same["Mean KLD"][0]) < 1e-5
+    assert same["Maximum KLD"][0] < 1e-3
+    assert same["Same top p"][0] > 99.5
+    assert same["Mean PPL(Q)"][0] == pytest.approx(own["Mean PPL(base)"][0], rel=2e-3)
+    for label in ("Mean KLD", "99.0% KLD", "Mean PPL(Q)", "Same top p"):
+        assert quant[label][0] == pytest.approx(own[label][0], rel=1e-2), label
+    assert facts["accepted"]["rows"]["mean_difference"] < 1.5e-4

@@ -19,6 +19,8 @@ from qkld.stores.topk_store import TopKStore
 ROWS_AT_ONCE = 16
 """Positions whose intervals are in memory together: a few float64 arrays of this many times the vocabulary."""
 
+_MEANS = ["kl_low", "kl_high", "kl_floor", "floored_share"]
+
 
 @dataclass(frozen=True)
 class Lists:
@@ -151,9 +153,6 @@ def summarise_bounds(tables: Iterable[pd.DataFrame]) -> BoundsSummary:
             )
         )
     return BoundsSummary(tokens, positions - tokens, **(sums / tokens).to_dict())
-
-
-_MEANS = ["kl_low", "kl_high", "kl_floor", "floored_share"]
 
 
 def check_same_windows(reference: Store, quant: Store) -> None:
