@@ -36,8 +36,8 @@ def test_the_dense_model_is_counted_by_hand():
     parameters, width, vocabulary = 23.577e9, 5120, 131_072
     trunk, head = 2 * (parameters - width * vocabulary), 2 * width * vocabulary
     assert one.runs == 41
-    assert one.operations == pytest.approx(186_200 * trunk + 2 * 134_400 * head)
-    assert one.read_bytes == pytest.approx(300 * 2 * (parameters + width * vocabulary))
+    assert one.operations == pytest.approx(186_200 * trunk + 2 * 2 * 134_400 * head)  # two heads in two walks
+    assert one.read_bytes == pytest.approx(300 * 2 * (parameters + 3 * width * vocabulary))
     assert one.host_bytes == pytest.approx(2 * parameters + 134_400 * width * 2)
     products, reading = one.operations / 989.4e12, one.read_bytes / 3.35e12
     rest = one.exps / (16 * 132 * 1.83e9) + one.host_bytes / 64e9
@@ -48,7 +48,16 @@ def test_the_dense_model_is_counted_by_hand():
 def test_a_mixture_of_experts_computes_little_and_reads_all():
     one = work(QWEN)["02 one quant"]
     assert one.read_bytes / H100.bytes_per_second > one.operations / H100.bfloat16_flop_per_second
-    assert one.read_bytes == pytest.approx(300 * 2 * (34.66e9 + 2048 * 248_320))
+    assert one.read_bytes == pytest.approx(300 * 2 * (34.66e9 + 3 * 2048 * 248_320))
+
+
+def test_one_walk_applies_each_head_once():
+    study = cohort(QWEN)
+    knobs = study.quant_kld.model_copy(update={"second_walk": False})
+    one, two = (cohort_work(s)[1] for s in (study.model_copy(update={"quant_kld": knobs}), study))
+    assert two.exps == 2 * one.exps
+    assert two.operations - one.operations == pytest.approx(2 * 134_400 * 2 * 2048 * 248_320)
+    assert two.read_bytes - one.read_bytes == pytest.approx(300 * 2 * 2 * 2048 * 248_320)
 
 
 def test_the_reference_writes_its_answers_one_token_of_all_chats_a_pass():

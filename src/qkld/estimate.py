@@ -161,8 +161,9 @@ def reference_work(study: Study, shape: Shape) -> Work:
 
 
 def quant_work(study: Study, shape: Shape, device: Device, *, dtype: str, name: str, runs: int) -> Work:
-    """Notebook 02 for one model: every window once, both heads on its kept positions, and the walk."""
+    """Notebook 02 for one model: every window once, and both heads on its kept positions in each walk."""
     n, size = tokens_of(study), BYTES_OF_DTYPE[dtype]
+    walks = 2 if study.quant_kld.second_walk else 1
     weights, head = _weights(shape, dtype), shape.width * shape.vocabulary * size
     device_bytes = _device_bytes(study, shape, dtype, n.longest)
     fits = device_bytes <= device.memory_bytes
@@ -172,9 +173,9 @@ def quant_work(study: Study, shape: Shape, device: Device, *, dtype: str, name: 
         runs=runs,
         dtype=dtype,
         passes=n.windows,
-        operations=n.run * shape.trunk_flop + 2 * n.kept * shape.head_flop,
-        read_bytes=n.windows * (weights + head),
-        exps=2.0 * n.kept * shape.vocabulary,
+        operations=n.run * shape.trunk_flop + walks * 2 * n.kept * shape.head_flop,
+        read_bytes=n.windows * (weights - head + walks * 2 * head),
+        exps=walks * 2.0 * n.kept * shape.vocabulary,
         host_bytes=weights + n.windows * too_much + n.kept * shape.width * size,
         device_bytes=min(device_bytes, device.memory_bytes),
     )

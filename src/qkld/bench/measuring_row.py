@@ -42,7 +42,7 @@ class Variant:
 VARIANTS = (
     Variant("float32"),
     Variant("bfloat16", windows=4, timed_windows=2),
-    Variant("bfloat16", "float32", windows=4, timed_windows=2, repeats=1),
+    Variant("bfloat16", "float32", windows=2, timed_windows=2, repeats=1),
 )
 
 

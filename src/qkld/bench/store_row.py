@@ -51,7 +51,8 @@ def store_row(store: ReferenceStore) -> list[Figure]:
     entropy = order0_entropy_bytes(all_bits(store)) * store.header.width
     note = (
         f"llama.cpp's base file has {base:,} bytes a scored token. Counted over {tokens:,} scored tokens; the entropy "
-        "is no bound for a coder that sees more than single bytes."
+        "is no bound for a coder that sees more than single bytes. The head lies once beside all stores of a study, "
+        "under its content hash."
     )
     figures = [
         Figure(4, f"raw, 1/{base / raw:.1f} of the base file", raw, "B", target=RAW_TARGET * base, note=note),
