@@ -8,6 +8,7 @@ disk.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from qkld.plan import (
 )
 from qkld.plan_report import in_bytes, in_time
 from qkld.report_tables import TextTable
+from qkld.windows import ANSWERS_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,10 @@ def _device_bytes(study: Study, shape: Shape, dtype: str, longest: int) -> float
 
 
 def reference_work(study: Study, shape: Shape) -> Work:
-    """Notebook 01's corpora: every window once, and the chats' answers, one token of all of them a pass."""
+    """Notebook 01's corpora: every window once, and the chats' answers, a token of `ANSWERS_AT_ONCE` chats a pass."""
     n, size = tokens_of(study), BYTES_OF_DTYPE["bfloat16"]
-    steps = study.reference_logits.chat_answer_tokens if n.answers else 0
+    steps = sum(math.ceil(c.windows / ANSWERS_AT_ONCE) for c in study.corpora if c.kind == "chat")
+    steps *= study.reference_logits.chat_answer_tokens
     weights = _weights(shape, "bfloat16")
     return Work(
         name="01 reference",

@@ -25,6 +25,7 @@ from qkld.paths import StudyPaths, project_root
 from qkld.provenance import key_of, write_json
 from qkld.reference import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter
 from qkld.sources import fetch
+from qkld.windows import ANSWERS_AT_ONCE
 
 
 def record_corpora(params: Study, model: OpenedModel) -> dict[str, Any]:
@@ -117,7 +118,8 @@ def _kept_answers(params: Study, prompts: list[tuple[int, ...]], model: OpenedMo
     key = key_of([model.weights_sha256, model.tokenizer_sha256, dtype, model.device.type, prompts, wanted])
     path = StudyPaths(params.study).reference / f"answers-{key}.json"
     if not path.exists():
-        write_json(path, greedy_answers(model, prompts, wanted))
+        batches = (prompts[i : i + ANSWERS_AT_ONCE] for i in range(0, len(prompts), ANSWERS_AT_ONCE))
+        write_json(path, [answer for batch in batches for answer in greedy_answers(model, batch, wanted)])
     return [tuple(answer) for answer in json.loads(path.read_text())]
 
 

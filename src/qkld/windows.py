@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+ANSWERS_AT_ONCE = 32
+"""Chats whose answers the reference writes together; their keys and values lie in memory meanwhile."""
+
 
 @dataclass(frozen=True)
 class Window:

@@ -81,10 +81,13 @@ class OpenedModel:
     ) -> Tensor:
         """Hidden states after the last norm; ids (batch, tokens) → (batch, tokens, width), in the compute dtype.
 
+        They lie on `device`, where the head is, whichever device the last layer runs on.
+
         ``attention_mask`` is (batch, tokens) with 1 for tokens, or (batch, 1, tokens, tokens), true where a row may
         look or additive in the compute dtype.
         """
-        return trunk_states(self.module, input_ids, position_ids=position_ids, attention_mask=attention_mask)
+        states = trunk_states(self.module, input_ids, position_ids=position_ids, attention_mask=attention_mask)
+        return states.to(self.device)
 
 
 @torch.inference_mode()
