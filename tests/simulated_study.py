@@ -14,13 +14,23 @@ import pandas as pd
 import yaml
 
 from qkld.provenance import made_by
+from qkld.statistics.answers import answers_by_task
+from qkld.statistics.break_point import break_table
+from qkld.statistics.comparison import differences_table
 from qkld.statistics.correlation import Resampling, correlation_table
+from qkld.statistics.covariance import noise_by_benchmark
+from qkld.statistics.decision import decision_table, pair_table
+from qkld.statistics.edge import zone_edge_table
 from qkld.statistics.flips import direction_table, flip_table
+from qkld.statistics.noise import leave_one_out_table, noise_table, verdict_table
+from qkld.statistics.partial import partial_table
 from qkld.statistics.prompts import prompt_table
 from qkld.statistics.router import router_table
 from qkld.statistics.score import benchmark_scores, composite, composite_tasks
+from qkld.statistics.split_zone import split_halves, split_table
+from qkld.statistics.thinning import thinning_table
 from qkld.statistics.variants import variants_table
-from qkld.statistics.zone import members_table, zone_curve, zone_members, zone_table
+from qkld.statistics.zone import compared_rules, members_table, rules_table, zone_curve, zone_members, zone_table
 from qkld.study import load_study
 from qkld.tables import COHORT, ITEMS, write_table
 
@@ -129,8 +139,46 @@ def simulated_analysis(cohort: pd.DataFrame, items: pd.DataFrame, cut: float = 0
         "variants": variants_table(cohort, members, VARIANTS, resampling=RESAMPLING),
         "flips": flips,
         "volume_direction": direction_table(flips, cohort, members, resampling=RESAMPLING),
+        **simulated_evidence(cohort, items, members, flips, cut),
         "prompts": prompt_table(items, minimum_failed=5, epsilon=1e-7, **prompts),
         "router": router_table(items, **{**prompts, "models": labels[:4]}),
+    }
+
+
+def simulated_evidence(
+    cohort: pd.DataFrame, items: pd.DataFrame, members: pd.Series, flips: pd.DataFrame, cut: float
+) -> dict[str, pd.DataFrame]:
+    """The tables of notebooks 04 to 06 that rest on items, for the composite alone where that saves time."""
+    labels = list(cohort.loc[cohort["role"] == "quant", "label"])
+    tasks = list(BENCHMARKS)
+    of_scores = {"reference": "reference", "benchmarks": tasks, "tasks": tasks}
+    noises = noise_by_benchmark(items, quants=labels, **of_scores)
+    composite_noise = {"composite": noises["composite"]}
+    answers = answers_by_task(items, tasks, ["reference", *labels])
+    halves = split_halves(
+        {t: a[1:] for t, a in answers.items()},
+        {t: a[0] for t, a in answers.items()},
+        splits=20,
+        rng=np.random.default_rng(1),
+    )
+    rules = compared_rules("kld_cut", cut, margin=0.01)
+    kld = cohort.set_index("label").loc[labels, "kl_mean"]
+    drawn = {"resampling": RESAMPLING}
+    return {
+        "partial": partial_table(cohort, ["kl_mean"], [*tasks, "composite"]),
+        "zone_rules": rules_table(cohort, rules, flips=flips, tasks=tasks, **drawn),
+        "zone_split": split_table(halves, kld, rules),
+        "zone_break": break_table(cohort, ["composite"], **drawn),
+        "differences": differences_table(cohort, members, VARIANTS, **drawn),
+        "noise": noise_table(noises, cohort, members, draws=100, **drawn),
+        "verdict": verdict_table(noises, cohort, members),
+        "leave_one_out": leave_one_out_table(composite_noise, cohort, members, draws=100, **drawn),
+        "zone_edge": zone_edge_table(
+            items, cohort, reference="reference", tasks={"composite": tasks}, draws=10, rng=np.random.default_rng(1)
+        ),
+        "thinning": thinning_table(items, cohort, members, draws=10, **drawn, **of_scores),
+        "decision": decision_table(items, cohort, margin=0.05, confidence=0.95, **of_scores),
+        "pairs": pair_table(items, cohort, tasks=tasks, confidence=0.95),
     }
 
 

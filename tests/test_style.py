@@ -23,7 +23,7 @@ ORDER = (
     *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
     *("sources", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors", "benchmarks"),
-    *("statistics", "calibration", "cohort", "results", "study", "numbers", "shown", "plotting"),
+    *("statistics", "calibration", "cohort", "results", "study", "evidence", "numbers", "shown", "plotting"),
     *("report_tables", "report", "analyse", "plan", "plan_report", "estimate", "readme", "explore", "explore_widgets"),
     *("compare", "notebooks", "speed", "bench", "workflow", "runner", "cli"),
 )

@@ -262,15 +262,22 @@ class Correlation(Strict):
 class SilentZone(Strict):
     """Knobs of 05_silent_zone."""
 
-    zone_rule: Literal["kld_cut", "score_margin"]
+    zone_rule: Literal["kld_cut", "score_margin", "equivalence", "break_point"]
     zone_cut: float = Field(gt=0)
+    zone_margin: float = Field(gt=0, lt=1)
+    split_rounds: int = Field(ge=10)
     curve_min_quants: int = Field(ge=4)
+    null_draws: int = Field(ge=100)
+    left_out_draws: int = Field(ge=100)
+    edge_draws: int = Field(ge=10)
 
 
 class VolumeDirection(Strict):
     """Knobs of 06_volume_direction."""
 
     direction_confidence: Fraction
+    equivalence_margin: float = Field(gt=0, lt=1)
+    thinning_draws: int = Field(ge=10)
 
 
 class Prompts(Strict):

@@ -23,11 +23,17 @@ CAPTIONS = {
     "kld_score": "Mean KLD of each quant against its score. Shaded, and filled markers: the zone. Dotted: the floor, "
     "the reference against itself in another dtype. Grey band: the reference's score and one standard error of it over "
     "items.",
-    "variants": "Each measurement variant's ρ with the score, full cohort and zone, with bootstrap intervals.",
+    "variants": "Each measurement variant's ρ with the score, full cohort and zone, with bootstrap intervals; thin: the "
+    "band that holds for all variants together.",
     "zone_curve": "ρ of mean KLD with the score for every cut of the zone, with pointwise intervals, and the number of "
-    "quants inside. Dashed: the study's own cut.",
+    "quants inside. Dashed blue: where ρ would lie (5 to 95 %) were the true scores monotone in KLD. Dashed grey: the "
+    "study's own cut.",
+    "reliability": "Reliability of the score over all quants, for random subsets of the items and, by Spearman–Brown, "
+    "for more of them. Dashed: this study's items.",
     "volume_direction": "Mean KLD against how many answers change, which way they change (Wilson intervals; at one "
     "half as many became right as wrong), and the score's difference to the reference.",
+    "decision": "Score − reference score of every quant, by falling size. Thin: interval of the difference; thick: the "
+    "one that equivalence rests on; grey: the margin.",
     "prompt_kld": "KLD of items that a quant failed and passed. Thin: 10th to 90th percentile; thick: quartiles; "
     "marker: geometric mean.",
     "bits_kld": "Bits stored a weight against mean KLD. Filled: in the zone. Dotted: the floor.",

@@ -22,16 +22,34 @@ ANALYSES: Mapping[str, str] = {
     "scores": "04_correlation",
     "composite": "04_correlation",
     "correlation": "04_correlation",
+    "partial": "04_correlation",
     "zone_members": "05_silent_zone",
     "zone": "05_silent_zone",
+    "zone_rules": "05_silent_zone",
+    "zone_split": "05_silent_zone",
+    "zone_break": "05_silent_zone",
     "variants": "05_silent_zone",
+    "differences": "05_silent_zone",
     "zone_curve": "05_silent_zone",
+    "noise": "05_silent_zone",
+    "verdict": "05_silent_zone",
+    "leave_one_out": "05_silent_zone",
+    "zone_edge": "05_silent_zone",
     "flips": "06_volume_direction",
     "volume_direction": "06_volume_direction",
+    "thinning": "06_volume_direction",
+    "decision": "06_volume_direction",
+    "pairs": "06_volume_direction",
     "prompts": "07_prompts",
     "router": "07_prompts",
 }
 """Result table → the notebook that writes it."""
+
+TEXT = (
+    *("note", "reason", "same_ranks_as"),
+    *("verdict", "verdict_all", "verdict_kept", "verdict_inflated", "set_aside", "settles_as"),
+)
+"""Columns of result tables whose empty cells are empty words, not missing numbers."""
 
 _COLLECT = "notebooks 02_quant_kld and 03_benchmark_scores for every model, then `qkld collect`"
 
@@ -113,7 +131,7 @@ class LoadedStudy:
                 )
             )
         table = pd.read_csv(path)
-        text = [c for c in ("note", "reason", "same_ranks_as") if c in table]
+        text = [c for c in TEXT if c in table]
         return table.assign(**{c: table[c].astype("object").fillna("").astype("str") for c in text})
 
     def save_analysis(self, name: str, table: pd.DataFrame) -> None:

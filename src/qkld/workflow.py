@@ -33,9 +33,12 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 """Sections that count in rules which read fewer knobs than their notebook has."""
 
 ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
-    "correlation": ("scores", "composite", "correlation"),
-    "silent_zone": ("zone_members", "zone", "variants", "zone_curve"),
-    "volume_direction": ("flips", "volume_direction"),
+    "correlation": ("scores", "composite", "correlation", "partial"),
+    "silent_zone": (
+        *("zone_members", "zone", "zone_rules", "zone_split", "zone_break", "zone_curve", "variants", "differences"),
+        *("noise", "verdict", "leave_one_out", "zone_edge"),
+    ),
+    "volume_direction": ("flips", "volume_direction", "thinning", "decision", "pairs"),
     "prompts": ("prompts", "router"),
 }
 """Result tables of notebooks 04 to 07 that later stages read."""

@@ -27,7 +27,7 @@ def items(simulated):
 
 @pytest.fixture
 def analysis(simulated):
-    return {name: simulated.analysis(name) for name in ("variants", "zone_curve", "flips")}
+    return {name: simulated.analysis(name) for name in ("variants", "zone_curve", "flips", "zone_edge")}
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ import pytest
 from qkld.plotting.bits import draw_bits_kld
 from qkld.plotting.flips import draw_direction, draw_net, draw_volume
 from qkld.plotting.prompts import draw_prompt_kld
+from qkld.plotting.reliability import WANTED, draw_reliability
 from qkld.plotting.score import draw_kld_score
 from qkld.plotting.variants import draw_variants
 from qkld.plotting.zone_curve import draw_zone_curve
+from qkld.statistics.reliability import items_for_reliability
 
 CUT = 0.05
 
@@ -81,6 +83,35 @@ def test_variants_say_where_rho_is_not_defined(ax, analysis):
     table.loc[table["subset"] == "zone", ["estimate", "low", "high"]] = np.nan
     draw_variants(ax, table)
     assert texts(ax) == ["not defined"] * 14
+
+
+def test_variants_have_their_simultaneous_band_behind_the_interval(ax, analysis):
+    table = analysis["variants"]
+    draw_variants(ax, table)
+    drawn = {tuple(end for end in segment[:, 0]) for lines in ax.collections for segment in lines.get_segments()}
+    for ends in (("band_low", "band_high"), ("low", "high")):
+        assert {tuple(row) for row in table[list(ends)].to_numpy()} <= drawn
+
+
+# --- reliability ------------------------------------------------------------------------------------------------------
+
+
+def test_reliability_draws_every_subset_the_studys_own_items_and_what_is_wanted(ax, analysis):
+    edges = analysis["zone_edge"]
+    draw_reliability(ax, edges)
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    points, curve = lines["subsets of items"], lines["Spearman–Brown"]
+    assert sorted(points.get_xdata()) == sorted(edges["items"])
+    own = edges.loc[edges["items"].idxmax()]
+    assert np.interp(own["items"], curve.get_xdata(), curve.get_ydata()) == pytest.approx(own["reliability"], abs=1e-3)
+    wanted = items_for_reliability(int(own["items"]), float(own["reliability"]), WANTED)
+    assert texts(ax) == [f"this study: {int(own['items']):,}", *([f"{int(wanted):,}"] if wanted > own["items"] else [])]
+
+
+def test_reliability_not_above_zero_is_said_and_has_no_curve(ax, analysis):
+    draw_reliability(ax, analysis["zone_edge"].assign(reliability=-0.2))
+    assert "not above 0" in texts(ax)[-1]
+    assert "Spearman–Brown" not in [t.get_text() for t in ax.get_legend().get_texts()]
 
 
 # --- zone curve -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ def draw_variants(ax: Axes, variants: pd.DataFrame) -> None:
     """Draw ρ of each variant with the score and its interval, full cohort above zone, one row a variant.
 
     ``variants`` has ``metric, subset (full or zone), estimate, low, high, n``, in the order to print, first on top.
-    A ρ that is not defined is written as such at 0.
+    A ρ that is not defined is written as such at 0. Where there are ``band_low, band_high``, the simultaneous band is a
+    thin line behind the interval: it holds for all variants of a subset together.
     """
     metrics = list(dict.fromkeys(variants["metric"]))
     rows = {metric: len(metrics) - 1 - i for i, metric in enumerate(metrics)}
@@ -29,7 +30,10 @@ def draw_variants(ax: Axes, variants: pd.DataFrame) -> None:
         y = part["metric"].map(rows).to_numpy() + offset
         known = part["estimate"].notna().to_numpy()
         ends = part[["low", "high"]].to_numpy(dtype=float)[known]
-        ax.hlines(y[known], ends[:, 0], ends[:, 1], color=colour, linewidth=0.9)
+        if "band_low" in part:
+            band = part[["band_low", "band_high"]].to_numpy(dtype=float)[known]
+            ax.hlines(y[known], band[:, 0], band[:, 1], color=colour, linewidth=0.35)
+        ax.hlines(y[known], ends[:, 0], ends[:, 1], color=colour, linewidth=1.1)
         ax.plot(part["estimate"][known], y[known], "o", color=colour, markerfacecolor=face, markersize=3.5,
                 markeredgewidth=0.8, label=f"{'full cohort' if subset == 'full' else subset}, n = {n}")  # fmt: skip
         for height in y[~known]:

@@ -213,14 +213,16 @@ def direction_table(
         table = flips[flips["benchmark"] == benchmark].set_index("label")
         for subset, part in (("full", quants_of(cohort)), ("zone", quants_of(cohort[members]))):
             for quantity in QUANTITIES:
-                row = _direction_row(part, table[quantity], metric, resampling)
+                row = _direction_row(part, table[quantity], metric, resampling, whole=quants_of(cohort))
                 key = {"metric": metric, "quantity": quantity, "benchmark": benchmark, "subset": subset}
                 rows.append({**key, **row, "reliability": known.get((benchmark, subset, quantity), np.nan)})
     return pd.DataFrame(rows)
 
 
-def _direction_row(quants: pd.DataFrame, values: pd.Series, metric: str, resampling: Resampling) -> dict[str, Any]:
-    y = quants["label"].map(values)
+def _direction_row(
+    quants: pd.DataFrame, values: pd.Series, metric: str, resampling: Resampling, *, whole: pd.DataFrame
+) -> dict[str, Any]:
+    y, of_all = quants["label"].map(values), whole["label"].map(values)
     known = y.notna().to_numpy()
     row = correlate(
         quants.loc[known, metric],
@@ -228,6 +230,7 @@ def _direction_row(quants: pd.DataFrame, values: pd.Series, metric: str, resampl
         resampling=resampling,
         families=quants.loc[known, "family"],
         names=(metric, str(values.name)),
+        whole=(whole.loc[of_all.notna(), metric], of_all.dropna()),
     )
     if not known.all():
         left_out = f"{int((~known).sum())} quants left out: no answer changed"

@@ -25,6 +25,7 @@ from qkld.statistics.zone_curve import zone_curve
 __all__ = [
     "SELECTION_EFFECT",
     "Rule",
+    "compared_rules",
     "full_and_zone",
     "members_table",
     "rules_table",
@@ -47,6 +48,12 @@ SELECTION_EFFECT: Mapping[str, str] = {
 
 EQUIVALENCE_LEVEL = 0.05
 """Level of each quant's own test of equivalence; the zone is no claim about all of them together."""
+
+
+def compared_rules(rule: Rule, cut: float, *, margin: float) -> dict[Rule, float | None]:
+    """The study's own rule with its cut first, then the others that read scores; ``margin`` is a fraction of 1."""
+    others: dict[Rule, float | None] = {"score_margin": margin, "equivalence": margin, "break_point": None}
+    return {rule: cut} | {name: other for name, other in others.items() if name != rule}
 
 
 def zone_members(

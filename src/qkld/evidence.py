@@ -1,0 +1,59 @@
+"""What the items of a study give its statistics: the tasks of the composite, redrawn scores, item noise, halves."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qkld.cohort import composite_of
+from qkld.statistics.answers import answers_by_task, clusters_by_task
+from qkld.statistics.covariance import NetNoise, noise_by_benchmark
+from qkld.statistics.direction import task_groups
+from qkld.statistics.split_zone import Half, split_halves
+from qkld.statistics.twoway import ItemDraws, draw_items
+from qkld.study import LoadedStudy
+
+
+def composite_tasks(study: LoadedStudy) -> list[str]:
+    """The tasks whose mean is the composite, in the study's order; empty where no reference score is above chance."""
+    return composite_of(study.params, study.items).query("in_composite")["benchmark"].tolist()
+
+
+def score_groups(study: LoadedStudy) -> dict[str, list[str]]:
+    """Name of each score → the benchmarks it is the mean of; ``composite`` last, where there is one."""
+    return task_groups(study.benchmarks, composite_tasks(study))
+
+
+def item_draws(study: LoadedStudy) -> ItemDraws:
+    """Scores of the quants on redrawn items of every benchmark, as often as the study resamples quants."""
+    return draw_items(
+        answers_by_task(study.items, study.benchmarks, study.quants),
+        study.quants,
+        resamples=study.resampling.resamples,
+        rng=study.resampling.item_rng(),
+        tasks=composite_tasks(study),
+        clusters=clusters_by_task(study.items, study.benchmarks),
+    )
+
+
+def item_noise(study: LoadedStudy) -> dict[str, NetNoise]:
+    """Covariance of the quants' score differences to the reference over items, for each score of the study."""
+    return noise_by_benchmark(
+        study.items,
+        reference=study.params.reference.label,
+        quants=study.quants,
+        benchmarks=study.benchmarks,
+        tasks=composite_tasks(study),
+    )
+
+
+def item_halves(study: LoadedStudy, benchmark: str, *, splits: int) -> tuple[Half, Half]:
+    """Random halves of the items behind one score, for choosing a zone on one and judging it on the other."""
+    tasks = score_groups(study)[benchmark]
+    reference = study.params.reference.label
+    return split_halves(
+        answers_by_task(study.items, tasks, study.quants),
+        {task: answers[0] for task, answers in answers_by_task(study.items, tasks, [reference]).items()},
+        splits=splits,
+        rng=np.random.default_rng([study.resampling.seed, 2]),
+        clusters=clusters_by_task(study.items, tasks),
+    )
