@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qkld.errors import DiskError, StageError, TableError
+from qkld.provenance import canonical_json
 from qkld.tables import (
     COHORT,
     FIDELITY,
@@ -20,6 +21,7 @@ from qkld.tables import (
     TOKENS,
     Column,
     Schema,
+    _json_parts,
     describe,
     read_table,
     read_table_and_provenance,
@@ -122,10 +124,32 @@ def test_infinities_signed_zeros_and_every_nan_come_back(tmp_path):
     assert np.isnan(back[3:]).all()
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 6])
+def test_texts_are_digested_piece_by_piece_as_they_would_be_whole(count):
+    texts = ["a", None, "\x1f,\"'", "‖", "", "b"][:count]
+    pieces = list(_json_parts(pd.Series(texts, dtype="str"), rows=2))
+    assert "".join(pieces) == canonical_json(texts)
+    assert len(pieces) == 2 + -(-count // 2)
+
+
 def test_a_folder_with_an_equals_sign_adds_no_column(tmp_path):
     path = tmp_path / "runs=1" / "t.parquet"
     write_table(path, small(), SMALL, MADE)
     assert list(read_table(path, SMALL, made_in="02")) == list(SMALL.columns)
+
+
+def test_an_optional_column_may_be_left_out_and_comes_back_where_it_is_there(tmp_path):
+    schema = Schema(
+        "wide", {"name": Column("str", "a name"), "extra": Column("float64", "more", optional=True)}, ("name",)
+    )
+    whole = pd.DataFrame({"extra": [1.5, 2.5], "name": pd.Series(["a", "b"], dtype="str")})
+    for table in (whole, whole[["name"]]):
+        write_table(tmp_path / "t.parquet", table, schema, MADE)
+        back = read_table(tmp_path / "t.parquet", schema, made_in="02")
+        assert list(back.columns) == [c for c in ("name", "extra") if c in table]
+    assert describe(schema).splitlines()[-1] == "| `extra` | float64 | more; there only where it was asked for |"
+    with pytest.raises(TableError, match="empty"):
+        schema.checked(whole.assign(extra=[1.5, np.nan]))
 
 
 def test_a_missing_table_names_the_notebook_to_run(tmp_path):

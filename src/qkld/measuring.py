@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -37,6 +38,9 @@ def measure(
 ) -> pd.DataFrame:
     """Token table of one quant on every corpus: a table of schema ``tokens``.
 
+    Hidden states and logits of one window are in memory at a time, or of ``batch``; what grows with the tokens is the
+    table alone.
+
     Parameters
     ----------
     model : OpenedModel
@@ -63,7 +67,7 @@ def measure(
     StoreError
         If a store was made with another tokenizer, on another kind of device, or in another dtype.
     """
-    blocks = []
+    blocks: list[pa.Table] = []
     for store, scored in stores:
         check_comparable(store, model, same_dtype=same_dtype)
         chosen = range(len(store.header.windows) if windows is None else min(windows, len(store.header.windows)))
@@ -72,8 +76,10 @@ def measure(
             _measure_missing(model, store, list(chosen), folder, tile=tile, batch=batch, second_walk=second_walk)
         for index in chosen:
             table = read_table(_part(folder, index), TOKENS, made_in="notebooks/02_quant_kld.ipynb")
-            blocks += _by_context(table, scored[index])
-    return TOKENS.checked(pd.concat(blocks, ignore_index=True))
+            blocks += (pa.Table.from_pandas(b, preserve_index=False) for b in _by_context(table, scored[index]))
+    whole = pa.concat_tables(blocks)
+    blocks.clear()  # so that each column is given back once it is converted
+    return TOKENS.checked(whole.to_pandas(split_blocks=True, self_destruct=True))
 
 
 def partial_key(store: ReferenceStore, model: OpenedModel, **more: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class Schema:
         self._check_columns(table)
         own = {name: column for name, column in self.columns.items() if name in table.columns}
         order = [*own, *(c for c in table.columns if c not in self.columns)]
-        table = table[order].copy()
+        table = table[order].copy(deep=False)  # columns are replaced and never changed in place
         for name, column in own.items():
             if not column.missing:
                 self._check_filled(table[name])
@@ -250,17 +251,28 @@ def describe(schema: Schema) -> str:
 def _digest(schema_name: str, made: dict[str, Any], arrow: pa.Table) -> str:
     """SHA-256 over provenance, column names, types and values.
 
-    The values are taken as they come out of Arrow, where every NaN is the same one.
+    The values are taken as they come out of Arrow, where every NaN is the same one; one column is in memory at a time.
     """
     digest = hashlib.sha256(canonical_json({"schema": schema_name, "made_by": made}).encode())
-    for name, values in arrow.to_pandas().items():
+    for name in arrow.column_names:
+        values = arrow[name].to_pandas()
         numeric = isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf"
         digest.update(canonical_json([name, len(values), str(values.dtype) if numeric else "text"]).encode())
         if numeric:
             digest.update(np.ascontiguousarray(values.to_numpy()).tobytes())
         else:
-            digest.update(canonical_json([None if pd.isna(v) else str(v) for v in values]).encode())
+            for part in _json_parts(values):
+                digest.update(part.encode())
     return digest.hexdigest()
+
+
+def _json_parts(values: pd.Series, rows: int = 8192) -> Iterator[str]:
+    """`canonical_json` of a column of texts, in pieces that are short however long the column is."""
+    yield "["
+    for start in range(0, len(values), rows):
+        texts = [None if pd.isna(v) else str(v) for v in values.iloc[start : start + rows]]
+        yield ("," if start else "") + canonical_json(texts)[1:-1]
+    yield "]"
 
 
 def write_table(path: Path, table: pd.DataFrame, schema: Schema, made: dict[str, Any]) -> None:
