@@ -8,7 +8,7 @@ from typing import Any
 
 from qkld.bench.machine import Machine
 from qkld.readme import markdown
-from qkld.report_tables import TextTable
+from qkld.text_tables import TextTable
 
 ROWS = {
     1: "Notebook 02's measuring of one quant over the bare forward pass with its head on the scored positions",

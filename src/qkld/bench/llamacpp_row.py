@@ -63,7 +63,7 @@ def llama_files() -> LlamaFiles | None:
 
 
 def llama_seconds(files: LlamaFiles, base: Path, threads: int) -> float:
-    """Wall time of ``llama-perplexity --kl-divergence`` on a base file, its own load time taken off.
+    """Wall time of ``llama-perplexity --kl-divergence`` on a base file, its own load time taken off; its defaults else.
 
     Raises
     ------
@@ -72,7 +72,6 @@ def llama_seconds(files: LlamaFiles, base: Path, threads: int) -> float:
     """
     command = [str(files.program), "--model", str(files.model), "--kl-divergence", "--kl-divergence-base", str(base)]
     command += ["--threads", str(threads), "--threads-batch", str(threads), "--ctx-size", str(CONTEXT)]
-    command += ["--batch-size", str(CONTEXT)]
     output: list[subprocess.CompletedProcess[str]] = []
     wall = seconds_of(lambda: output.append(subprocess.run(command, capture_output=True, text=True, check=False)))
     text = output[0].stdout + output[0].stderr
