@@ -151,6 +151,16 @@ def test_two_way_intervals_come_with_items(whole):
     assert row["twoway_low"] < row["estimate"] < row["twoway_high"]
 
 
+def test_the_curve_has_its_envelope_and_the_size_its_partial_correlation(whole):
+    summary, out = whole
+    curve = pd.read_csv(out / "zone_curve.csv")
+    assert (curve["null_low"] <= curve["null_high"]).all()
+    row = next(r for r in summary["partial"] if r["benchmark"] == "composite")
+    assert row["control"] == "size"
+    assert row["inflation"] > 1
+    assert "at equal size" in (out / "report.html").read_text()
+
+
 def test_decisions_are_in_the_summary(whole):
     summary, out = whole
     decision = summary["decision"]

@@ -106,13 +106,13 @@ def test_order_of_items_and_quants_does_not_matter(rng):
 
 
 def test_table_has_a_row_for_each_and_says_why_one_is_empty(items):
-    subsets = {"full": LABELS, "zone": LABELS[:1]}
+    subsets = {"full": LABELS, "zone": LABELS[:1], "empty": []}
     table = direction_reliability(items, subsets, reference="reference", benchmarks=["sciq"], tasks=TASKS)
-    assert len(table) == 2 * 2 * len(QUANTITIES)
+    assert len(table) == 2 * 3 * len(QUANTITIES)
     full = table[table["subset"] == "full"]
     assert (full["reliability"] <= 1).all()
     assert (full["note"] == "").all()
-    zone = table[table["subset"] == "zone"]
+    zone = table[table["subset"] != "full"]
     assert zone["reliability"].isna().all()
     assert zone["note"].str.contains("at least 2 quants").all()
 

@@ -85,9 +85,10 @@ def test_what_can_not_be_thinned_says_why(table):
     assert empty[["rho_thinned", "thinned_gap"]].isna().all(axis=None)
 
 
-def test_too_few_quants_are_noted():
+@pytest.mark.parametrize("labels", [[], ["torchao-8-g32", "hqq-8-g64"]])
+def test_too_few_quants_are_noted(labels):
     cohort, items = simulated_study()
-    members = cohort["label"].isin(["torchao-8-g32", "hqq-8-g64"])
+    members = cohort["label"].isin(labels)
     found = thinning_table(
         items, cohort, members, reference="reference", benchmarks=["sciq"], tasks=[], resampling=QUICK, draws=10
     )

@@ -29,6 +29,9 @@ FORMATS = ("pdf", "png")
 NARROW = 5.0
 """Ratio of largest to smallest value of a metric below which its axis is linear: a log axis has no ticks there."""
 
+WIDE = 100.0
+"""Ratio from which only powers of ten are labelled."""
+
 CAPTIONS = {
     "kld_score": "Fidelity of each quant against its score. Filled: in the zone; line: the reference.",
     "zone_curve": "ρ of fidelity with the score for every cut of the zone, with pointwise intervals, and the number of "
@@ -36,7 +39,8 @@ CAPTIONS = {
     "volume_direction": "Fidelity against how many answers change, which way they change (Wilson intervals), and the "
     "score's difference to the reference (Tango's intervals).",
     "decision": "Score − reference score of every quant, by falling size. Thin: interval of the difference; thick: the "
-    "one that equivalence rests on; grey: the margin.",
+    "one that equivalence rests on; grey: the margin. Decisions are after Holm over the quants, so that an interval "
+    "inside the margin may still be undecided.",
 }
 """Figure → caption, in the order in which the report shows them."""
 
@@ -63,10 +67,6 @@ def save_figures(
     return pictures
 
 
-def _is_narrow(values: pd.Series) -> bool:
-    return bool(values.min() > 0 and values.max() / values.min() < NARROW)
-
-
 def _inside(own: OwnTable) -> set[str]:
     """Labels drawn filled: the zone's, or all where there is none."""
     return set(own.cohort.loc[own.members, "label"]) if own.members.any() else set(own.quants)
@@ -91,10 +91,11 @@ def _name_metric(ax: plt.Axes, own: OwnTable, before: str = "") -> None:
     """Name the metric under its axis, with what the axis says is left out; a narrow axis becomes linear."""
     left_out = ax.get_xlabel().partition("\n")[2]
     ax.set_xlabel("\n".join(part for part in (f"{before}{metric_name(own.fidelity)}", left_out) if part))
-    if _is_narrow(quants_of(own.cohort)[own.fidelity]):
+    low, high = quants_of(own.cohort)[own.fidelity].agg(["min", "max"])
+    if 0 < high < NARROW * low:
         ax.set_xscale("linear")
         return
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if 0 < high < WIDE * low else (1,)))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
 

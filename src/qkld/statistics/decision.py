@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.checks import quants_of
 from qkld.statistics.covariance import binary
-from qkld.statistics.direction import differences, flip_counts, quantity_values, task_groups
+from qkld.statistics.direction import differences, flip_counts, part_of, quantity_values, task_groups
 from qkld.statistics.paired import difference_interval, difference_p, equivalence_p, score_z
 from qkld.statistics.sample_size import items_for_score
 from qkld.statistics.score import correct_matrix
@@ -56,6 +56,8 @@ def decision_table(
 ) -> pd.DataFrame:
     """Each quant against the reference, on each benchmark and the composite of ``tasks``, by falling size.
 
+    Items count as drawn one by one.
+
     Parameters
     ----------
     items : schema ``items``; cohort : schema ``cohort``
@@ -73,9 +75,11 @@ def decision_table(
     """
     quants = quants_of(cohort)
     sizes = quants[size].to_numpy(dtype=float) if size in quants else np.full(len(quants), np.nan)
+    everything = list(dict.fromkeys([*benchmarks, *tasks]))
+    answers = differences(items, reference=reference, tasks=everything, labels=list(quants["label"]))
     tables = []
     for benchmark, parts in task_groups(benchmarks, tasks).items():
-        moved = differences(items, reference=reference, tasks=parts, labels=list(quants["label"]))
+        moved = part_of(answers, parts, slice(None))
         found = _judged(*flip_counts(moved), margin, 1 - confidence)
         rates = {c: quantity_values(moved, c) for c in ("flip_rate", "net")}
         key = {"label": quants["label"], "benchmark": benchmark, "size": sizes, **rates}

@@ -39,6 +39,11 @@ def differences(
     return {task: net_differences(correct_matrix(items, task), reference, labels) for task in tasks}
 
 
+def part_of(moved: Mapping[str, np.ndarray], tasks: Sequence[str], kept: np.ndarray | slice) -> dict[str, np.ndarray]:
+    """Some tasks and quants of `differences`."""
+    return {task: moved[task][:, kept] for task in tasks}
+
+
 def flip_counts(moved: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Leapfrogs and drops of each quant on each task, both (quants, tasks), and items of each task (tasks,)."""
     up, down = (np.stack([(sign * d > 0).sum(axis=0) for d in moved.values()], axis=-1) for sign in (1, -1))
@@ -149,13 +154,16 @@ def direction_reliability(
 
     ``subsets`` maps a name to labels of quants, for example full and zone.
     """
+    labels = list(dict.fromkeys(label for group in subsets.values() for label in group))
+    everything = list(dict.fromkeys([*benchmarks, *tasks]))
+    moved = differences(items, reference=reference, tasks=everything, labels=labels)
+    clusters = clusters_by_task(items, everything)
     rows: list[dict[str, Any]] = []
     for benchmark, parts in task_groups(benchmarks, tasks).items():
-        for subset, labels in subsets.items():
-            moved = differences(items, reference=reference, tasks=parts, labels=labels)
-            clusters = clusters_by_task(items, parts)
+        for subset, group in subsets.items():
+            here = part_of(moved, parts, np.isin(labels, list(group)))
             for quantity in QUANTITIES:
-                found = noted(lambda m=moved, q=quantity, c=clusters: {"reliability": reliability_of(m, q, c)}, EMPTY)
+                found = noted(lambda m=here, q=quantity: {"reliability": reliability_of(m, q, clusters)}, EMPTY)
                 key = {"benchmark": benchmark, "subset": subset, "quantity": quantity}
-                rows.append({**key, "n": int(np.isfinite(quantity_values(moved, quantity)).sum()), **found})
+                rows.append({**key, "n": int(np.isfinite(quantity_values(here, quantity)).sum()), **found})
     return pd.DataFrame(rows)

@@ -17,7 +17,7 @@ from qkld.errors import StatisticsError, explain
 from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.checks import joined, noted, quants_of
 from qkld.statistics.correlation import Resampling
-from qkld.statistics.direction import differences, quantity_values, reliability_of, task_groups
+from qkld.statistics.direction import differences, part_of, quantity_values, reliability_of, task_groups
 from qkld.statistics.estimates import correlation, correlation_columns, correlations_of_counts
 from qkld.statistics.intervals import percentile_interval
 
@@ -93,12 +93,15 @@ def thinning_table(
     interval of ``rho_thinned`` is over ways of thinning, that of ``thinned_gap`` over quants too). Volume is
     the flip rate. What can not be had is NaN, and ``note`` says why.
     """
+    quants, everything = quants_of(cohort.assign(_inside=members)), list(dict.fromkeys([*benchmarks, *tasks]))
+    moved = differences(items, reference=reference, tasks=everything, labels=list(quants["label"]))
+    clusters = clusters_by_task(items, everything)
+    x, inside = quants[metric].to_numpy(dtype=float), quants["_inside"].to_numpy(dtype=bool)
     rows = []
     for benchmark, parts in task_groups(benchmarks, tasks).items():
-        for subset, part in (("full", quants_of(cohort)), ("zone", quants_of(cohort[members]))):
-            moved = differences(items, reference=reference, tasks=parts, labels=list(part["label"]))
-            given = _Given(part[metric].to_numpy(dtype=float), moved, clusters_by_task(items, parts))
-            key = {"metric": metric, "benchmark": benchmark, "subset": subset, "n": len(part)}
+        for subset, kept in (("full", np.ones(len(quants), dtype=bool)), ("zone", inside)):
+            given = _Given(x[kept], part_of(moved, parts, kept), clusters)
+            key = {"metric": metric, "benchmark": benchmark, "subset": subset, "n": int(kept.sum())}
             rows.append({**key, **_comparison(given, resampling, draws)})
     return pd.DataFrame(rows)
 
@@ -124,9 +127,9 @@ def _comparison(given: _Given, resampling: Resampling, draws: int) -> dict[str, 
 
 def _measured(given: _Given, resampling: Resampling, draws: int) -> dict[str, float]:
     volume, net = (quantity_values(given.moved, quantity) for quantity in ("flip_rate", "net"))
+    rho_volume, rho_net = correlation(given.x, volume), correlation(given.x, net)
     gap = _gap_draws(given.x, volume, net, resampling.counts(given.x.size))
     low, high = percentile_interval(gap, resampling.confidence)
-    rho_volume, rho_net = correlation(given.x, volume), correlation(given.x, net)
     return {
         "reliability_volume": reliability_of(given.moved, "flip_rate", given.clusters),
         "reliability_net": reliability_of(given.moved, "net", given.clusters),
