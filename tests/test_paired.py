@@ -74,7 +74,7 @@ def test_the_difference_equals_its_definitions(rng: np.random.Generator) -> None
     found = compared(a, b)
     difference = (b["kl"] - a["kl"]).to_numpy()
     alone = clustered_mean(difference, a["cluster"].to_numpy(), 0.95)
-    assert found["difference"] == pytest.approx(b["kl"].mean() - a["kl"].mean(), rel=1e-12)
+    assert found["kld_difference"] == pytest.approx(b["kl"].mean() - a["kl"].mean(), rel=1e-12)
     assert (found["kld_a"], found["kld_b"]) == (a["kl"].mean(), b["kl"].mean())
     assert (found["low"], found["high"]) == pytest.approx((alone.low, alone.high), rel=1e-12)
     # windows are of one size, so the test is the one-sample t test of the windows' means
@@ -90,7 +90,7 @@ def test_swapping_the_quants_turns_the_sign_and_nothing_else(rng: np.random.Gene
     a = token_table(rng)
     b = moved(a, rng, by=0.001, spread=0.002)
     one, other = compared(a, b), compared(b, a)
-    assert other["difference"] == -one["difference"]
+    assert other["kld_difference"] == -one["kld_difference"]
     assert (other["low"], other["high"]) == (-one["high"], -one["low"])
     assert (other["lower_a"], other["lower_b"]) == (one["lower_b"], one["lower_a"])
     for column in ("t_p", "sign_p", "windows_needed", "detectable", "tied_clusters"):
@@ -108,7 +108,7 @@ def test_pairing_finds_what_two_separate_intervals_hide(rng: np.random.Generator
 def test_a_quant_against_itself_is_no_difference_and_needs_endless_windows(rng: np.random.Generator) -> None:
     a = token_table(rng)
     found = compared(a, a)
-    assert (found["difference"], found["low"], found["high"]) == (0.0, 0.0, 0.0)
+    assert (found["kld_difference"], found["low"], found["high"]) == (0.0, 0.0, 0.0)
     assert (found["tied_clusters"], found["lower_a"], found["lower_b"]) == (8, 0, 0)
     assert found["windows_needed"] == np.inf
     assert np.isnan([found["t_p"], found["t_p_holm"], found["sign_p"]]).all()
@@ -130,7 +130,7 @@ def test_tokens_that_are_not_finite_in_either_are_left_out_and_counted(rng: np.r
 def test_one_cluster_gives_a_difference_without_interval_or_test(rng: np.random.Generator) -> None:
     a = token_table(rng, windows=1)
     found = compared(a, moved(a, rng, by=0.001))
-    assert found["difference"] == pytest.approx(0.001)
+    assert found["kld_difference"] == pytest.approx(0.001)
     assert found[["low", "bootstrap_low", "t_p", "windows_needed", "detectable"]].isna().all()
     assert (found["sign_p"], found["note"]) == (1.0, "one cluster: no interval")
 

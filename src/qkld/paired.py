@@ -21,8 +21,19 @@ from qkld.errors import StatisticsError, explain
 from qkld.tables import TOKENS
 
 PAIRED = (
-    *("label_a", "label_b", "corpus", "context", "kld_a", "kld_b", "floor_kld", "difference", "low", "high"),
-    *("bootstrap_low", "bootstrap_high", "t_p", "t_p_holm", "lower_a", "lower_b", "tied_clusters", "sign_p"),
+    *("label_a", "label_b", "corpus", "context", "kld_a", "kld_b", "floor_kld", "kld_difference"),
+    *(
+        "low",
+        "high",
+        "bootstrap_low",
+        "bootstrap_high",
+        "t_p",
+        "t_p_holm",
+        "lower_a",
+        "lower_b",
+        "tied_clusters",
+        "sign_p",
+    ),
     *("windows_needed", "detectable", "tokens", "windows", "clusters", "nonfinite", "note"),
 )
 """Columns of a paired table, in order."""
@@ -237,7 +248,7 @@ def _tested(finite: pd.DataFrame, resamples: ClusterBootstrap, power: float) -> 
     return {
         "kld_a": finite["kl"].mean(),
         "kld_b": finite["kl_b"].mean(),
-        "difference": ends.pop("estimate"),
+        "kld_difference": ends.pop("estimate"),
         **ends,
         **dict.fromkeys(("t_p", "t_p_holm"), t_p_value(mean.estimate, error, clusters)),
         **sign_test(by_cluster),

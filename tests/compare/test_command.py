@@ -96,7 +96,7 @@ def test_two_quants_of_the_demo_model_are_measured_tested_and_written(own_place,
     values = compared(tmp_path, *SMALL, *quants, "--text", str(text), "--windows", "2", "--context", "24")
     (pair,) = values["paired"]
     assert (pair["label_a"], pair["label_b"]) == ("torchao-int8-g32", "bnb-nf4")
-    assert pair["difference"] == pytest.approx(mean_kld(values, "bnb-nf4") - mean_kld(values, "torchao-int8-g32"))
+    assert pair["kld_difference"] == pytest.approx(mean_kld(values, "bnb-nf4") - mean_kld(values, "torchao-int8-g32"))
     assert (pair["windows"], pair["tokens"], pair["lower_a"]) == (2, 24, 2)
     assert pair["floor_kld"] == mean_kld(values, "floor-dtype") < 1e-6
     assert 0.05 < mean_kld(values, "bnb-nf4") < 2

@@ -113,7 +113,7 @@ def _pair(row: Mapping[str, Any], made: Comparison, level: str) -> str:
     signs = f"{row['lower_a']} of {row['clusters']} clusters, higher in {row['lower_b']}, {row['tied_clusters']} tied"
     lines = [
         f"{b} − {a}, paired on {row['tokens']} tokens",
-        f"  difference of mean KLD  {_number(row['difference'])} nats, {level} clustered {_ends(row)}, "
+        f"  difference of mean KLD  {_number(row['kld_difference'])} nats, {level} clustered {_ends(row)}, "
         f"bootstrap {_ends(row, 'bootstrap_')}",
         f"  t test                  p {p_value(row['t_p'])}, over all pairs (Holm) {p_value(row['t_p_holm'])}",
         f"  sign test by cluster    '{a}' lower in {signs}: p {p_value(row['sign_p'])}",
