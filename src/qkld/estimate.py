@@ -24,7 +24,7 @@ from qkld.plan import (
     scored_tokens,
 )
 from qkld.plan_report import in_bytes, in_time
-from qkld.report_tables import TextTable
+from qkld.text_tables import TextTable
 from qkld.windows import ANSWERS_AT_ONCE
 
 

@@ -15,10 +15,11 @@ from qkld.estimate import estimate_table
 from qkld.params import ToBeChecked, load_params
 from qkld.paths import StudyPaths, project_root
 from qkld.provenance import written_whole
-from qkld.report_tables import TextTable, cohort_table, composite_table, headline_table
+from qkld.report_tables import cohort_table, composite_table, evidence_tables, headline_table
 from qkld.results import describe_results
 from qkld.study import LoadedStudy
 from qkld.tables import SCHEMAS, describe
+from qkld.text_tables import TextTable
 
 SHOWN_STUDY = "demo"
 """The study whose results the README shows."""
@@ -55,8 +56,9 @@ def times_table(study: LoadedStudy) -> TextTable:
 
 def result_tables(study: LoadedStudy) -> str:
     """The tables of a study that a README shows, as Markdown."""
-    shown = (headline_table, composite_table, cohort_table, times_table)
-    return "\n\n".join(markdown(make(study)) for make in shown) + "\n"
+    tables = [headline_table(study), *evidence_tables(study, ("verdict", "decision"))]
+    tables += [make(study) for make in (composite_table, cohort_table, times_table)]
+    return "\n\n".join(map(markdown, tables)) + "\n"
 
 
 def write_tables(path: Path, study: LoadedStudy) -> None:

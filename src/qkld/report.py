@@ -14,17 +14,18 @@ import pandas as pd
 from qkld.numbers import flat_numbers, printed, significant
 from qkld.plotting.axes import floor_of
 from qkld.provenance import made_by, write_json, written_whole
-from qkld.report_tables import TextTable, all_tables, notes_of, parameter_rows
+from qkld.report_tables import all_tables, notes_of, parameter_rows
 from qkld.shown import shown_score
 from qkld.study import ANALYSES, LoadedStudy
 from qkld.tables import COHORT, read_table_and_provenance
+from qkld.text_tables import TextTable
 
 CAPTIONS = {
     "kld_score": "Mean KLD of each quant against its score. Shaded, and filled markers: the zone. Dotted: the floor, "
     "the reference against itself in another dtype. Grey band: the reference's score and one standard error of it over "
     "items.",
-    "variants": "Each measurement variant's ρ with the score, full cohort and zone, with bootstrap intervals; thin: the "
-    "band that holds for all variants together.",
+    "variants": "Each measurement variant's ρ with the score, full cohort and zone, with bootstrap intervals; thin: "
+    "the band that holds for all variants together.",
     "zone_curve": "ρ of mean KLD with the score for every cut of the zone, with pointwise intervals, and the number of "
     "quants inside. Dashed blue: where ρ would lie (5 to 95 %) were the true scores monotone in KLD. Dashed grey: the "
     "study's own cut.",
@@ -80,7 +81,8 @@ def limits_of(study: LoadedStudy) -> list[str]:
     limits = [
         f"The zone holds {zone['n_zone']} of {zone['n_full']} quants; it was {zone['selection']}.",
         "A ρ near 0 in the zone also appears where KLD ranks true quality perfectly and the benchmarks have too few "
-        "items to see the differences. This report does not tell the two apart.",
+        "items to see the differences. The verdict tells the two apart as far as these items allow, for these quants and "
+        "a smooth curve in √KLD.",
         "Quants of one family share a recipe, and all scores share their items: quants are not independent draws. The "
         "CSV files hold permutation p within families beside the free one.",
         "Everything here holds for this cohort, these texts and these benchmarks; the zone's cut is not a constant.",

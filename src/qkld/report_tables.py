@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -13,17 +12,10 @@ from qkld.shown import drawn_flips, shown_score, zone_of
 from qkld.statistics.prompts import POOL as ALL_QUANTS
 from qkld.statistics.router import POOL as ALL_PAIRS
 from qkld.study import LoadedStudy
+from qkld.text_tables import QUANTITY_NAMES, TEXTS, TextTable
 
-
-@dataclass(frozen=True)
-class TextTable:
-    """One table of the report; the first column names the row, the others are set right."""
-
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
+EVIDENCE = ("verdict", "noise", "thinning", "decision", "pairs")
+"""Result tables that rest on answers item by item, in the order in which a report shows them."""
 
 PAPER = {
     ("score", "full"): ("−0.72", "−0.86"),
@@ -31,12 +23,6 @@ PAPER = {
     ("flip_rate", "zone"): ("+0.94", "+0.55"),
 }
 """Spearman's ρ of KLD in arXiv:2606.19558, Qwen3.6-35B-A3B and Devstral-Small-2-24B: quantity and subset → values."""
-
-QUANTITY_NAMES = {
-    "flip_rate": "volume (flip rate)",
-    "improvement_fraction": "direction (improvement fraction)",
-    "net": "net (score − reference)",
-}
 
 
 def _of(table: pd.DataFrame, **wanted: str) -> pd.DataFrame:
@@ -232,12 +218,16 @@ def prompts_table(study: LoadedStudy) -> TextTable:
     )
 
 
+def evidence_tables(study: LoadedStudy, names: Sequence[str] = EVIDENCE) -> list[TextTable]:
+    """What the items show and decide, for the score that headlines are about."""
+    benchmark = shown_score(study).benchmark
+    return [TEXTS[name](_of(study.analysis(name), benchmark=benchmark)) for name in names]
+
+
 def all_tables(study: LoadedStudy) -> list[TextTable]:
     """Every table of the report, in order."""
-    makers = (
-        headline_table, benchmarks_table, variants_table, flips_table, prompts_table, composite_table, cohort_table,
-    )  # fmt: skip
-    return [make(study) for make in makers]
+    makers = (benchmarks_table, variants_table, flips_table, prompts_table, composite_table, cohort_table)
+    return [headline_table(study), *evidence_tables(study), *(make(study) for make in makers)]
 
 
 def notes_of(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, int]]:
