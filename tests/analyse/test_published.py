@@ -7,7 +7,7 @@ import pytest
 from conftest import REPOSITORY
 
 from qkld.analyse import PAPER, analyse_table
-from qkld.analyse.published import PublishedCohort, analyse_published, headline_rows, published_cohorts
+from qkld.analyse.published import PublishedCohort, analyse_published, headline_rows, published_cohorts, published_table
 from qkld.statistics.correlation import Resampling
 
 QUICK = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
@@ -102,3 +102,19 @@ def test_all_are_analysed_into_one_folder(tmp_path):
     for name in COHORTS:
         assert COHORTS[name].source in summaries[name]["notes"][0]
         assert COHORTS[name].source in (tmp_path / name / "report.html").read_text()
+
+
+def test_readers_get_one_row_a_cohort():
+    numbers = {"low": -0.9, "high": 0.1, "zmax_low": -0.9, "zmax_high": 0.1, "p": 0.0452}
+    common = {"cohort": "c", "fidelity": "kl_mean", "zone": "kl_mean<0.02", "benchmark": "composite", **numbers}
+    rows = pd.DataFrame(
+        [
+            {**common, "subset": "full", "n": 14, "estimate": -0.5473, "attainable_low": 0.0, "attainable_high": 0.97},
+            {**common, "subset": "zone", "n": 9, "estimate": -0.0167, "attainable_low": 0.0, "attainable_high": 0.94},
+        ]
+    )
+    (row,) = published_table(rows).rows
+    assert row[:4] == ("c", "KLD mean", "14", "−0.55 [−0.90, 0.10]")
+    assert row[4:] == ("kl_mean<0.02", "9", "−0.02 [−0.90, 0.10]", "0.045", "0.00 to 0.94")
+    (unknown,) = published_table(rows.assign(attainable_low=None, attainable_high=None)).rows
+    assert unknown[-1] == ""

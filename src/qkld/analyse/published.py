@@ -11,8 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from qkld.analyse.run import PAPER, analyse_table
 from qkld.checking import read_yaml, validated
+from qkld.numbers import NOT_AVAILABLE, p_value, printed, with_interval
 from qkld.paths import published_file
+from qkld.plotting.axes import metric_name
 from qkld.provenance import write_json, written_whole
+from qkld.report_tables import TextTable
 from qkld.statistics.correlation import Resampling
 
 
@@ -101,3 +104,32 @@ def headline_rows(summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def published_table(rows: pd.DataFrame) -> TextTable:
+    """`headline_rows` as a table for readers: one cohort a row, all quants beside the zone."""
+    cells = []
+    for name, part in rows.groupby("cohort", sort=False):
+        full, zone = (part[part["subset"] == subset].iloc[0] for subset in ("full", "zone"))
+        ends = [printed(zone[c]) for c in ("attainable_low", "attainable_high")]
+        cells.append(
+            (
+                str(name),
+                metric_name(full["fidelity"]),
+                str(int(full["n"])),
+                with_interval(full),
+                str(zone["zone"]),
+                str(int(zone["n"])),
+                with_interval(zone),
+                p_value(zone["p"]),
+                " to ".join(ends) if NOT_AVAILABLE not in ends else "",
+            )
+        )
+    return TextTable(
+        "Published cohorts",
+        "Spearman's ρ of fidelity with the mean of the published benchmarks, with the bootstrap interval over quants; "
+        "the last column is the range in which the largest |ρ| lies that a perfect metric could be expected to show in "
+        "the zone with these numbers of items.",
+        ("cohort", "fidelity", "n", "ρ", "zone", "n in zone", "ρ in zone", "p", "largest |ρ| in zone"),
+        tuple(cells),
+    )
