@@ -15,8 +15,8 @@ from qkld.numbers import NOT_AVAILABLE, p_value, printed, with_interval
 from qkld.paths import published_file
 from qkld.plotting.axes import metric_name
 from qkld.provenance import write_json, written_whole
-from qkld.report_tables import TextTable
 from qkld.statistics.correlation import Resampling
+from qkld.text_tables import TextTable
 
 
 class PublishedCohort(BaseModel):
