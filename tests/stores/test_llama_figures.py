@@ -1,23 +1,15 @@
-"""llama.cpp's figures: by their definitions, and against what llama-perplexity printed.
-
-The record in ``tests/data/llama_perplexity`` was made by ``workflow/llama_perplexity.py``, which says how.
-"""
+"""llama.cpp's figures by their definitions."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from qkld.stores import BaseFile, compare_stores, summarise_bounds
 from qkld.stores.llama_figures import llama_figures, llama_log_probabilities, llama_tokens
 
-RECORD = Path(__file__).parents[1] / "data" / "llama_perplexity"
 F = np.float32
 
 
@@ -64,84 +56,3 @@ def test_figures_are_means_quantiles_and_errors_of_independent_tokens(rng: np.ra
     assert found["99.0% KLD"][0] == pytest.approx(np.percentile(kld, 99), rel=1e-6)
     assert found["RMS Δp"][0] == pytest.approx(100 * np.sqrt((shift**2).mean()))
     assert found["Same top p"] == pytest.approx((100 * same.mean(), 100 * same.std(ddof=1) / 301**0.5))
-
-
-def unpacked(name: str, folder: Path) -> BaseFile:
-    """A base file that llama-perplexity wrote of the random model."""
-    path = folder / name
-    path.write_bytes(gzip.decompress((RECORD / f"{name}.gz").read_bytes()))
-    return BaseFile(path)
-
-
-@pytest.fixture
-def record() -> dict:
-    """What llama-perplexity printed, and with which versions."""
-    return json.loads((RECORD / "record.json").read_text())
-
-
-@pytest.fixture
-def tiny_files(tmp_path: Path) -> tuple[BaseFile, BaseFile]:
-    """The random model's base file and its quant's."""
-    return unpacked("tiny-f32.kld", tmp_path), unpacked("tiny-q4_0.kld", tmp_path)
-
-
-def tokens_of(base: BaseFile, quant: BaseFile) -> pd.DataFrame:
-    parts = []
-    for i in range(len(base.windows)):
-        rows = [file.rows(i).log_probabilities() for file in (base, quant)]
-        parts.append(llama_tokens(*rows, base.targets(i)))
-    return pd.concat(parts, ignore_index=True)
-
-
-TOLERANCE = {"KLD": 1e-4, "PPL": 2e-3, "Δp": 0.02, "RMS Δp": 0.02, "top p": 0.001}
-"""How far a figure from two files of 16-bit steps may lie from the printed one: by the last word of its label."""
-
-
-def check_figures(found: dict, printed: dict) -> None:
-    """Every printed figure, value and uncertainty."""
-    assert len(printed) == 30
-    for label, (value, error) in printed.items():
-        tolerance = next(t for name, t in TOLERANCE.items() if name in label)
-        assert found[label][0] == pytest.approx(value, abs=tolerance), label
-        if error is not None:
-            assert found[label][1] == pytest.approx(error, abs=tolerance), label
-
-
-def test_figures_from_whole_files_are_what_llama_perplexity_printed(record: dict, tiny_files) -> None:
-    check_figures(llama_figures(tokens_of(*tiny_files)), record["models"]["tiny"]["files"]["printed"])
-
-
-def test_figures_of_a_real_model_are_what_llama_perplexity_printed(record: dict) -> None:
-    with np.load(RECORD / "smollm2_tokens.npz") as stored:
-        tokens = pd.DataFrame({name: stored[name] for name in stored})
-    assert len(tokens) == record["models"]["smollm2"]["scored_tokens"] >= 4 * 255
-    check_figures(llama_figures(tokens), record["models"]["smollm2"]["files"]["printed"])
-
-
-def test_the_form_of_a_file_by_llama_perplexity_is_recognised(record: dict, tiny_files) -> None:
-    facts = record["models"]["tiny"]
-    for file in tiny_files:
-        assert (file.vocabulary, file.header.context, len(file.windows)) == (301, facts["context"], facts["windows"])
-        assert file.clamp() == 16.0
-        assert all((file.words(i)[:, -1] == 0).all() for i in range(len(file.windows)))  # an odd vocabulary's pad word
-    assert (tiny_files[0].tokens == tiny_files[1].tokens).all()
-
-
-def test_bounds_from_two_files_lie_about_the_printed_mean(record: dict, tiny_files) -> None:
-    printed = record["models"]["tiny"]["files"]["printed"]["Mean KLD"][0]
-    bounds = summarise_bounds(compare_stores(*tiny_files))
-    assert 0.98 * printed < bounds.kl_low < printed + 1e-4
-    assert bounds.kl_high == np.inf  # the quant's clamp leaves its tail without a lower end
-
-
-def test_llama_perplexity_accepts_a_file_that_was_written_here(record: dict) -> None:
-    """Its figures of the same float32 model are those of rounding alone; of the quant, those with its own file."""
-    facts = record["models"]["smollm2"]
-    same, quant, own = facts["accepted"]["base"], facts["accepted"]["quant"], facts["files"]["printed"]
-    assert abs(same["Mean KLD"][0]) < 1e-5
-    assert same["Maximum KLD"][0] < 1e-3
-    assert same["Same top p"][0] > 99.5
-    assert same["Mean PPL(Q)"][0] == pytest.approx(own["Mean PPL(base)"][0], rel=2e-3)
-    for label in ("Mean KLD", "99.0% KLD", "Mean PPL(Q)", "Same top p"):
-        assert quant[label][0] == pytest.approx(own[label][0], rel=1e-2), label
-    assert facts["accepted"]["rows"]["mean_difference"] < 1.5e-4
