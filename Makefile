@@ -18,10 +18,10 @@ reproduce: data  ## the whole study: tables, executed notebooks, figures, report
 
 test: STUDY := demo
 test: data  ## every test, the smoke study included
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(CORES)
 
 unit: environment  ## the helper package on its own: no model, network or notebook
-	$(BIN)/pytest -m "not model and not notebook and not pipeline and not network"
+	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network"
 
 lab: data  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
