@@ -60,11 +60,13 @@ def test_the_bootstrap_equals_its_literal_definition() -> None:
     means = np.quantile([drawn.mean() for drawn in again], [0.025, 0.975])
     found = made.mean(values)
     assert (found.bootstrap_low, found.bootstrap_high) == pytest.approx(tuple(means), rel=1e-12)
-    medians = np.quantile([np.quantile(drawn, 0.5, method="inverted_cdf") for drawn in again], [0.025, 0.975])
-    (median,) = made.quantiles(values, (0.5,))
-    assert (median.low, median.high) == pytest.approx(tuple(medians), rel=1e-12)
-    assert (median.bootstrap_low, median.bootstrap_high) == (median.low, median.high)
-    assert median.estimate == np.quantile(values, 0.5)
+    probabilities = (0.0, 0.31, 0.5, 0.95, 0.999, 1.0)
+    drawn = np.array([np.quantile(values_again, probabilities) for values_again in again])
+    ends = np.quantile(drawn, [0.025, 0.975], axis=0)
+    for found, p, low, high in zip(made.quantiles(values, probabilities), probabilities, *ends, strict=True):
+        assert found.estimate == np.quantile(values, p)
+        assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12)
+        assert (found.bootstrap_low, found.bootstrap_high) == (found.low, found.high)
 
 
 def test_a_mean_keeps_its_cr1_interval_beside_the_bootstraps() -> None:

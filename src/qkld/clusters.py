@@ -130,9 +130,9 @@ class ClusterBootstrap:
         return Interval(whole.estimate, whole.low, whole.high, *self._ends(draws))
 
     def quantiles(self, values: Floats, probabilities: tuple[float, ...]) -> list[Interval]:
-        """Quantiles, linear between order statistics, with percentile intervals.
+        """Quantiles, linear between order statistics (numpy's default), with percentile intervals.
 
-        A resample's quantile is the smallest value whose cumulated weight reaches the probability.
+        A resample's quantile is that of its tokens laid end to end, by the same definition.
         """
         _check(values)
         estimates = np.quantile(values, probabilities)
@@ -143,7 +143,7 @@ class ClusterBootstrap:
         draws = np.empty((len(self.counts), len(probabilities)))
         for b, counts in enumerate(self.counts):
             cumulated = np.cumsum(counts[members], dtype=np.int64)
-            draws[b] = ordered[np.searchsorted(cumulated, np.asarray(probabilities) * cumulated[-1])]
+            draws[b] = _quantiles_of_repeated(ordered, cumulated, np.asarray(probabilities))
         ends = [self._ends(column) for column in draws.T]
         return [Interval(float(e), *both, *both) for e, both in zip(estimates, ends, strict=True)]
 
@@ -151,6 +151,15 @@ class ClusterBootstrap:
         """Percentile interval (Efron 1979) of a statistic's resampled values, shape (bootstrap,)."""
         low, high = np.quantile(draws, [0.5 - self.confidence / 2, 0.5 + self.confidence / 2])
         return float(low), float(high)
+
+
+def _quantiles_of_repeated(ordered: Floats, cumulated: NDArray[np.int64], probabilities: Floats) -> Floats:
+    """Quantiles of rising values that each stand as often as ``cumulated`` grows there; they are not written out."""
+    rank = probabilities * (cumulated[-1] - 1)
+    below = np.floor(rank).astype(np.int64)
+    above = np.minimum(below + 1, cumulated[-1] - 1)
+    low, high = (ordered[np.searchsorted(cumulated, place, side="right")] for place in (below, above))
+    return low + (rank - below) * (high - low)
 
 
 def _check(values: Floats) -> None:

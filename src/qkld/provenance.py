@@ -20,12 +20,14 @@ from qkld.errors import DiskError, explain
 from qkld.paths import project_root
 from qkld.storage import Place, in_object_storage
 
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 """Raised when a change alters numbers; the reasons are in METRICS_HISTORY."""
 
 METRICS_HISTORY = {
     1: "first definition: float64 accumulators in one walk over the vocabulary",
     2: "token tables have top5_shared, fidelity has top5_agreement; no other number changes",
+    3: "the bootstrap takes a quantile by the definition of its estimate, linear between order statistics; only the "
+    "intervals of quantiles change",
 }
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
