@@ -44,8 +44,8 @@ def test_a_figure_without_a_limit_has_no_gap():
     [
         (None, "B", ""),
         (98312.0, "B", "98,312 B"),
-        (0.5, "×", "0.50"),
-        (0.00474, "×", "0.00474"),
+        (0.5, "×", "0.50×"),
+        (0.00474, "×", "0.00474×"),
         (12.345, "s", "12.3 s"),
     ],
 )
@@ -63,7 +63,7 @@ def test_every_row_has_its_table_with_its_limits_formula_and_notes_once():
     assert text.index("**3. The walk") < text.index("**5. Time against tokens")
     assert "**1." not in text
     assert text.count("A note.") == text.count("Limit: two products.") == 1
-    assert "| time | 0.50 | 0.40 | 1.25 | ≤ 0.70 | met |" in text
+    assert "| time | 0.50× | 0.40× | 1.25× | ≤ 0.70× | met |" in text
 
 
 def test_a_processor_without_bfloat16_units_is_said_to_have_none():
