@@ -32,6 +32,30 @@ def test_the_kernel_passes_its_checks_in_the_interpreter() -> None:
     assert re.search(r"^\d+ passed in ", done.stdout, re.MULTILINE), done.stdout[-500:]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "capability", "product"), [("fp16", 80, "mma.sync"), ("bf16", 90, "wgmma"), ("fp32", 80, "fma.rn.f32")]
+)
+def test_the_kernel_compiles_for_gpus(
+    dtype: str, capability: int, product: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from qkld.divergence import fused
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    types = {name: f"*{dtype}" for name in fused._walk.arg_names if name.startswith(("hidden_", "weight_", "bias_"))}
+    types |= dict.fromkeys(("scale_r", "scale_q"), "fp32") | {"targets": "*i64", "sums": "*fp64", "keys": "*i64"}
+    types |= dict.fromkeys(("width_r", "width_q", "tokens", "vocabulary", "per_share"), "i32")
+    fixed = {"REFERENCE_BIAS": False, "QUANT_BIAS": True, "WIDEN": False}
+    fixed |= {"BLOCK_T": fused.BLOCK_TOKENS, "BLOCK_V": fused.BLOCK_VOCABULARY, "BLOCK_W": fused.BLOCK_WIDTH}
+    source = ASTSource(fused._walk, types | dict.fromkeys(fixed, "constexpr"), constexprs=fixed)
+    made = triton.compile(source, GPUTarget("cuda", capability, 32), options={"num_warps": fused.WARPS})
+    assert product in made.asm["ptx"]
+    assert len(made.asm["cubin"]) > 0
+
+
 def heads(tokens: int = 5, vocabulary: int = 80) -> tuple[HeadLogits, HeadLogits, torch.Tensor]:
     reference, quant, targets = peaked(tokens, vocabulary, 0.3)
     head = Head(torch.eye(vocabulary))
