@@ -63,7 +63,7 @@ class Figure:
         """Whether the target is met; None where there is none, or it can not be judged here."""
         if self.target is None or self.value is None or not self.applies:
             return None
-        return self.value <= self.target
+        return bool(self.value <= self.target)
 
     def as_json(self) -> dict[str, Any]:
         """Every field, with gap and verdict."""
