@@ -37,5 +37,5 @@ def own(tmp_path_factory) -> Own:
     kept = ["label", "family", "bits_per_weight", "kl_mean", *(f"score_{s}" for s in BENCHMARKS)]
     table = cohort.loc[cohort["role"] != "floor", kept].rename(columns=lambda c: c.removeprefix("score_"))
     table.to_csv(folder / "table.csv", index=False)
-    items[["model", "benchmark", "item", "correct", "margin"]].to_parquet(folder / "items.parquet")
+    items[["model", "benchmark", "item", "correct", "margin", "kl_prompt"]].to_parquet(folder / "items.parquet")
     return Own(folder / "table.csv", folder / "items.parquet")

@@ -42,6 +42,14 @@ def test_optional_columns_stay_and_others_go(read):
     assert list(found.items) == ["model", "benchmark", "item", "correct", "margin"]
 
 
+def test_the_first_kld_is_taken_and_a_negative_one_refused(read):
+    assert read(LONG.assign(kl_prompt=0.1, kl_choice_mean=0.2)).divergence == "kl_choice_mean"
+    assert read().divergence is None
+    assert (read(LONG.assign(kld=-1e-9)).items["kld"] == 0).all()
+    with pytest.raises(StatisticsError, match="'kld' is negative"):
+        read(LONG.assign(kld=-0.1))
+
+
 def test_true_and_false_are_answers(read):
     assert read(LONG.assign(correct=LONG["correct"] == 1)).items["correct"].tolist() == LONG["correct"].tolist()
 

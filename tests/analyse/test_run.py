@@ -127,7 +127,17 @@ def test_with_items_everything_is_concluded(whole):
     assert all(entry["available"] for entry in summary["conclusions"])
     assert summary["items"] == {task: n for task, (n, _) in BENCHMARKS.items()}
     tables = {path.stem for path in out.glob("*.csv")}
-    assert {"flips", "volume_direction", "thinning", "decision", "pairs", "verdict", "noise", "zone_edge"} <= tables
+    assert {
+        "flips",
+        "volume_direction",
+        "thinning",
+        "decision",
+        "pairs",
+        "verdict",
+        "noise",
+        "zone_edge",
+        "prompts",
+    } <= tables
     assert {path.stem for path in out.glob("*.png")} == {"kld_score", "zone_curve", "volume_direction", "decision"}
     report = (out / "report.html").read_text()
     for said in ("Which quants are as good as the reference", "Noise or missing direction", "Volume and direction"):

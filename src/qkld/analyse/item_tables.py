@@ -19,6 +19,7 @@ from qkld.statistics.direction import direction_reliability, task_groups
 from qkld.statistics.edge import zone_edge_table
 from qkld.statistics.flips import direction_table, flip_table
 from qkld.statistics.noise import leave_one_out_table, noise_table, verdict_table
+from qkld.statistics.prompts import prompt_table
 from qkld.statistics.score import benchmark_scores
 from qkld.statistics.thinning import thinning_table
 from qkld.statistics.twoway import ItemDraws, draw_items
@@ -30,6 +31,9 @@ OF_KLD = (
     *("predictive_low", "predictive_high", "predictive_p"),
 )
 """Columns of `noise_table` that hold for a KL divergence only."""
+
+MINIMUM_FAILED, EPSILON = 10, 1e-7
+"""Failed and passed items that a ratio of their KLD needs, and what is added to a KLD before its logarithm, nats."""
 
 PREDICTIVE_DRAWS, LEFT_OUT_DRAWS, EDGE_DRAWS, THINNING_DRAWS = 2000, 500, 50, 200
 
@@ -44,6 +48,7 @@ class Answered:
     cohort: pd.DataFrame
     members: pd.Series
     benchmarks: list[str]
+    divergence: str | None
 
     @property
     def tasks(self) -> list[str]:
@@ -81,7 +86,9 @@ def answered(own: OwnTable, items: OwnItems) -> Answered:
     _check_same_scores(cohort, shares, own.rounding)
     cohort = cohort.assign(**shares, composite=shares.mean(axis=1))
     reference = own.reference if own.reference in items.models else None
-    return Answered(own, items.items, reference, cohort, own.members[has].reset_index(drop=True), benchmarks)
+    return Answered(
+        own, items.items, reference, cohort, own.members[has].reset_index(drop=True), benchmarks, items.divergence
+    )
 
 
 def _check_same_scores(cohort: pd.DataFrame, shares: pd.DataFrame, rounding: float) -> None:
@@ -181,6 +188,22 @@ def reference_tables(given: Answered, resampling: Resampling, margin: float) -> 
             given.items, given.cohort, reference=given.reference, tasks=groups, draws=EDGE_DRAWS, rng=rng, metric=metric
         )
     return {"flips": flips, "volume_direction": moved, "thinning": thinned, "decision": decision, **edges}
+
+
+def prompts_table(given: Answered, resampling: Resampling) -> dict[str, pd.DataFrame]:
+    """KLD of failed items beside that of passed ones, where items have a KLD."""
+    if given.divergence is None:
+        return {}
+    found = prompt_table(
+        given.items,
+        models=given.quants,
+        benchmarks=given.benchmarks,
+        divergence=given.divergence,
+        minimum_failed=MINIMUM_FAILED,
+        epsilon=EPSILON,
+        confidence=resampling.confidence,
+    )
+    return {"prompts": found}
 
 
 def order_table(given: Answered, resampling: Resampling) -> dict[str, pd.DataFrame]:

@@ -13,11 +13,14 @@ import numpy as np
 import pandas as pd
 
 from qkld.errors import StatisticsError, TableError, explain
-from qkld.statistics.checks import Missing
+from qkld.statistics.checks import Missing, checked_kld
 from qkld.statistics.covariance import binary
 
 COLUMNS = ("model", "benchmark", "item", "correct")
-OPTIONAL = ("margin", "cluster", "kl_prompt", "kl_choice_right", "kl_choice_mean")
+DIVERGENCES = ("kl_choice_mean", "kl_choice_right", "kl_prompt", "kl", "kld")
+"""Columns of an item's KLD in nats, the first that is there is analysed."""
+
+OPTIONAL = ("margin", "cluster", *DIVERGENCES)
 
 SAMPLES = re.compile(r"^samples_(?P<task>.+)_\d{4}-\d\d-\d\dT[\d.\-]+\.jsonl$")
 """The harness's file names: ``<output_path>/<model>/samples_<task>_<time>.jsonl``."""
@@ -36,6 +39,11 @@ class OwnItems:
     @property
     def models(self) -> list[str]:
         return sorted(self.items["model"].unique())
+
+    @property
+    def divergence(self) -> str | None:
+        """The column of the items' KLD, where there is one."""
+        return next((c for c in DIVERGENCES if c in self.items), None)
 
     @property
     def benchmarks(self) -> list[str]:
@@ -60,11 +68,11 @@ def read_own_items(
     TableError
         If the file or a column is missing, an item is there twice, or no model or benchmark is the table's.
     StatisticsError
-        If a correctness is neither 0 nor 1, or models lack answers and ``missing`` is "refuse".
+        If a correctness is neither 0 nor 1, a KLD is negative, or models lack answers and ``missing`` is "refuse".
     """
     items = _read_samples(path) if path.is_dir() else _read_long(path)
     items = items.assign(**{c: items[c].astype(str) for c in ("model", "benchmark", "item")})
-    _check_values(items, path)
+    items = _checked(items, path)
     labels = [*([reference] if reference is not None else []), *quants]
     kept = items[items["model"].isin(labels) & items["benchmark"].isin(scores)]
     if kept.empty:
@@ -111,7 +119,8 @@ def _read_long(path: Path) -> pd.DataFrame:
     return items[[*COLUMNS, *(c for c in OPTIONAL if c in items)]]
 
 
-def _check_values(items: pd.DataFrame, path: Path) -> None:
+def _checked(items: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The items, each there once, with answers of 0 and 1 and no negative KLD."""
     doubled = items.duplicated(["model", "benchmark", "item"])
     if doubled.any():
         raise TableError(
@@ -123,6 +132,7 @@ def _check_values(items: pd.DataFrame, path: Path) -> None:
             )
         )
     binary(items[["correct"]].to_numpy())
+    return items.assign(**{c: checked_kld(items[c], name=c, labels=items["model"]) for c in DIVERGENCES if c in items})
 
 
 def _nothing_shared(items: pd.DataFrame, path: Path, labels: Sequence[str], scores: Sequence[str]) -> TableError:

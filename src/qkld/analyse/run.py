@@ -17,6 +17,7 @@ from qkld.analyse.item_tables import (
     curve_table,
     noise_tables,
     order_table,
+    prompts_table,
     reference_tables,
 )
 from qkld.analyse.items import read_own_items
@@ -125,7 +126,8 @@ def _tables(
     if n_items:
         tables["score_noise"] = score_noise_table(own.cohort, own.members, n_items, own.scores)
     if given is not None:
-        tables |= noise_tables(given, resampling) | order_table(given, resampling)
+        for make in (noise_tables, order_table, prompts_table):
+            tables |= make(given, resampling)
         if given.reference is not None:
             tables |= reference_tables(given, resampling, margin)
     return tables
