@@ -3,8 +3,8 @@
     .venv/bin/python workflow/lock.py
 
 A pin is a distribution's name and public version. Local versions (torch's ``+cpu``) are cut off, because another
-machine's index names its build otherwise; what torch itself pins to one version (CUDA's libraries, Triton) is left to
-it, because that differs between machines.
+machine's index names its build otherwise; what torch itself pins to one version (CUDA's libraries) is left to it,
+because that differs between machines.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = re.compile(r"^(qkld|pip|wheel|triton|nvidia-.*|cuda-.*|llama-cpp-python)$")
+LEFT_OUT = re.compile(r"^(qkld|pip|wheel|nvidia-.*|cuda-.*|llama-cpp-python)$")
 """The project itself, the installer, what torch pins, and the extra that is compiled on demand."""
 
 LOCK_HEADER = """\
 # Every package of the environment, for Python 3.11; made by workflow/lock.py, which also writes environment.yml.
-# CUDA's libraries and Triton follow from torch, which pins each to one version.
+# CUDA's libraries follow from torch, which pins each to one version.
 """
 
 CONDA_HEADER = """\
