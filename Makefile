@@ -21,7 +21,7 @@ test: data  ## every test, the smoke study included
 	$(BIN)/pytest -n $(CORES)
 
 unit: environment  ## the helper package on its own: no model, network or notebook
-	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network"
+	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel"
 
 lab: data  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
