@@ -11,7 +11,7 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit lab plan bench environment data calibrate clean
+.PHONY: reproduce test unit lab plan bench published environment data calibrate clean
 
 reproduce: data  ## the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
@@ -37,6 +37,9 @@ calibrate: environment  ## simulated error rates of every statistic, 2,000 cohor
 bench: STUDY := demo
 bench: data  ## speed, memory and size beside their limits and targets, in one run → figures/bench
 	$(BIN)/python -m qkld.bench --threads $(CORES)
+
+published: environment  ## published figures of real cohorts, without a model
+	$(BIN)/qkld published --out figures/published
 
 data: environment  ## demo model, texts and benchmark items, by pinned hash
 	$(BIN)/qkld fetch $(STUDY)

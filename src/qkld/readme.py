@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from qkld.analyse.published import published_table
 from qkld.errors import StageError, TableError, explain
 from qkld.estimate import estimate_table
 from qkld.params import ToBeChecked, load_params
@@ -26,6 +27,9 @@ SHOWN_STUDY = "demo"
 
 ESTIMATED = ("qwen3.6-35b-a3b", "devstral-small-2-24b")
 """Studies whose cost on a GPU the README estimates."""
+
+PUBLISHED = "published"
+"""Folder of figures, and block of the README, that hold what the published cohorts say."""
 
 BENCH = "bench"
 """Folder of figures, and block of the README, that hold the benchmarks' tables; not in the README before they ran."""
@@ -90,6 +94,7 @@ def blocks() -> dict[str, str]:
         **{f"schema:{name}": describe(schema) for name, schema in SCHEMAS.items()},
         "columns:analysis": describe_results(),
         "estimate": estimates(),
+        "published": published(),
         **benchmarks(),
     }
 
@@ -100,6 +105,22 @@ def estimates() -> str:
         warnings.simplefilter("ignore", ToBeChecked)
         tables = [estimate_table(load_params(name)) for name in ESTIMATED]
     return "\n\n".join(markdown(table) for table in tables if table is not None)
+
+
+def published() -> str:
+    """What the published cohorts say, as Markdown.
+
+    Raises
+    ------
+    StageError
+        If they have not been analysed.
+    """
+    rows = StudyPaths(PUBLISHED).figures / "published.csv"
+    if not rows.exists():
+        raise StageError(
+            explain("The published cohorts are not analysed.", expected=rows, found="no such file", do="make published")
+        )
+    return markdown(published_table(pd.read_csv(rows)))
 
 
 def benchmarks() -> dict[str, str]:
