@@ -81,8 +81,8 @@ def limits_of(study: LoadedStudy) -> list[str]:
     limits = [
         f"The zone holds {zone['n_zone']} of {zone['n_full']} quants; it was {zone['selection']}.",
         "A ρ near 0 in the zone also appears where KLD ranks true quality perfectly and the benchmarks have too few "
-        "items to see the differences. The verdict tells the two apart as far as these items allow, for these quants and "
-        "a smooth curve in √KLD.",
+        "items to see the differences. The verdict tells the two apart as far as these items allow, for these quants "
+        "and a smooth curve in √KLD.",
         "Quants of one family share a recipe, and all scores share their items: quants are not independent draws. The "
         "CSV files hold permutation p within families beside the free one.",
         "Everything here holds for this cohort, these texts and these benchmarks; the zone's cut is not a constant.",
