@@ -50,6 +50,13 @@ def reference_of(request: Request, study: Study | None) -> StoredModel | Place:
 
 
 def quants_of(request: Request, study: Study | None, reference: StoredModel | Place) -> list[ModelEntry]:
+    """The quants asked for, each under a label of its own.
+
+    Raises
+    ------
+    ParameterError
+        If one has to be made and neither a reference model nor a study says from what.
+    """
     entries = [model_entry(text, study=study) for text in request.quants]
     made = [e.recipe for e in entries if isinstance(e, MadeModel)]
     if made and study is None and not isinstance(reference, StoredModel):
@@ -65,6 +72,7 @@ def quants_of(request: Request, study: Study | None, reference: StoredModel | Pl
 
 
 def opened_session(request: Request, folder: Path, reference: StoredModel | Place, study: Study | None) -> Session:
+    """A session against a store as it is, or against one recorded in ``folder`` from the reference model."""
     if not isinstance(reference, StoredModel):
         return _from_store(request, folder, reference, study)
     compute = _compute(request, request.device, request.dtype)
