@@ -23,8 +23,8 @@ ORDER = (
     *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
     *("sources", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors", "benchmarks"),
-    *("statistics", "calibration", "cohort", "results", "study", "evidence", "numbers", "shown", "plotting"),
-    *("text_tables", "report_tables", "report", "analyse", "plan", "plan_report", "estimate", "readme"),
+    *("statistics", "calibration", "cohort", "results", "study", "evidence", "numbers", "shown", "silent_zone"),
+    *("plotting", "text_tables", "report_tables", "report", "analyse", "plan", "plan_report", "estimate", "readme"),
     *("explore", "explore_widgets", "compare", "notebooks", "speed", "bench", "workflow", "runner", "cli"),
 )
 """Every part of the package; each imports only what stands before it. `qkld` itself gives out ``load_study`` lazily."""
