@@ -122,6 +122,7 @@ rule cohort:
 rule correlation:
     input:
         rules.cohort.output,
+        [declared(paths.kld(label)) for label in flow.measured_labels(study)],
     output:
         outputs("correlation"),
     log:

@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 import yaml
 from simulated_study import BENCHMARKS, VARIANTS, simulated_study
+from simulated_tokens import tokens_of_quant
 
 from qkld.params import Study, parse_study
 from qkld.provenance import made_by
-from qkld.tables import FIDELITY, ITEMS, write_table
+from qkld.tables import FIDELITY, ITEMS, TOKENS, write_table
 
 NAME = "simulated"
 PLACES = {"kl_mean_128": ("prose", 128), "kl_mean_1024": ("prose", 1024), "kl_mean_code": ("code", 512),
@@ -54,6 +55,13 @@ def fidelity_of(row: pd.Series) -> pd.DataFrame:
     return table.assign(quant=row["label"], **ends, **resampled, tokens=1000, clusters=40, nonfinite=0, note="")
 
 
+def tokens_of(row: pd.Series) -> pd.DataFrame:
+    """A token table with the mean KLs of a row of a simulated cohort."""
+    return tokens_of_quant(
+        row["label"], {("prose", 512): row["kl_mean"], **{place: row[v] for v, place in PLACES.items()}}
+    )
+
+
 def simulated_tables() -> tuple[pd.DataFrame, dict[str, pd.DataFrame], dict[str, pd.DataFrame], dict[str, dict]]:
     """The cohort as drawn, and fidelity tables, item tables and model facts, each by label."""
     cohort, items = simulated_study()
@@ -74,11 +82,12 @@ def simulated_parsed(repository: Path) -> Study:
 
 
 def write_simulated(repository: Path, root: Path, runs: Path) -> None:
-    """Write ``params/simulated.yaml`` below ``root`` and the study's fidelity and item tables below ``runs``."""
+    """Write ``params/simulated.yaml`` below ``root`` and the study's token, fidelity and item tables below ``runs``."""
     cohort, fidelity, items, facts = simulated_tables()
     (root / "params").mkdir(parents=True, exist_ok=True)
     (root / "params" / f"{NAME}.yaml").write_text(yaml.safe_dump(simulated_params(repository, cohort)))
     made = made_by()
-    for folder, schema, tables in (("fidelity", FIDELITY, fidelity), ("items", ITEMS, items)):
+    tokens = {row["label"]: tokens_of(row) for _, row in cohort[cohort["role"] != "reference"].iterrows()}
+    for folder, schema, tables in (("kld", TOKENS, tokens), ("fidelity", FIDELITY, fidelity), ("items", ITEMS, items)):
         for label, table in tables.items():
             write_table(runs / NAME / folder / f"{label}.parquet", table, schema, made | {"model": facts[label]})

@@ -12,7 +12,10 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 import yaml
+from simulated_tokens import tokens_of_quant
 
+from qkld.breakdown import breakdown_table
+from qkld.paired import paired_table
 from qkld.provenance import made_by
 from qkld.statistics.answers import answers_by_task
 from qkld.statistics.break_point import break_table
@@ -140,8 +143,23 @@ def simulated_analysis(cohort: pd.DataFrame, items: pd.DataFrame, cut: float = 0
         "flips": flips,
         "volume_direction": direction_table(flips, cohort, members, resampling=RESAMPLING),
         **simulated_evidence(cohort, items, members, flips, cut),
+        **simulated_token_evidence(cohort),
         "prompts": prompt_table(items, minimum_failed=5, epsilon=1e-7, **prompts),
         "router": router_table(items, **{**prompts, "models": labels[:4]}),
+    }
+
+
+def simulated_token_evidence(cohort: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Neighbours told apart and the breakdown, on a few drawn tokens of smoke's headline corpus."""
+    kld = cohort[cohort["role"] == "quant"].set_index("label")["kl_mean"].sort_values()
+    how = {"confidence": 0.95, "bootstrap": 50, "seed": 1}
+
+    def tokens(label: str) -> pd.DataFrame:
+        return tokens_of_quant(label, {("prose", 64): kld[label]})
+
+    return {
+        "paired_fidelity": paired_table(tokens, list(kld.index), power=0.8, **how),
+        "fidelity_breakdown": breakdown_table(tokens, list(kld.index[:3]), **how),
     }
 
 

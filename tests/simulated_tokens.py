@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from zlib import crc32
+
 import numpy as np
 import pandas as pd
 
@@ -34,6 +37,23 @@ def token_table(
             "p_quant": np.exp(-quant),
         }
     )
+
+
+def tokens_of_quant(
+    label: str, means: Mapping[tuple[str, int], float], *, windows: int = 4, tokens: int = 12
+) -> pd.DataFrame:
+    """A quant's token table: (corpus, context) → mean KL; every label has the same tokens and its own KL.
+
+    A context of 0, a chat's, has windows of 64 tokens.
+    """
+    parts = []
+    for (corpus, context), mean in means.items():
+        rng = np.random.default_rng(crc32(f"{corpus}{context}".encode()))
+        part = token_table(rng, corpus=corpus, context=context or 64, windows=windows, tokens=tokens)
+        own = np.random.default_rng(crc32(f"{label}{corpus}{context}".encode())).lognormal(0, 0.3, len(part))
+        shape = own * part["kl"]
+        parts.append(part.assign(context=context, kl=shape * mean / shape.mean()))
+    return pd.concat(parts, ignore_index=True)
 
 
 def moved(table: pd.DataFrame, rng: np.random.Generator, *, by: float = 0.0, spread: float = 0.0) -> pd.DataFrame:

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 
 from qkld.numbers import printed
 from qkld.report import limits_of, missing_of, render_report, study_numbers, write_numbers, write_report
-from qkld.report_tables import all_tables, cohort_table, headline_table
+from qkld.report_tables import all_tables, cohort_table, headline_table, paired_tables
 from qkld.shown import drawn_flips, prompt_benchmarks, shown_score, zone_of
 
 PNG = b"\x89PNG not a picture"
@@ -97,6 +97,23 @@ def test_every_table_has_a_cell_for_every_column(simulated):
         assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
+def test_neighbours_that_tokens_tell_apart_are_those_of_the_headline_corpus(simulated):
+    (table,) = paired_tables(simulated)
+    pairs = simulated.analysis("paired_fidelity")
+    assert [row[:2] for row in table.rows] == list(zip(pairs["label_a"], pairs["label_b"], strict=True))
+    needed = pairs["windows_needed"].iloc[0]
+    assert table.rows[0][-1] == f"{needed:,.0f}"
+    elsewhere = simulated.params.headline.model_copy(update={"corpus": "code"})
+    moved = type(simulated)(simulated.params.model_copy(update={"headline": elsewhere}))
+    assert paired_tables(moved) == []
+
+
+def test_a_rough_interval_is_not_among_what_is_missing(simulated):
+    breakdown = simulated.analysis("fidelity_breakdown")
+    assert breakdown["note"].str.contains("intervals are rough").any()
+    assert not any("rough" in line for line in missing_of(simulated))
+
+
 def test_cohort_table_marks_zone_and_floor_and_keeps_unscored_rows_empty(simulated):
     study = simulated
     rows = {row[0]: row for row in cohort_table(study).rows}
@@ -162,4 +179,6 @@ def test_numbers_file_is_the_same_bytes_again_and_has_the_headlines(simulated, t
     assert numbers["zone/kl_mean/composite/full/n"] == 22
     assert numbers["volume_direction/flip_rate/composite/zone/estimate"] > 0.5
     assert numbers["cohort/hqq-8-g64/kl_mean"] == 0.0032
-    assert {"prompts", "router", "flips", "variants", "scores"} <= {key.split("/")[0] for key in numbers}
+    tables = {key.split("/")[0] for key in numbers}
+    assert {"prompts", "router", "flips", "variants", "scores", "paired_fidelity"} <= tables
+    assert "fidelity_breakdown" not in tables

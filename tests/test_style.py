@@ -23,7 +23,8 @@ ORDER = (
     *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
     *("sources", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors", "benchmarks"),
-    *("statistics", "calibration", "cohort", "results", "study", "evidence", "numbers", "shown", "silent_zone"),
+    *("statistics", "calibration", "cohort", "results", "study", "evidence", "token_evidence"),
+    *("numbers", "shown", "silent_zone", "importing"),
     *("plotting", "text_tables", "report_tables", "report", "analyse", "plan", "plan_report", "estimate", "readme"),
     *("explore", "explore_widgets", "compare", "notebooks", "speed", "bench", "workflow", "runner", "cli"),
 )

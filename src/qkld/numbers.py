@@ -20,6 +20,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "composite": ("benchmark",),
     "correlation": ("method", "metric", "benchmark", "subset"),
     "partial": ("metric", "benchmark", "subset"),
+    "paired_fidelity": ("label_a", "label_b", "corpus", "context"),
     "zone": ("metric", "benchmark", "subset"),
     "zone_members": ("label",),
     "zone_rules": ("rule",),

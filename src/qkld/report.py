@@ -42,6 +42,13 @@ CAPTIONS = {
 """Figure → caption; a figure named ``<figure>_<task>`` takes the caption of ``<figure>``."""
 
 
+BROKEN_DOWN = "fidelity_breakdown"
+"""A table too long for one file of numbers; its CSV file holds it."""
+
+FROM_TOKENS = ("paired_fidelity", BROKEN_DOWN)
+"""Tables whose notes also say where an interval is rough."""
+
+
 def study_numbers(study: LoadedStudy) -> dict[str, Any]:
     """Every number of a study under one flat key: its cohort and all its result tables; see `flat_numbers`.
 
@@ -56,7 +63,8 @@ def study_numbers(study: LoadedStudy) -> dict[str, Any]:
         "study/zone_cut": float(zone["cut"]),
         "study/zone_quants": int(zone["n_zone"]),
     }
-    return facts | flat_numbers({"cohort": study.cohort, **result_tables(study)})
+    tables = {name: table for name, table in result_tables(study).items() if name != BROKEN_DOWN}
+    return facts | flat_numbers({"cohort": study.cohort, **tables})
 
 
 def result_tables(study: LoadedStudy) -> dict[str, pd.DataFrame]:
@@ -100,7 +108,9 @@ def missing_of(study: LoadedStudy) -> list[str]:
     """What is not available, and why: numbers without a value, a floor that was not found, entries to be checked."""
     missing = [
         f"{name}: {reason} ({count} {'row' if count == 1 else 'rows'})"
-        for name, reason, count in notes_of(result_tables(study))
+        for name, reason, count in notes_of(
+            {name: t[t["low"].isna()] if name in FROM_TOKENS else t for name, t in result_tables(study).items()}
+        )
     ]
     if floor_of(study.cohort) is None:
         missing.append("The floor of the compute dtype is 0 or was not measured, so no figure draws it.")

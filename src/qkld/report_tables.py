@@ -25,7 +25,7 @@ PAPER = {
 """Spearman's ρ of KLD in arXiv:2606.19558, Qwen3.6-35B-A3B and Devstral-Small-2-24B: quantity and subset → values."""
 
 
-def _of(table: pd.DataFrame, **wanted: str) -> pd.DataFrame:
+def _of(table: pd.DataFrame, **wanted: str | int) -> pd.DataFrame:
     """The rows in which each of these columns has this value."""
     for column, value in wanted.items():
         table = table[table[column] == value]
@@ -227,7 +227,14 @@ def evidence_tables(study: LoadedStudy, names: Sequence[str] = EVIDENCE) -> list
 def all_tables(study: LoadedStudy) -> list[TextTable]:
     """Every table of the report, in order."""
     makers = (benchmarks_table, variants_table, flips_table, prompts_table, composite_table, cohort_table)
-    return [headline_table(study), *evidence_tables(study), *(make(study) for make in makers)]
+    return [headline_table(study), *evidence_tables(study), *paired_tables(study), *(make(study) for make in makers)]
+
+
+def paired_tables(study: LoadedStudy) -> list[TextTable]:
+    """Which neighbouring quants the headline corpus tells apart; nothing where the study has a single quant."""
+    where = study.params.headline
+    pairs = _of(study.analysis("paired_fidelity"), corpus=where.corpus, context=where.context)
+    return [TEXTS["paired_fidelity"](pairs)] if len(pairs) else []
 
 
 def notes_of(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, int]]:

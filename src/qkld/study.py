@@ -23,6 +23,8 @@ ANALYSES: Mapping[str, str] = {
     "composite": "04_correlation",
     "correlation": "04_correlation",
     "partial": "04_correlation",
+    "paired_fidelity": "04_correlation",
+    "fidelity_breakdown": "04_correlation",
     "zone_members": "05_silent_zone",
     "zone": "05_silent_zone",
     "zone_rules": "05_silent_zone",

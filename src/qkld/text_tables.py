@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from qkld.numbers import p_value, printed, with_interval
+from qkld.numbers import NOT_AVAILABLE, p_value, printed, significant, with_interval
 
 
 @dataclass(frozen=True)
@@ -224,9 +225,38 @@ def _pairs(table: pd.DataFrame) -> TextTable:
     )
 
 
+def _paired_fidelity(table: pd.DataFrame) -> TextTable:
+    return _text(
+        "Which neighbours the tokens put in order",
+        "Every quant against the next by mean KLD, on the same tokens: difference of mean KLD in nats with its "
+        "interval clustered by document or window (CR1 and t), p of no difference after Holm over these pairs, exact "
+        "sign test by cluster, the windows that were run, and how many it takes to find this difference with power .8.",
+        {
+            "a": _plain("label_a"),
+            "b": _plain("label_b"),
+            "KLD b − KLD a": _significant_with_interval,
+            "p": _p("t_p_holm"),
+            "sign test": _p("sign_p"),
+            "windows": _whole("windows"),
+            "windows needed": _count("windows_needed"),
+        },
+        table,
+    )
+
+
+def _significant_with_interval(row: Mapping) -> str:
+    middle, low, high = (significant(row[c]) for c in ("kld_difference", "low", "high"))
+    return middle if NOT_AVAILABLE in (low, high) else f"{middle} [{low}, {high}]"
+
+
+def _count(column: str) -> Callable[[Mapping], str]:
+    return lambda row: "no number is enough" if row[column] == math.inf else _whole(column)(row)
+
+
 TEXTS: Mapping[str, Callable[[pd.DataFrame], TextTable]] = {
     "correlation": _correlation,
     "partial": _partial,
+    "paired_fidelity": _paired_fidelity,
     "score_noise": _score_noise,
     "noise": _noise,
     "verdict": _verdict,

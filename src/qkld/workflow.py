@@ -33,7 +33,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 """Sections that count in rules which read fewer knobs than their notebook has."""
 
 ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
-    "correlation": ("scores", "composite", "correlation", "partial"),
+    "correlation": ("scores", "composite", "correlation", "partial", "paired_fidelity", "fidelity_breakdown"),
     "silent_zone": (
         *("zone_members", "zone", "zone_rules", "zone_split", "zone_break", "zone_curve", "variants", "differences"),
         *("noise", "verdict", "leave_one_out", "zone_edge"),

@@ -9,6 +9,7 @@ import papermill
 import pytest
 from conftest import REPOSITORY, copy_project
 from simulated_project import NAME, simulated_tables, write_simulated
+from simulated_tokens import tokens_of_quant
 
 from qkld.cohort import collect
 from qkld.errors import StageError
@@ -16,7 +17,7 @@ from qkld.params import load_params
 from qkld.provenance import made_by
 from qkld.statistics.correlation import correlation
 from qkld.study import load_study
-from qkld.tables import FIDELITY, ITEMS, write_table
+from qkld.tables import FIDELITY, ITEMS, TOKENS, write_table
 from qkld.workflow import notebook_parameters
 
 matplotlib.use("Agg")
@@ -54,6 +55,8 @@ def write_smoke(place):
             where = [SMOKE_PLACES[key] for key in zip(table["corpus"], table["context"], strict=True)]
             table["corpus"], table["context"] = zip(*where, strict=True)
             write_table(place.folder / f"runs/smoke/fidelity/{label}.parquet", table, FIDELITY, made)
+            means = {tuple(w): m for w, m in zip(where, table["estimate"], strict=True)}
+            write_table(place.folder / f"runs/smoke/kld/{label}.parquet", tokens_of_quant(source, means), TOKENS, made)
         if source in items:
             few = items[source][items[source]["item"].astype(int) < 8].assign(model=label)
             few["benchmark"] = few["benchmark"].map({old: new for new, old in tasks.items()})
@@ -102,6 +105,8 @@ def test_the_drawn_cohort_gives_every_table(simulated):
     assert study.analysis("prompts")["ratio"].notna().any()
     assert len(study.analysis("router")) == 3 * (231 + 1)
     assert study.analysis("composite")["in_composite"].sum() >= 2
+    assert len(study.analysis("paired_fidelity")) == 21 * 5
+    assert set(study.analysis("fidelity_breakdown")["label"]) == {"floor-batch", "floor-dtype", *study.quants}
     for content in notebooks.values():
         pictures = [o for c in content["cells"] for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
         assert pictures
