@@ -31,6 +31,9 @@ ESTIMATED = ("qwen3.6-35b-a3b", "devstral-small-2-24b")
 PUBLISHED = "published"
 """Folder of figures, and block of the README, that hold what the published cohorts say."""
 
+CALIBRATION = "calibration"
+"""Folder of figures, and block of the README, that hold the calibration's summary; not there before it ran."""
+
 BENCH = "bench"
 """Folder of figures, and block of the README, that hold the benchmarks' tables; not in the README before they ran."""
 
@@ -95,7 +98,8 @@ def blocks() -> dict[str, str]:
         "columns:analysis": describe_results(),
         "estimate": estimates(),
         "published": published(),
-        **benchmarks(),
+        **_if_made(CALIBRATION, "summary"),
+        **_if_made(BENCH, "bench"),
     }
 
 
@@ -123,10 +127,10 @@ def published() -> str:
     return markdown(published_table(pd.read_csv(rows)))
 
 
-def benchmarks() -> dict[str, str]:
-    """The benchmarks' tables under their block's name; empty before `make bench` has run."""
-    tables = StudyPaths(BENCH).figures / "bench.md"
-    return {BENCH: tables.read_text(encoding="utf-8").strip()} if tables.exists() else {}
+def _if_made(block: str, name: str) -> dict[str, str]:
+    """Tables that a long command of their own makes, under their block's name; empty before it has run."""
+    tables = StudyPaths(block).figures / f"{name}.md"
+    return {block: tables.read_text(encoding="utf-8").strip()} if tables.exists() else {}
 
 
 def filled(text: str, contents: Mapping[str, str]) -> str:

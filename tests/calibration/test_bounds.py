@@ -1,5 +1,6 @@
 """Bounds and their exact binomial test."""
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -14,6 +15,7 @@ def test_a_bound_is_broken_only_beyond_chance():
     assert broken.p == pytest.approx(stats.binom.sf(129, 2000, 0.05))
     assert (broken.rate, broken.wanted, broken.runs) == (0.065, "at most 0.05", 2000)
     assert broken.low < 0.065 < broken.high
+    assert broken.error == pytest.approx(np.sqrt(0.065 * 0.935 / 2000))
 
 
 def test_the_other_side_never_breaks_a_bound():

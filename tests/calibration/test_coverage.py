@@ -57,6 +57,15 @@ def test_worlds_are_answered_item_by_item():
     assert all(r["r2"] > 0.99 and r["slope"] == -1 for r in records)
 
 
+def test_whole_cohorts_are_covered_too(rng):
+    whole = [c for c in world_cells(10) if c.zone == c.cohort]
+    assert {(c.cohort, c.items, c.runs) for c in whole} == {(n, i, 10) for n in (28, 41) for i in (1000, 4000)}
+    cell = WorldCell("W2", 28, 28, 500, 2)
+    checked = world_bounds(world_rates(cell, pd.DataFrame(run_world(cell, rng=rng))))
+    assert checked[0].where == "W2, all 28 quants, 500 items"
+    assert checked[0].group == "whole cohorts"
+
+
 def test_without_true_differences_there_is_no_error_free_correlation():
     cell = WorldCell("WN", 28, 12, 500, 1)
     record = run_world(cell, rng=np.random.default_rng(3))[0]

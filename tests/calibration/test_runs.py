@@ -10,6 +10,7 @@ from qkld.calibration import runs
 from qkld.calibration.__main__ import main
 from qkld.calibration.coverage import ZmaxCell
 from qkld.calibration.runs import Calibration, block_rng, calibrate
+from qkld.calibration.summary import summary_markdown
 from qkld.calibration.table import calibration_markdown, markdown_table
 
 
@@ -45,6 +46,24 @@ def test_the_command_writes_both_files(tmp_path, capsys, monkeypatch):
     assert text.startswith("# Calibration\n")
     assert "at least 0.94" in text
     assert "6 bounds" in capsys.readouterr().out
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary.startswith("**Calibration.**\n\n| wanted | target |")
+    assert "| z-max interval holds ρ of exchangeable quants: 12 quants | at least 0.94 | 1 |" in summary
+
+
+def test_a_killed_run_goes_on_with_the_blocks_that_are_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "BLOCK", 2)
+    monkeypatch.setitem(runs.PARTS, "zmax", _few_cells(runs.PARTS["zmax"]))
+    whole = calibrate(5, cores=1, parts=["zmax"], folder=tmp_path)
+    blocks = sorted(tmp_path.glob("*.parquet"))
+    assert len(blocks) == 9
+    written = {file: file.stat().st_mtime_ns for file in blocks[1:]}
+    blocks[0].unlink()
+    again = calibrate(5, cores=1, parts=["zmax"], folder=tmp_path)
+    assert {file: file.stat().st_mtime_ns for file in blocks[1:]} == written
+    assert blocks[0].exists()
+    assert again.tables["zmax"].equals(whole.tables["zmax"])
+    assert again.tables["zmax"].equals(calibrate(5, cores=1, parts=["zmax"]).tables["zmax"])
 
 
 def test_every_part_is_drawn_as_a_table(monkeypatch):
@@ -59,6 +78,7 @@ def test_every_part_is_drawn_as_a_table(monkeypatch):
     for line in text.split("\n"):
         assert "nan" not in line
     assert text.count("\n### ") == 8
+    assert "nan" not in summary_markdown(Calibration(tables, bounds, {}), {"runs": 2, "seed": 1})
 
 
 def _rest(part):

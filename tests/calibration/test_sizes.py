@@ -4,7 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qkld.calibration.sizes import nulls, run_sizes, size_bounds, size_cells, size_rates
+from qkld.calibration.sizes import (
+    against_each_other,
+    against_reference,
+    nulls,
+    run_sizes,
+    size_bounds,
+    size_cells,
+    size_rates,
+    smallest_holm,
+)
+from qkld.statistics.decision import holm
+from qkld.statistics.paired import difference_p
 
 NULLS = nulls()
 
@@ -18,6 +29,21 @@ def test_each_test_gives_a_p(test, rng):
 def test_nulls_are_named_apart():
     names = [(null.test, null.where) for null in NULLS]
     assert len(set(names)) == len(names)
+
+
+def test_the_smallest_adjusted_p_is_that_of_holms_method(rng):
+    p = rng.random(9) / 4
+    assert smallest_holm(p) == pytest.approx(holm(p).min())
+    assert smallest_holm(np.array([0.9, 0.8])) == 1.0
+
+
+def test_pairs_and_quants_are_counted_as_the_package_counts_them(rng):
+    right = rng.integers(0, 2, (60, 4)).astype(float)
+    quants, reference = right[:, 1:].T, right[:, 0]
+    expected = [difference_p((q > reference).sum(), (q < reference).sum(), 60).item() for q in quants]
+    assert against_reference(right) == pytest.approx(expected)
+    first = ((right[:, 1] > right[:, 2]).sum(), (right[:, 1] < right[:, 2]).sum())
+    assert against_each_other(right)[0] == pytest.approx(difference_p(*first, 60).item())
 
 
 def test_a_size_is_the_share_at_or_below_the_level():

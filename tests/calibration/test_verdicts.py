@@ -65,7 +65,6 @@ def test_a_world_without_differences_is_asked_for_no_claims():
         {**row, "condition": condition, "answer": "carried", "inflated": "noise-limited"}
         for condition in (CONDITIONS[0], CONDITIONS[2])
     ]
-    plain, guarded = verdict_bounds(pd.concat([verdict_rates(cell, pd.DataFrame([r, r])) for r in rows]))
-    assert (plain.what, plain.rate) == (NO_CLAIM.what, 1.0)
-    assert (guarded.what, guarded.rate) == (NO_CLAIM.what, 0.0)
-    assert "verdict with 1.3 V" in guarded.where
+    checked = verdict_bounds(pd.concat([verdict_rates(cell, pd.DataFrame([r, r])) for r in rows]))
+    assert [(c.what, c.rate) for c in checked] == [(NO_CLAIM.what, rate) for rate in (1.0, 1.0, 0.0)]
+    assert [c.group for c in checked] == [CONDITIONS[0], CONDITIONS[2], f"{CONDITIONS[2]}, verdict with 1.3 V"]

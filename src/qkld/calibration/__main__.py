@@ -1,4 +1,7 @@
-"""``python -m qkld.calibration``: run the calibration and write ``calibration.json`` and ``calibration.md``."""
+"""``python -m qkld.calibration``: run the calibration; write ``calibration.json``, ``calibration.md``, ``summary.md``.
+
+Blocks of runs are kept in ``runs/calibration``: the same command goes on where a killed one was.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from qkld.calibration.runs import PARTS, SEED, Calibration, calibrate
+from qkld.calibration.summary import summary_markdown
 from qkld.calibration.table import calibration_json, calibration_markdown
 from qkld.errors import QkldError
-from qkld.paths import project_root
+from qkld.paths import StudyPaths
 from qkld.provenance import made_by, write_json, written_whole
+
+NAME = "calibration"
+"""Of its folders under ``runs`` and ``figures``."""
 
 RUNS = 2000
 """Cohorts a cell: a rate of .05 then has a standard error of .005."""
@@ -27,11 +35,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _write(out: Path, found: Calibration, runs: int, wall: float) -> None:
-    made = made_by(runs=runs, seed=SEED, wall_seconds=round(wall))
+def _write(out: Path, found: Calibration, made: dict[str, Any]) -> None:
     write_json(out / "calibration.json", calibration_json(found, made))
-    with written_whole(out / "calibration.md") as temporary:
-        Path(temporary).write_text(calibration_markdown(found, made), encoding="utf-8")
+    for name, text in (("calibration", calibration_markdown(found, made)), ("summary", summary_markdown(found, made))):
+        with written_whole(out / f"{name}.md") as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def _say(text: str) -> None:
@@ -41,19 +49,21 @@ def _say(text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, write, and print the bounds; the exit status is 0 whether or not they hold, as the table says it."""
     options = _options(arguments)
+    own = StudyPaths(NAME)
+    out, folder = options.out or own.figures, own.run if options.out is None else options.out / "blocks"
+    parts = tuple(options.part or PARTS)
     try:
         start = time.perf_counter()
-        found = calibrate(options.runs, cores=options.cores, parts=options.part or tuple(PARTS), progress=_say)
+        found = calibrate(options.runs, cores=options.cores, parts=parts, folder=folder, progress=_say)
         wall = time.perf_counter() - start
-        out = options.out or project_root() / "figures" / "calibration"
-        _write(out, found, options.runs, wall)
+        _write(out, found, made_by(runs=options.runs, seed=SEED, cores=options.cores, wall_seconds=round(wall)))
     except QkldError as error:
         print(error, file=sys.stderr)
         return 1
     failed = [b for b in found.bounds if not b.passed]
     for bound in failed:
-        print(f"broken: {bound.what}: {bound.where}: {bound.rate:.3f}, wanted {bound.wanted} (p {bound.p:.4f})")
-    print(f"{len(found.bounds)} bounds, {len(failed)} broken, {wall:.0f} s: {out / 'calibration.md'}")
+        print(f"not met: {bound.what}: {bound.where}: {bound.rate:.3f}, wanted {bound.wanted} (p {bound.p:.4f})")
+    print(f"{len(found.bounds)} bounds, {len(failed)} not met, {wall:.0f} s: {out / 'calibration.md'}")
     return 0
 
 

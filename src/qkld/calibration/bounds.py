@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import sqrt
 from typing import Any, Literal
 
 from scipy import stats
@@ -19,8 +20,11 @@ class Bound:
     sense: Literal["at most", "at least"]
     value: float
 
-    def check(self, where: str, hits: int, runs: int) -> Checked | None:
-        """The bound against ``hits`` of ``runs``; None where nothing ran, as there is nothing to check then."""
+    def check(self, where: str, hits: int, runs: int, *, group: str = "") -> Checked | None:
+        """The bound against ``hits`` of ``runs``; None where nothing ran, as there is nothing to check then.
+
+        ``group`` names the places that a summary tells in one row.
+        """
         if not runs:
             return None
         side = "greater" if self.sense == "at most" else "less"
@@ -29,6 +33,7 @@ class Bound:
         return Checked(
             what=self.what,
             where=where,
+            group=group,
             wanted=f"{self.sense} {self.value:g}",
             rate=hits / runs,
             low=float(low),
@@ -45,6 +50,7 @@ class Checked:
 
     what: str
     where: str
+    group: str
     wanted: str
     rate: float
     low: float
@@ -52,6 +58,11 @@ class Checked:
     runs: int
     p: float
     passed: bool
+
+    @property
+    def error(self) -> float:
+        """Monte-Carlo standard error of the rate."""
+        return sqrt(self.rate * (1 - self.rate) / self.runs)
 
     @property
     def row(self) -> dict[str, Any]:

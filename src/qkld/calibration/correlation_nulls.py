@@ -1,4 +1,8 @@
-"""Tests about correlations in worlds where they have nothing to find."""
+"""Tests about correlations in worlds where they have nothing to find.
+
+In the random walks scores scatter more the larger KLD is, without leaning either way: ρ is 0, and KLD and score are not
+independent. Exchanging scores is exact only under independence.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +61,11 @@ def _random_walk(reach: float) -> Callable[[np.random.Generator, int], tuple[np.
     return draw
 
 
+def _log_normal(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    x, y = _independent(rng, n)
+    return np.exp(x), y
+
+
 CORRELATION_NULLS: Mapping[str, Callable] = {
     "independent": _independent,
     "scores of 8 levels": _eight_levels,
@@ -74,18 +83,23 @@ def _permutation(columns: Callable, n: int, method: str) -> Draw:
     return draw
 
 
+def _family_groups(n: int, families: int) -> np.ndarray:
+    return np.sort(np.arange(n) % families)
+
+
+def _shared_in(groups: np.ndarray, shared: float, rng: np.random.Generator) -> np.ndarray:
+    """A standard normal column of which families share ``shared`` of the variance."""
+    own, common = rng.standard_normal(groups.size), rng.standard_normal(groups.max() + 1)
+    return np.sqrt(shared) * common[groups] + np.sqrt(1 - shared) * own
+
+
 def _in_families(n: int, families: int, shared: float, *, within: bool) -> Draw:
     """Families that share ``shared`` of the variance of KLD and, independently, of the score."""
-    groups = np.sort(np.arange(n) % families)
-
-    def column(rng: np.random.Generator) -> np.ndarray:
-        own, common = rng.standard_normal(n), rng.standard_normal(families)
-        return np.sqrt(shared) * common[groups] + np.sqrt(1 - shared) * own
+    groups = _family_groups(n, families)
 
     def draw(rng: np.random.Generator) -> float:
-        return permutation_p(
-            column(rng), column(rng), permutations=PERMUTATIONS, rng=rng, families=groups if within else None
-        )
+        x, y = (_shared_in(groups, shared, rng) for _ in range(2))
+        return permutation_p(x, y, permutations=PERMUTATIONS, rng=rng, families=groups if within else None)
 
     return draw
 
@@ -102,6 +116,18 @@ def _any_variant(n: int, alike: float) -> Draw:
         common, own = rng.standard_normal((n, 1)), rng.standard_normal((n, VARIANTS))
         metrics = np.sqrt(alike) * common + np.sqrt(1 - alike) * own
         return float(max_t(metrics, rng.standard_normal(n), resampling=RESAMPLING).p.min())
+
+    return draw
+
+
+def _any_variant_in_families(n: int, families: int, shared: float) -> Draw:
+    """The smallest max-T p within families of 14 variants, .5 of whose variance is common to all."""
+    groups = _family_groups(n, families)
+
+    def draw(rng: np.random.Generator) -> float:
+        common, score = (_shared_in(groups, shared, rng) for _ in range(2))
+        metrics = np.sqrt(0.5) * (common[:, None] + rng.standard_normal((n, VARIANTS)))
+        return float(max_t(metrics, score, resampling=RESAMPLING, families=groups).p.min())
 
     return draw
 
@@ -147,6 +173,8 @@ def _straight_line(n: int, spread: float) -> Draw:
 RANKS_ONLY = "no transform makes every monotone relation straight; `p_partial` replaces it"
 
 
+SPREAD_IN_LOG = "outer quants weigh more than in ranks, and a spread that grows with KLD is no independence"
+
 FAMILIES_IGNORED = "quants of one recipe do not change places; `p_within_families` is the test then"
 
 
@@ -159,6 +187,15 @@ def _permutation_nulls() -> list[Null]:
     kendall = [
         Null("permutation, Kendall", f"{name}, 16 quants", _permutation(columns, 16, "kendall"))
         for name, columns in CORRELATION_NULLS.items()
+    ]
+    pearson = [
+        Null("permutation, Pearson of ln KLD", f"{name}, {n} quants", _permutation(columns, n, "pearson_log"), known)
+        for name, columns, known in (
+            ("independent", _log_normal, ""),
+            ("random walk, KLD × 10", _random_walk(10), SPREAD_IN_LOG),
+            ("random walk, KLD × 250", _random_walk(250), SPREAD_IN_LOG),
+        )
+        for n in (16, 41)
     ]
     within = [
         Null(
@@ -177,7 +214,7 @@ def _permutation_nulls() -> list[Null]:
         )
         for (n, families), shared in product(((28, 7), (41, 10)), (0.3, 0.6))
     ]
-    return [*free, *kendall, *within, *ignored]
+    return [*free, *kendall, *pearson, *within, *ignored]
 
 
 def _further_nulls() -> list[Null]:
@@ -185,6 +222,14 @@ def _further_nulls() -> list[Null]:
     variants = [
         Null("max-T over 14 variants", f"{n} quants, variants alike {alike:g}", _any_variant(n, alike))
         for n, alike in product((16, 28), (0.5, 0.9))
+    ]
+    in_families = [
+        Null(
+            "max-T over 14 variants within families",
+            f"{n} quants in {families} families that share {shared:g} of the variance",
+            _any_variant_in_families(n, families, shared),
+        )
+        for (n, families), shared in product(((28, 7), (41, 10)), (0.0, 0.6))
     ]
     strengths = [
         Null(
@@ -206,7 +251,7 @@ def _further_nulls() -> list[Null]:
         Null("break point", f"{n} quants, spread ∝ KLD^{spread:g}", _straight_line(n, spread))
         for n, spread in product((28, 41), (0.0, 0.25, 0.5))
     ]
-    return [*variants, *strengths, *partial, *breaks]
+    return [*variants, *in_families, *strengths, *partial, *breaks]
 
 
 def correlation_nulls() -> list[Null]:

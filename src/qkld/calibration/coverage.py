@@ -36,6 +36,9 @@ RESAMPLES = 200
 ITEMS_OF = {500: WORLDS, 1000: WORLDS, 4000: WORLDS, 16000: ("W0", "W1", "W2")}
 """Numbers of items → the worlds simulated at it item by item."""
 
+WHOLE_ITEMS, WHOLE_WORLDS = (1000, 4000), ("WN", "W0", "W1", "W2")
+"""Numbers of items and worlds of whole cohorts, zone and all."""
+
 LARGEST_SHARE = 4
 """At the largest number of items one in so many runs is done."""
 
@@ -151,8 +154,11 @@ def _holds(low: pd.Series, high: pd.Series, value: float) -> pd.Series:
 
 def zmax_bounds(rates: pd.DataFrame) -> list[Checked]:
     """z-max coverage of at least .94, in every scenario and size."""
-    rows = rates.to_dict("records")
-    return [c for r in rows if (c := ZMAX.check(f"{r['scenario']}, {r['quants']} quants", r["held"], r["runs"]))]
+    checked = []
+    for row in rates.to_dict("records"):
+        size = f"{row['quants']} quants"
+        checked.append(ZMAX.check(f"{row['scenario']}, {size}", row["held"], row["runs"], group=size))
+    return [c for c in checked if c is not None]
 
 
 # --- worlds, item by item ---------------------------------------------------------------------------------------------
@@ -170,13 +176,15 @@ class WorldCell:
 
 
 def world_cells(runs: int) -> list[WorldCell]:
-    """Every world, zone and number of items of `ITEMS_OF`."""
+    """Every world, zone and number of items of `ITEMS_OF`, and whole cohorts."""
     largest = max(ITEMS_OF)
-    return [
+    zones = [
         WorldCell(world, size, zone, items, max(1, runs // LARGEST_SHARE) if items == largest else runs)
         for items, worlds in ITEMS_OF.items()
         for world, (size, zone) in product(worlds, ZONES)
     ]
+    whole = product(WHOLE_ITEMS, WHOLE_WORLDS, ZONES)
+    return [*zones, *(WorldCell(world, size, size, items, runs) for items, world, (size, _) in whole)]
 
 
 def run_world(cell: WorldCell, *, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -257,7 +265,11 @@ def world_bounds(rates: pd.DataFrame) -> list[Checked]:
     """
     checked: list[Checked] = []
     for row in rates.to_dict("records"):
-        where = f"{row['world']}, {row['zone']} of {row['cohort']}, {row['items']:,} items"
-        checked += [c for c in [TWO_WAY.check(where, row["twoway_held"], row["runs"])] if c is not None]
-        checked += error_bounds(row, f"{where}, V from the items")
+        whole = row["zone"] == row["cohort"]
+        quants = f"all {row['cohort']} quants" if whole else f"{row['zone']} of {row['cohort']}"
+        where = f"{row['world']}, {quants}, {row['items']:,} items"
+        group = "whole cohorts" if whole else row["world"]
+        found = TWO_WAY.check(where, row["twoway_held"], row["runs"], group=group)
+        errors = "V from the items, whole cohorts" if whole else "V from the items"
+        checked += [*([found] if found else []), *error_bounds(row, f"{where}, V from the items", group=errors)]
     return checked

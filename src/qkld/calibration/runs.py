@@ -1,4 +1,7 @@
-"""Running the calibration: every cell in blocks with a seed of its own, over several processes."""
+"""Running the calibration: every cell in blocks with a seed of its own, over several processes.
+
+A block that is done is kept on disk, so that a killed calibration goes on with the blocks that are missing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,7 @@ from qkld.calibration.coverage import (
     zmax_cells,
     zmax_rates,
 )
+from qkld.calibration.kept import Block, kept, source_key
 from qkld.calibration.sizes import run_sizes, size_bounds, size_cells, size_rates
 from qkld.calibration.verdicts import run_verdicts, verdict_bounds, verdict_cells, verdict_rates
 
@@ -69,27 +74,43 @@ def _blocks(cell: Any) -> list[tuple[Any, int]]:
     return [(replace(cell, runs=size), number) for number, size in enumerate(sizes)]
 
 
-def _run_block(part: str, cell: Any, block: int) -> tuple[pd.DataFrame, float]:
+def _run_block(part: str, cell: Any, block: int) -> Block:
     start = time.process_time()
-    return pd.DataFrame(PARTS[part].run(cell, rng=block_rng(cell, block))), time.process_time() - start
+    table = pd.DataFrame(PARTS[part].run(cell, rng=block_rng(cell, block)))
+    return Block(table, time.process_time() - start)
+
+
+def _block(part: str, cell: Any, block: int, folder: Path | None, source: str) -> Block:
+    """A block as kept in ``folder``, or run and kept there; only run without a folder."""
+    if folder is None:
+        return _run_block(part, cell, block)
+    named = {"source": source, "seed": SEED, "part": part, "cell": repr(cell), "block": block}
+    return kept(folder, named, lambda: _run_block(part, cell, block))
 
 
 def calibrate(
-    runs: int, *, cores: int, parts: Sequence[str] = tuple(PARTS), progress: Callable[[str], None] | None = None
+    runs: int,
+    *,
+    cores: int,
+    parts: Sequence[str] = tuple(PARTS),
+    folder: Path | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Calibration:
     """Run every cell ``runs`` times; the same numbers whatever the number of ``cores``.
 
-    ``progress`` is told each cell that is done.
+    Blocks of runs are kept in ``folder`` under a name that holds the code they came from, and taken from there where
+    they are; ``progress`` is told each cell that is done.
 
     Raises
     ------
     Whatever a run raises: a calibration with holes is none.
     """
     tables, checked, seconds = {}, [], {}
+    source = source_key()
     with ProcessPoolExecutor(max_workers=cores) as pool:
         started = {
             name: [
-                (cell, [pool.submit(_run_block, name, *block) for block in _blocks(cell)])
+                (cell, [pool.submit(_block, name, *block, folder, source) for block in _blocks(cell)])
                 for cell in PARTS[name].cells(runs)
             ]
             for name in parts
@@ -98,8 +119,8 @@ def calibrate(
             rates, spent = [], 0.0
             for number, (cell, blocks) in enumerate(cells, start=1):
                 done = [block.result() for block in blocks]
-                rates.append(PARTS[name].rates(cell, pd.concat([table for table, _ in done], ignore_index=True)))
-                spent += sum(time_taken for _, time_taken in done)
+                rates.append(PARTS[name].rates(cell, pd.concat([b.table for b in done], ignore_index=True)))
+                spent += sum(b.seconds for b in done)
                 if progress is not None:
                     progress(f"{name} {number}/{len(cells)}: {cell}")
             tables[name] = pd.concat(rates, ignore_index=True)

@@ -94,6 +94,71 @@ def paired_nulls() -> list[Null]:
     return nulls
 
 
+# --- many quants against the reference, and against each other --------------------------------------------------------
+
+MARGIN = 0.01
+"""Of equivalence, where all quants are exactly this much worse."""
+
+
+def _no_differences(size: int, zone: int, items: int, p_of: Callable) -> Draw:
+    """The smallest p after Holm where all quants and the reference are truly equal (world WN), item by item."""
+
+    def draw(rng: np.random.Generator) -> float:
+        right = draw_cohort("WN", size, zone, rng=rng).answers(items, rng=rng).astype(float)
+        return smallest_holm(p_of(right))
+
+    return draw
+
+
+def smallest_holm(p: np.ndarray) -> float:
+    """The smallest p that Holm's method gives: the number of tests times the smallest p."""
+    return min(1.0, p.size * float(p.min()))
+
+
+def against_reference(right: np.ndarray) -> np.ndarray:
+    quants, reference = right[:, 1:], right[:, :1]
+    up, down = (quants * (1 - reference)).sum(axis=0), ((1 - quants) * reference).sum(axis=0)
+    return difference_p(up[:, None], down[:, None], np.array([len(right)]))
+
+
+def against_each_other(right: np.ndarray) -> np.ndarray:
+    quants = right[:, 1:]
+    wins, (a, b) = quants.T @ (1 - quants), np.triu_indices(quants.shape[1], 1)
+    return difference_p(wins[a, b][:, None], wins[b, a][:, None], np.array([len(right)]))
+
+
+def _all_at_the_margin(quants: int, items: int, flip_rate: float) -> Draw:
+    """The smallest equivalence p after Holm of independent quants that are all worse by `MARGIN`."""
+    shares = [(flip_rate - MARGIN) / 2, (flip_rate + MARGIN) / 2, 1 - flip_rate]
+
+    def draw(rng: np.random.Generator) -> float:
+        up, down, _ = rng.multinomial(items, shares, size=quants).T
+        return smallest_holm(equivalence_p(up[:, None], down[:, None], np.array([items]), MARGIN))
+
+    return draw
+
+
+def decision_nulls() -> list[Null]:
+    """Any wrong call among all quants, or all pairs of quants, of a cohort."""
+    tests = {
+        "Tango, Holm over quants, any wrong": against_reference,
+        "Tango, Holm over pairs, any wrong": against_each_other,
+    }
+    worlds = [
+        Null(name, f"WN, {zone} of {size}, {items:,} items", _no_differences(size, zone, items, p_of))
+        for (name, p_of), (size, zone), items in product(tests.items(), ZONES, (500, 4000))
+    ]
+    margins = [
+        Null(
+            "equivalence, Holm over quants, any wrong",
+            f"{quants} quants, {items:,} items, 5% flips, all worse by {MARGIN:g}",
+            _all_at_the_margin(quants, items, 0.05),
+        )
+        for quants, items in product((12, 16), (2000, 8000))
+    ]
+    return [*worlds, *margins]
+
+
 # --- routing ----------------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +186,7 @@ def router_nulls() -> list[Null]:
 @cache
 def nulls() -> tuple[Null, ...]:
     """Every test that is calibrated."""
-    return (*correlation_nulls(), *noise_nulls(), *paired_nulls(), *router_nulls())
+    return (*correlation_nulls(), *noise_nulls(), *paired_nulls(), *decision_nulls(), *router_nulls())
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -161,4 +226,5 @@ def size_rates(cell: SizeCell, runs: pd.DataFrame) -> pd.DataFrame:
 def size_bounds(rates: pd.DataFrame) -> list[Checked]:
     """Size of at most .06 for every test but those that are listed as exceeding it."""
     rows = rates[rates["known"] == ""].to_dict("records")
-    return [c for r in rows if (c := SIZE.check(f"{r['test']}: {r['where']}", r["rejected"], r["runs"]))]
+    checked = (SIZE.check(f"{r['test']}: {r['where']}", r["rejected"], r["runs"], group=r["test"]) for r in rows)
+    return [c for c in checked if c is not None]

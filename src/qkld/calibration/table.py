@@ -32,33 +32,47 @@ def _rate(value: float, digits: int = 3) -> str:
     return short.replace("-", "−")
 
 
+def estimate_text(rate: float, error: float) -> str:
+    """A simulated rate with its Monte-Carlo standard error."""
+    return f"{_rate(rate)} ± {_rate(error)}"
+
+
+def verdict_text(bounds: Sequence[Checked]) -> str:
+    """Met in all places, or in how many it is not."""
+    missed = sum(not b.passed for b in bounds)
+    if not missed:
+        return "met"
+    return "**not met**" if len(bounds) == 1 else f"**not met** in {missed} of {len(bounds)}"
+
+
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
 
 def bounds_table(bounds: Sequence[Checked]) -> str:
-    """Every wanted bound in one row: where it was checked, its worst place, and how many places broke it."""
+    """Every wanted bound in one row: where it was checked, its worst place, and in how many places it is not met."""
     rows = []
     for what in dict.fromkeys(b.what for b in bounds):
         own = [b for b in bounds if b.what == what]
         worst = min(own, key=lambda b: b.p)
-        broken = [b for b in own if not b.passed]
         worst_text = f"{_rate(worst.rate)} [{_rate(worst.low)}, {_rate(worst.high)}] of {worst.runs:,}: {worst.where}"
-        verdict = "pass" if not broken else f"**fail** in {len(broken)}"
-        rows.append([what, own[0].wanted, str(len(own)), worst_text, f"{worst.p:.3f}", verdict])
-    header = ["wanted", "bound", "places", "worst place, rate [exact 95 % interval] of runs", "p of it", "result"]
+        rows.append([what, own[0].wanted, str(len(own)), worst_text, f"{worst.p:.3f}", verdict_text(own)])
+    header = ["wanted", "target", "places", "worst place, rate [exact 95 % interval] of runs", "p of it", "verdict"]
     return markdown_table(header, rows)
 
 
-def broken_table(bounds: Sequence[Checked]) -> str:
-    """Every place that broke a bound; a sentence where there is none."""
+def places_table(bounds: Sequence[Checked]) -> str:
+    """Every place where a bound is wanted: target, estimate, Monte-Carlo error, p and verdict."""
     rows = [
-        [b.what, b.where, b.wanted, f"{_rate(b.rate)} [{_rate(b.low)}, {_rate(b.high)}]", f"{b.runs:,}", f"{b.p:.4f}"]
+        [b.what, b.where, b.wanted, estimate_text(b.rate, b.error), f"{b.runs:,}", f"{b.p:.4f}", verdict_text([b])]
         for b in bounds
-        if not b.passed
     ]
-    if not rows:
-        return "No bound is broken."
-    return markdown_table(["wanted", "where", "bound", "rate [exact 95 % interval]", "runs", "p"], rows)
+    return markdown_table(["wanted", "where", "target", "estimate ± error", "runs", "p", "verdict"], rows)
+
+
+def missed_table(bounds: Sequence[Checked]) -> str:
+    """The places where a bound is not met; a sentence where there is none."""
+    missed = [b for b in bounds if not b.passed]
+    return places_table(missed) if missed else "Every bound is met."
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -193,17 +207,18 @@ def calibration_markdown(found: Calibration, made: dict[str, Any]) -> str:
     failed = sum(not b.passed for b in found.bounds)
     text = [
         "# Calibration",
-        f"{len(found.bounds):,} places where a bound is wanted, {failed} broken. A bound counts as broken where the "
+        f"{len(found.bounds):,} places where a bound is wanted, {failed} not met. A bound counts as not met where the "
         f"exact binomial test of the simulated rate has p < {LEVEL:g}, not adjusted for their number. "
-        f"{made['runs']:,} cohorts a cell unless said; seed {made['seed']}.",
+        f"{made['runs']:,} cohorts a cell unless said; seed {made['seed']}. Errors are Monte-Carlo standard errors.",
         bounds_table(found.bounds),
-        "## Broken bounds",
-        broken_table(found.bounds),
+        "## Not met",
+        missed_table(found.bounds),
         f"## Tables\n\n{_CELLS}",
     ]
     for part, table in found.tables.items():
         for title, draw in _SECTIONS[part]:
             text += [f"### {title}", draw(table)]
+    text += ["## Every place", places_table(found.bounds)]
     return "\n\n".join(text) + "\n"
 
 

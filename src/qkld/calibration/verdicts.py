@@ -129,12 +129,12 @@ def verdict_rates(cell: VerdictCell, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def error_bounds(row: Mapping[str, Any], where: str, *, claims: str = "claims") -> list[Checked]:
+def error_bounds(row: Mapping[str, Any], where: str, *, group: str) -> list[Checked]:
     """The bounds on wrong claims in one row of `answer_counts`; each applies where there are such cohorts."""
     checked = [
-        NO_MISSING.check(where, row["missing | high"], row["high"]),
-        NO_CARRIED.check(where, row["carried | low"], row["low"]),
-        NO_CLAIM.check(where, *_no_difference(row, claims)),
+        NO_MISSING.check(where, row["missing | high"], row["high"], group=group),
+        NO_CARRIED.check(where, row["carried | low"], row["low"], group=group),
+        NO_CLAIM.check(where, *_no_difference(row, "claims"), group=group),
     ]
     return [c for c in checked if c is not None]
 
@@ -142,18 +142,25 @@ def error_bounds(row: Mapping[str, Any], where: str, *, claims: str = "claims") 
 def verdict_bounds(rates: pd.DataFrame) -> list[Checked]:
     """Every wanted bound on the verdict, in every row where it applies.
 
-    Where V is too small, the bound of a world without differences is asked of the verdict with 1.3 V, which is printed
-    beside the headline for this case; the headline's own claims are in the table.
+    Where V is too small, the bound of a world without differences is asked of the headline and of the verdict with
+    1.3 V, which is printed beside it for this case.
     """
     checked: list[Checked] = []
     for row in rates.to_dict("records"):
         where = f"{row['world']}, {row['zone']} of {row['cohort']}, {row['items']:,} items, {row['condition']}"
-        guarded = row["condition"].startswith("V too small") and row["no difference"]
-        if guarded:
-            where = f"{where}, verdict with 1.3 V"
-        checked += error_bounds(row, where, claims="claims with 1.3 V" if guarded else "claims")
+        checked += error_bounds(row, where, group=row["condition"])
+        checked += _guarded(row, where)
         checked += _power(row, where)
     return checked
+
+
+def _guarded(row: Mapping[str, Any], where: str) -> list[Checked]:
+    """The claims that are left with 1.3 V, where V is too small by as much."""
+    if row["condition"] != CONDITIONS[2]:
+        return []
+    counts, group = _no_difference(row, "claims with 1.3 V"), f"{row['condition']}, verdict with 1.3 V"
+    found = NO_CLAIM.check(f"{where}, verdict with 1.3 V", *counts, group=group)
+    return [found] if found else []
 
 
 def _no_difference(row: Mapping[str, Any], claims: str) -> tuple[int, int]:
