@@ -78,17 +78,25 @@ class StoredModel(ModelEntry):
 
     @model_validator(mode="after")
     def _one_place(self) -> StoredModel:
-        places = [k for k in ("asset", "repository", "path") if getattr(self, k) is not None]
+        possible = [k for k in ("asset", "repository", "path", "made") if k in type(self).model_fields]
+        places = [k for k in possible if getattr(self, k) is not None]
         if len(places) != 1:
-            raise ValueError(f"expected exactly one of asset, repository and path; found {places or 'none'}")
+            raise ValueError(
+                f"expected exactly one of asset, repository and path{', or made' * ('made' in possible)}; "
+                f"found {places or 'none'}"
+            )
         if self.repository and not self.revision and "revision" not in self.to_be_checked:
             raise ValueError("a repository needs its revision (40 hex digits), or 'revision' among to_be_checked")
         return self
 
 
 def identity(entry: ModelEntry) -> dict[str, Any]:
-    """The part of a model's entry that decides its numbers, as JSON; family, maker and the like only describe it."""
-    return entry.model_dump(mode="json", exclude_none=True, exclude=set(DESCRIPTIVE))
+    """The part of a model's entry that decides its numbers, as JSON; family, maker and the like only describe it.
+
+    Engine torch is left out, so that stores that were made before there was another one keep their identity.
+    """
+    values = entry.model_dump(mode="json", exclude_none=True, exclude=set(DESCRIPTIVE))
+    return {k: v for k, v in values.items() if (k, v) != ("engine", "torch")}
 
 
 class TransformersModel(StoredModel):
@@ -98,19 +106,61 @@ class TransformersModel(StoredModel):
     sha256: Sha256 | None = None
 
 
+class Importance(Strict):
+    """Text of an importance matrix: windows from the *end* of each asset, where the corpora take its beginning."""
+
+    assets: tuple[str, ...] = Field(min_length=1)
+    windows: int = Field(ge=1)
+    context: int = Field(ge=8)
+
+
+class MadeGguf(Strict):
+    """A GGUF file that llama.cpp makes here from the study's reference: the type asked for, and its importance matrix.
+
+    What the file holds is read from it afterwards: a type that does not fit the model's widths falls back to others.
+    """
+
+    type: str = Field(pattern=r"^[A-Z0-9_]+$")
+    importance: Importance | None = None
+
+
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
+
 class GgufModel(StoredModel):
-    """One GGUF file, run in torch from its dequantized weights."""
+    """A GGUF file: a given one, or one ``made`` here from the reference.
+
+    Engine ``torch`` runs its dequantized weights, and so measures the weights alone; ``llamacpp`` runs the file in
+    llama.cpp, whose products quantize activations too. A split file is named by its first part. ``cache_k`` and
+    ``cache_v`` are the types of llama.cpp's key and value cache (f16 where they are not given, as in llama.cpp).
+    """
 
     method: Literal["gguf"] = "gguf"
-    file: str = Field(pattern=r".*\.gguf$")
+    file: str | None = Field(default=None, pattern=r".*\.gguf$")
     more_files: tuple[str, ...] = ()
+    made: MadeGguf | None = None
     sha256: Sha256 | None = None
     size_bytes: int | None = Field(default=None, gt=0)
+    engine: Literal["torch", "llamacpp"] = "torch"
+    cache_k: CacheType | None = None
+    cache_v: CacheType | None = None
+    flash_attention: bool | None = None
 
     @model_validator(mode="after")
-    def _hash_or_note(self) -> GgufModel:
-        if self.sha256 is None and "sha256" not in self.to_be_checked:
+    def _file_with_hash_or_made(self) -> GgufModel:
+        if (self.file is None) == (self.made is None):
+            raise ValueError("expected a file, or made with the type to make, and not both")
+        if self.file and self.sha256 is None and "sha256" not in self.to_be_checked:
             raise ValueError("a GGUF file needs its sha256, or 'sha256' among to_be_checked")
+        return self
+
+    @model_validator(mode="after")
+    def _cache_belongs_to_llamacpp(self) -> GgufModel:
+        given = [k for k in ("cache_k", "cache_v", "flash_attention") if getattr(self, k) is not None]
+        if given and self.engine != "llamacpp":
+            raise ValueError(f"{', '.join(given)}: only engine llamacpp has a cache of its own")
+        if self.cache_v not in (None, "f32", "f16", "bf16") and self.flash_attention is False:
+            raise ValueError(f"cache_v {self.cache_v} needs flash attention, which flash_attention: false turns off")
         return self
 
 
@@ -251,7 +301,7 @@ class Headline(Strict):
 
 
 class Correlation(Strict):
-    """How correlations are computed in 04, 05 and 06."""
+    """How correlations are computed in 04 to 07."""
 
     correlation_bootstrap: int = Field(ge=100)
     correlation_confidence: Fraction
@@ -285,8 +335,10 @@ class Prompts(Strict):
 
     prompt_divergence: Literal["kl_prompt", "kl_choice_right", "kl_choice_mean"]
     minimum_failed: int = Field(ge=2)
+    minimum_reference: int = Field(default=20, ge=0)
     prompt_epsilon: float = Field(gt=0)
     prompt_confidence: Fraction
+    direction_splits: int = Field(default=20, ge=5)
 
 
 class Figures(Strict):
@@ -336,6 +388,16 @@ class Study(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _reference_runs_in_torch(self) -> Study:
+        reference = self.reference
+        if isinstance(reference, GgufModel) and (reference.engine != "torch" or reference.made):
+            raise ValueError(
+                "the reference is a given file run by engine torch: its store keeps hidden states, which llama.cpp "
+                "does not give, and what is made here is made from it"
+            )
+        return self
+
     def entry(self, label: str) -> Any:
         """The reference or quant with this label."""
         for model in (self.reference, *self.quants):
@@ -358,7 +420,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "04_correlation": ("correlation",),
     "05_silent_zone": ("correlation", "silent_zone"),
     "06_volume_direction": ("correlation", "volume_direction"),
-    "07_prompts": ("prompts",),
+    "07_prompts": ("correlation", "prompts"),
     "08_figures": ("figures",),
 }
 """Which sections of a study are the knobs of which notebook."""

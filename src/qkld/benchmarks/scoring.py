@@ -77,11 +77,11 @@ def score_states(
     hidden, reference : one Tensor an item, shape (positions of the item, width)
         The model's and the reference's hidden states at `Item.positions`.
     head, reference_head : Head
-        On one device.
+        On one device; an engine that gives logits has a head that hands them on.
     tile : int
         Vocabulary rows taken at a time.
     """
-    device = head.weight.device
+    device = reference_head.weight.device
     rows = [torch.from_numpy(np.searchsorted(item.positions, item.rows.position)).to(device) for item in items]
     quantities = token_divergence(
         HeadLogits(_rows_of(reference, rows), reference_head),

@@ -13,6 +13,7 @@ from qkld.divergence.sources import HeadLogits, LogitSource
 from qkld.divergence.sums import RunningSums
 from qkld.divergence.walk import overlap_of, running_sums
 from qkld.errors import ModelError, explain
+from qkld.models.head import Head
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -79,7 +80,7 @@ def check_shapes(reference: LogitSource, quant: LogitSource, targets: Tensor) ->
 
 def kernel_fits(*sources: LogitSource) -> bool:
     """Whether the Triton kernel takes them: heads on CUDA, no soft cap, a dtype it knows, and Triton is installed."""
-    heads = [source.head for source in sources if isinstance(source, HeadLogits)]
+    heads = [s.head for s in sources if isinstance(s, HeadLogits) and isinstance(s.head, Head)]
     return (
         len(heads) == len(sources)
         and all(source.shape[0] > 0 for source in sources)

@@ -12,9 +12,10 @@ from qkld.models import compressed_tensors, quantized
 from qkld.models.bits import StoredBits, tensor_bits
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
-from qkld.models.gguf import converted_bits, converted_folder
+from qkld.models.gguf import converted_bits, converted_folder, located
 from qkld.models.head import Head
 from qkld.models.head_discovery import check_head, find_head
+from qkld.models.llamacpp import open_llamacpp
 from qkld.models.opened import OpenedModel
 from qkld.models.packing import supports_packing
 from qkld.models.spreading import room, running_device, spread
@@ -47,6 +48,10 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
     ModelError
         If the model can not be opened, made or measured.
     """
+    if isinstance(entry, GgufModel):
+        entry = located(entry, reference)
+        if entry.engine == "llamacpp":
+            return _in_llamacpp(entry, reference, compute)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute, device)
     if isinstance(entry, MadeModel):
@@ -56,6 +61,14 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
         if entry != reference:
             check_same_tokenizer(load_tokenizer(stored_folder(reference)), loaded.tokenizer, label=entry.label)
     return _checked(entry, loaded, compute, device, dtype)
+
+
+def _in_llamacpp(entry: GgufModel, reference: StoredModel, compute: Compute) -> OpenedModel:
+    folder = stored_folder(reference)
+    is_padded = getattr(reference, "pad", None) is not None
+    return open_llamacpp(
+        entry, tokenizer=load_tokenizer(folder), reference_folder=folder, reshaped=is_padded, compute=compute
+    )
 
 
 def stored_folder(entry: StoredModel) -> Path:
