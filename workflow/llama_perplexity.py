@@ -2,7 +2,7 @@
 
     .venv/bin/python workflow/llama_perplexity.py --folder data/llama.cpp --out tests/data/llama_perplexity
 
-Builds the programs (workflow/build_llama_cpp.py), then for two models, SmolLM2-135M-Instruct and a random one of 301 tokens:
+Builds the programs (workflow/build_llama_cpp.py), then for two models, SmolLM2-135M-Instruct and one of 301 tokens:
 
   files      llama-perplexity writes a base file of the float32 model and one of its quant, and prints its figures of
              the quant against the first; qkld computes the same figures from the two files.

@@ -44,7 +44,7 @@ class LlamaFiles:
 
 
 def llama_files() -> LlamaFiles | None:
-    """What ``workflow/build_llama_cpp.py`` built in ``$QKLD_LLAMA_CPP`` or ``data/llama.cpp``; None where it has not run.
+    """What ``workflow/build_llama_cpp.py`` built in ``$QKLD_LLAMA_CPP`` or ``data/llama.cpp``; None where it has not.
 
     The Q8_0 file is made with llama-quantize from the demo's own file, once.
     """
