@@ -20,11 +20,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 
 ORDER = (
-    *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "tables", "windows"),
+    *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "spool", "tables", "windows"),
     *("sources", "models", "reference", "clusters", "divergence", "stores"),
-    *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors", "benchmarks"),
+    *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors"),
+    *("families", "generation", "benchmarks"),
     *("statistics", "calibration", "cohort", "results", "study", "evidence", "token_evidence"),
-    *("numbers", "shown", "silent_zone", "importing"),
+    *("numbers", "shown", "silent_zone", "prompt_tables", "importing"),
     *("plotting", "text_tables", "report_tables", "report", "analyse", "plan", "plan_report", "estimate", "readme"),
     *("explore", "explore_widgets", "compare", "notebooks", "speed", "bench", "workflow", "runner", "cli"),
 )
@@ -33,7 +34,7 @@ ORDER = (
 WITH_TORCH = frozenset(
     {
         *("models", "reference", "divergence", "stores", "corpora"),
-        *("recording", "measuring", "floors", "benchmarks", "compare", "bench"),
+        *("recording", "measuring", "floors", "generation", "benchmarks", "compare", "bench"),
     }
 )
 """The parts that may import torch. All others also serve a laptop that has only the base installation."""
