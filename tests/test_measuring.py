@@ -68,7 +68,7 @@ def measured(
     partial = tmp_path_factory.mktemp("measured") / "partial"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QKLD_RUNS", str(recorded))
-        return measure(quant, open_corpora(params), partial, tile=8192), partial
+        return measure(quant, open_corpora(params), partial, tile=8192).whole(), partial
 
 
 def test_the_store_gives_back_the_models_own_logits_bit_for_bit(stores: Stores, reference: OpenedModel) -> None:
@@ -103,7 +103,7 @@ def test_a_quants_table_equals_the_definition_from_full_logits(
 
 
 def test_the_reference_against_its_own_store_is_zero(own_place: Place, stores: Stores, reference: OpenedModel) -> None:
-    table = measure(reference, stores, own_place.folder / "partial", tile=8192, windows=2)
+    table = measure(reference, stores, own_place.folder / "partial", tile=8192, windows=2).whole()
     assert table["kl"].abs().max() == 0.0
     assert table["same_top1"].all()
     assert set(table["window"]) == {0, 1}
@@ -118,7 +118,7 @@ def test_finished_windows_are_not_computed_again(
     times = {p: p.stat().st_mtime_ns for p in parts}
     dropped = parts[3]
     dropped.unlink()
-    again = measure(quant, stores, partial, tile=8192)
+    again = measure(quant, stores, partial, tile=8192).whole()
     pd.testing.assert_frame_equal(again, whole)
     assert {p for p in parts if p.stat().st_mtime_ns != times[p]} == {dropped}
     forget_partial(partial)
@@ -187,7 +187,7 @@ def test_a_model_in_another_dtype_than_the_stores_is_refused_unless_that_is_aske
         measure(wider, stores[:1], own_place.folder / "partial", tile=8192)
     assert "float32" in str(caught.value)
     assert "float64" in str(caught.value)
-    assert not measure(wider, stores[:1], own_place.folder / "partial", tile=8192, windows=1, same_dtype=False).empty
+    assert len(measure(wider, stores[:1], own_place.folder / "partial", tile=8192, windows=1, same_dtype=False))
 
 
 def test_the_floor_of_the_dtype_runs_the_reference_in_the_next_wider_one(

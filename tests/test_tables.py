@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from qkld import tables
 from qkld.errors import DiskError, StageError, TableError
 from qkld.provenance import canonical_json
 from qkld.tables import (
@@ -21,6 +22,7 @@ from qkld.tables import (
     TOKENS,
     Column,
     Schema,
+    _digest,
     _json_parts,
     describe,
     read_table,
@@ -127,9 +129,22 @@ def test_infinities_signed_zeros_and_every_nan_come_back(tmp_path):
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 6])
 def test_texts_are_digested_piece_by_piece_as_they_would_be_whole(count):
     texts = ["a", None, "\x1f,\"'", "‖", "", "b"][:count]
-    pieces = list(_json_parts(pd.Series(texts, dtype="str"), rows=2))
-    assert "".join(pieces) == canonical_json(texts)
-    assert len(pieces) == 2 + -(-count // 2)
+    column = pd.Series(texts, dtype="str")
+    parts = list(_json_parts([column[:3], column[3:]], rows=2))
+    assert "".join(parts) == canonical_json(texts)
+    assert len(parts) == 2 + -(-min(count, 3) // 2) + -(-max(count - 3, 0) // 2)
+
+
+def test_a_digest_does_not_depend_on_how_a_table_is_cut(monkeypatch):
+    table = pd.DataFrame(
+        {"number": [1.5, np.nan, 2.5], "whole": pd.array([1, None, 3], dtype="Int64"), "flag": [True, None, False],
+         "text": ["a", None, "b"], "sure": [True, False, True]}
+    )  # fmt: skip
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    digest = _digest("t", {}, arrow)
+    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 2)
+    assert _digest("t", {}, arrow) == digest
+    assert _digest("t", {}, pa.concat_tables([arrow[:1], arrow[1:]])) == digest
 
 
 def test_a_folder_with_an_equals_sign_adds_no_column(tmp_path):

@@ -215,7 +215,9 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
         "hub, a label of --study, or, for a quant, a quantizer that is applied to the reference: "
         "torchao:int8,group=32, bitsandbytes:nf4, hqq:4,group=64.",
     )
-    parser.add_argument("--reference", help="a model, or a store folder of notebook 01; by default the study's")
+    parser.add_argument(
+        "--reference", help="a model, a store of notebook 01, or (for bounds) a base file of llama.cpp or a top-k store"
+    )
     parser.add_argument("--quant", action="append", required=True, help="a model; give several for paired tests")
     parser.add_argument("--study", help="study whose labels are understood")
     parser.add_argument("--text", type=Path, help="plain text, or .jsonl with a text a line; by default English prose")
@@ -228,6 +230,10 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--weights", choices=("native", "dequantized"), default="dequantized")
     parser.add_argument("--no-floor", dest="floor", action="store_false", help="leave the dtype's floor out")
     parser.add_argument("--second-walk", action="store_true", help="acceptance rate and Jensen–Shannon divergence too")
+    parser.add_argument("--floor-k", type=_positive, help="top tokens of the floor form beside bounds (default 64)")
+    parser.add_argument(
+        "--floor-log-p", type=float, default=-16.0, help="log-probability of a missing one (default -16)"
+    )
     parser.add_argument("--breakdown", action="store_true", help="print mean KLD by entropy and position too")
     parser.add_argument("--confidence", type=float, default=0.95, help="of every interval (default 0.95)")
     parser.add_argument("--bootstrap", type=_positive, default=1000, help="resamples of windows (default 1000)")

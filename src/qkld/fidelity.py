@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from qkld.clusters import ClusterBootstrap, Interval, few_clusters_note
 from qkld.errors import StatisticsError, explain
+from qkld.spool import SpooledTable
 from qkld.tables import FIDELITY
 
 QUANTILES = {"kl_median": 0.5, "kl_p90": 0.9, "kl_p95": 0.95, "kl_p99": 0.99, "kl_p99_9": 0.999}
@@ -52,15 +55,15 @@ def _root(mean: Interval) -> Interval:
     return mean.mapped(lambda x: np.sqrt(np.maximum(x, 0.0)))
 
 
-def _shift(tokens: pd.DataFrame) -> pd.Series:
+def _shift(tokens: Columns) -> pd.Series:
     return tokens["p_quant"] - tokens["p_reference"]
 
 
-def _log_ratio(tokens: pd.DataFrame) -> pd.Series:
+def _log_ratio(tokens: Columns) -> pd.Series:
     return tokens["nll_quant"] - tokens["nll_reference"]
 
 
-MEANS: Mapping[str, tuple[Callable[[pd.DataFrame], pd.Series], Callable[[Interval], Interval]]] = {
+MEANS: Mapping[str, tuple[Callable[[Columns], pd.Series], Callable[[Interval], Interval]]] = {
     "kl_mean": (lambda t: t["kl"], _same),
     "kl_reverse_mean": (lambda t: t["kl_reverse"], _same),
     "ppl": (lambda t: t["nll_quant"], _exp),
@@ -80,10 +83,32 @@ SECOND_WALK = {"acceptance_rate": "total_variation", "jensen_shannon_mean": "jen
 """Metric → the optional column that it needs."""
 
 
+class Columns(Protocol):
+    """A token table, or a part of one, whose columns are taken one at a time."""
+
+    def __getitem__(self, name: str) -> pd.Series:
+        """One column."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a token table, each column taken when it is asked for."""
+
+    table: pd.DataFrame | SpooledTable
+    chosen: NDArray[np.bool_]
+
+    def __getitem__(self, name: str) -> pd.Series:
+        return self.table[name][self.chosen]
+
+
 def summarise(
-    tokens: pd.DataFrame, quant: str, *, confidence: float, bootstrap: int, rng: np.random.Generator
+    tokens: pd.DataFrame | SpooledTable, quant: str, *, confidence: float, bootstrap: int, rng: np.random.Generator
 ) -> pd.DataFrame:
     """Every metric of a quant, by corpus and context: a table of schema ``fidelity``.
+
+    Of a spooled table one or two columns are in memory at a time, with corpus, context, clusters and, for quantiles,
+    KL's order: some 60 bytes a token. Less would need other sums than numpy's, and quantiles that are not exact.
 
     Tokens at which either model's logits were not finite are left out and counted. Nothing is subtracted: the floor is
     shown beside the quants, as rows of its own.
@@ -94,29 +119,47 @@ def summarise(
         If no token of a corpus is finite.
     """
     rows = []
-    for (corpus, context), block in tokens.groupby(["corpus", "context"], sort=False):
-        finite = block[finite_tokens(block)]
-        if finite.empty:
+    metrics = [metric for metric in MEANS if SECOND_WALK.get(metric, "kl") in tokens.columns]
+    for (corpus, context), scored, finite in _places(tokens):
+        count = int(finite.sum())
+        if not count:
             raise StatisticsError(
                 explain(
                     f"No token of '{quant}' on corpus '{corpus}' has finite logits.",
                     expected="a model that gives finite logits",
-                    found=f"{len(block)} of {len(block)} tokens not finite",
+                    found=f"{scored} of {scored} tokens not finite",
                     do="check the quant, or run it in compute_dtype float32",
                 )
             )
-        resamples = ClusterBootstrap(finite["cluster"].to_numpy(), confidence, bootstrap=bootstrap, rng=rng)
-        counts = {"tokens": len(finite), "clusters": resamples.groups, "nonfinite": len(block) - len(finite)}
-        for metric, value in _metrics(finite, resamples):
+        chosen = Rows(tokens, finite)
+        resamples = ClusterBootstrap(chosen["cluster"].to_numpy(), confidence, bootstrap=bootstrap, rng=rng)
+        counts = {"tokens": count, "clusters": resamples.groups, "nonfinite": scored - count}
+        for metric, value in _metrics(chosen, metrics, resamples):
             where = {"quant": quant, "corpus": corpus, "context": context, "metric": metric}
-            rows.append({**where, **asdict(value), **counts, "note": _note(metric, len(finite), resamples.groups)})
+            rows.append({**where, **asdict(value), **counts, "note": _note(metric, count, resamples.groups)})
     return FIDELITY.checked(pd.DataFrame(rows))
 
 
-def _metrics(tokens: pd.DataFrame, resamples: ClusterBootstrap) -> Iterator[tuple[str, Interval]]:
-    for metric in MEANS:
-        if SECOND_WALK.get(metric, "kl") in tokens:
-            yield metric, mean_metric(metric, tokens, resamples)
+def _places(tokens: pd.DataFrame | SpooledTable) -> Iterator[tuple[tuple[str, int], int, NDArray[np.bool_]]]:
+    """Each corpus and context: its scored tokens, and which rows of the table are its finite ones."""
+    places, index = _place_index(tokens)
+    finite = finite_tokens(tokens).to_numpy()
+    for number, place in enumerate(places):
+        rows = index == number
+        yield place, int(rows.sum()), rows & finite
+
+
+def _place_index(tokens: Columns) -> tuple[list[tuple[str, int]], NDArray[np.int16]]:
+    """The corpora and contexts in the order in which they come first, and the number of each row's."""
+    both = pd.DataFrame({name: tokens[name].array for name in ("corpus", "context")})
+    index = both.groupby(["corpus", "context"], sort=False).ngroup().to_numpy().astype(np.int16)
+    first = both.iloc[np.unique(index, return_index=True)[1]]
+    return list(first.itertuples(index=False, name=None)), index
+
+
+def _metrics(tokens: Columns, metrics: Sequence[str], resamples: ClusterBootstrap) -> Iterator[tuple[str, Interval]]:
+    for metric in metrics:
+        yield metric, mean_metric(metric, tokens, resamples)
     kl = tokens["kl"].to_numpy()
     yield from zip(QUANTILES, resamples.quantiles(kl, tuple(QUANTILES.values())), strict=True)
     yield "kl_max", Interval(float(kl.max()))
@@ -129,12 +172,12 @@ def _note(metric: str, tokens: int, clusters: int) -> str:
     return "; ".join(note for note in (few_clusters_note(clusters), far) if note)
 
 
-def mean_metric(metric: str, tokens: pd.DataFrame, resamples: ClusterBootstrap) -> Interval:
+def mean_metric(metric: str, tokens: Columns, resamples: ClusterBootstrap) -> Interval:
     """One of `MEANS` over rows of schema ``tokens``, all finite, whose clusters ``resamples`` was made from."""
     per_token, of_mean = MEANS[metric]
     return of_mean(resamples.mean(per_token(tokens).to_numpy(float)))
 
 
-def finite_tokens(tokens: pd.DataFrame) -> pd.Series:
+def finite_tokens(tokens: Columns) -> pd.Series:
     """Whether both models' logits were finite at a token."""
     return tokens["kl"].notna()

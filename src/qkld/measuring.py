@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -19,6 +18,7 @@ from qkld.locks import locked
 from qkld.models import OpenedModel
 from qkld.provenance import METRICS_VERSION, key_of
 from qkld.reference import LOCK_PATIENCE, NOTEBOOK, ReferenceStore, Window
+from qkld.spool import SpooledTable, spooled
 from qkld.tables import TOKENS, read_table, write_table
 
 Scored = list[dict[int, tuple[int, ...]]]
@@ -35,11 +35,11 @@ def measure(
     batch: int = 1,
     same_dtype: bool = True,
     second_walk: bool = False,
-) -> pd.DataFrame:
+) -> SpooledTable:
     """Token table of one quant on every corpus: a table of schema ``tokens``.
 
-    Hidden states and logits of one window are in memory at a time, or of ``batch``; what grows with the tokens is the
-    table alone.
+    Memory does not grow with the tokens: hidden states, logits and rows of one window are in memory at a time, or of
+    ``batch``; the table lies on disk below ``partial``.
 
     Parameters
     ----------
@@ -48,7 +48,8 @@ def measure(
     stores
         Each corpus's store with its scored positions.
     partial : Path
-        Finished windows are kept below it, so that a killed run goes on where it was.
+        Finished windows are kept below it, so that a killed run goes on where it was, and the table until
+        `forget_partial`.
     tile : int
         Vocabulary rows taken at a time.
     windows : int, optional
@@ -67,19 +68,24 @@ def measure(
     StoreError
         If a store was made with another tokenizer, on another kind of device, or in another dtype.
     """
-    blocks: list[pa.Table] = []
+    finished: list[tuple[Path, dict[int, tuple[int, ...]]]] = []
     for store, scored in stores:
         check_comparable(store, model, same_dtype=same_dtype)
         chosen = range(len(store.header.windows) if windows is None else min(windows, len(store.header.windows)))
         folder = partial / partial_key(store, model, batch=batch, second_walk=second_walk)
         with locked(folder / ".lock", patience=LOCK_PATIENCE):
             _measure_missing(model, store, list(chosen), folder, tile=tile, batch=batch, second_walk=second_walk)
-        for index in chosen:
-            table = read_table(_part(folder, index), TOKENS, made_in="notebooks/02_quant_kld.ipynb")
-            blocks += (pa.Table.from_pandas(b, preserve_index=False) for b in _by_context(table, scored[index]))
-    whole = pa.concat_tables(blocks)
-    blocks.clear()  # so that each column is given back once it is converted
-    return TOKENS.checked(whole.to_pandas(split_blocks=True, self_destruct=True))
+        finished += ((_part(folder, index), scored[index]) for index in chosen)
+    return spooled(partial / "tokens.arrow", _blocks(finished))
+
+
+def _blocks(finished: list[tuple[Path, dict[int, tuple[int, ...]]]]) -> Iterator[pd.DataFrame]:
+    """Each finished window's rows, once for each context at which they are scored."""
+    for part, scored in finished:
+        table = read_table(part, TOKENS, made_in="notebooks/02_quant_kld.ipynb")
+        for context, positions in scored.items():
+            if positions:  # a context that is scored in the first windows alone
+                yield TOKENS.checked(table[table["position"].isin(positions)].assign(context=context))
 
 
 def partial_key(store: ReferenceStore, model: OpenedModel, **more: int) -> str:
@@ -197,8 +203,3 @@ def window_table(
         "token": targets.cpu().numpy(),
     }
     return pd.DataFrame({**facts, **{name: values.numpy() for name, values in divergence.columns().items()}})
-
-
-def _by_context(table: pd.DataFrame, scored: dict[int, tuple[int, ...]]) -> list[pd.DataFrame]:
-    """One window's rows, once for each context at which they are scored."""
-    return [table[table["position"].isin(positions)].assign(context=context) for context, positions in scored.items()]

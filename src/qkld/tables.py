@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ import pyarrow.parquet as pq
 
 from qkld.errors import StageError, TableError, explain
 from qkld.provenance import canonical_json, written_whole
+from qkld.spool import SpooledTable
 
 EXACT_TYPES = frozenset({"bool", "int8", "int16", "int32", "int64"})
 """Column types that pandas fills by wrapping round or cutting off, where a value does not fit."""
+
+ROWS_AT_ONCE = 65_536
+"""Rows that are digested and written together, so that memory does not grow with a table's length."""
 
 _METADATA_KEY = b"qkld"
 _NOTE_KEYS = {"schema", "made_by", "sha256"}
@@ -187,9 +192,11 @@ ITEMS = Schema(
         "request": Column("str", "hash of the item's token ids and of where each choice begins"),
         "correct": Column("int8", "1 where the model's answer is right, else 0"),
         "answer": Column(
-            "int16", "choice that the model takes, counted from 0; −1 where a choice has no finite log-probability"
+            "int16",
+            "choice that the model takes, counted from 0; −1 where a choice has no finite log-probability, and where the "
+            "model writes its answer",
         ),
-        "right": Column("int16", "the right choice, counted from 0"),
+        "right": Column("int16", "the right choice, counted from 0; −1 where the model writes its answer"),
         "margin": Column("float64", "log-probability of the right choice minus the best wrong one, nats", missing=True),
         "kl_prompt": Column("float64", "mean KL(reference ‖ model) over the prompt's tokens, nats", missing=True),
         "kl_choice_right": Column(
@@ -205,6 +212,39 @@ ITEMS = Schema(
         ),
         "entropy_reference": Column(
             "float64", "mean entropy of the reference over the right choice's tokens, nats", missing=True
+        ),
+        "reference_nll": Column(
+            "float64", "mean −ln p under the reference over the prompt's tokens, nats", missing=True, optional=True
+        ),
+        "reference_entropy": Column(
+            "float64", "mean entropy of the reference over the prompt's tokens, nats", missing=True, optional=True
+        ),
+        "kl_answer": Column(
+            "float64",
+            "mean KL(reference ‖ model) over the tokens of the answer that the reference itself wrote, nats",
+            missing=True,
+            optional=True,
+        ),
+        "written": Column("str", "answer that the model wrote, as it was judged", missing=True, optional=True),
+        "answer_tokens": Column("Int32", "tokens of the written answer", missing=True, optional=True),
+        "truncated": Column(
+            "boolean", "the written answer reached its longest length before it ended", missing=True, optional=True
+        ),
+        "cluster": Column(
+            "str", "what is drawn together: answers drawn to one item; intervals are clustered by it", optional=True
+        ),
+        "logp_right": Column("float64", "ln p of the right choice under the model, nats", missing=True, optional=True),
+        "logp_reference_answer": Column(
+            "float64", "ln p of the reference's own choice under the model, nats", missing=True, optional=True
+        ),
+        "choice_entropy": Column(
+            "float64", "entropy of the model's probabilities of the choices, renormalised to them, nats", True, True
+        ),
+        "kl_options": Column(
+            "float64", "KL(reference ‖ model) of the probabilities of the choices, renormalised, nats", True, True
+        ),
+        "base": Column(
+            "str", "reference that the model's KLs are against, where items of several are put together", optional=True
         ),
     },
     key=("model", "benchmark", "item"),
@@ -251,37 +291,61 @@ def describe(schema: Schema) -> str:
 def _digest(schema_name: str, made: dict[str, Any], arrow: pa.Table) -> str:
     """SHA-256 over provenance, column names, types and values.
 
-    The values are taken as they come out of Arrow, where every NaN is the same one; one column is in memory at a time.
+    The values are taken as they come out of Arrow, where every NaN is the same one, and column by column; how a table
+    is cut into chunks changes nothing.
     """
     digest = hashlib.sha256(canonical_json({"schema": schema_name, "made_by": made}).encode())
     for name in arrow.column_names:
-        values = arrow[name].to_pandas()
-        numeric = isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf"
-        digest.update(canonical_json([name, len(values), str(values.dtype) if numeric else "text"]).encode())
-        if numeric:
-            digest.update(np.ascontiguousarray(values.to_numpy()).tobytes())
-        else:
-            for part in _json_parts(values):
-                digest.update(part.encode())
+        pieces = _pieces(arrow[name])
+        first = next(pieces)
+        numeric = isinstance(first.dtype, np.dtype) and first.dtype.kind in "biuf"
+        digest.update(canonical_json([name, arrow.num_rows, str(first.dtype) if numeric else "text"]).encode())
+        whole = chain([first], pieces)
+        for part in map(_bytes_of, whole) if numeric else map(str.encode, _json_parts(whole)):
+            digest.update(part)
     return digest.hexdigest()
 
 
-def _json_parts(values: pd.Series, rows: int = 8192) -> Iterator[str]:
-    """`canonical_json` of a column of texts, in pieces that are short however long the column is."""
+def _pieces(column: pa.ChunkedArray) -> Iterator[pd.Series]:
+    """A column as pandas would have it whole, some rows at a time.
+
+    Whole numbers with missing values become floats in pandas, and truth values objects; so these come in one piece.
+    """
+    in_one = column.null_count and (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type))
+    rows = max(1, len(column)) if in_one else ROWS_AT_ONCE
+    for start in range(0, max(1, len(column)), rows):
+        yield column.slice(start, rows).to_pandas()
+
+
+def _bytes_of(values: pd.Series) -> bytes:
+    return np.ascontiguousarray(values.to_numpy()).tobytes()
+
+
+def _json_parts(pieces: Iterable[pd.Series], rows: int = 8192) -> Iterator[str]:
+    """`canonical_json` of a column of texts that comes in pieces, itself in pieces that are short."""
     yield "["
-    for start in range(0, len(values), rows):
-        texts = [None if pd.isna(v) else str(v) for v in values.iloc[start : start + rows]]
-        yield ("," if start else "") + canonical_json(texts)[1:-1]
+    between = ""
+    for values in pieces:
+        for start in range(0, len(values), rows):
+            texts = [None if pd.isna(v) else str(v) for v in values.iloc[start : start + rows]]
+            yield between + canonical_json(texts)[1:-1]
+            between = ","
     yield "]"
 
 
-def write_table(path: Path, table: pd.DataFrame, schema: Schema, made: dict[str, Any]) -> None:
-    """Write a table whole: checked against its schema, with provenance and digest in its metadata."""
-    arrow = pa.Table.from_pandas(schema.checked(table), preserve_index=False).replace_schema_metadata(None)
+def write_table(path: Path, table: pd.DataFrame | SpooledTable, schema: Schema, made: dict[str, Any]) -> None:
+    """Write a table whole: checked against its schema, with provenance and digest in its metadata.
+
+    A spooled table's blocks were checked when they were spooled; it is not taken into memory.
+    """
+    if isinstance(table, SpooledTable):
+        arrow = table.arrow
+    else:
+        arrow = pa.Table.from_pandas(schema.checked(table), preserve_index=False).replace_schema_metadata(None)
     note = {"schema": schema.name, "made_by": made, "sha256": _digest(schema.name, made, arrow)}
     arrow = arrow.replace_schema_metadata({_METADATA_KEY: canonical_json(note).encode()})
     with written_whole(path) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(arrow, temporary, compression="zstd", write_page_checksum=True, row_group_size=ROWS_AT_ONCE)
 
 
 def read_table(path: Path, schema: Schema, *, made_in: str) -> pd.DataFrame:

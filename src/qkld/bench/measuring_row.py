@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from qkld.bench.figures import Figure
 from qkld.bench.machine import Machine, seconds_of
 from qkld.bench.stage import CONTEXT, bare_pass, bench_study, measured, prose, recorded
 from qkld.models import open_model
 from qkld.reference import ReferenceStore
+from qkld.spool import SpooledTable
 
 QUANT = "torchao-int8-g32"
 TARGET = 1.25
@@ -71,7 +70,7 @@ def time_variant(variant: Variant, folder: Path) -> Timing:
     quant = open_model(study.entry(QUANT), reference=study.reference, compute=study.compute)
     windows = store.header.windows[: variant.timed_windows]
     bare_pass(quant, windows[:1])
-    tables: list[pd.DataFrame] = []
+    tables: list[SpooledTable] = []
 
     def measure_once() -> None:
         tables.append(measured(study, quant, (store, scored), folder, windows=variant.timed_windows))
@@ -80,7 +79,7 @@ def time_variant(variant: Variant, folder: Path) -> Timing:
     for _ in range(variant.repeats):
         bare.append(seconds_of(lambda: bare_pass(quant, windows)))
         whole.append(seconds_of(measure_once))
-    kl = tables[-1].groupby("window")["kl"].mean()
+    kl = tables[-1]["kl"].groupby(tables[-1]["window"]).mean()
     return Timing(variant, min(bare), min(whole), tuple(kl), store)
 
 

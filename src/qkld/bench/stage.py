@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from qkld.corpora import scored_by_context
@@ -17,6 +16,7 @@ from qkld.params import Corpus, Study, load_params
 from qkld.provenance import made_by
 from qkld.recording import corpus_header, corpus_windows, record_windows
 from qkld.reference import ReferenceStore
+from qkld.spool import SpooledTable
 from qkld.tables import FIDELITY, TOKENS, write_table
 from qkld.windows import Window
 
@@ -57,7 +57,7 @@ def bare_pass(model: OpenedModel, windows: Sequence[Window]) -> None:
 
 def measured(
     study: Study, model: OpenedModel, store: tuple[ReferenceStore, Scored], folder: Path, *, windows: int | None = None
-) -> pd.DataFrame:
+) -> SpooledTable:
     """Notebook 02 from a loaded model to written tables, through the same calls; returns the token table."""
     knobs = study.quant_kld
     tokens = measure(model, [store], folder / "partial", tile=study.compute.vocabulary_tile, windows=windows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 
-from qkld.compare.request import Request
+from qkld.compare.request import Comparison, Request
 from qkld.compare.text import as_json, shown
 from qkld.errors import ModelError, ParameterError, explain
 from qkld.provenance import write_json
@@ -26,6 +26,7 @@ def run_compare(options: argparse.Namespace) -> str:
             explain("--json needs a file.", expected="a file name", found=options.json, do="add a name to the folder")
         )
     try:
+        from qkld.compare.bounded_text import bounded_json, bounded_text
         from qkld.compare.running import compare
     except ModuleNotFoundError as error:
         raise ModelError(
@@ -37,6 +38,7 @@ def run_compare(options: argparse.Namespace) -> str:
             )
         ) from error
     made = compare(request)
+    exact = isinstance(made, Comparison)
     if options.json is not None:
-        write_json(options.json, as_json(made))
-    return shown(made, breakdown=options.breakdown)
+        write_json(options.json, as_json(made) if exact else bounded_json(made))
+    return shown(made, breakdown=request.breakdown) if exact else bounded_text(made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from qkld.compare.names import distinct_labels, model_entry
 from qkld.compare.request import DEFAULT_CONTEXT, DEFAULT_TEXT, DEFAULT_WINDOWS, SCORE_FROM, Request
@@ -15,18 +15,20 @@ from qkld.params import Compute, Corpus, MadeModel, ModelEntry, StoredModel, Stu
 from qkld.recording import corpus_header, record_windows
 from qkld.reference import ReferenceStore
 from qkld.sources import fetch
-from qkld.storage import Place, place
+from qkld.stores import BaseFile, HiddenStates, TopKStore, open_store
+
+AnyStore: TypeAlias = HiddenStates | BaseFile | TopKStore
 
 
-def reference_of(request: Request, study: Study | None) -> StoredModel | Place:
-    """The reference's entry, or the place of a store."""
+def reference_of(request: Request, study: Study | None) -> StoredModel | AnyStore:
+    """The reference's entry, or a store of whichever kind."""
     if request.reference is None:
         return study.reference
     if "://" in request.reference:
-        return place(request.reference)
+        return open_store(request.reference)
     folder = Path(request.reference).expanduser()
-    if (folder / "header.json").exists() or (folder / "hidden.zarr").exists():
-        return folder
+    if (folder / "header.json").exists() or (folder.is_file() and folder.suffix != ".gguf"):
+        return open_store(folder)
     if stores := sorted(p.parent.name for p in folder.glob("*/header.json")):
         raise StoreError(
             explain(
@@ -49,7 +51,7 @@ def reference_of(request: Request, study: Study | None) -> StoredModel | Place:
     return entry.model_copy(update={"label": "reference"}) if study is None else entry
 
 
-def quants_of(request: Request, study: Study | None, reference: StoredModel | Place) -> list[ModelEntry]:
+def quants_of(request: Request, study: Study | None, reference: StoredModel | AnyStore) -> list[ModelEntry]:
     """The quants asked for, each under a label of its own.
 
     Raises
@@ -64,17 +66,19 @@ def quants_of(request: Request, study: Study | None, reference: StoredModel | Pl
             explain(
                 f"'{made[0]}' can not be made from a store.",
                 expected="a model as --reference, or --study with the study whose reference made the store",
-                found=str(reference),
+                found=f"the store {reference.name}",
                 do="give one of the two",
             )
         )
     return distinct_labels(entries, ["reference", getattr(reference, "label", "reference")])
 
 
-def opened_session(request: Request, folder: Path, reference: StoredModel | Place, study: Study | None) -> Session:
+def opened_session(
+    request: Request, folder: Path, reference: StoredModel | HiddenStates, study: Study | None
+) -> Session:
     """A session against a store as it is, or against one recorded in ``folder`` from the reference model."""
     if not isinstance(reference, StoredModel):
-        return _from_store(request, folder, reference, study)
+        return _from_store(request, folder, reference.store, study)
     compute = _compute(request, request.device, request.dtype)
     model = open_model(reference, reference=reference, compute=compute)
     corpus, windows = _windows(request, model)
@@ -89,7 +93,7 @@ def opened_session(request: Request, folder: Path, reference: StoredModel | Plac
     return session
 
 
-def _from_store(request: Request, folder: Path, source: Place, study: Study | None) -> Session:
+def _from_store(request: Request, folder: Path, store: ReferenceStore, study: Study | None) -> Session:
     """A store's own windows, every kept position scored; with a study, made quants start from its reference."""
     for option, given in (("--text", request.text), ("--context", request.context)):
         if given is not None:
@@ -101,15 +105,14 @@ def _from_store(request: Request, folder: Path, source: Place, study: Study | No
                     do=f"drop {option}, or give a model as --reference",
                 )
             )
-    store = ReferenceStore.open(source)
     header = store.header
     device = header.device if request.device == "auto" else request.device
     compute = _compute(request, device, header.compute_dtype if request.dtype == "auto" else request.dtype)
     lengths = {len(w.tokens) for w in header.windows}
     context = lengths.pop() if len(lengths) == 1 else OWN_LENGTH
     scored = [{context: tuple(p + 1 for p in w.positions)} for w in header.windows]
-    session = Session(request, folder, compute, store, scored, text=f"of the store {source.name}")
-    session.facts["reference"] = {"weights_sha256": header.model_sha256, "given_as": str(source)}
+    session = Session(request, folder, compute, store, scored, text=f"of the store {store.folder.name}")
+    session.facts["reference"] = {"weights_sha256": header.model_sha256, "given_as": str(store.folder)}
     if study is not None:
         _check_made_by(store, open_model(study.reference, reference=study.reference, compute=compute))
         let_go()

@@ -30,8 +30,8 @@ class Request:
     Attributes
     ----------
     reference : str, optional
-        A model in one of `names.FORMS`, or a store that notebook 01 made, as a folder or a URL that fsspec reads; by
-        default the study's.
+        A model in one of `names.FORMS`; a store that notebook 01 made, as a folder or a URL that fsspec reads; or, for
+        bounds, a base file of llama.cpp or a top-k store. By default the study's.
     quants : tuple of str
         Models in the same forms.
     study : str, optional
@@ -48,6 +48,11 @@ class Request:
         Also measure what the rounding of the compute dtype does to the reference itself.
     second_walk : bool
         Also measure the acceptance rate of speculative decoding and the Jensen–Shannon divergence.
+    breakdown : bool
+        Show mean KLD by entropy and position too.
+    floor_k, floor_log_p : int, optional, and float
+        Of the floor form (Eq. 5) beside bounds: top tokens of both sides, by default a top-k store's own or 64; and the
+        log-probability of a token missing from the quant's.
     confidence, bootstrap, power, seed
         Of every interval; resamples of clusters; of the plan of windows; of the resampling.
     """
@@ -65,6 +70,9 @@ class Request:
     weights: str = "dequantized"
     floor: bool = True
     second_walk: bool = False
+    breakdown: bool = False
+    floor_k: int | None = None
+    floor_log_p: float = -16.0
     confidence: float = 0.95
     bootstrap: int = 1000
     power: float = 0.8
@@ -77,6 +85,8 @@ class Request:
             ("--windows", self.windows is None or self.windows >= 1, "at least 1", self.windows),
             ("--context", self.context is None or self.context >= 8, "at least 8 tokens", self.context),
             ("--confidence", 0 < self.confidence < 1, "between 0 and 1", self.confidence),
+            ("--floor-k", self.floor_k is None or self.floor_k >= 1, "at least 1", self.floor_k),
+            ("--floor-log-p", self.floor_log_p < 0, "a log-probability below 0, nats", self.floor_log_p),
             ("--power", 0 < self.power < 1, "between 0 and 1", self.power),
             ("--bootstrap", self.bootstrap >= 100, "at least 100", self.bootstrap),
             ("--seed", self.seed >= 0, "0 or more", self.seed),

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.breakdown import breakdown_table
+from qkld.compare.bounded import BoundedComparison, compare_bounded
 from qkld.compare.preparing import opened_session, quants_of, reference_of
 from qkld.compare.request import Comparison, Request
 from qkld.compare.session import Session
@@ -25,10 +26,13 @@ from qkld.params import FLOOR_DTYPE, StoredModel, load_params
 from qkld.paths import project_root
 from qkld.provenance import made_by
 from qkld.reference import ReferenceStore
+from qkld.stores import HiddenStates
 
 
-def compare(request: Request) -> Comparison:
+def compare(request: Request) -> Comparison | BoundedComparison:
     """Measure every quant of a request against its reference, and the floor; nothing is left on disk.
+
+    Against a base file or a top-k store, bounds.
 
     Raises
     ------
@@ -39,6 +43,8 @@ def compare(request: Request) -> Comparison:
         study = load_params(request.study) if request.study else None
         reference = reference_of(request, study)
         quants = quants_of(request, study, reference)
+        if not isinstance(reference, StoredModel | HiddenStates):
+            return compare_bounded(request, reference, quants, study)
         session = opened_session(request, Path(folder), reference, study)
         base = reference if isinstance(reference, StoredModel) else (study.reference if study else None)
         if request.floor and base is not None and _has_wider(session.store):

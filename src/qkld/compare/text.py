@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from qkld.compare.cells import aligned, ends, plain_rows, signed
 from qkld.compare.request import Comparison
 from qkld.fidelity import METRICS, QUANTILES
-from qkld.numbers import p_value, significant
+from qkld.numbers import p_value
 from qkld.params import FLOOR_DTYPE
 
 SHARES = ("top1_agreement", "top5_agreement", "acceptance_rate")
@@ -35,19 +35,8 @@ def shown(made: Comparison, *, breakdown: bool = False) -> str:
 def as_json(made: Comparison) -> dict[str, Any]:
     """The same as JSON values: an empty number is null, an infinite one ``"inf"``."""
     tables = {"fidelity": made.fidelity, "breakdown": made.breakdown, "paired": made.paired}
-    rows = {name: None if t is None else [_plain(r) for r in t.to_dict("records")] for name, t in tables.items()}
+    rows = {name: plain_rows(table) for name, table in tables.items()}
     return {"made_by": made.made, "floor": "measured" if made.made["floor_dtype"] else "not measured", **rows}
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _plain_value(value) for name, value in row.items()}
-
-
-def _plain_value(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return value
 
 
 def _head(made: Comparison) -> str:
@@ -64,7 +53,7 @@ def _floor(made: Comparison) -> str:
     rows = made.fidelity[(made.fidelity["quant"] == FLOOR_DTYPE) & (made.fidelity["metric"] == "kl_mean")]
     if rows.empty:
         return "not measured"
-    places = "; ".join(f"{_number(r['estimate'])} {_ends(r)}" for r in rows.to_dict("records"))
+    places = "; ".join(f"{signed(r['estimate'])} {_ends(r)}" for r in rows.to_dict("records"))
     return f"mean KLD {places} of the reference in {made.made['floor_dtype']}; subtracted from nothing"
 
 
@@ -79,7 +68,7 @@ def _quant(rows: pd.DataFrame, made: Comparison, label: str, level: str) -> str:
     ]
     nonfinite = int(rows["nonfinite"].iloc[0])
     lost = f"\n{nonfinite} tokens without finite logits are left out" if nonfinite else ""
-    return f"{title}\n{_aligned([header, *cells])}{lost}"
+    return f"{title}\n{aligned([header, *cells])}{lost}"
 
 
 def _order() -> Iterable[str]:
@@ -99,12 +88,12 @@ def _breakdown(rows: pd.DataFrame, level: str) -> str:
     kept = rows[(rows["metric"] == "kl_mean") & (rows["by"] != "corpus")]
     cells = [
         (
-            r["by"], f"{r['bucket_from']:g}", f"{r['bucket_to']:g}", str(r["tokens"]), _number(r["estimate"]),
+            r["by"], f"{r['bucket_from']:g}", f"{r['bucket_to']:g}", str(r["tokens"]), signed(r["estimate"]),
             _ends(r), _ends(r, "bootstrap_"),
         )
         for r in kept.to_dict("records")
     ]  # fmt: skip
-    return _aligned([header, *cells])
+    return aligned([header, *cells])
 
 
 def _pair(row: Mapping[str, Any], made: Comparison, level: str) -> str:
@@ -113,12 +102,12 @@ def _pair(row: Mapping[str, Any], made: Comparison, level: str) -> str:
     signs = f"{row['lower_a']} of {row['clusters']} clusters, higher in {row['lower_b']}, {row['tied_clusters']} tied"
     lines = [
         f"{b} − {a}, paired on {row['tokens']} tokens",
-        f"  difference of mean KLD  {_number(row['kld_difference'])} nats, {level} clustered {_ends(row)}, "
+        f"  difference of mean KLD  {signed(row['kld_difference'])} nats, {level} clustered {_ends(row)}, "
         f"bootstrap {_ends(row, 'bootstrap_')}",
         f"  t test                  p {p_value(row['t_p'])}, over all pairs (Holm) {p_value(row['t_p_holm'])}",
         f"  sign test by cluster    '{a}' lower in {signs}: p {p_value(row['sign_p'])}",
         f"  windows needed          {_count(row['windows_needed'])} for a power of {power} at this difference "
-        f"({row['windows']} were run, which find {_number(row['detectable'])} nats)",
+        f"({row['windows']} were run, which find {signed(row['detectable'])} nats)",
     ]
     return "\n".join(lines)
 
@@ -139,26 +128,15 @@ def _notes(made: Comparison) -> str:
 
 
 def _of(row: Mapping[str, Any]) -> str:
-    return _number(100 * row["estimate"] if row["metric"] in SHARES else row["estimate"])
+    return signed(100 * row["estimate"] if row["metric"] in SHARES else row["estimate"])
 
 
 def _ends(row: Mapping[str, Any], prefix: str = "") -> str:
     """``[low, high]`` of a row, or nothing where there is no interval."""
-    scale = 100 if row.get("metric") in SHARES else 1
-    low, high = (scale * row[f"{prefix}{end}"] for end in ("low", "high"))
-    return "" if math.isnan(low) or math.isnan(high) else f"[{_number(low)}, {_number(high)}]"
-
-
-def _number(value: float) -> str:
-    return ("−" if value < 0 else "") + significant(abs(value), 4)
+    return ends(row, prefix, scale=100 if row.get("metric") in SHARES else 1)
 
 
 def _count(value: float) -> str:
     if math.isnan(value):
         return "not available"
     return "no number of windows is enough" if math.isinf(value) else f"{value:.0f}"
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

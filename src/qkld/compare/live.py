@@ -1,0 +1,65 @@
+"""A model behind the interface of stores: its distributions are computed when a window is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from qkld.divergence import FullLogits
+from qkld.errors import CorpusError, explain
+from qkld.models import OpenedModel
+from qkld.stores import LogitRows, Store
+from qkld.windows import Window
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model on the windows of a store; the exact logits of one window are in memory at a time.
+
+    ``begin`` is run in the place of each window's first tokens.
+    """
+
+    model: OpenedModel
+    windows: tuple[Window, ...]
+    begin: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.model.label
+
+    @property
+    def vocabulary(self) -> int:
+        return self.model.head.vocabulary
+
+    @torch.inference_mode()
+    def rows(self, index: int) -> LogitRows:
+        """One window's logits, made for all its rows at once."""
+        window = self.windows[index]
+        tokens = [*self.begin, *window.tokens[len(self.begin) :]]
+        hidden = self.model.hidden(torch.tensor([tokens], device=self.model.device))
+        return LogitRows(FullLogits(self.model.head.logits(hidden[0, list(window.positions)])))
+
+
+def live_model(model: OpenedModel, store: Store, *, as_llama: bool) -> LiveModel:
+    """The model on a store's windows.
+
+    ``as_llama`` begins as llama.cpp does: a base file names the tokens of its text, and a model whose tokenizer begins
+    with BOS is run with that in the place of each window's first one.
+
+    Raises
+    ------
+    CorpusError
+        If a window is longer than the model's context.
+    """
+    longest = max(len(w.tokens) for w in store.windows)
+    if longest > model.context_length:
+        raise CorpusError(
+            explain(
+                f"A window of {store.name} is longer than the context of '{model.label}'.",
+                expected=f"at most {model.context_length} tokens",
+                found=longest,
+                do="make the store with shorter windows",
+            )
+        )
+    return LiveModel(model, tuple(store.windows), tuple(model.tokenizer("")["input_ids"][:1]) if as_llama else ())
