@@ -163,6 +163,7 @@ rule volume_direction:
 rule prompts:
     input:
         rules.cohort.output,
+        rules.silent_zone.output,
     output:
         outputs("prompts"),
     log:

@@ -22,13 +22,16 @@ from qkld.statistics.break_point import break_table
 from qkld.statistics.comparison import differences_table
 from qkld.statistics.correlation import Resampling, correlation_table
 from qkld.statistics.covariance import noise_by_benchmark
+from qkld.statistics.cross_fit import task_shifts
 from qkld.statistics.decision import decision_table, pair_table
+from qkld.statistics.directional import directional_table
 from qkld.statistics.edge import zone_edge_table
 from qkld.statistics.flips import direction_table, flip_table
 from qkld.statistics.noise import leave_one_out_table, noise_table, verdict_table
 from qkld.statistics.partial import partial_table
+from qkld.statistics.prompt_signals import baseline_table, flip_signal_table, within_table
 from qkld.statistics.prompts import prompt_table
-from qkld.statistics.router import router_table
+from qkld.statistics.router_table import router_table
 from qkld.statistics.score import benchmark_scores, composite, composite_tasks
 from qkld.statistics.split_zone import split_halves, split_table
 from qkld.statistics.thinning import thinning_table
@@ -145,8 +148,22 @@ def simulated_analysis(cohort: pd.DataFrame, items: pd.DataFrame, cut: float = 0
         **simulated_evidence(cohort, items, members, flips, cut),
         **simulated_token_evidence(cohort),
         "prompts": prompt_table(items, minimum_failed=5, epsilon=1e-7, **prompts),
+        "prompt_baselines": baseline_table(items, minimum_failed=5, **prompts),
+        "prompt_within": within_table(items, epsilon=1e-7, **prompts),
+        "prompt_flips": flip_signal_table(items, minimum_failed=5, reference="reference", **prompts),
         "router": router_table(items, **{**prompts, "models": labels[:4]}),
+        "directional": simulated_directional(cohort, items, members, labels),
     }
+
+
+def simulated_directional(
+    cohort: pd.DataFrame, items: pd.DataFrame, members: pd.Series, labels: list[str]
+) -> pd.DataFrame:
+    """Metrics that may carry direction, by few halves of the items."""
+    what = {"reference": "reference", "quants": labels, "divergence": "kl_choice_mean"}
+    tasks = {task: task_shifts(items, task, **what) for task in BENCHMARKS}
+    drawn = {"splits": 5, "resampling": RESAMPLING, "rng": np.random.default_rng(1)}
+    return directional_table(tasks, cohort, members, labels, divergence="kl_choice_mean", **drawn)
 
 
 def simulated_token_evidence(cohort: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -110,7 +110,7 @@ def test_figures_without_the_tables_they_came_from_are_no_finished_study(finishe
 
 def test_the_zone_cut_runs_the_zone_and_what_reads_it(jobs_after):
     counts = jobs_after(lambda values: values["silent_zone"].update(zone_cut=0.5))
-    assert counts == {"silent_zone": 1, "volume_direction": 1, "figures": 1}
+    assert counts == {"silent_zone": 1, "volume_direction": 1, "prompts": 1, "figures": 1}
 
 
 def test_a_word_of_description_runs_nothing(jobs_after):

@@ -39,6 +39,10 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "decision": ("label", "benchmark"),
     "pairs": ("label_a", "label_b"),
     "prompts": ("label", "benchmark"),
+    "prompt_baselines": ("benchmark", "predictor"),
+    "prompt_within": ("benchmark", "form"),
+    "prompt_flips": ("label", "benchmark"),
+    "directional": ("metric", "subset"),
     "router": ("label_a", "label_b", "benchmark"),
 }
 """Table → the columns that tell its rows apart, in the order in which they stand in a key."""

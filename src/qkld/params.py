@@ -333,7 +333,7 @@ class VolumeDirection(Strict):
 class Prompts(Strict):
     """Knobs of 07_prompts."""
 
-    prompt_divergence: Literal["kl_prompt", "kl_choice_right", "kl_choice_mean"]
+    prompt_divergence: Literal["kl_prompt", "kl_choice_right", "kl_choice_mean", "kl_answer"]
     minimum_failed: int = Field(ge=2)
     minimum_reference: int = Field(default=20, ge=0)
     prompt_epsilon: float = Field(gt=0)

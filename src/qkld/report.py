@@ -35,6 +35,9 @@ CAPTIONS = {
     "half as many became right as wrong), and the score's difference to the reference.",
     "decision": "Score − reference score of every quant, by falling size. Thin: interval of the difference; thick: the "
     "one that equivalence rests on; grey: the margin.",
+    "directional": "Metrics taken on one half of the items, by their ρ with the net score on the other half (mean over "
+    "halves, bootstrap interval over quants). Dashed: KLD. Grey: where the largest |ρ| of all these metrics lies by "
+    "chance. A ring: the gain over KLD holds among all of them.",
     "prompt_kld": "KLD of items that a quant failed and passed. Thin: 10th to 90th percentile; thick: quartiles; "
     "marker: geometric mean.",
     "bits_kld": "Bits stored a weight against mean KLD. Filled: in the zone. Dotted: the floor.",

@@ -17,6 +17,9 @@ from qkld.text_tables import QUANTITY_NAMES, TEXTS, TextTable
 EVIDENCE = ("verdict", "noise", "thinning", "decision", "pairs")
 """Result tables that rest on answers item by item, in the order in which a report shows them."""
 
+PER_PROMPT = ("prompt_baselines", "prompt_within", "prompt_flips", "directional")
+"""Result tables of notebook 07 beside ratio and router, in the same order."""
+
 PAPER = {
     ("score", "full"): ("−0.72", "−0.86"),
     ("score", "zone"): ("+0.00", "−0.24"),
@@ -202,8 +205,10 @@ def prompts_table(study: LoadedStudy) -> TextTable:
             with_interval(prompts[benchmark], "ratio"),
             str(int(prompts[benchmark]["failed"])),
             str(int(prompts[benchmark]["passed"])),
+            with_interval(_ends_of(prompts[benchmark], "auroc")),
             with_interval(router[benchmark], "accuracy", 1, percent=True),
             printed(router[benchmark]["margins_only"], 1, percent=True),
+            with_interval(_ends_of(router[benchmark], "auroc")),
             str(int(router[benchmark]["items"])),
         )
         for benchmark in prompts
@@ -212,10 +217,24 @@ def prompts_table(study: LoadedStudy) -> TextTable:
         "Prompt by prompt",
         "Ratio of the geometric mean KLD of failed to passed items over all quants, and how often the quant with the "
         "lower KLD is the right one where exactly one of a pair is; chance is 50 %. Margins only: a router that sends "
-        "as many items to each quant without looking at them. The paper: ratio 1.08 to 1.22, router 42.3 to 49.4 %.",
-        ("benchmark", "ratio [interval]", "failed", "passed", "router (%) [interval]", "margins only (%)", "decisions"),
+        "as many items to each quant without looking at them. Both AUROCs are free of a quant's own level of KLD. The "
+        "paper: ratio 1.08 to 1.22, router 42.3 to 49.4 %.",
+        (
+            *("benchmark", "ratio [interval]", "failed", "passed", "AUROC of failing"),
+            *("router (%) [interval]", "margins only (%)", "AUROC of the router", "decisions"),
+        ),
         tuple(rows),
     )
+
+
+def _ends_of(row: Mapping, column: str) -> dict[str, float]:
+    """A column of a row with its interval, as `with_interval` takes it."""
+    return {"estimate": row[column], "low": row[f"{column}_low"], "high": row[f"{column}_high"]}
+
+
+def per_prompt_tables(study: LoadedStudy) -> list[TextTable]:
+    """Ratio and router, baselines, quants on one prompt, the two ways to flip, and metrics that may carry direction."""
+    return [prompts_table(study), *(TEXTS[name](study.analysis(name)) for name in PER_PROMPT)]
 
 
 def evidence_tables(study: LoadedStudy, names: Sequence[str] = EVIDENCE) -> list[TextTable]:
@@ -226,8 +245,11 @@ def evidence_tables(study: LoadedStudy, names: Sequence[str] = EVIDENCE) -> list
 
 def all_tables(study: LoadedStudy) -> list[TextTable]:
     """Every table of the report, in order."""
-    makers = (benchmarks_table, variants_table, flips_table, prompts_table, composite_table, cohort_table)
-    return [headline_table(study), *evidence_tables(study), *paired_tables(study), *(make(study) for make in makers)]
+    before, after = (benchmarks_table, variants_table, flips_table), (composite_table, cohort_table)
+    return [
+        *(headline_table(study), *evidence_tables(study), *paired_tables(study), *(make(study) for make in before)),
+        *(*per_prompt_tables(study), *(make(study) for make in after)),
+    ]
 
 
 def paired_tables(study: LoadedStudy) -> list[TextTable]:

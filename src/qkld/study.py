@@ -43,6 +43,10 @@ ANALYSES: Mapping[str, str] = {
     "decision": "06_volume_direction",
     "pairs": "06_volume_direction",
     "prompts": "07_prompts",
+    "prompt_baselines": "07_prompts",
+    "prompt_within": "07_prompts",
+    "prompt_flips": "07_prompts",
+    "directional": "07_prompts",
     "router": "07_prompts",
 }
 """Result table → the notebook that writes it."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from qkld.numbers import NOT_AVAILABLE, p_value, printed, significant, with_interval
+from qkld.plotting.directional import NAMES as METRIC_NAMES
+from qkld.statistics.prompt_rows import ALL_MODELS
 
 
 @dataclass(frozen=True)
@@ -253,6 +255,86 @@ def _count(column: str) -> Callable[[Mapping], str]:
     return lambda row: "no number is enough" if row[column] == math.inf else _whole(column)(row)
 
 
+def _directional(table: pd.DataFrame) -> TextTable:
+    shown = table[table["estimate"].notna()]
+    gain = {"estimate": "gain", "low": "gain_band_low", "high": "gain_band_high"}
+    return _text(
+        "Does anything cheap beat KLD",
+        "Metrics taken on one half of the items, by Spearman's ρ over quants with the net score on the other half: "
+        "mean over random halves, bootstrap interval, p adjusted for choosing among all metrics (max-T), and the gain "
+        "over mean KLD with a band that holds for all metrics together. Direction: signed by the right answers.",
+        {
+            "metric": lambda row: METRIC_NAMES.get(row["metric"], row["metric"]),
+            "quants": _plain("subset"),
+            "n": _whole("n"),
+            "kind": _plain("kind"),
+            "held-out ρ [bootstrap]": with_interval,
+            "p": _p("p_adjusted"),
+            "gain over KLD": lambda row: with_interval({k: row[c] for k, c in gain.items()}),
+            "beats KLD": lambda row: "yes" if row["beats_kld"] else "",
+        },
+        shown,
+    )
+
+
+def _prompt_baselines(table: pd.DataFrame) -> TextTable:
+    return _text(
+        "What KLD has to beat, prompt by prompt",
+        "AUROC of failing over all quants, comparing items of one quant, and how much more KLD has than each baseline; "
+        "intervals clustered by prompt. Above ½: failed items have the higher value.",
+        {
+            "benchmark": _plain("benchmark"),
+            "predictor": _plain("predictor"),
+            "AUROC": lambda row: with_interval({**row, "estimate": row["auroc"]}, digits=3),
+            "gain of KLD": lambda row: (
+                ""
+                if pd.isna(row["gain"])
+                else with_interval(
+                    {"estimate": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}, digits=3
+                )
+            ),
+        },
+        table[table["auroc"].notna()],
+    )
+
+
+def _prompt_within(table: pd.DataFrame) -> TextTable:
+    return _text(
+        "Quants on one and the same prompt",
+        "AUROC over pairs of a quant that fails and one that passes the same prompt, by KLD as measured and by ln KLD "
+        "less the quant's mean; intervals clustered by prompt.",
+        {
+            "benchmark": _plain("benchmark"),
+            "KLD": _plain("form"),
+            "pairs": _whole("pairs"),
+            "AUROC": lambda row: with_interval({**row, "estimate": row["auroc"]}, digits=3),
+        },
+        table[table["auroc"].notna()],
+    )
+
+
+def _prompt_flips(table: pd.DataFrame) -> TextTable:
+    def auroc(name: str) -> Callable[[Mapping], str]:
+        return lambda row: with_interval(
+            {"estimate": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, digits=3
+        )
+
+    return _text(
+        "Does KLD know which way an answer flips",
+        "AUROC of KLD for answers that became wrong and for answers that became right, and the difference: about 0 "
+        "where displacement has no direction, above 0 where it has. Over all quants, intervals clustered by prompt.",
+        {
+            "benchmark": _plain("benchmark"),
+            "drops": _whole("drops"),
+            "AUROC of drops": auroc("auroc_drop"),
+            "leapfrogs": _whole("leapfrogs"),
+            "AUROC of leapfrogs": auroc("auroc_leapfrog"),
+            "difference": auroc("drop_less_leapfrog"),
+        },
+        table[table["label"] == ALL_MODELS],
+    )
+
+
 TEXTS: Mapping[str, Callable[[pd.DataFrame], TextTable]] = {
     "correlation": _correlation,
     "partial": _partial,
@@ -264,5 +346,9 @@ TEXTS: Mapping[str, Callable[[pd.DataFrame], TextTable]] = {
     "thinning": _thinning,
     "decision": _decision,
     "pairs": _pairs,
+    "prompt_baselines": _prompt_baselines,
+    "prompt_within": _prompt_within,
+    "prompt_flips": _prompt_flips,
+    "directional": _directional,
 }
 """Result table → how the report shows it, in this order."""

@@ -39,7 +39,7 @@ ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
         *("noise", "verdict", "leave_one_out", "zone_edge"),
     ),
     "volume_direction": ("flips", "volume_direction", "thinning", "decision", "pairs"),
-    "prompts": ("prompts", "router"),
+    "prompts": ("prompts", "prompt_baselines", "prompt_within", "prompt_flips", "router", "directional"),
 }
 """Result tables of notebooks 04 to 07 that later stages read."""
 

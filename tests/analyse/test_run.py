@@ -137,6 +137,11 @@ def test_with_items_everything_is_concluded(whole):
         "noise",
         "zone_edge",
         "prompts",
+        "prompt_baselines",
+        "prompt_within",
+        "prompt_flips",
+        "router",
+        "directional",
     } <= tables
     assert {path.stem for path in out.glob("*.png")} == {"kld_score", "zone_curve", "volume_direction", "decision"}
     report = (out / "report.html").read_text()

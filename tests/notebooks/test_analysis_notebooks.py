@@ -103,7 +103,10 @@ def test_the_drawn_cohort_gives_every_table(simulated):
     assert len(study.analysis("flips")) == 22 * 4
     assert set(study.analysis("volume_direction")["subset"]) == {"full", "zone"}
     assert study.analysis("prompts")["ratio"].notna().any()
-    assert len(study.analysis("router")) == 3 * (231 + 1)
+    assert len(study.analysis("router")) == 3 * (231 + 2) + 2  # all pairs and those of one base; all benchmarks
+    directional = study.analysis("directional").set_index(["subset", "metric"])
+    assert directional.loc["zone", "estimate"].notna().sum() >= 8
+    assert directional.loc[("full", "options_kld"), "note"] == "the items have no kl_options"
     assert study.analysis("composite")["in_composite"].sum() >= 2
     assert len(study.analysis("paired_fidelity")) == 21 * 5
     assert set(study.analysis("fidelity_breakdown")["label"]) == {"floor-batch", "floor-dtype", *study.quants}

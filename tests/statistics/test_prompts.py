@@ -7,7 +7,9 @@ from scipy import stats
 from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
-from qkld.statistics.prompts import POOL, auroc, log_ratio, prompt_table, ratio_interval
+from qkld.statistics.auroc import auroc
+from qkld.statistics.prompt_rows import ALL_BENCHMARKS
+from qkld.statistics.prompts import POOL, log_ratio, prompt_table, ratio_interval
 
 SETTINGS = {"divergence": "kl_choice_mean", "minimum_failed": 10, "epsilon": 1e-7, "confidence": 0.95}
 
@@ -19,13 +21,6 @@ def items() -> pd.DataFrame:
 
 def draw(rng, n=120):
     return np.exp(rng.normal(size=n)), rng.random(n) < 0.4
-
-
-def test_auroc_is_the_share_of_pairs(rng):
-    kld, failed = np.round(draw(rng)[0], 1), draw(rng)[1]
-    pairs = [(a > b) + 0.5 * (a == b) for a in kld[failed] for b in kld[~failed]]
-    assert auroc(kld, failed) == pytest.approx(np.mean(pairs), abs=1e-12)
-    assert auroc(kld, ~failed) == pytest.approx(1 - auroc(kld, failed))
 
 
 def test_ratio_is_that_of_geometric_means(rng):
@@ -99,7 +94,7 @@ def test_table_names_what_it_leaves_out(items):
     models = ["torchao-8-g32", "torchao-4-g64", "hqq-2-g64"]
     few = items[(items["benchmark"] != "sciq") | (items["item"].astype(int) < 12)]
     table = prompt_table(few, models=models, benchmarks=list(BENCHMARKS), **SETTINGS).set_index(["benchmark", "label"])
-    assert len(table) == 3 * 4
+    assert len(table) == 4 * 4  # three benchmarks and all, three quants and all
     row = table.loc["sciq", "torchao-8-g32"]
     assert np.isnan(row["ratio"])
     assert "at least 10 of each" in row["note"]
@@ -118,6 +113,66 @@ def test_pool_is_the_geometric_mean_of_the_ratios(items):
     assert table.loc[POOL, "ratio"] == pytest.approx(stats.gmean(table.loc[models, "ratio"]))
     assert "3 of 3 quants" in table.loc[POOL, "note"]
     assert table.loc[POOL, "low"] < table.loc[POOL, "ratio"] < table.loc[POOL, "high"]
+
+
+def test_pooled_auroc_compares_items_of_one_quant(items):
+    models = ["torchao-8-g32", "torchao-4-g64", "hqq-2-g64"]
+    table = prompt_table(items, models=models, benchmarks=list(BENCHMARKS), **SETTINGS).set_index(
+        ["benchmark", "label"]
+    )
+    part = items[items["model"].isin(models)]
+    own = part[part["benchmark"] == "arc_easy"]
+    expected = auroc(own["kl_choice_mean"], own["correct"] == 0, own["model"])
+    row = table.loc[("arc_easy", POOL)]
+    assert row["auroc"] == pytest.approx(expected.estimate)
+    assert (row["auroc_low"], row["auroc_high"]) == pytest.approx(expected.interval(own["item"], 0.95))
+    raised = items.assign(kl_choice_mean=items["kl_choice_mean"] * items["model"].map({models[0]: 1e3}).fillna(1.0))
+    again = prompt_table(raised, models=models, benchmarks=["arc_easy"], **SETTINGS).set_index("label")
+    assert again.loc[POOL, "auroc"] == pytest.approx(row["auroc"])
+    whole = table.loc[(ALL_BENCHMARKS, POOL)]
+    assert whole["ratio"] == pytest.approx(
+        stats.gmean([table.loc[(b, m), "ratio"] for b in BENCHMARKS for m in models])
+    )
+    assert whole["items"] == len(part)
+    assert "3 of 3 quants and 3 of 3 benchmarks" in whole["note"]
+
+
+def test_questions_on_one_passage_are_one_cluster(items):
+    own = items[items["model"].isin(["torchao-4-g64"])]
+    passages = own.assign(cluster=own["item"].astype(int) // 20)
+    alone, together = (
+        prompt_table(rows, models=["torchao-4-g64"], benchmarks=["arc_easy"], **SETTINGS).iloc[0]
+        for rows in (own, passages)
+    )
+    logs, failed = np.log(own["kl_choice_mean"] + 1e-7), own["correct"] == 0
+    kept = (own["benchmark"] == "arc_easy").to_numpy()
+    expected = log_ratio(np.exp(logs[kept]) - 1e-7, failed[kept], epsilon=1e-7)
+    assert (together["low"], together["high"]) == pytest.approx(
+        ratio_interval(expected.estimate, expected.influence, passages["cluster"][kept], 0.95)
+    )
+    assert alone["ratio"] == together["ratio"]
+    assert alone["low"] != together["low"]
+
+
+def test_a_reference_at_its_floor_or_ceiling_is_left_out(items):
+    known = items["model"] == "reference"
+    weak = items.assign(
+        correct=items["correct"]
+        .mask(known & (items["benchmark"] == "openbookqa"), 0)
+        .mask(known & (items["benchmark"] == "sciq"), 1)
+    )
+    models = ["torchao-4-g64", "hqq-2-g64"]
+    table = prompt_table(
+        weak, models=models, benchmarks=list(BENCHMARKS), reference="reference", minimum_reference=20, **SETTINGS
+    ).set_index(["benchmark", "label"])
+    for benchmark, note in (("openbookqa", "floor: 0 items right and 300 wrong"), ("sciq", "ceiling: 300 items right")):
+        assert table.loc[benchmark, "ratio"].isna().all()
+        assert table.loc[benchmark, "note"].str.contains(note).all()
+    assert table.loc[(ALL_BENCHMARKS, POOL), "ratio"] == pytest.approx(table.loc[("arc_easy", POOL), "ratio"])
+    with pytest.raises(StatisticsError, match="none of nobody"):
+        prompt_table(items, models=["nobody"], benchmarks=["sciq"], **SETTINGS)
+    with pytest.raises(StatisticsError, match="no kl_answer"):
+        prompt_table(items, models=models, benchmarks=["sciq"], **SETTINGS | {"divergence": "kl_answer"})
 
 
 def test_zeros_and_missing_divergences_are_counted(items):

@@ -14,12 +14,16 @@ from qkld.statistics.answers import answers_by_task, clusters_by_task
 from qkld.statistics.checks import is_divergence, joined, score_column
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.covariance import NetNoise, noise_by_benchmark
+from qkld.statistics.cross_fit import task_shifts
 from qkld.statistics.decision import decision_table, pair_table
 from qkld.statistics.direction import direction_reliability, task_groups
+from qkld.statistics.directional import directional_table
 from qkld.statistics.edge import zone_edge_table
 from qkld.statistics.flips import direction_table, flip_table
 from qkld.statistics.noise import leave_one_out_table, noise_table, verdict_table
+from qkld.statistics.prompt_signals import baseline_table, flip_signal_table, within_table
 from qkld.statistics.prompts import prompt_table
+from qkld.statistics.router_table import router_table
 from qkld.statistics.score import benchmark_scores
 from qkld.statistics.thinning import thinning_table
 from qkld.statistics.twoway import ItemDraws, draw_items
@@ -34,6 +38,9 @@ OF_KLD = (
 
 MINIMUM_FAILED, EPSILON = 10, 1e-7
 """Failed and passed items that a ratio of their KLD needs, and what is added to a KLD before its logarithm, nats."""
+
+MINIMUM_REFERENCE, DIRECTION_SPLITS = 20, 20
+"""Right and wrong items of the reference that a benchmark needs for ratio and router; random halves of the items."""
 
 PREDICTIVE_DRAWS, LEFT_OUT_DRAWS, EDGE_DRAWS, THINNING_DRAWS = 2000, 500, 50, 200
 
@@ -191,19 +198,53 @@ def reference_tables(given: Answered, resampling: Resampling, margin: float) -> 
 
 
 def prompts_table(given: Answered, resampling: Resampling) -> dict[str, pd.DataFrame]:
-    """KLD of failed items beside that of passed ones, where items have a KLD."""
+    """KLD of failed items beside that of passed ones, its baselines, and the router, where items have a KLD.
+
+    Which way answers flip, and metrics that may carry direction, need the reference's answers too.
+    """
     if given.divergence is None:
         return {}
-    found = prompt_table(
-        given.items,
-        models=given.quants,
-        benchmarks=given.benchmarks,
+    what = {
+        "models": given.quants,
+        "benchmarks": given.benchmarks,
+        "divergence": given.divergence,
+        "confidence": resampling.confidence,
+        "reference": given.reference,
+        "minimum_reference": MINIMUM_REFERENCE,
+    }
+    few, epsilon = {"minimum_failed": MINIMUM_FAILED}, {"epsilon": EPSILON}
+    found = {
+        "prompts": prompt_table(given.items, **what, **few, **epsilon),
+        "prompt_baselines": baseline_table(given.items, **what, **few),
+        "prompt_within": within_table(given.items, **what, **epsilon),
+        "router": router_table(given.items, **what, **epsilon),
+    }
+    if given.reference is None:
+        return found
+    flips = flip_signal_table(given.items, **what, **few)
+    return {**found, "prompt_flips": flips, **_directional(given, resampling)}
+
+
+def _directional(given: Answered, resampling: Resampling) -> dict[str, pd.DataFrame]:
+    """Whether anything cheap beats the table's own KLD on the mean of the benchmarks with items."""
+    metric = given.own.fidelity
+    if not is_divergence(metric):
+        return {}
+    of_items = {"reference": given.reference, "quants": given.quants, "divergence": given.divergence}
+    tasks = {task: task_shifts(given.items, task, **of_items) for task in given.benchmarks}
+    table = directional_table(
+        tasks,
+        given.cohort,
+        given.members,
+        given.quants,
         divergence=given.divergence,
-        minimum_failed=MINIMUM_FAILED,
-        epsilon=EPSILON,
-        confidence=resampling.confidence,
+        splits=DIRECTION_SPLITS,
+        resampling=resampling,
+        rng=np.random.default_rng([resampling.seed, 4]),
+        benchmark="composite" if given.tasks else given.benchmarks[0],
+        baseline=metric,
     )
-    return {"prompts": found}
+    return {"directional": table}
 
 
 def order_table(given: Answered, resampling: Resampling) -> dict[str, pd.DataFrame]:

@@ -12,6 +12,7 @@ import pandas as pd
 from lm_eval.evaluator import evaluate
 from tqdm.auto import tqdm
 
+from qkld.benchmarks.choices import choice_columns
 from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
 from qkld.benchmarks.items import Item, distinct
 from qkld.benchmarks.loading import LoadedTask, items_of, load_task
@@ -157,6 +158,9 @@ def _rows(
             "choice_tokens": len(item.tokens) - len(item.prompt),
             "nll_reference": score.nll_reference[right],
             "entropy_reference": score.entropy_reference[right],
+            **choice_columns(
+                loglikelihood, score.nll_reference, score.kl_choice, [len(c) for c in item.choices], right
+            ),
         }
 
 

@@ -17,6 +17,7 @@ TOKENS_OF = {
     "kl_prompt": "prompt tokens",
     "kl_choice_right": "tokens of the right choice",
     "kl_choice_mean": "choice tokens, mean over choices",
+    "kl_answer": "tokens of the reference's own answer",
 }
 """Column of divergence → the tokens it is taken over."""
 

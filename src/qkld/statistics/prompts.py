@@ -7,18 +7,19 @@ freedom, so that several models on the same prompts count as what they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from qkld.errors import StatisticsError, explain
+from qkld.statistics.auroc import auroc
 from qkld.statistics.checks import noted
-from qkld.statistics.score import correct_matrix
+from qkld.statistics.clustered import half_width
+from qkld.statistics.prompt_rows import ALL_MODELS, labelled, parts_of, prompt_rows, refuse_short, short_benchmarks
 
 
 def _groups(kld: ArrayLike, failed: ArrayLike, minimum: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,13 +44,6 @@ def _groups(kld: ArrayLike, failed: ArrayLike, minimum: int) -> tuple[np.ndarray
             )
         )
     return kld, failed
-
-
-def auroc(kld: ArrayLike, failed: ArrayLike, *, minimum: int = 1) -> float:
-    """P(KLD of a failed item > KLD of a passed one) + ½ P(equal); 0.5 is no information."""
-    kld, failed = _groups(kld, failed, minimum)
-    n = int(failed.sum())
-    return float((stats.rankdata(kld)[failed].sum() - n * (n + 1) / 2) / (n * (failed.size - n)))
 
 
 @dataclass(frozen=True)
@@ -86,19 +80,12 @@ def ratio_interval(
     StatisticsError
         With fewer than two clusters.
     """
-    _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    k = int(index.max()) + 1
-    if k < 2:
-        raise StatisticsError(
-            explain("One prompt has no interval.", expected="at least 2 prompts", found=k, do="use more items")
-        )
-    error = np.sqrt(k / (k - 1) * (np.bincount(index, influence) ** 2).sum())
-    half = stats.t.ppf(0.5 + confidence / 2, k - 1) * error
+    half = half_width(influence, clusters, confidence)
     return float(np.exp(estimate - half)), float(np.exp(estimate + half))
 
 
-EMPTY: dict[str, Any] = {"ratio": np.nan, "low": np.nan, "high": np.nan, "sd_log": np.nan, "auroc": np.nan}
-POOL = "all quants"
+EMPTY: dict[str, Any] = dict.fromkeys(("ratio", "low", "high", "sd_log", "auroc", "auroc_low", "auroc_high"), np.nan)
+POOL = ALL_MODELS
 
 
 def prompt_table(
@@ -110,79 +97,100 @@ def prompt_table(
     minimum_failed: int,
     epsilon: float,
     confidence: float,
+    reference: str | None = None,
+    minimum_reference: int = 0,
 ) -> pd.DataFrame:
-    """Failed-to-passed ratio and AUROC of each model on each benchmark, and of all together (label `POOL`).
+    """Failed-to-passed ratio and AUROC of each model on each benchmark, and of all together (`POOL`, `ALL_BENCHMARKS`).
 
-    Failure is judged on the model's own answer. A benchmark with fewer than ``minimum_failed`` failed or passed items
-    keeps its row, with no estimate and a ``note``. The row of all is the geometric mean of the models' ratios.
+    Failure is judged on the model's own answer. What has fewer than ``minimum_failed`` failed or passed items, or a
+    benchmark on which the ``reference`` has fewer than ``minimum_reference`` right or wrong, keeps its row, with no
+    estimate and a ``note``. A row of several quants or benchmarks holds the geometric mean of their ratios, and the
+    AUROC over pairs of items of one quant and benchmark; intervals are clustered by prompt.
     """
-    rows = []
-    for benchmark in benchmarks:
-        kld, right = correct_matrix(items, benchmark, divergence), correct_matrix(items, benchmark)
-        columns = {m: (kld[m].to_numpy(float), right[m].to_numpy() == 0) for m in models}
-        mine = [
-            {"label": model, "benchmark": benchmark, **_row(*columns[model], minimum_failed, epsilon, confidence)}
-            for model in models
-        ]
-        measured = [columns[row["label"]] for row in mine if not np.isnan(row["ratio"])]
-        totals = {c: sum(row[c] for row in mine) for c in ("items", "failed", "passed", "zeros", "missing")}
-        totals["share_zero"] = totals["zeros"] / totals["items"] if totals["items"] else np.nan
-        pool = noted(lambda m=measured: _pool(m, len(models), epsilon, confidence), EMPTY)
-        rows += [*mine, {"label": POOL, "benchmark": benchmark, **totals, **pool}]
-    return pd.DataFrame(rows)
+    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence])
+    short = short_benchmarks(rows, minimum_reference)
+    table = []
+    for benchmark, part in parts_of(rows, benchmarks, short):
+        for label, own in labelled(part, models):
+            known = own[own[divergence].notna()]
+            counts = _counts(known, divergence, len(own) - len(known))
+            call = {"minimum": minimum_failed, "epsilon": epsilon, "confidence": confidence, "column": divergence}
+            found = noted(lambda b=benchmark, k=known, c=call: _estimates(b, short, k, **c), EMPTY)
+            table.append({"label": label, "benchmark": benchmark, **counts, **found})
+    return pd.DataFrame(table)
 
 
-def _row(kld: np.ndarray, failed: np.ndarray, minimum: int, epsilon: float, confidence: float) -> dict[str, Any]:
-    known = ~np.isnan(kld)
-    kld, failed = kld[known], failed[known]
+def _counts(known: pd.DataFrame, column: str, missing: int) -> dict[str, Any]:
+    zeros = int((known[column] == 0).sum())
     return {
-        **_counts(kld, failed, int((~known).sum())),
-        **noted(lambda: _one(kld, failed, minimum, epsilon, confidence), EMPTY),
-    }
-
-
-def _counts(kld: np.ndarray, failed: np.ndarray, missing: int) -> dict[str, Any]:
-    zeros = int((kld == 0).sum())
-    return {
-        "items": kld.size,
-        "failed": int(failed.sum()),
-        "passed": int((~failed).sum()),
+        "items": len(known),
+        "failed": int(known["failed"].sum()),
+        "passed": int((~known["failed"]).sum()),
         "zeros": zeros,
-        "share_zero": zeros / kld.size if kld.size else np.nan,
+        "share_zero": zeros / len(known) if len(known) else np.nan,
         "missing": missing,
     }
 
 
-def _one(kld: np.ndarray, failed: np.ndarray, minimum: int, epsilon: float, confidence: float) -> dict[str, Any]:
-    result = log_ratio(kld, failed, epsilon=epsilon, minimum=minimum)
-    low, high = ratio_interval(result.estimate, result.influence, np.arange(kld.size), confidence)
-    return {
-        "ratio": float(np.exp(result.estimate)),
-        "low": low,
-        "high": high,
-        "sd_log": result.within_sd,
-        "auroc": auroc(kld, failed),
-    }
-
-
-def _pool(
-    columns: Sequence[tuple[np.ndarray, np.ndarray]], models: int, epsilon: float, confidence: float
+def _estimates(
+    benchmark: str,
+    short: Mapping[str, str],
+    known: pd.DataFrame,
+    *,
+    column: str,
+    minimum: int,
+    epsilon: float,
+    confidence: float,
 ) -> dict[str, Any]:
-    """Geometric mean of the models' ratios; a prompt's influence is the mean of its influences over models."""
-    if len(columns) < 2:
-        raise StatisticsError(
-            explain("No pool.", expected="at least 2 quants with a ratio", found=len(columns), do="measure more quants")
-        )
-    known = [~np.isnan(kld) for kld, _ in columns]
-    ratios = [log_ratio(kld[k], failed[k], epsilon=epsilon) for (kld, failed), k in zip(columns, known, strict=True)]
-    prompts = np.concatenate([np.flatnonzero(k) for k in known])
-    influence = np.concatenate([r.influence for r in ratios]) / len(ratios)
+    """Ratio and AUROC of the strata (a model on a benchmark) that have enough of both outcomes."""
+    refuse_short(benchmark, short)
+    used = known if known["stratum"].nunique() == 1 else _with_enough(known, minimum)
+    kld, failed, ratios, influence = used[column].to_numpy(), used["failed"].to_numpy(), [], np.empty(len(used))
+    for places in used.groupby("stratum").indices.values():
+        ratio = log_ratio(kld[places], failed[places], epsilon=epsilon, minimum=minimum)
+        ratios.append(ratio)
+        influence[places] = ratio.influence
+    influence /= len(ratios)
     estimate = float(np.mean([r.estimate for r in ratios]))
-    low, high = ratio_interval(estimate, influence, prompts, confidence)
+    low, high = ratio_interval(estimate, influence, used["prompt"], confidence)
+    separated = auroc(kld, failed, used["stratum"])
+    auroc_low, auroc_high = separated.interval(used["prompt"], confidence)
     return {
         "ratio": float(np.exp(estimate)),
         "low": low,
         "high": high,
         "sd_log": float(np.mean([r.within_sd for r in ratios])),
-        "note": f"geometric mean over {len(ratios)} of {models} quants, interval clustered by prompt",
+        "auroc": separated.estimate,
+        "auroc_low": auroc_low,
+        "auroc_high": auroc_high,
+        "note": _made_of(used, known),
     }
+
+
+def _with_enough(known: pd.DataFrame, minimum: int) -> pd.DataFrame:
+    """The rows of strata with at least ``minimum`` failed and passed items."""
+    failed = known.groupby("stratum")["failed"].agg(["sum", "size"])
+    enough = failed.index[np.minimum(failed["sum"], failed["size"] - failed["sum"]) >= minimum]
+    used = known[known["stratum"].isin(enough)]
+    if used.empty:
+        raise StatisticsError(
+            explain(
+                "No pool.",
+                expected=f"a quant with at least {minimum} failed and {minimum} passed items",
+                found=f"none of {len(failed)}",
+                do="use more items",
+            )
+        )
+    return used
+
+
+def _made_of(used: pd.DataFrame, known: pd.DataFrame) -> str:
+    """What a row of several strata is a mean over; empty for one."""
+    if known["stratum"].nunique() == 1:
+        return ""
+    parts = [
+        f"{used[column].nunique()} of {known[column].nunique()} {name}"
+        for column, name in (("model", "quants"), ("benchmark", "benchmarks"))
+        if known[column].nunique() > 1
+    ]
+    return f"geometric mean over {' and '.join(parts)}, interval clustered by prompt"

@@ -7,20 +7,14 @@ exact test, which holds its size then, rather than a binomial test against one h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from qkld.errors import StatisticsError, explain
-from qkld.statistics.checks import noted
-from qkld.statistics.score import correct_matrix
 
 CHANCE = 0.5
 POOL = "all pairs"
@@ -135,35 +129,6 @@ def _aligned(
     return columns
 
 
-EMPTY: dict[str, Any] = {
-    "items": 0,
-    "ties": 0,
-    "right": np.nan,
-    "accuracy": np.nan,
-    "low": np.nan,
-    "high": np.nan,
-    "chance": CHANCE,
-    "margins_only": np.nan,
-    "always_better": np.nan,
-    "fisher_p": np.nan,
-}
-
-
-def _row(routing: Routing, confidence: float) -> dict[str, Any]:
-    low, high = wilson(routing, confidence)
-    return {
-        "items": routing.items,
-        "ties": routing.ties,
-        "right": routing.right,
-        "accuracy": routing.right / routing.items,
-        "low": low,
-        "high": high,
-        "margins_only": routing.margins_only,
-        "always_better": routing.always_better,
-        "fisher_p": routing.fisher_p,
-    }
-
-
 def wilson(routing: Routing, confidence: float) -> tuple[float, float]:
     """Wilson interval of the router's accuracy.
 
@@ -183,67 +148,3 @@ def wilson(routing: Routing, confidence: float) -> tuple[float, float]:
         )
     low, high = proportion_confint(routing.right, routing.items, alpha=1 - confidence, method="wilson")
     return float(low), float(high)
-
-
-def router_table(
-    items: pd.DataFrame, *, models: Sequence[str], benchmarks: Sequence[str], divergence: str, confidence: float
-) -> pd.DataFrame:
-    """The router over every pair of models on every benchmark, and over all pairs together (labels `POOL`).
-
-    A pair's interval is Wilson's. Items on which a model has no divergence are left out of its pairs. In the pool an
-    item comes once for each pair, so its interval is clustered by item and it has no p; its ``margins_only`` and
-    ``always_better`` are the pairs' means, weighted by items.
-    """
-    rows = []
-    for benchmark in benchmarks:
-        kld, right = correct_matrix(items, benchmark, divergence), correct_matrix(items, benchmark) == 1
-        entered, hits = np.zeros(len(kld)), np.zeros(len(kld))
-        pairs = []
-        for a, b in combinations(models, 2):
-            known = (kld[a].notna() & kld[b].notna()).to_numpy()
-            columns = [table.loc[known, m].to_numpy() for table in (kld, right) for m in (a, b)]
-            row = noted(lambda c=columns: _row(route(*c), confidence), EMPTY)
-            pairs.append({"benchmark": benchmark, "label_a": a, "label_b": b, **row})
-            one, hit = decisions(*columns)
-            entered[known] += one
-            hits[known] += hit
-        pool = noted(lambda e=entered, h=hits, p=pairs: _pool(e, h, p, confidence), EMPTY)
-        rows += [*pairs, {"benchmark": benchmark, "label_a": POOL, "label_b": POOL, **pool}]
-    return pd.DataFrame(rows)
-
-
-def clustered_share(hits: np.ndarray, entered: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Interval of Σhits/Σentered where an item enters several times: linearised, clustered by item, t_{K−1}.
-
-    Raises
-    ------
-    StatisticsError
-        With fewer than two items that enter.
-    """
-    used = entered > 0
-    k = int(used.sum())
-    if k < 2:
-        raise StatisticsError(
-            explain("One item has no interval.", expected="at least 2 items", found=k, do="use more items")
-        )
-    share = hits.sum() / entered.sum()
-    influence = (hits - share * entered)[used] / entered.sum()
-    half = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt(k / (k - 1) * (influence**2).sum())
-    return float(max(0.0, share - half)), float(min(1.0, share + half))
-
-
-def _pool(entered: np.ndarray, hits: np.ndarray, pairs: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any]:
-    used = [p for p in pairs if p["items"]]
-    low, high = clustered_share(hits, entered, confidence)
-    total = entered.sum()
-    means = {c: sum(p[c] * p["items"] for p in used) / total for c in ("margins_only", "always_better")}
-    return {
-        "items": int(total),
-        "ties": sum(p["ties"] for p in used),
-        "right": hits.sum(),
-        "accuracy": hits.sum() / total,
-        "low": low,
-        "high": high,
-        **means,
-        "note": f"{len(used)} pairs over {int((entered > 0).sum())} items, interval clustered by item; no p",
-    }

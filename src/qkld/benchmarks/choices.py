@@ -1,0 +1,48 @@
+"""What the log-probabilities of an item's choices say of a model beside its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import log_softmax
+
+COLUMNS = ("logp_right", "logp_reference_answer", "choice_entropy", "kl_options", "kl_answer")
+
+
+def choice_columns(
+    model: Sequence[float],
+    nll_reference: Sequence[float | None],
+    kl: Sequence[float | None],
+    tokens: Sequence[int],
+    right: int,
+) -> dict[str, float | None]:
+    """Columns of the item table that weigh the choices against each other; all None where a choice has no finite ln p.
+
+    Parameters
+    ----------
+    model : ln p of each choice under the model, nats, NaN where it is not known
+    nll_reference : mean −ln p of each choice's tokens under the reference, nats
+    kl : mean KL(reference ‖ model) over each choice's tokens, nats
+    tokens : tokens of each choice
+    right : the right choice
+
+    Returns
+    -------
+    dict
+        ``logp_right`` and ``logp_reference_answer``: the model's ln p of the right choice and of the reference's own;
+        ``choice_entropy`` of its probabilities of the choices, and ``kl_options``: KL(reference ‖ model) of those, both
+        renormalised to the choices, nats; ``kl_answer``: ``kl`` of the reference's own choice.
+    """
+    if None in nll_reference or not np.isfinite(model).all():
+        return dict.fromkeys(COLUMNS)
+    reference = -np.array(nll_reference, dtype=float) * np.array(tokens)
+    own, theirs = log_softmax(np.array(model, dtype=float)), log_softmax(reference)
+    answer = int(np.argmax(reference))
+    return {
+        "logp_right": float(model[right]),
+        "logp_reference_answer": float(model[answer]),
+        "choice_entropy": float(-(np.exp(own) * own).sum()),
+        "kl_options": max(0.0, float((np.exp(theirs) * (theirs - own)).sum())),
+        "kl_answer": kl[answer],
+    }

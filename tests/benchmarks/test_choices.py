@@ -1,0 +1,35 @@
+"""Columns from the choices' log-probabilities, against scipy and by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from qkld.benchmarks.choices import choice_columns
+
+
+def test_by_hand_and_scipy():
+    model = np.log([0.02, 0.06, 0.12])
+    found = choice_columns(
+        model, [-math.log(0.5), -math.log(0.25) / 2, -math.log(0.25) / 3], [0.7, 0.8, 0.9], [1, 2, 3], 1
+    )
+    assert found["kl_answer"] == 0.7
+    own, theirs = np.array([0.1, 0.3, 0.6]), np.array([0.5, 0.25, 0.25])
+    assert found["logp_right"] == pytest.approx(math.log(0.06))
+    assert found["logp_reference_answer"] == pytest.approx(math.log(0.02))
+    assert found["choice_entropy"] == pytest.approx(stats.entropy(own))
+    assert found["kl_options"] == pytest.approx(stats.entropy(theirs, own))
+
+
+def test_the_reference_itself_has_no_divergence(rng):
+    logp = -rng.exponential(size=4) * 8
+    found = choice_columns(logp, (-logp / [2, 3, 4, 5]).tolist(), [0.0] * 4, [2, 3, 4, 5], 0)
+    assert found["kl_options"] == pytest.approx(0, abs=1e-15)
+    assert found["kl_options"] >= 0
+    assert found["logp_reference_answer"] == logp.max()
+
+
+@pytest.mark.parametrize(("model", "reference"), [([-1.0, math.nan], [1.0, 1.0]), ([-1.0, -2.0], [1.0, None])])
+def test_a_choice_without_a_probability_leaves_no_number(model, reference):
+    assert set(choice_columns(model, reference, [0.5, None], [1, 1], 0).values()) == {None}
