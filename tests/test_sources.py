@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from qkld.errors import SourceError
+from qkld.paths import given_data_folder
 from qkld.provenance import sha256_of_file
 from qkld.sources import ASSETS, Asset, fetch, fetch_all, fetching, wheels
 from qkld.sources.extracting import as_lines, copied, question_of
+from qkld.sources.given import GivenFile
 from qkld.sources.wheels import Wheel, download, kept_wheel
 
 ROWS = [{"text": "first"}, {"text": "zweite, «ü»,\u2028third"}]
@@ -195,9 +197,52 @@ def test_every_asset_is_pinned():
     for name, asset in ASSETS.items():
         assert name == asset.name
         assert asset.licence
-        for digest in (asset.wheel.sha256, *asset.files.values()):
+        pinned = () if isinstance(asset.wheel, GivenFile) else (asset.wheel.sha256,)
+        assert (asset.extract is None) == isinstance(asset.wheel, GivenFile)
+        for digest in (*pinned, *asset.files.values()):
             assert len(digest) == 64
             assert set(digest) <= set("0123456789abcdef")
+
+
+@pytest.fixture
+def given(data, tmp_path, monkeypatch):
+    """An asset that the user gives, in the catalogue as ``given``, and the folder to put it into."""
+    folder = tmp_path / "benchmarks"
+    monkeypatch.setenv("QKLD_BENCHMARK_DATA", str(folder))
+    files = {"given.jsonl": hashlib.sha256(b"{}\n").hexdigest()}
+    asset = Asset("given", GivenFile("task/test.jsonl", "the test split"), None, files, "MIT")
+    monkeypatch.setattr(fetching, "ASSETS", {"given": asset})
+    (folder / "task").mkdir(parents=True)
+    return folder / "task" / "test.jsonl"
+
+
+def test_a_given_file_is_taken_by_path_and_hash(given):
+    given.write_text("{}\n")
+    path = fetch("given")
+    given.unlink()
+    assert fetch("given") == path
+    assert path.read_text() == "{}\n"
+
+
+def test_a_given_file_that_is_missing_is_described_with_its_place_and_hash(given):
+    with pytest.raises(SourceError) as caught:
+        fetch("given")
+    said = str(caught.value)
+    assert all(part in said for part in (str(given), "the test split", "QKLD_BENCHMARK_DATA"))
+    assert hashlib.sha256(b"{}\n").hexdigest() in said
+
+
+def test_another_file_than_the_given_one_is_refused_and_leaves_nothing(given, data):
+    given.write_text("{} \n")
+    with pytest.raises(SourceError, match=f"(?s)wrong hash.*replace {given}"):
+        fetch("given")
+    assert left_behind(data / "assets") == []
+
+
+def test_given_files_lie_beside_the_project_where_nobody_says_otherwise(monkeypatch, tmp_path):
+    monkeypatch.delenv("QKLD_BENCHMARK_DATA", raising=False)
+    monkeypatch.setenv("QKLD_ROOT", str(tmp_path / "project"))
+    assert given_data_folder() == tmp_path / "shared" / "data" / "benchmarks"
 
 
 def test_pip_is_the_running_pythons(monkeypatch, tmp_path):
@@ -246,6 +291,11 @@ def test_chat_questions_are_no_benchmark_items():
         ("openbookqa", 500, {"id", "question_stem", "choices", "answerKey"}),
         ("sciq", 1000, {"question", "distractor1", "distractor2", "distractor3", "correct_answer", "support"}),
         ("mmlu", 14042, {"question", "subject", "choices", "answer"}),
+        ("gsm8k", 1319, {"question", "answer"}),
+        ("math500", 500, {"problem", "level", "solution"}),
+        ("humaneval", 164, {"task_id", "prompt", "test", "entry_point"}),
+        ("mbpp", 500, {"task_id", "text", "test_list", "test_setup_code"}),
+        ("bfcl", 1240, {"id", "category", "question", "function", "ground_truth"}),
     ],
 )
 def test_benchmarks_have_the_fields_of_the_harness(task, items, fields):

@@ -14,8 +14,10 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = re.compile(r"^(qkld|pip|wheel|nvidia-.*|cuda-.*|llama-cpp-python)$")
-"""The project itself, the installer, what torch pins, and the extra that is compiled on demand."""
+LEFT_OUT = re.compile(
+    r"^(qkld|pip|wheel|nvidia-.*|cuda-.*|llama-cpp-python|diskcache|scikit-build-core|pathspec|cmake|ninja)$"
+)
+"""The project itself, the installer, what torch pins, and the extra that is compiled on demand with what that needs."""
 
 LOCK_HEADER = """\
 # Every package of the environment, for Python 3.11; made by workflow/lock.py, which also writes environment.yml.

@@ -33,6 +33,17 @@ def data_folder() -> Path:
     return Path(os.environ["QKLD_DATA"]).resolve() if "QKLD_DATA" in os.environ else project_root() / "data"
 
 
+GIVEN_DATA = "QKLD_BENCHMARK_DATA"
+"""Environment variable that names `given_data_folder`."""
+
+
+def given_data_folder() -> Path:
+    """Benchmark files that no package holds: ``$QKLD_BENCHMARK_DATA``, or ``../shared/data/benchmarks``."""
+    if GIVEN_DATA in os.environ:
+        return Path(os.environ[GIVEN_DATA]).resolve()
+    return project_root().parent / "shared" / "data" / "benchmarks"
+
+
 def params_file(study: str) -> Path:
     """The YAML file of a study."""
     return project_root() / "params" / f"{study}.yaml"
@@ -82,6 +93,11 @@ class StudyPaths:
     @property
     def benchmarks_seal(self) -> Path:
         return self.run / "seals" / "benchmarks.json"
+
+    @property
+    def quants_seal(self) -> Path:
+        """What notebook 00 made, as it is."""
+        return self.run / "seals" / "quants.json"
 
     def kld(self, quant: str) -> Path:
         """Token table of a quant."""

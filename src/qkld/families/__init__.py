@@ -1,0 +1,1 @@
+"""What the task families need beside lm-evaluation-harness: their own checkers, environments and language data."""
