@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from qkld.errors import ParameterError
-from qkld.params import STAGES, Study, ToBeChecked, knobs, load_params, parse_study, with_knobs
+from qkld.params import STAGES, Study, ToBeChecked, identity, knobs, load_params, parse_study, with_knobs
 from qkld.paths import known_studies, project_root
 
 STUDIES = known_studies()
@@ -170,6 +170,15 @@ def test_a_model_lies_in_exactly_one_place(smoke, places):
 def test_bits_belong_to_intx_and_intx_needs_them(smoke, change):
     smoke["quants"] = [INTX | change]
     assert "bits belongs to scheme intx, and intx needs it" in refusal(smoke)
+
+
+@pytest.mark.parametrize("key", ["pad", "rotate"])
+def test_only_the_reference_is_padded_and_rotated_and_that_decides_its_numbers(smoke, key):
+    plain = identity(parse_study(smoke, source="here").reference)
+    smoke["reference"][key] = 256
+    assert identity(parse_study(smoke, source="here").reference) == plain | {key: 256}
+    smoke["quants"].append({**GGUF, key: 0 if key == "rotate" else 256})
+    assert "pad and rotate are keys of the reference alone; found on x-Q8_0" in refusal(smoke)
 
 
 def test_an_unknown_method_is_named(smoke):

@@ -69,12 +69,17 @@ class ModelEntry(Strict):
 
 
 class StoredModel(ModelEntry):
-    """A model that lies in files: exactly one of ``asset`` (fetched by pinned hash), ``repository`` and ``path``."""
+    """A model that lies in files: exactly one of ``asset`` (fetched by pinned hash), ``repository`` and ``path``.
+
+    A reference may be padded to widths of a multiple of ``pad``, then rotated by the random matrix of seed ``rotate``.
+    """
 
     asset: str | None = None
     repository: str | None = None
     path: str | None = None
     revision: Revision | None = None
+    pad: int | None = Field(default=None, ge=2)
+    rotate: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _one_place(self) -> StoredModel:
@@ -386,6 +391,14 @@ class Study(Strict):
                 f"headline corpus {self.headline.corpus!r} with context "
                 f"{self.headline.context} is none of the study's corpora and contexts"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _only_the_reference_is_transformed(self) -> Study:
+        stored = [q for q in self.quants if isinstance(q, StoredModel)]
+        asking = [q.label for q in stored if q.pad is not None or q.rotate is not None]
+        if asking:
+            raise ValueError(f"pad and rotate are keys of the reference alone; found on {', '.join(asking)}")
         return self
 
     @model_validator(mode="after")

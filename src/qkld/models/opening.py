@@ -12,7 +12,7 @@ from qkld.models import compressed_tensors, quantized
 from qkld.models.bits import StoredBits, tensor_bits
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
-from qkld.models.gguf import converted_bits, converted_folder, located
+from qkld.models.gguf import BITS_FILE, converted_bits, converted_folder, located
 from qkld.models.head import Head
 from qkld.models.head_discovery import check_head, find_head
 from qkld.models.llamacpp import open_llamacpp
@@ -20,8 +20,9 @@ from qkld.models.opened import OpenedModel
 from qkld.models.packing import supports_packing
 from qkld.models.spreading import room, running_device, spread
 from qkld.models.tokenizer import check_same_tokenizer, tokenizer_sha256
+from qkld.models.transformed import is_transformed, transformed_folder
 from qkld.models.transformers import Loaded, folder_bits, load_module, load_tokenizer, quantization_of
-from qkld.models.weights import check_finite, weights_sha256
+from qkld.models.weights import cast_weights, check_finite, weights_sha256
 from qkld.params import Compute, GgufModel, MadeModel, ModelEntry, StoredModel
 
 
@@ -65,15 +66,21 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
 
 def _in_llamacpp(entry: GgufModel, reference: StoredModel, compute: Compute) -> OpenedModel:
     folder = stored_folder(reference)
-    is_padded = getattr(reference, "pad", None) is not None
+    is_padded = reference.pad is not None
     return open_llamacpp(
         entry, tokenizer=load_tokenizer(folder), reference_folder=folder, reshaped=is_padded, compute=compute
     )
 
 
 def stored_folder(entry: StoredModel) -> Path:
-    """The folder of safetensors and tokenizer that a stored model is opened from."""
-    return converted_folder(entry) if isinstance(entry, GgufModel) else model_folder(entry)
+    """The folder of safetensors and tokenizer that a stored model is opened from, padded and rotated as it asks."""
+    folder = converted_folder(entry) if isinstance(entry, GgufModel) else model_folder(entry)
+    return transformed_folder(entry, folder) if is_transformed(entry) else folder
+
+
+def _bits_of(folder: Path, module: nn.Module) -> StoredBits:
+    """Bits of the GGUF file that the folder was converted from, else of the folder's own tensors."""
+    return converted_bits(folder) if (folder / BITS_FILE).is_file() else folder_bits(folder, module)
 
 
 def _stored(entry: StoredModel, compute: Compute, device: torch.device, dtype: torch.dtype) -> Loaded:
@@ -85,7 +92,7 @@ def _stored(entry: StoredModel, compute: Compute, device: torch.device, dtype: t
     module = load_module(folder, label=entry.label, dtype=dtype, device_map=placed)
     if method == "compressed-tensors":
         compressed_tensors.decompress(module)
-    bits = converted_bits(folder) if isinstance(entry, GgufModel) else folder_bits(folder, module)
+    bits = _bits_of(folder, module)
     if compute.weights == "dequantized":
         quantized.dequantize(module, dtype)
     return Loaded(module, load_tokenizer(folder), bits, is_placed=by_library or not is_spread)
@@ -111,12 +118,12 @@ def _made(
     native, is_spread = compute.weights == "native", compute.device_map == "auto"
     home = torch.device("cpu") if is_spread else device
     module = load_module(folder, label=entry.label, dtype=dtype if native else "auto", device_map={"": home})
-    untouched = converted_bits(folder) if isinstance(reference, GgufModel) else folder_bits(folder, module)
+    untouched = _bits_of(folder, module)
     made = quantized.quantize_trunk(module, entry, device=device, dense=None if native else dtype)
     if native:
         quantized.move_plain(module, device)
     else:
-        module.to(dtype)
+        cast_weights(module, dtype)
     bits = StoredBits(trunk=made.trunk, embedding=untouched.embedding, head=untouched.head)
     return Loaded(module, load_tokenizer(folder), bits, is_placed=native or not is_spread)
 

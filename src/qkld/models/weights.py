@@ -26,6 +26,15 @@ def stored_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from ((name, p.data) for name, p in module.named_parameters() if id(p) not in inside)
 
 
+def cast_weights(module: nn.Module, dtype: torch.dtype) -> None:
+    """Cast every parameter of a plain module in place, as transformers does on loading.
+
+    Buffers stay: ``module.to`` would round the frequencies of the rotary embedding, and with them every position.
+    """
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
 def check_finite(module: nn.Module, *, label: str) -> None:
     """Refuse weights that hold NaN or infinity.
 
