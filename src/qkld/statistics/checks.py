@@ -159,8 +159,9 @@ def check_quants_distinct(cohort: pd.DataFrame) -> None:
 
 def empty_columns(cohort: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """The columns in which no quant has a value: they are left out of an analysis by name."""
-    quants = quants_of(cohort)
-    return [column for column in columns if quants[column].isna().all()]
+    values = cohort.loc[cohort["role"] == "quant", list(dict.fromkeys(columns))]
+    is_empty = values.isna().all()
+    return [column for column in columns if is_empty[column]]
 
 
 def complete_quants(
@@ -177,7 +178,8 @@ def complete_quants(
     """
     check_quants_distinct(cohort)
     quants = quants_of(cohort)
-    filled = [c for c in dict.fromkeys(columns) if c not in empty_columns(cohort, columns)]
+    empty = empty_columns(cohort, columns)
+    filled = [c for c in dict.fromkeys(columns) if c not in empty]
     gaps = quants[filled].isna()
     if gaps.to_numpy().any() and missing == "refuse":
         raise StatisticsError(

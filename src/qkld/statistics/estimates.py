@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 from scipy import stats
 
 from qkld.errors import StatisticsError, explain
@@ -63,10 +63,11 @@ def correlation_of_columns(x: np.ndarray, y: np.ndarray, method: Method) -> floa
 # --- resamples given by counts ----------------------------------------------------------------------------------------
 
 
-def resample_counts(n: int, resamples: int, *, rng: np.random.Generator) -> np.ndarray:
-    """How often each of n units was drawn in each resample: float64, shape (resamples, n), rows summing to n."""
-    drawn = rng.integers(0, n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(float)
+def resample_counts(n: int, resamples: int, *, rng: np.random.Generator, dtype: DTypeLike = np.float64) -> np.ndarray:
+    """How often each of n units was drawn in each resample: ``dtype``, shape (resamples, n), rows summing to n."""
+    drawn = rng.integers(0, n, size=(resamples, n))
+    drawn += n * np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(dtype)
 
 
 def ranks_in_resamples(counts: np.ndarray, values: np.ndarray) -> np.ndarray:

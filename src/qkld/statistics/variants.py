@@ -56,10 +56,11 @@ def check_variants_distinct(variants: Sequence[str], cohort: pd.DataFrame | None
     StatisticsError
         Naming the pair.
     """
+    columns = None if cohort is None else _columns(cohort, variants)
     for a, b in combinations(variants, 2):
         if a == b or any({a, b} <= group for group in ONE_RANKING):
             _refuse(a, b, "by their definition")
-        if cohort is not None and {a, b} != MAY_COINCIDE and _one_function(*_pair(cohort, a, b)):
+        if columns is not None and {a, b} != MAY_COINCIDE and _one_function(*_both_known(columns[a], columns[b])):
             _refuse(a, b, "in every quant: one is a linear function of the other or of its logarithm")
 
 
@@ -74,9 +75,15 @@ def _refuse(a: str, b: str, why: str) -> None:
     )
 
 
-def _pair(cohort: pd.DataFrame, a: str, b: str) -> tuple[np.ndarray, np.ndarray]:
-    values = quants_of(cohort)[[a, b]].dropna()
-    return values[a].to_numpy(float), values[b].to_numpy(float)
+def _columns(cohort: pd.DataFrame, variants: Sequence[str]) -> dict[str, np.ndarray]:
+    quants = quants_of(cohort)
+    return {v: quants[v].to_numpy(dtype=float) for v in variants}
+
+
+def _both_known(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both columns of the quants that have a value in each."""
+    known = ~(np.isnan(x) | np.isnan(y))
+    return x[known], y[known]
 
 
 def _one_function(x: np.ndarray, y: np.ndarray) -> bool:
@@ -94,13 +101,15 @@ def _aligned(u: np.ndarray, v: np.ndarray) -> bool:
 
 def same_ranks_as(variant: str, variants: Sequence[str], cohort: pd.DataFrame) -> str:
     """The other variants that rank these quants exactly alike or exactly the other way round, by name."""
-    alike = []
-    for other in variants:
-        x, y = _pair(cohort, variant, other)
-        ranks_x, ranks_y = stats.rankdata(x), stats.rankdata(y)
-        if other != variant and len(x) and ((ranks_x == ranks_y).all() or (ranks_x == len(x) + 1 - ranks_y).all()):
-            alike.append(other)
-    return " ".join(alike)
+    columns = _columns(cohort, [variant, *variants])
+    others = [v for v in variants if v != variant]
+    return " ".join(v for v in others if _rank_alike(*_both_known(columns[variant], columns[v])))
+
+
+def _rank_alike(x: np.ndarray, y: np.ndarray) -> bool:
+    ranks = stats.rankdata(np.stack([x, y]), axis=1)
+    same, reverse = ranks[0] == ranks[1], ranks[0] == x.size + 1 - ranks[1]
+    return bool(x.size) and bool(same.all() or reverse.all())
 
 
 ADJUSTED = ("p_adjusted", "p_adjusted_within_families", "critical", "band_low", "band_high")
