@@ -21,20 +21,20 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 
 ORDER = (
     *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "spool", "tables", "windows"),
-    *("sources", "models", "reference", "clusters", "divergence", "stores"),
+    *("sources", "sandbox", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors"),
     *("families", "generation", "benchmarks"),
     *("statistics", "calibration", "cohort", "results", "study", "evidence", "token_evidence"),
     *("numbers", "shown", "silent_zone", "prompt_tables", "importing"),
     *("plotting", "text_tables", "report_tables", "report", "analyse", "plan", "plan_report", "estimate", "readme"),
-    *("explore", "explore_widgets", "compare", "notebooks", "speed", "bench", "workflow", "runner", "cli"),
+    *("explore", "explore_widgets", "compare", "quantize", "notebooks", "speed", "bench", "workflow", "runner", "cli"),
 )
 """Every part of the package; each imports only what stands before it. `qkld` itself gives out ``load_study`` lazily."""
 
 WITH_TORCH = frozenset(
     {
         *("models", "reference", "divergence", "stores", "corpora"),
-        *("recording", "measuring", "floors", "generation", "benchmarks", "compare", "bench"),
+        *("recording", "measuring", "floors", "generation", "benchmarks", "compare", "quantize", "bench"),
     }
 )
 """The parts that may import torch. All others also serve a laptop that has only the base installation."""

@@ -23,6 +23,10 @@ class TokenizerError(ModelError):
     """A quant's tokenizer differs from the reference's."""
 
 
+class ServerError(ModelError):
+    """A server does not answer, or not with the log-probabilities that are needed."""
+
+
 class CorpusError(QkldError):
     """A corpus can not give the windows asked for."""
 
@@ -37,6 +41,10 @@ class TableError(QkldError):
 
 class BenchmarkError(QkldError):
     """A benchmark has no items, or its items do not match the reference's."""
+
+
+class SandboxError(QkldError):
+    """Generated code can not be run at the level asked for."""
 
 
 class DiskError(QkldError):

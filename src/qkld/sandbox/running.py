@@ -1,0 +1,86 @@
+"""Run one program at a level that has shown its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+from qkld.errors import ParameterError, SandboxError, explain
+from qkld.sandbox import bubblewrap, container, limited
+from qkld.sandbox.launch import Launch, exchange
+from qkld.sandbox.limits import LEVELS, Level, Limits, Outcome
+
+_LAUNCHES: Mapping[Level, Callable[[Limits], Launch]] = {
+    "bubblewrap": bubblewrap.launch,
+    "container": container.launch,
+    "limits": limited.launch,
+}
+
+_GENTLE = Limits(wall_seconds=30.0, cpu_seconds=10, memory_bytes=256 << 20, processes=3)
+
+_GENTLE_PROGRAM = f"""
+import os
+assert os.getuid() != 0, "the program runs as root"
+try:
+    bytearray({_GENTLE.memory_bytes})
+except MemoryError:
+    pass
+else:
+    raise AssertionError("memory is not limited")
+waiting, held = os.pipe()
+started = 0
+while started < {_GENTLE.processes + 2}:
+    try:
+        child = os.fork()
+    except OSError:
+        break
+    if child == 0:
+        os.close(held)
+        os.read(waiting, 1)
+        os._exit(0)
+    started += 1
+assert started < {_GENTLE.processes}, f"{{started}} processes were started, processes are not limited"
+"""
+"""Asks for a little too much, by small steps, and does nothing with it."""
+
+
+def run_python(source: str, *, limits: Limits | None = None, level: Level = "bubblewrap") -> Outcome:
+    """Run a program that nobody trusts, within limits; whatever it does ends as an outcome.
+
+    Parameters
+    ----------
+    source : str
+        The program's text; it runs in an empty namespace, with the standard library alone.
+    limits : Limits, optional
+        What it may use; the defaults of `Limits` unless given.
+    level : str
+        One of `LEVELS`; no other is used in its place.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such level.
+    SandboxError
+        If the level is not to be had here, or does not hold its limits on a gentle program.
+    """
+    check_level(level)
+    return exchange(_LAUNCHES[level](limits or Limits()), source, limits or Limits())
+
+
+@cache
+def check_level(level: Level) -> None:
+    """Let a gentle program ask for a little too much, once a process: no other runs at a level that would give it."""
+    if level not in _LAUNCHES:
+        raise ParameterError(
+            explain("There is no such sandbox.", expected=list(LEVELS), found=level, do="use one of these levels")
+        )
+    outcome = exchange(_LAUNCHES[level](_GENTLE), _GENTLE_PROGRAM, _GENTLE)
+    if not outcome.passed:
+        raise SandboxError(
+            explain(
+                f"Level '{level}' does not hold its limits here, so nothing is run at it.",
+                expected="a process and memory refused to a program that asks for too much, as no root",
+                found=f"{outcome.status}: {outcome.error} {outcome.stderr}".strip(),
+                do="use another level or another machine; `python -m qkld.sandbox` says what works here",
+            )
+        )
