@@ -46,6 +46,22 @@ rule all:  # every file, because a fresh clone brings the figures and nothing th
         [declared(path) for path in flow.declared_files(study, paths)],
 
 
+if flow.made_files(study):  # else the study has no notebook 00
+
+    rule make_quants:
+        output:
+            outputs("make_quants"),
+        log:
+            log_of("make_quants"),
+        params:
+            values=values("make_quants"),
+        threads: cores
+        resources:
+            mem_mb=memory("make_quants"),
+        shell:
+            command("make_quants")
+
+
 rule reference_corpora:
     output:
         outputs("reference_corpora"),
@@ -77,6 +93,7 @@ rule reference_benchmarks:
 rule quant_kld:
     input:
         rules.reference_corpora.output,
+        outputs("make_quants"),
     output:
         tokens=declared(paths.kld("{label}")),
         fidelity=declared(paths.fidelity("{label}")),
@@ -94,6 +111,7 @@ rule quant_kld:
 rule benchmark_scores:
     input:
         rules.reference_benchmarks.output,
+        outputs("make_quants"),
     output:
         declared(paths.items("{label}")),
     log:

@@ -1,4 +1,4 @@
-"""The command line: ``qkld run``, ``plan``, ``fetch``, ``collect``, ``notebook``, ``analyse``, ``compare``, ``readme``.
+"""The command line ``qkld``: ``run``, ``plan``, ``notebook``, ``analyse``, ``import``, ``compare`` and smaller ones.
 
 Nothing here imports torch; a subcommand imports what it needs when it is called.
 """
@@ -98,6 +98,13 @@ def _analyse(options: argparse.Namespace) -> int:
     return 0
 
 
+def _import(options: argparse.Namespace) -> int:
+    from qkld.importing.command import run_import
+
+    print(run_import(options), end="")
+    return 0
+
+
 def _published(options: argparse.Namespace) -> int:
     from qkld.analyse import analyse_published
 
@@ -110,6 +117,13 @@ def _compare(options: argparse.Namespace) -> int:
     from qkld.compare.command import run_compare
 
     print(run_compare(options), end="")
+    return 0
+
+
+def _quantize(options: argparse.Namespace) -> int:
+    from qkld.quantize.command import run_quantize
+
+    print(run_quantize(options), end="")
     return 0
 
 
@@ -202,9 +216,24 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--size", help="column by which the smallest equivalent quant is the smallest")
     parser.add_argument("--out", type=Path, help="folder for summary.json, tables, figures and report.html")
     parser.set_defaults(act=_analyse)
+    _add_import(commands)
     parser = commands.add_parser("published", help="analyse the published cohorts of params/published.yaml")
     parser.add_argument("--out", type=Path, default=Path("runs/published"), help="folder, one below it a cohort")
     parser.set_defaults(act=_published)
+
+
+def _add_import(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "import", help="per-item results made elsewhere, as the table that analyse --items reads; needs no torch"
+    )
+    parser.add_argument("format", help="lm-eval, evalplus, livecodebench, bfcl or csv")
+    parser.add_argument("files", nargs="+", type=Path, help="files or folders of that format")
+    parser.add_argument(
+        "--label", action="append", default=[], help="the model of each file in order, where files do not name it"
+    )
+    parser.add_argument("--filter", help="of lm-evaluation-harness's samples, the filter whose answers count")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    parser.set_defaults(act=_import)
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
@@ -243,11 +272,25 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(act=_compare)
 
 
+def _add_quantize(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("quantize", help="make GGUF files of several types from one, by llama.cpp")
+    parser.add_argument("model", help="a .gguf file, owner/name/file.gguf[@revision], or a label of --study")
+    parser.add_argument("--types", required=True, help="llama.cpp's names, separated by commas: Q8_0,Q4_K_M,IQ3_S")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--imatrix", help="a file of llama-imatrix, or `compute` for one computed here from --text")
+    parser.add_argument("--text", type=Path, help="plain text, or .jsonl with a text a line")
+    parser.add_argument("--windows", type=_positive, default=32, help="windows of --text that are read (default 32)")
+    parser.add_argument("--context", type=_positive, default=512, help="tokens of a window (default 512)")
+    parser.add_argument("--study", help="study whose labels are understood and whose corpora --text must not share")
+    parser.add_argument("--threads", type=_positive, default=1, help="threads of the quantizer (default 1)")
+    parser.set_defaults(act=_quantize)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
     whole = argparse.ArgumentParser(prog="qkld", description=__doc__.splitlines()[0])
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_run, _add_plan, _add_notebook, _add_small, _add_analyse, _add_compare):
+    for add in (_add_run, _add_plan, _add_notebook, _add_small, _add_analyse, _add_compare, _add_quantize):
         add(commands)
     return whole
 

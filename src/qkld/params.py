@@ -252,13 +252,42 @@ class Corpus(Strict):
 
 
 class Benchmark(Strict):
-    """One task: a YAML of the harness's form, how many items of it, its chance level, and its part in the composite."""
+    """One task: a YAML of the harness's form, how many items of it, its chance level, and its part in the composite.
+
+    ``family`` groups tasks; one whose reference is at its floor or ceiling stays out of the composite. ``prompt`` says
+    whether the prompt goes through the model's chat template. Only tasks in which the model writes its answers take the
+    rest: the longest answer in tokens, and for answers that are drawn the temperature, the seed and their number.
+    """
 
     task: Label
     chance: float = Field(ge=0, lt=1)
     limit: int | None = Field(default=None, ge=1)
     role: Literal["composite", "control"] = "composite"
     seed: int = Field(default=0, ge=0)
+    family: Literal["knowledge", "code", "tool_calling", "instruction_following", "mathematics"] | None = None
+    prompt: Literal["plain", "chat"] = "plain"
+    answer_tokens: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    repeats: int = Field(default=1, ge=1)
+    sampling_seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _only_drawn_answers_differ(self) -> Benchmark:
+        if self.temperature == 0 and (self.repeats > 1 or self.sampling_seed):
+            raise ValueError("repeats and sampling_seed belong to a temperature above 0: greedy answers do not differ")
+        if self.temperature and self.answer_tokens is None:
+            raise ValueError("a temperature belongs to tasks in which the model writes; give answer_tokens")
+        return self
+
+
+def asked(benchmark: Benchmark) -> dict[str, Any]:
+    """A benchmark's entry as JSON, without the keys of families and written answers that it leaves at their defaults.
+
+    So an entry that names none of them is what it was before there were any, and nothing runs again for it.
+    """
+    later = ("family", "prompt", "answer_tokens", "temperature", "repeats", "sampling_seed")
+    values = benchmark.model_dump(mode="json")
+    return {k: v for k, v in values.items() if k not in later or v != Benchmark.model_fields[k].default}
 
 
 # --- knobs of the stages ----------------------------------------------------------------------------------------------
@@ -427,6 +456,7 @@ class Study(Strict):
 
 
 STAGES: Mapping[str, tuple[str, ...]] = {
+    "00_make_quants": (),
     "01_reference_logits": ("compute", "reference_logits", "benchmark_scores"),
     "02_quant_kld": ("compute", "quant_kld"),
     "03_benchmark_scores": ("compute", "benchmark_scores"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qkld.params import FLOORS, Corpus, Study
+from qkld.params import FLOORS, Corpus, GgufModel, MadeGguf, Study
 from qkld.paths import data_folder
 from qkld.windows import kept_positions as kept_at
 from qkld.windows import scored_positions
@@ -58,6 +58,9 @@ MAKE_SECONDS_PER_PARAMETER: Mapping[str, float] = {
 }
 """Quantizing (or, for GGUF, dequantizing through transformers, once a file), on one core."""
 
+QUANTIZE_SECONDS_PER_PARAMETER = 1e-7
+"""Making one GGUF file by llama.cpp, on one core; a mean over types, of which i-quants take most."""
+
 HEAD_WORK = 3.0
 """Time of both heads and of the walk over the vocabulary, over the time of one head's product."""
 
@@ -84,6 +87,13 @@ class Shape:
         """Floating-point operations of one head product."""
         return 2.0 * self.width * self.vocabulary
 
+    def padded(self, multiple: int) -> Shape:
+        """About the shape after ``reference.pad``: half of the trunk grows with the width, half with its square."""
+        width = -(-self.width // multiple) * multiple
+        trunk, growth = self.parameters - self.width * self.vocabulary, (width / self.width) ** 1.5
+        grown = trunk * growth + width * self.vocabulary
+        return Shape(grown, self.active / self.parameters * grown, width, self.vocabulary)
+
 
 KNOWN_SHAPES: Mapping[str, Shape] = {
     "smollm2-135m": Shape(134_515_008, 134_515_008, 576, 49_152),
@@ -97,7 +107,8 @@ def known_shape(study: Study) -> Shape | None:
     """The reference's shape, where its name is one of `KNOWN_SHAPES`."""
     reference = study.reference
     name = str(reference.asset or reference.repository or reference.path).lower()
-    return next((shape for part, shape in KNOWN_SHAPES.items() if part in name), None)
+    shape = next((shape for part, shape in KNOWN_SHAPES.items() if part in name), None)
+    return shape.padded(reference.pad) if shape and reference.pad else shape
 
 
 @dataclass(frozen=True)
@@ -166,21 +177,22 @@ def _dtype_bytes(study: Study) -> int:
 def _memory(study: Study, shape: Shape | None, method: str) -> int | None:
     if shape is None:
         return None
-    factor = STORED_MEMORY if method in ("gguf", "transformers") else MADE_MEMORY
+    factor = STORED_MEMORY if method in ("gguf", "transformers", "llamacpp") else MADE_MEMORY
     return int(PROCESS_BYTES + factor * shape.parameters * _dtype_bytes(study))
 
 
 def _fixed_seconds(shape: Shape | None, rule: str, method: str) -> float | None:
-    """Start, opening and making; a GGUF file is converted once, by the first rule that opens it."""
+    """Start, opening and making; for torch a GGUF file is converted once, by the first rule that opens it."""
     if shape is None:
         return None
     converted_before = method == "gguf" and rule in ("reference_benchmarks", "benchmark_scores")
-    making = 0.0 if converted_before else MAKE_SECONDS_PER_PARAMETER[method]
+    making = 0.0 if converted_before else MAKE_SECONDS_PER_PARAMETER.get(method, 0.0)
     return START_SECONDS + shape.parameters * (OPEN_SECONDS_PER_PARAMETER + making)
 
 
 def _method(study: Study, label: str | None) -> str:
-    return study.reference.method if label is None or label in FLOORS else study.entry(label).method
+    entry = study.reference if label is None or label in FLOORS else study.entry(label)
+    return "llamacpp" if getattr(entry, "engine", None) == "llamacpp" else entry.method
 
 
 def plan_job(study: Study, rule: str, label: str | None = None) -> Job:
@@ -194,6 +206,8 @@ def plan_job(study: Study, rule: str, label: str | None = None) -> Job:
     items = benchmark_tokens(study) if rule in ("reference_benchmarks", "benchmark_scores") else None
     memory, fixed = _memory(study, shape, method), _fixed_seconds(shape, rule, method)
     match rule:
+        case "make_quants":
+            return _making_job(study, shape)
         case "reference_corpora":
             answers = sum(c.windows * knobs.chat_answer_tokens for c in study.corpora if c.kind == "chat")
             written = kept * state_bytes if state_bytes else None
@@ -209,9 +223,26 @@ def plan_job(study: Study, rule: str, label: str | None = None) -> Job:
             return Job(rule, None, 0.0, 0.0, 0.0, PROCESS_BYTES, ANALYSIS_SECONDS)
 
 
+def made_files(study: Study) -> dict[MadeGguf, float]:
+    """The different GGUF files that a study's quants ask notebook 00 to make, each with its nominal bits."""
+    return {q.made: q.nominal_bits for q in study.quants if isinstance(q, GgufModel) and q.made}
+
+
+def _making_job(study: Study, shape: Shape | None) -> Job:
+    """Notebook 00: the reference in torch for export and importance matrix, then one file after the other."""
+    if shape is None:
+        return Job("make_quants", None, 0.0, 0.0, None, None, None)
+    files = made_files(study)
+    written = sum(files.values()) / 8 * shape.parameters
+    each = OPEN_SECONDS_PER_PARAMETER + len(files) * QUANTIZE_SECONDS_PER_PARAMETER
+    memory = int(PROCESS_BYTES + 2 * BYTES_OF_DTYPE["float32"] * shape.parameters)
+    return Job("make_quants", None, 0.0, 0.0, written, memory, START_SECONDS + shape.parameters * each)
+
+
 def plan_jobs(study: Study) -> list[Job]:
     """Every job of a study's workflow, in the order of its rules."""
-    jobs = [plan_job(study, "reference_corpora"), plan_job(study, "reference_benchmarks")]
+    jobs = [plan_job(study, "make_quants")] if made_files(study) else []
+    jobs += [plan_job(study, "reference_corpora"), plan_job(study, "reference_benchmarks")]
     jobs += [plan_job(study, "quant_kld", label) for label in measured_labels(study)]
     jobs += [plan_job(study, "benchmark_scores", label) for label in scored_labels(study)]
     return jobs + [plan_job(study, rule) for rule in ANALYSIS_RULES]

@@ -76,7 +76,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def downloads(study: Study) -> str:
     """Bytes of the GGUF files that the study names, and how many of them have no size in it."""
-    files = [m for m in (study.reference, *study.quants) if isinstance(m, GgufModel) and m.asset is None]
+    files = [m for m in (study.reference, *study.quants) if isinstance(m, GgufModel) and m.asset is None and not m.made]
     if not files:
         return "none beyond the pinned assets"
     sizes = [f.size_bytes for f in files if f.size_bytes]

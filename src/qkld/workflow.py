@@ -15,9 +15,9 @@ from typing import Any
 
 from qkld.errors import ParameterError, explain
 from qkld.notebooks import code_digest
-from qkld.params import FLOOR_BATCH, FLOORS, STAGES, Study, identity, knobs
+from qkld.params import FLOOR_BATCH, FLOORS, STAGES, Study, asked, identity, knobs
 from qkld.paths import StudyPaths
-from qkld.plan import measured_labels, plan_job, scored_labels
+from qkld.plan import made_files, measured_labels, plan_job, scored_labels
 from qkld.provenance import METRICS_VERSION, canonical_json
 
 UNKNOWN_MEMORY_MB = 16_000
@@ -53,6 +53,7 @@ class Rule:
 
 
 RULES: Mapping[str, Rule] = {
+    "make_quants": Rule("00_make_quants"),
     "reference_corpora": Rule("01_reference_logits", part="corpora"),
     "reference_benchmarks": Rule("01_reference_logits", part="benchmarks"),
     "quant_kld": Rule("02_quant_kld"),
@@ -78,13 +79,17 @@ def _corpora(study: Study) -> list[dict[str, Any]]:
 
 
 def _tasks(study: Study) -> list[dict[str, Any]]:
-    return [b.model_dump(mode="json", exclude={"role", "chance"}) for b in study.benchmarks]
+    described = {"role", "chance", "family"}
+    return [{k: v for k, v in asked(b).items() if k not in described} for b in study.benchmarks]
 
 
 def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
     """The part of a rule's values that is its own."""
     reference = _identity(study, study.reference.label)
     match rule:
+        case "make_quants":
+            made = sorted({canonical_json(made.model_dump(mode="json")) for made in made_files(study)})
+            return {"reference": reference, "made": made, "corpora": _corpora(study)}
         case "reference_corpora":
             return {"reference": reference, "corpora": _corpora(study)}
         case "reference_benchmarks":
@@ -98,7 +103,7 @@ def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
             return {
                 "models": [m.model_dump(mode="json", exclude={"to_be_checked"}) for m in models],
                 "corpora": _corpora(study),
-                "benchmarks": [b.model_dump(mode="json") for b in study.benchmarks],
+                "benchmarks": [asked(b) for b in study.benchmarks],
                 "headline": study.headline.model_dump(mode="json"),
             }
         case _:
@@ -168,6 +173,7 @@ def outputs(study: Study, paths: StudyPaths, rule: str) -> tuple[Path, ...]:
     """Files that a rule without a label declares."""
     tables = tuple(paths.analysis(name) for name in ANALYSIS_TABLES.get(rule, ()))
     declared = {
+        "make_quants": (paths.quants_seal,) if made_files(study) else (),
         "reference_corpora": (paths.corpora_seal,),
         "reference_benchmarks": (paths.benchmarks_seal,),
         "cohort": (paths.cohort, paths.all_items),

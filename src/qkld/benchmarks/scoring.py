@@ -25,6 +25,7 @@ class ItemScore:
     ----------
     answer : ln p of each choice under the model, and whether greedy decoding gives it
     kl_prompt : mean KL(reference ‖ model) over the prompt's tokens after the first
+    nll_prompt, entropy_prompt : mean −ln p and entropy under the reference over the same tokens
     kl_choice : the same over the tokens of each choice
     nll_reference : mean −ln p under the reference over the tokens of each choice
     entropy_reference : mean entropy of the reference over the tokens of each choice
@@ -35,6 +36,8 @@ class ItemScore:
     kl_choice: tuple[float | None, ...]
     nll_reference: tuple[float | None, ...]
     entropy_reference: tuple[float | None, ...]
+    nll_prompt: float | None
+    entropy_prompt: float | None
 
     def to_json(self) -> dict[str, object]:
         """As JSON values; floats come back bit for bit."""
@@ -45,6 +48,8 @@ class ItemScore:
             "kl_choice": self.kl_choice,
             "nll_reference": self.nll_reference,
             "entropy_reference": self.entropy_reference,
+            "nll_prompt": self.nll_prompt,
+            "entropy_prompt": self.entropy_prompt,
         }
 
     @classmethod
@@ -105,12 +110,15 @@ def _item_score(item: Item, columns: dict[str, np.ndarray]) -> ItemScore:
     loglikelihood = tuple(_finite(-columns["nll_quant"][rows].sum()) for rows in choices)
     greedy = tuple(bool(columns["greedy_quant"][rows].all()) for rows in choices)
     means = {name: tuple(_mean(columns[name][rows]) for rows in choices) for name in _CHOICE_MEANS}
+    prompt = item.rows.part == PROMPT
     return ItemScore(
         Answer(loglikelihood, greedy),
-        kl_prompt=_mean(columns["kl"][item.rows.part == PROMPT]),
+        kl_prompt=_mean(columns["kl"][prompt]),
         kl_choice=means["kl"],
         nll_reference=means["nll_reference"],
         entropy_reference=means["entropy_reference"],
+        nll_prompt=_mean(columns["nll_reference"][prompt]),
+        entropy_prompt=_mean(columns["entropy_reference"][prompt]),
     )
 
 

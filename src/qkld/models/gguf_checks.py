@@ -31,7 +31,7 @@ def check_vocabulary(file: Path, tokenizer: Any, *, label: str) -> None:
         shown = list(differing)[:SHOWN]
         raise TokenizerError(
             explain(
-                f"The vocabulary of '{label}' has other tokens than the reference's: {len(differing)} of {len(expected)}.",
+                f"The vocabulary of '{label}' differs in {len(differing)} of {len(expected)} tokens.",
                 expected=", ".join(f"{i}: {expected[i]!r}" for i in shown),
                 found=", ".join(f"{i}: {differing[i]!r}" for i in shown),
                 do="use a quant of the same model, made with the same tokenizer files",

@@ -19,8 +19,8 @@ from qkld.models.bits import Part, StoredBits, Tally, total
 SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 """Name of one part of a split file, as llama.cpp's gguf-split gives it."""
 
-STEM = re.compile(r"(?:IQ|TQ|Q)\d_?K?|[A-Z]+\d+")
-"""What a file type and its main tensor type share: ``Q4_K`` of Q4_K_M, ``IQ3_`` of IQ3_XS, ``BF16``."""
+STEM = re.compile(r"Q\d_(?:K|\d)|[A-Z]+\d+")
+"""What a file type and its main tensor type share: ``Q4_K`` of Q4_K_M, ``IQ3`` of IQ3_XS, ``BF16``."""
 
 
 def part_names(file: str) -> tuple[str, ...]:
@@ -146,7 +146,7 @@ class Contents:
     def fell_back(self) -> bool:
         """Whether the type its header names is not what most of its weights are stored in."""
         stem = STEM.match(self.file_type)
-        return stem is not None and not self.main_type.startswith(stem[0].rstrip("_"))
+        return stem is not None and not self.main_type.startswith(stem[0])
 
     @property
     def name(self) -> str:
