@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from qkld.errors import StatisticsError, TableError, explain
-from qkld.statistics.checks import Missing, checked_kld
-from qkld.statistics.covariance import binary
+from qkld.importing.columns import DIVERGENCES
+from qkld.importing.formats import checked_items
+from qkld.importing.harness_samples import read_harness_samples
+from qkld.importing.long_table import read_long_table
+from qkld.importing.matching import check_same_requests
+from qkld.statistics.checks import Missing
 
-COLUMNS = ("model", "benchmark", "item", "correct")
-DIVERGENCES = ("kl_choice_mean", "kl_choice_right", "kl_prompt", "kl", "kld")
-"""Columns of an item's KLD in nats, the first that is there is analysed."""
-
-OPTIONAL = ("margin", "cluster", *DIVERGENCES)
-
-SAMPLES = re.compile(r"^samples_(?P<task>.+)_\d{4}-\d\d-\d\dT[\d.\-]+\.jsonl$")
-"""The harness's file names: ``<output_path>/<model>/samples_<task>_<time>.jsonl``."""
-
-METRICS = ("acc", "exact_match", "pass@1", "prompt_level_strict_acc")
-"""Metrics of a sample that are its correctness, the first that it has."""
+UNREAD = ("request", "answer", "tokens", "truncated")
+"""Columns of imported items that no analysis reads."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +48,9 @@ def read_own_items(
 
     Parameters
     ----------
-    path : a Parquet or CSV file with a row a model, benchmark and item (`COLUMNS`, and `OPTIONAL`), or a folder that
-        lm-evaluation-harness wrote with ``--log_samples``: a folder a model, named by its label
+    path : a Parquet or CSV file with a row a model, benchmark and item (columns of
+        `qkld.importing.columns.IMPORTED`), or a folder that lm-evaluation-harness wrote with ``--log_samples``: a
+        folder a model, named by its label
     quants, reference : labels of the table; other models are left out and named
     scores : score columns of the table; benchmarks of another name are left out and named
     missing : "drop" leaves out models that lack answers, "refuse" names them and stops
@@ -67,12 +59,14 @@ def read_own_items(
     ------
     TableError
         If the file or a column is missing, an item is there twice, or no model or benchmark is the table's.
+    BenchmarkError
+        If models were asked different things under one item's name.
     StatisticsError
         If a correctness is neither 0 nor 1, a KLD is negative, or models lack answers and ``missing`` is "refuse".
     """
-    items = _read_samples(path) if path.is_dir() else _read_long(path)
-    items = items.assign(**{c: items[c].astype(str) for c in ("model", "benchmark", "item")})
-    items = _checked(items, path)
+    items = checked_items(read_harness_samples(path) if path.is_dir() else read_long_table(path), source=str(path))
+    check_same_requests(items)
+    items = items.drop(columns=[c for c in UNREAD if c in items])
     labels = [*([reference] if reference is not None else []), *quants]
     kept = items[items["model"].isin(labels) & items["benchmark"].isin(scores)]
     if kept.empty:
@@ -92,47 +86,6 @@ def read_own_items(
         notes.append(f"left out of what needs items, for missing answers: {', '.join(short)}")
     kept = kept[~kept["model"].isin(short)].astype({"correct": "int8"}).reset_index(drop=True)
     return OwnItems(kept, tuple(notes))
-
-
-def _read_long(path: Path) -> pd.DataFrame:
-    try:
-        items = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise TableError(
-            explain(
-                f"{path} can not be read.",
-                expected="a Parquet or CSV file, or a folder of lm-evaluation-harness samples",
-                found=error,
-                do="mend the path",
-            )
-        ) from error
-    lacking = [c for c in COLUMNS if c not in items]
-    if lacking or items.empty:
-        raise TableError(
-            explain(
-                f"{path} is no table of items.",
-                expected=f"columns {COLUMNS}, one row a model, benchmark and item",
-                found=f"missing {lacking}, {len(items)} rows",
-                do="bring it into this long form",
-            )
-        )
-    return items[[*COLUMNS, *(c for c in OPTIONAL if c in items)]]
-
-
-def _checked(items: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The items, each there once, with answers of 0 and 1 and no negative KLD."""
-    doubled = items.duplicated(["model", "benchmark", "item"])
-    if doubled.any():
-        raise TableError(
-            explain(
-                f"{path} has an item twice.",
-                expected="one row for each model, benchmark and item",
-                found=items.loc[doubled, ["model", "benchmark", "item"]].head(3).to_dict("records"),
-                do="keep one run of each model and benchmark",
-            )
-        )
-    binary(items[["correct"]].to_numpy())
-    return items.assign(**{c: checked_kld(items[c], name=c, labels=items["model"]) for c in DIVERGENCES if c in items})
 
 
 def _nothing_shared(items: pd.DataFrame, path: Path, labels: Sequence[str], scores: Sequence[str]) -> TableError:
@@ -162,63 +115,3 @@ def _short_of_answers(items: pd.DataFrame, labels: Sequence[str]) -> dict[str, s
     answered = items.groupby("model").size().reindex(labels, fill_value=0)
     known = items.drop_duplicates(["benchmark", "item"]).shape[0]
     return {str(model): f"{n} of {known} answers" for model, n in answered.items() if n < known}
-
-
-# --- samples of lm-evaluation-harness ---------------------------------------------------------------------------------
-
-
-def _read_samples(folder: Path) -> pd.DataFrame:
-    files = [(path, match) for path in sorted(folder.rglob("*.jsonl")) if (match := SAMPLES.match(path.name))]
-    if not files:
-        raise TableError(
-            explain(
-                f"{folder} holds no samples of lm-evaluation-harness.",
-                expected="files <model>/samples_<task>_<time>.jsonl, as --log_samples writes them",
-                found=f"{sum(1 for _ in folder.rglob('*'))} other files and folders",
-                do="name the folder given as --output_path",
-            )
-        )
-    rows = [row for path, match in files for row in _sample_rows(path, path.parent.name, match["task"])]
-    table = pd.DataFrame(rows)
-    return table.drop(columns="margin") if table["margin"].isna().all() else table
-
-
-def _sample_rows(path: Path, model: str, task: str) -> Iterator[dict[str, Any]]:
-    filters = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            sample = json.loads(line)
-            metric = next(m for m in METRICS if m in sample)
-            row = {"model": model, "benchmark": task, "item": str(sample["doc_id"]), "correct": float(sample[metric])}
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
-            raise TableError(
-                explain(
-                    f"{path}, line {number}, is no sample with a right or wrong answer.",
-                    expected=f"JSON with doc_id and one of {METRICS}",
-                    found=f"{type(error).__name__} {error}".strip(),
-                    do="log samples of a task that has one of these metrics",
-                )
-            ) from error
-        filters.add(str(sample.get("filter", "none")))
-        if len(filters) > 1:
-            raise TableError(
-                explain(
-                    f"{path} has each item under several filters.",
-                    expected="one filter",
-                    found=sorted(filters),
-                    do="keep the lines of one filter",
-                )
-            )
-        yield {**row, "margin": _margin(sample)}
-
-
-def _margin(sample: dict[str, Any]) -> float:
-    """Log-probability of the right choice less the best other one, nats; NaN where the sample is no multiple choice."""
-    answers, target = sample.get("filtered_resps"), str(sample.get("target", ""))
-    if not isinstance(answers, list) or not target.isdigit() or not 0 <= int(target) < len(answers) > 1:
-        return np.nan
-    try:
-        values = np.array([float(answer[0]) for answer in answers])
-    except (TypeError, ValueError, IndexError):
-        return np.nan
-    return float(values[int(target)] - np.delete(values, int(target)).max())

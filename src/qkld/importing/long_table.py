@@ -1,0 +1,51 @@
+"""A plain table: CSV or Parquet with a row a model, benchmark and item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from qkld.errors import TableError, explain
+from qkld.importing.columns import COLUMNS, OPTIONAL
+
+TEXTS = ("model", "benchmark", "item", "request", "cluster", "answer")
+"""Columns read as text, so that item 007 does not become 7."""
+
+
+def read_long_table(path: Path, *, label: str | None = None) -> pd.DataFrame:
+    """Items of a table; a file of one model may leave the column ``model`` out where a label is given.
+
+    Raises
+    ------
+    TableError
+        If the file can not be read, or a column of `COLUMNS` is missing.
+    """
+    try:
+        items = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    except (OSError, ValueError) as error:
+        raise TableError(
+            explain(
+                f"{path} can not be read.",
+                expected="a Parquet or CSV file, or a folder of lm-evaluation-harness samples",
+                found=error,
+                do="mend the path",
+            )
+        ) from error
+    if label is not None and "model" not in items:
+        items = items.assign(model=label)
+    lacking = [c for c in COLUMNS if c not in items]
+    if lacking or items.empty:
+        raise TableError(
+            explain(
+                f"{path} is no table of items.",
+                expected=f"columns {COLUMNS}, one row a model, benchmark and item",
+                found=f"missing {lacking}, {len(items)} rows",
+                do="bring it into this long form",
+            )
+        )
+    return items[[*COLUMNS, *(c for c in OPTIONAL if c in items)]]
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str), keep_default_na=True)

@@ -1,0 +1,72 @@
+"""Whether models answered the same items: what only some were asked, or were asked in other words, is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from qkld.errors import BenchmarkError, explain
+
+NAMED = 3
+"""Items that a message names, and how many lines it has at most."""
+
+
+def check_same_items(items: pd.DataFrame) -> None:
+    """Refuse benchmarks of which some models answered other items than others.
+
+    Raises
+    ------
+    BenchmarkError
+        Naming each such model and benchmark with the items that it lacks.
+    """
+    problems = []
+    for benchmark, rows in items.groupby("benchmark", sort=False):
+        has = {model: set(own) for model, own in rows.groupby("model")["item"]}
+        everything = list(dict.fromkeys(rows["item"]))
+        for model in items["model"].unique():
+            lacking = [item for item in everything if item not in has.get(model, ())]
+            if lacking:
+                problems.append(f"{benchmark}: '{model}' lacks {_some(lacking)} of {len(everything)} items")
+    if problems:
+        raise _mismatch(problems, "import models that were run on the same items, or one benchmark at a time")
+    check_same_requests(items)
+
+
+def check_same_requests(items: pd.DataFrame) -> None:
+    """Refuse items that have one name and were not the same question for every model.
+
+    Raises
+    ------
+    BenchmarkError
+        Naming each such model and benchmark with the items that differ from the first model's.
+    """
+    if "request" not in items:
+        return
+    problems = []
+    for benchmark, rows in items.groupby("benchmark", sort=False):
+        asked = rows.pivot(index="item", columns="model", values="request")
+        first = rows["model"].iloc[0]
+        for model in asked.columns:
+            both = asked[model].notna() & asked[first].notna()
+            others = list(asked.index[both & (asked[model] != asked[first])])
+            if others:
+                problems.append(f"{benchmark}: '{model}' was asked otherwise than '{first}' in {_some(others)}")
+    if problems:
+        raise _mismatch(problems, "run these models on one version of the benchmark, with one prompt")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def _mismatch(problems: Sequence[str], do: str) -> BenchmarkError:
+    more = [f"and {len(problems) - NAMED} more"] if len(problems) > NAMED else []
+    return BenchmarkError(
+        explain(
+            "The models' items do not match.",
+            expected="the same items, asked in the same way, for every model",
+            found="\n            ".join([*problems[:NAMED], *more]),
+            do=do,
+        )
+    )
