@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from simulated_study import BENCHMARKS, simulated_study
+from statsmodels.stats.multitest import multipletests
 
 from qkld.errors import StatisticsError
 from qkld.results import check_columns
@@ -104,6 +105,11 @@ def test_smallest_of_equal_sizes_are_all_and_an_unknown_size_is_never_it():
 def test_holm_by_hand():
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.02])), [0.03, 0.04, 0.04])
     assert holm(np.array([])).size == 0
+
+
+def test_holm_is_statsmodels(rng):
+    p = np.concatenate([rng.random(30) ** 3, [0.01, 0.01, 1.0, 0.0]])
+    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=1e-14)
 
 
 def test_columns_agree_with_flips_and_with_the_tests(study, decision):

@@ -13,8 +13,15 @@ def test_without_each_family_is_the_correlation_of_the_rest(rng):
     families = np.repeat(["a", "b", "c"], 5)
     table = without_each_family(x, y, families)
     assert list(table["family"]) == ["a", "b", "c"]
-    assert table["estimate"].iloc[1] == stats.spearmanr(x[families != "b"], y[families != "b"]).statistic
+    expected = [stats.spearmanr(x[families != f], y[families != f]).statistic for f in "abc"]
+    assert list(table["estimate"]) == pytest.approx(expected, rel=1e-12)
     assert table["n"].tolist() == [10, 10, 10]
+
+
+def test_a_rest_that_is_constant_is_refused():
+    families = ["a"] * 5 + ["b"] * 10
+    with pytest.raises(StatisticsError, match="constant"):
+        without_each_family(np.arange(15.0), np.r_[np.arange(5.0), np.ones(10)], families)
 
 
 def test_one_family_has_no_rest():

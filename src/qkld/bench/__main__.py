@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from qkld.bench.analysis_row import AnalysisSizes, analysis_row
 from qkld.bench.figures import Figure, bench_tables
 from qkld.bench.llamacpp_row import llamacpp_row
 from qkld.bench.machine import Machine, measure_machine
@@ -26,7 +27,7 @@ from qkld.models.quiet import quiet_loading
 from qkld.paths import StudyPaths
 from qkld.provenance import made_by, write_json, written_whole
 
-GROUPS = ("walk", "measuring", "llamacpp", "scaling")
+GROUPS = ("walk", "measuring", "llamacpp", "scaling", "analysis")
 """What runs, in this order; ``measuring`` gives rows 1 and 4."""
 
 Result = tuple[list[Figure], dict[str, Any]]
@@ -52,11 +53,17 @@ def _scaling(machine: Machine, folder: Path) -> Result:
     return figures, {"points": points}
 
 
+def _analysis(machine: Machine, folder: Path) -> Result:
+    figures, cost = analysis_row(machine, folder, AnalysisSizes(threads=machine.threads))
+    return figures, {"analysis": cost}
+
+
 RUNNERS: dict[str, Callable[[Machine, Path], Result]] = {
     "walk": _walk,
     "measuring": _measuring,
     "llamacpp": _llamacpp,
     "scaling": _scaling,
+    "analysis": _analysis,
 }
 
 

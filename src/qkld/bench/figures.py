@@ -16,6 +16,7 @@ ROWS = {
     3: "The walk over log_softmax on full logits, 512 × 151,936 × 896, from hidden states, float32",
     4: "Bytes of the reference a scored token, against llama.cpp's base file",
     5: "Time against tokens, and memory",
+    6: "Everything that notebooks 04 to 06 compute from cohort and items: 41 quants × 20,000 items, 10,000 resamples",
 }
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.checks import LEAST_QUANTS
-from qkld.statistics.estimates import Method, correlation, correlation_columns
+from qkld.statistics.estimates import Method, correlation, correlation_columns, correlations_of_counts
 
 
 def without_each_family(
@@ -49,5 +49,8 @@ def without_each_family(
                     do="measure more quants of other quantizers",
                 )
             )
-    rows = [(f, int((families != f).sum()), correlation(x[families != f], y[families != f], method)) for f in names]
-    return pd.DataFrame(rows, columns=["family", "n", "estimate"])
+    kept = families != names[:, None]
+    estimates = correlations_of_counts(kept.astype(float), *correlation_columns(x, y, method), method)
+    for family in np.flatnonzero(np.isnan(estimates)):
+        correlation(x[kept[family]], y[kept[family]], method)  # says which column is constant without it
+    return pd.DataFrame({"family": names, "n": kept.sum(axis=1), "estimate": estimates})

@@ -144,7 +144,8 @@ def _measured(given: _Given, resampling: Resampling, draws: int) -> dict[str, fl
 def _thinned(given: _Given, resampling: Resampling, draws: int) -> dict[str, float]:
     kept, net = flips_kept(given.moved, given.clusters), quantity_values(given.moved, "net")
     rng = np.random.default_rng(resampling.seed)
-    thinned = [t for t in thinned_flip_rates(given.moved, kept, draws, rng=rng) if np.ptp(t) > 0]
+    thinned = thinned_flip_rates(given.moved, kept, draws, rng=rng)
+    thinned = thinned[np.ptp(thinned, axis=1) > 0]
     if len(thinned) < LEAST_DEFINED * draws:
         raise StatisticsError(
             explain(
@@ -154,10 +155,9 @@ def _thinned(given: _Given, resampling: Resampling, draws: int) -> dict[str, flo
                 do="use more items",
             )
         )
-    rho = np.array([correlation(given.x, t) for t in thinned])
-    counts = np.array_split(resampling.counts(given.x.size), len(thinned))
-    gap = np.concatenate([_gap_draws(given.x, t, net, c) for t, c in zip(thinned, counts, strict=True)])
-    low, high = percentile_interval(gap, resampling.confidence)
+    x, _ = correlation_columns(given.x, net, "spearman")
+    rho = correlations_of_counts(np.ones_like(thinned), x, thinned, "spearman")
+    low, high = percentile_interval(_thinned_gaps(x, thinned, net, resampling), resampling.confidence)
     rho_low, rho_high = percentile_interval(rho, resampling.confidence)
     return {
         "kept": kept,
@@ -168,6 +168,14 @@ def _thinned(given: _Given, resampling: Resampling, draws: int) -> dict[str, flo
         "thinned_gap_low": low,
         "thinned_gap_high": high,
     }
+
+
+def _thinned_gaps(x: np.ndarray, thinned: np.ndarray, net: np.ndarray, resampling: Resampling) -> np.ndarray:
+    """`_gap_draws` with the resamples of quants dealt out to the ways of thinning."""
+    counts = resampling.counts(x.size)
+    dealt = zip(thinned, np.array_split(counts, len(thinned)), strict=True)
+    of_volume = np.concatenate([correlations_of_counts(c, x, t, "spearman") for t, c in dealt])
+    return np.abs(of_volume) - np.abs(correlations_of_counts(counts, x, net, "spearman"))
 
 
 def _gap_draws(x: np.ndarray, volume: np.ndarray, net: np.ndarray, counts: np.ndarray) -> np.ndarray:
