@@ -11,17 +11,17 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit lab plan bench published environment data calibrate clean
+.PHONY: reproduce test unit lab plan bench published environment data llamacpp calibrate clean
 
-reproduce: data  ## the whole study: tables, executed notebooks, figures, report
+reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
 test: STUDY := demo
-test: data  ## every test, the smoke study included
+test: data llamacpp  ## every test, the smoke study included
 	$(BIN)/pytest -n $(CORES)
 
 unit: environment  ## the helper package on its own: no model, network or notebook
-	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel"
+	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel and not sandbox"
 
 lab: data  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
@@ -43,6 +43,12 @@ published: environment  ## published figures of real cohorts, without a model
 
 data: environment  ## demo model, texts and benchmark items, by pinned hash
 	$(BIN)/qkld fetch $(STUDY)
+
+llamacpp: environment  ## llama.cpp as engine and quantizer, compiled once for this machine; CMAKE_ARGS=-DGGML_CUDA=on for a GPU
+	$(BIN)/python workflow/build_llama_cpp_python.py --jobs $(CORES)
+
+sandbox: environment  ## bubblewrap, from Debian's package where there is none; which levels hold their limits here
+	$(BIN)/python -m qkld.sandbox
 
 environment: $(READY)
 
