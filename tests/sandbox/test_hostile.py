@@ -18,6 +18,8 @@ from qkld.sandbox import Outcome, run_python
 LEVELS = ("bubblewrap", "limits")
 PROGRAMS = tuple(hostile_programs(secret="", port=0, outside=""))
 
+pytestmark = pytest.mark.sandbox
+
 
 @dataclass(frozen=True)
 class Aftermath:

@@ -17,6 +17,8 @@ from qkld.sandbox.inside import judged
 from qkld.sandbox.interpreter import bare_interpreter, readable_by_all
 from qkld.sandbox.launch import Launch, exchange
 
+pytestmark = pytest.mark.sandbox
+
 
 def test_a_program_that_reaches_its_end_passes_and_its_output_is_kept():
     outcome = run_python("import sys\nprint('out')\nprint('err', file=sys.stderr)")

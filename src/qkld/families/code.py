@@ -10,10 +10,12 @@ LiveCodeBench comes by import of its own results (`qkld.importing`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from qkld.errors import BenchmarkError, explain
+from qkld.params import Benchmark
 from qkld.sandbox import Level, Limits, Outcome, run_python
 
 CODE_LIMITS = Limits(wall_seconds=15.0, cpu_seconds=3)
@@ -65,19 +67,18 @@ def check_solution(
     return run_python(program(problem, completion), limits=limits, level=level)
 
 
-def check(
-    problems: Sequence[Mapping[str, Any]],
-    answers: Sequence[str],
-    *,
-    level: Level = "bubblewrap",
-    limits: Limits = CODE_LIMITS,
-) -> list[Outcome]:
-    """What comes of each answer under its problem's tests, one after the other; of a fenced answer, the code within.
+def check(problems: Sequence[Mapping[str, Any]], answers: Sequence[str], *, level: Level = "bubblewrap") -> list[bool]:
+    """Whether each answer passes its problem's tests, one after the other; of a fenced answer, the code within.
 
-    pass@1 of one answer a problem is the share of those that passed.
+    Their share is pass@1 where each problem has one answer, or the same number of answers.
     """
     pairs = zip(problems, answers, strict=True)
-    return [check_solution(problem, unfenced(answer), level=level, limits=limits) for problem, answer in pairs]
+    return [check_solution(problem, unfenced(answer), level=level).passed for problem, answer in pairs]
+
+
+def checker(benchmark: Benchmark) -> Callable[[Sequence[Mapping[str, Any]], Sequence[str]], list[bool]]:
+    """`check` in the sandbox that a study names for a benchmark."""
+    return partial(check, level=benchmark.sandbox)
 
 
 def unfenced(answer: str) -> str:

@@ -7,16 +7,12 @@ from functools import partial
 
 from qkld.errors import SandboxError
 from qkld.sandbox import LEVELS, check_level
-from qkld.sandbox.bubblewrap import find_bubblewrap
-from qkld.sandbox.debian import fetch_bubblewrap
+from qkld.sandbox.debian import ready_bubblewrap
 
 
 def main() -> None:
     """One line a level. A level that is not to be had is no error here: each study names the one it needs."""
-    try:
-        find_bubblewrap()
-    except SandboxError:
-        print(_tried(fetch_bubblewrap, "fetched from Debian's package"))
+    print(_tried(ready_bubblewrap, "bubblewrap is here"))
     for level in LEVELS:
         print(f"{level}: {_tried(partial(check_level, level), 'works here and holds its limits')}")
 

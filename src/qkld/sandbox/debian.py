@@ -18,7 +18,7 @@ from pathlib import Path
 from qkld.errors import SandboxError, explain
 from qkld.locks import locked
 from qkld.provenance import sha256_of_file
-from qkld.sandbox.bubblewrap import fetched_bubblewrap
+from qkld.sandbox.bubblewrap import fetched_bubblewrap, find_bubblewrap
 
 VERSION = "0.8.0-2+deb12u1"
 PACKAGE = f"bubblewrap_{VERSION}_amd64.deb"
@@ -47,6 +47,14 @@ def fetch_bubblewrap() -> Path:
         if not (program.is_file() and sha256_of_file(program) == PROGRAM_SHA256):
             _fetch(program)
     return program
+
+
+def ready_bubblewrap() -> Path:
+    """The machine's own bubblewrap where it is new enough, else Debian's, fetched if need be; errors as there."""
+    try:
+        return find_bubblewrap()
+    except SandboxError:
+        return fetch_bubblewrap()
 
 
 def _fetch(program: Path) -> None:
