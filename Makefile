@@ -11,13 +11,13 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit lab plan bench published environment data llamacpp calibrate clean
+.PHONY: reproduce test unit lab plan bench published environment data llamacpp sandbox calibrate clean
 
 reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
 test: STUDY := demo
-test: data llamacpp  ## every test, the smoke study included
+test: data llamacpp sandbox  ## every test, the smoke study included
 	$(BIN)/pytest -n $(CORES)
 
 unit: environment  ## the helper package on its own: no model, network or notebook
