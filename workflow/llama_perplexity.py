@@ -44,6 +44,14 @@ from qkld.stores.llama_figures import llama_figures, llama_tokens
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WINDOWS = 4
+IN_FLOAT32 = Compute(
+    device="cpu",
+    compute_dtype="float32",
+    head_dtype="compute_dtype",
+    device_map="none",
+    weights="dequantized",
+    vocabulary_tile=8192,
+)
 LINE = re.compile(r"^(\S.*?)\s*:\s*(-?[\d.]+|-?nan|-?inf)\s*%?(?:\s*±\s*(-?[\d.]+|-?nan|-?inf))?\s*%?$")
 
 
@@ -158,7 +166,7 @@ def opened() -> OpenedModel:
         file=GGUF,
         sha256=asset.files[GGUF],
     )
-    return open_model(entry, reference=entry, compute=Compute(device="cpu", compute_dtype="float32"))
+    return open_model(entry, reference=entry, compute=IN_FLOAT32)
 
 
 def written_here(base: BaseFile, folder: Path) -> tuple[BaseFile, dict[str, Any]]:

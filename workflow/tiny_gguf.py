@@ -47,13 +47,15 @@ def write_tiny(path: Path) -> None:
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
-    tokens = [*byte_symbols(), "<end>", *(f"<unused{i}>" for i in range(VOCABULARY - 257))]
-    kinds = [gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] + [gguf.TokenType.UNUSED] * (VOCABULARY - 257)
+    unused = VOCABULARY - 258
+    tokens = [*byte_symbols(), "<|endoftext|>", "Āā", *(f"<unused{i}>" for i in range(unused))]
+    kinds = [gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL, gguf.TokenType.NORMAL]
+    kinds += [gguf.TokenType.UNUSED] * unused
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    writer.add_token_merges(["Ā ā"])
+    writer.add_token_merges(["Ā ā"])  # llama.cpp wants one; no printable text has these two bytes
     writer.add_bos_token_id(256)
     writer.add_eos_token_id(256)
     writer.add_add_bos_token(False)

@@ -9,7 +9,6 @@ from tiny_models import FACTS, make_module, save, stored
 from qkld.errors import ModelError
 from qkld.models import open_model, transformed
 from qkld.models.opening import stored_folder
-from qkld.models.transformed import reference_gguf
 from qkld.params import TorchaoModel
 
 IDS = torch.tensor([[0, 40, 41, 42, 43], [5, 9, 77, 120, 3]])
@@ -89,8 +88,3 @@ def test_what_can_not_be_changed_is_refused_and_leaves_nothing(tmp_path, compute
     with pytest.raises(ModelError, match="a quantized model"):
         stored_folder(stored(folder, pad=48))
     assert [p for p in data.rglob("*") if not p.name.endswith(".lock") and p.is_file()] == []
-
-
-def test_only_a_gguf_reference_is_written_as_a_gguf_file(tied, data):
-    with pytest.raises(ModelError, match=r"convert_hf_to_gguf"):
-        reference_gguf(stored(tied), tied)

@@ -15,6 +15,9 @@ from qkld.provenance import written_whole
 
 ARCHITECTURE = "llama"
 
+LEFT_OUT = ("GGUF.", "split.", "general.architecture", "general.quantization_version", "general.size_label")
+"""Fields of the source's header that a file of float32 in one piece has no use for, or that its writer gives."""
+
 KEPT_TENSORS = ("rope_freqs.weight",)
 """Taken from the source as they are: llama.cpp's factors on the rotary frequencies, which no transform touches."""
 
@@ -45,8 +48,7 @@ def write_gguf(module: nn.Module, source: Path, out: Path) -> Path:
         writer = gguf.GGUFWriter(temporary, ARCHITECTURE)
         _add_sizes(writer, module.config)
         for name, field in reader.fields.items():
-            is_structure = name.startswith(("GGUF.", "split.", "general.architecture"))
-            if not is_structure and all(name not in part for part in writer.kv_data):
+            if not name.startswith(LEFT_OUT) and all(name not in given for given in writer.kv_data):
                 copy_field(writer, name, field)
         for name, tensor in gguf_tensors(module):
             writer.add_tensor(name, tensor.detach().float().cpu().contiguous().numpy())

@@ -1,4 +1,4 @@
-"""The study's reference with `pad` and `rotate` applied: a folder that opens as any other, and a GGUF file of it."""
+"""The study's reference with `pad` and `rotate` applied, as a folder that opens as any other."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import torch
 from qkld.errors import ModelError, explain
 from qkld.locks import locked
 from qkld.models.folders import files_sha256
-from qkld.models.gguf import gguf_files
-from qkld.models.gguf_writing import write_gguf
 from qkld.models.quiet import quiet_loading
 from qkld.models.transformers import load_module, load_tokenizer, quantization_of
 from qkld.models.transforms import transform
-from qkld.params import GgufModel, StoredModel
+from qkld.params import StoredModel
 from qkld.paths import data_folder
 from qkld.provenance import key_of
 
@@ -71,30 +69,3 @@ def _write_folder(entry: StoredModel, folder: Path, target: Path) -> None:
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def reference_gguf(entry: StoredModel, folder: Path) -> Path:
-    """The reference as one GGUF file of float32, from which llama.cpp makes its quants; written on first use.
-
-    ``folder`` is the one the reference is opened from, transformed where the entry asks for it.
-
-    Raises
-    ------
-    ModelError
-        If the reference is no GGUF file, whose header and tokenizer are needed, or of another architecture than llama.
-    """
-    if not isinstance(entry, GgufModel):
-        raise ModelError(
-            explain(
-                f"'{entry.label}' can not be written as a GGUF file.",
-                expected="a reference that is a GGUF file, for its header and tokenizer",
-                found=f"method {entry.method}",
-                do="convert it with llama.cpp's convert_hf_to_gguf.py, and make the GGUF file the reference",
-            )
-        )
-    target = folder.parent.parent / "float32" / f"{folder.name}.gguf"
-    with locked(target.parent / f".{target.name}.lock"):
-        if not target.exists():
-            module = load_module(folder, label=entry.label, dtype=torch.float32)
-            write_gguf(module, gguf_files(entry)[0], target)
-    return target

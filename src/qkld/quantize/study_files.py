@@ -14,12 +14,13 @@ from qkld.locks import locked
 from qkld.models import OpenedModel, open_model
 from qkld.models.gguf import checked_files, importance_key, made_file, made_folder
 from qkld.models.gguf_files import fact
+from qkld.models.gguf_writing import write_gguf
 from qkld.models.opening import stored_folder
+from qkld.models.transformed import is_transformed
 from qkld.models.transformers import load_tokenizer
 from qkld.params import Compute, GgufModel, Importance, StoredModel, Study, identity
 from qkld.paths import StudyPaths
 from qkld.provenance import write_json
-from qkld.quantize.exporting import export_float32
 from qkld.quantize.importance import check_disjoint, importance_of, importance_windows, measured_documents
 from qkld.quantize.importance_files import read_importance, write_importance
 from qkld.quantize.making import Made, Values, described, equal_tensors, quantize_file
@@ -119,12 +120,7 @@ def source_file(reference: StoredModel, opened: Callable[[], OpenedModel], folde
     if not is_transformed(reference):
         return header_of(reference)
     path = folder / "reference.gguf"
-    return path if path.is_file() else export_float32(opened().module, header_of(reference), path)
-
-
-def is_transformed(reference: StoredModel) -> bool:
-    """Whether a reference runs padded or rotated, so that its file holds other weights than it runs with."""
-    return any(getattr(reference, name, None) is not None for name in ("pad", "rotate"))
+    return path if path.is_file() else write_gguf(opened().module, header_of(reference), path)
 
 
 def header_of(reference: StoredModel) -> Path:
