@@ -13,7 +13,8 @@ import pandas as pd
 from qkld.clusters import ClusterBootstrap, Interval, few_clusters_note
 from qkld.compare.live import live_model
 from qkld.compare.request import Request
-from qkld.compare.session import TILE, let_go
+from qkld.compare.session import let_go
+from qkld.divergence.per_token import TILE
 from qkld.errors import ParameterError, StoreError, explain
 from qkld.models import OpenedModel, open_model
 from qkld.params import Compute, ModelEntry, Study
@@ -80,8 +81,8 @@ def compare_bounded(
         let_go()
     return BoundedComparison(
         made=made_by(**_record(request, reference, facts)),
-        bounds=pd.concat([_summary(t, label, request) for label, t in tokens.items()], ignore_index=True),
-        paired=_paired(tokens, request) if len(tokens) > 1 else None,
+        bounds=pd.concat([bounds_summary(t, label, request) for label, t in tokens.items()], ignore_index=True),
+        paired=bounds_pairs(tokens, request) if len(tokens) > 1 else None,
     )
 
 
@@ -116,7 +117,7 @@ def _tokens(request: Request, reference: BaseFile | TopKStore, model: OpenedMode
     return pd.concat(islice(tables, request.windows), ignore_index=True)
 
 
-def _summary(tokens: pd.DataFrame, label: str, request: Request) -> pd.DataFrame:
+def bounds_summary(tokens: pd.DataFrame, label: str, request: Request) -> pd.DataFrame:
     """A row for each metric, with intervals clustered by window."""
     finite = tokens[tokens["kl_low"].notna()]
     if finite.empty:
@@ -148,7 +149,7 @@ def _mean(values: pd.Series, resamples: ClusterBootstrap) -> Interval:
     return resamples.mean(given) if np.isfinite(given).all() else Interval(float(given.mean()))
 
 
-def _paired(tokens: dict[str, pd.DataFrame], request: Request) -> pd.DataFrame:
+def bounds_pairs(tokens: dict[str, pd.DataFrame], request: Request) -> pd.DataFrame:
     """Neighbours by lower bound: between which ends the difference of their mean KLDs lies."""
     ranked = sorted(tokens, key=lambda label: tokens[label]["kl_low"].mean())
     return pd.DataFrame([_pair(a, b, tokens, request) for a, b in pairwise(ranked)])

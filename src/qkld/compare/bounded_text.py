@@ -20,20 +20,36 @@ def bounded_json(made: BoundedComparison) -> dict[str, Any]:
 
 def bounded_text(made: BoundedComparison) -> str:
     """Both bounds of each quant's mean KLD with their intervals, and Eq. 5's form with its share of floored tokens."""
-    facts = made.made
-    level = f"{100 * facts['statistics']['confidence']:g} %"
-    first = made.bounds.iloc[0]
-    head = [
-        f"reference  {facts['reference']}: it holds its distributions rounded or cut off, so KLD has bounds",
-        f"text       its own {facts['windows']} windows, {first['tokens'] + first['nonfinite']} scored tokens",
-        f"quants     run in {facts['compute_dtype']} on {facts['device']}",
-    ]
-    parts = ["\n".join(head)]
+    level = f"{100 * made.made['statistics']['confidence']:g} %"
+    parts = ["\n".join(_served_head(made) if "served" in made.made else _head(made))]
     for label in made.bounds["quant"].unique():
         parts.append(_quant(made.bounds[made.bounds["quant"] == label], label, level))
     if made.paired is not None:
         parts.append("\n".join(_pair(row, level) for row in made.paired.to_dict("records")))
     return "\n\n".join([*parts, _notes(made)]) + "\n"
+
+
+def _head(made: BoundedComparison) -> list[str]:
+    facts, first = made.made, made.bounds.iloc[0]
+    return [
+        f"reference  {facts['reference']}: it holds its distributions rounded or cut off, so KLD has bounds",
+        f"text       its own {facts['windows']} windows, {first['tokens'] + first['nonfinite']} scored tokens",
+        f"quants     run in {facts['compute_dtype']} on {facts['device']}",
+    ]
+
+
+def _served_head(made: BoundedComparison) -> list[str]:
+    """Of quants behind servers, with the windows that a server could be sent."""
+    facts = made.made
+    lines = [
+        f"reference  {facts['reference']}, in {facts['compute_dtype']} on {facts['device']}",
+        f"text       {facts['text']}: {facts['windows']} windows",
+    ]
+    for label in facts["served"]:
+        own = facts["models"][label]
+        some = "" if own["windows"] == facts["windows"] else f", sent {own['windows']} windows: others are no text"
+        lines.append(f"{label}: served, gives its top log-probabilities alone, so KLD has bounds{some}")
+    return lines
 
 
 def _quant(rows: pd.DataFrame, label: str, level: str) -> str:
@@ -65,5 +81,6 @@ def _notes(made: BoundedComparison) -> str:
         f"floor form: Eq. 5 of arXiv:2606.19558 over both sides' {form['k']} top tokens, one missing from the quant's "
         f"at log-probability {form['log_probability']:g}; it is no bound; floored: tokens at which one is missing"
     )
-    lines.append("the floor of the compute dtype is not measured here; half a code step is within the bounds")
+    within = "a server's rounding" if "served" in made.made else "half a code step"
+    lines.append(f"the floor of the compute dtype is not measured here; {within} is within the bounds")
     return "\n".join(lines)

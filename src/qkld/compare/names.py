@@ -14,7 +14,8 @@ from qkld.params import FLOORS, AnyModel, GgufModel, MadeModel, ModelEntry, Stor
 
 FORMS = (
     "a folder, a .gguf file, owner/name[@revision] or owner/name/file.gguf[@revision] of a hub, a label of --study, "
-    "or a quantizer such as torchao:int8,group=32, bitsandbytes:nf4 or hqq:4,group=64"
+    "a quantizer such as torchao:int8,group=32, bitsandbytes:nf4 or hqq:4,group=64, "
+    "or, for a quant, a server's http://host:port#model"
 )
 """How a model may be given."""
 

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 
 from qkld.compare.names import distinct_labels, model_entry
 from qkld.compare.request import DEFAULT_CONTEXT, DEFAULT_TEXT, DEFAULT_WINDOWS, SCORE_FROM, Request
-from qkld.compare.session import TILE, Session, let_go
+from qkld.compare.session import Session, let_go
 from qkld.corpora import OWN_LENGTH, CorpusWindows, read_documents, scored_by_context, text_windows
+from qkld.divergence.per_token import TILE
 from qkld.errors import CorpusError, ParameterError, StoreError, explain
 from qkld.models import OpenedModel, open_model
 from qkld.params import Compute, Corpus, MadeModel, ModelEntry, StoredModel, Study

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.breakdown import breakdown_table
+from qkld.compare.behind_server import compare_served, served_quants
 from qkld.compare.bounded import BoundedComparison, compare_bounded
 from qkld.compare.preparing import opened_session, quants_of, reference_of
 from qkld.compare.request import Comparison, Request
@@ -32,7 +33,7 @@ from qkld.stores import HiddenStates
 def compare(request: Request) -> Comparison | BoundedComparison:
     """Measure every quant of a request against its reference, and the floor; nothing is left on disk.
 
-    Against a base file or a top-k store, bounds.
+    Against a base file or a top-k store, and of quants behind a server, bounds.
 
     Raises
     ------
@@ -42,6 +43,8 @@ def compare(request: Request) -> Comparison | BoundedComparison:
     with _some_project(), tempfile.TemporaryDirectory(prefix="qkld-compare-") as folder:
         study = load_params(request.study) if request.study else None
         reference = reference_of(request, study)
+        if served := served_quants(request):
+            return compare_served(request, Path(folder), reference, study, served)
         quants = quants_of(request, study, reference)
         if not isinstance(reference, StoredModel | HiddenStates):
             return compare_bounded(request, reference, quants, study)

@@ -43,15 +43,24 @@ class Leaders:
 
     def add(self, tile: Tensor, start: int) -> None:
         """Take in one tile, shape (tokens, tile), whose first column is token ``start``; tiles come in order."""
-        chunks = torch.nn.functional.pad(tile, (0, -tile.shape[1] % CHUNK), value=-torch.inf).unflatten(1, (-1, CHUNK))
-        _, best = first_largest(chunks.amax(dim=2), min(LEADERS, chunks.shape[1]))
+        short = -tile.shape[1] % CHUNK
+        padded = torch.nn.functional.pad(tile, (0, short), value=-torch.inf) if short else tile
+        chunks = padded.unflatten(1, (-1, CHUNK))
+        highest = chunks.amax(dim=2)
+        rows = (~(highest.amax(dim=1) <= self.values[:, -1])).nonzero()[:, 0]  # NaN counts: it spoils its row
+        if len(rows):
+            self._add_rows(rows, chunks, highest[rows], start)
+
+    def _add_rows(self, rows: Tensor, chunks: Tensor, highest: Tensor, start: int) -> None:
+        """`add` for the rows in which a tile holds a new leader: an equal logit of a later token is none."""
+        _, best = first_largest(highest, min(LEADERS, highest.shape[1]))
         best = best.sort(dim=1).values  # so that columns rise again within what is gathered
-        candidates = chunks.take_along_dim(best[:, :, None], dim=1).flatten(1)
+        candidates = chunks[rows[:, None], best].flatten(1)
         values, where = first_largest(candidates, LEADERS)
         ids = start + best.gather(1, where // CHUNK) * CHUNK + where % CHUNK
-        values, ids = torch.cat([self.values, values.double()], dim=1), torch.cat([self.ids, ids], dim=1)
-        self.values, order = first_largest(values, LEADERS)
-        self.ids = ids.gather(1, order)
+        values, ids = torch.cat([self.values[rows], values.double()], dim=1), torch.cat([self.ids[rows], ids], dim=1)
+        self.values[rows], order = first_largest(values, LEADERS)
+        self.ids[rows] = ids.gather(1, order)
 
     @property
     def top(self) -> Tensor:

@@ -29,7 +29,7 @@ class RunningSums:
     weighted_logit : Σ exp(logit − maximum) · logit
     weighted_gap : Σ exp(logit − maximum) · (logit − the other model's logit)
     target : logit of the true token
-    leaders : the five largest logits; filled before `add` takes the same tile
+    leaders : the five largest logits; filled before `add` takes the same tile, whose maximum they hold
     """
 
     maximum: Tensor
@@ -48,16 +48,13 @@ class RunningSums:
         )
         return cls(maximum, weight, weighted_logit, weighted_gap, target, Leaders.none(tokens, device))
 
-    def add(self, rows: slice, logits: Tensor, gap: Tensor) -> None:
-        """Take in one tile of some rows: logits (rows, tile) float64, gap = own logits − the other model's."""
-        old = self.maximum[rows]
-        new = self.leaders.values[rows, 0].clamp(min=MASKED)
-        weights = torch.exp(logits - new[:, None])
-        fade = torch.exp(old - new)
-        self.weight[rows] = self.weight[rows] * fade + weights.sum(dim=1)
-        self.weighted_logit[rows] = self.weighted_logit[rows] * fade + torch.linalg.vecdot(weights, logits)
-        self.weighted_gap[rows] = self.weighted_gap[rows] * fade + torch.linalg.vecdot(weights, gap)
-        self.maximum[rows] = new
+    def add(self, rows: slice, maximum: Tensor, weight: Tensor, weighted_logit: Tensor, weighted_gap: Tensor) -> None:
+        """Take in a tile's own sums for some rows, shape (rows,) each, with ``maximum`` the largest logit so far."""
+        fade = torch.exp(self.maximum[rows] - maximum)
+        self.weight[rows] = self.weight[rows] * fade + weight
+        self.weighted_logit[rows] = self.weighted_logit[rows] * fade + weighted_logit
+        self.weighted_gap[rows] = self.weighted_gap[rows] * fade + weighted_gap
+        self.maximum[rows] = maximum
 
     @property
     def log_normaliser(self) -> Tensor:
