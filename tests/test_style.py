@@ -23,7 +23,7 @@ ORDER = (
     *("errors", "storage", "paths", "checking", "params", "provenance", "locks", "spool", "tables", "windows"),
     *("sources", "sandbox", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors"),
-    *("families", "generation", "benchmarks"),
+    *("families", "generation", "benchmarks", "served"),
     *("statistics", "calibration", "cohort", "results", "study", "evidence", "token_evidence"),
     *("numbers", "shown", "silent_zone", "prompt_tables", "importing"),
     *("plotting", "text_tables", "report_tables", "report", "analyse", "plan", "plan_report", "estimate", "readme"),
@@ -34,7 +34,7 @@ ORDER = (
 WITH_TORCH = frozenset(
     {
         *("models", "reference", "divergence", "stores", "corpora"),
-        *("recording", "measuring", "floors", "generation", "benchmarks", "compare", "quantize", "bench"),
+        *("recording", "measuring", "floors", "generation", "benchmarks", "served", "compare", "quantize", "bench"),
     }
 )
 """The parts that may import torch. All others also serve a laptop that has only the base installation."""

@@ -242,7 +242,8 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
         help="the fidelity figures of one quant; of several, with paired tests",
         description="A model is a folder, a .gguf file, owner/name[@revision] or owner/name/file.gguf[@revision] of a "
         "hub, a label of --study, or, for a quant, a quantizer that is applied to the reference: "
-        "torchao:int8,group=32, bitsandbytes:nf4, hqq:4,group=64.",
+        "torchao:int8,group=32, bitsandbytes:nf4, hqq:4,group=64; or a model behind a server, http://host:port#model, "
+        "of which KLD has bounds.",
     )
     parser.add_argument(
         "--reference", help="a model, a store of notebook 01, or (for bounds) a base file of llama.cpp or a top-k store"
