@@ -11,6 +11,7 @@ import torch
 from qkld.errors import ModelError, explain
 from qkld.locks import locked
 from qkld.models.folders import files_sha256
+from qkld.models.gguf import BITS_FILE
 from qkld.models.quiet import quiet_loading
 from qkld.models.transformers import load_module, load_tokenizer, quantization_of
 from qkld.models.transforms import transform
@@ -30,21 +31,26 @@ def is_transformed(entry: StoredModel) -> bool:
 def transformed_folder(entry: StoredModel, folder: Path) -> Path:
     """The folder of the transformed model, float32 safetensors and tokenizer; made on first use, atomically.
 
-    ``folder`` is the plain model's. The new one is named by its weights' hash, ``pad`` and ``rotate``. Float64 products
-    are rounded once; another machine's linear algebra may round a handful of the weights the other way.
+    ``folder`` is the plain model's; the new one is named by its weights' hash, ``pad`` and ``rotate``. Float64 products
+    are rounded once to float32; another machine's linear algebra may round single weights the other way.
 
     Raises
     ------
     ModelError
         If the model is quantized, or of an architecture that can not be transformed.
     """
-    source = files_sha256(sorted(folder.glob("*.safetensors")))
-    key = key_of({"source": source, "pad": entry.pad, "rotate": entry.rotate, "version": VERSION})
+    key = key_of({"source": _source(folder), "pad": entry.pad, "rotate": entry.rotate, "version": VERSION})
     target = data_folder() / "transformed" / key
     with locked(target.parent / f".{key}.lock"):
         if not target.exists():
             _write_folder(entry, folder, target)
     return target
+
+
+def _source(folder: Path) -> str:
+    """Hash of the plain weights; a folder converted from a GGUF file is named by that file's, checked on opening."""
+    converted = (folder / BITS_FILE).is_file()
+    return folder.name if converted else files_sha256(sorted(folder.glob("*.safetensors")))
 
 
 def _write_folder(entry: StoredModel, folder: Path, target: Path) -> None:
