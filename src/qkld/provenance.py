@@ -10,8 +10,9 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,20 +67,26 @@ def commit() -> str | None:
     return head.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
-def made_by(**facts: Any) -> dict[str, Any]:
-    """Provenance of a result: metrics version, commit, package versions, machine, and the caller's facts."""
+@cache
+def _versions() -> Mapping[str, str]:
+    """Versions of the `RECORDED_PACKAGES` that are installed; read once a process, as each reading takes a while."""
     versions = {}
     for name in RECORDED_PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    return versions
+
+
+def made_by(**facts: Any) -> dict[str, Any]:
+    """Provenance of a result: metrics version, commit, package versions, machine, and the caller's facts."""
     return {
         "metrics_version": METRICS_VERSION,
         "commit": commit(),
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "packages": versions,
+        "packages": dict(_versions()),
         **facts,
     }
 

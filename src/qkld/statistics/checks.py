@@ -134,6 +134,10 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(map(str, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
+_IDENTITY = ("label", "weights_sha256")
+"""What tells one quant from another."""
+
+
 def check_quants_distinct(cohort: pd.DataFrame) -> None:
     """Refuse one quant counted twice: a label twice, or two labels with the same ``weights_sha256``.
 
@@ -142,10 +146,13 @@ def check_quants_distinct(cohort: pd.DataFrame) -> None:
     StatisticsError
         Naming the quants.
     """
-    quants = quants_of(cohort)
-    for column in (c for c in ("label", "weights_sha256") if c in quants):
-        known = quants[quants[column].notna()]
-        doubled = known.loc[known[column].duplicated(keep=False), "label"]
+    _refuse_doubled(quants_of(cohort[[c for c in ("role", *_IDENTITY) if c in cohort]]))
+
+
+def _refuse_doubled(quants: pd.DataFrame) -> None:
+    for column in (c for c in _IDENTITY if c in quants):
+        values = quants[column]
+        doubled = quants["label"][(values.notna() & values.duplicated(keep=False)).to_numpy()]
         if len(doubled):
             raise StatisticsError(
                 explain(
@@ -159,9 +166,11 @@ def check_quants_distinct(cohort: pd.DataFrame) -> None:
 
 def empty_columns(cohort: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """The columns in which no quant has a value: they are left out of an analysis by name."""
-    values = cohort.loc[cohort["role"] == "quant", list(dict.fromkeys(columns))]
-    is_empty = values.isna().all()
-    return [column for column in columns if is_empty[column]]
+    return _without_value(quants_of(cohort[["role", *dict.fromkeys(columns)]]), columns)
+
+
+def _without_value(quants: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    return [column for column in columns if quants[column].isna().all()]
 
 
 def complete_quants(
@@ -176,9 +185,9 @@ def complete_quants(
     StatisticsError
         If single values are missing and ``missing`` is "refuse", naming the cells; or a quant is there twice.
     """
-    check_quants_distinct(cohort)
     quants = quants_of(cohort)
-    empty = empty_columns(cohort, columns)
+    _refuse_doubled(quants)
+    empty = _without_value(quants, columns)
     filled = [c for c in dict.fromkeys(columns) if c not in empty]
     gaps = quants[filled].isna()
     if gaps.to_numpy().any() and missing == "refuse":
