@@ -91,6 +91,14 @@ def hostile_programs(*, secret: str, port: int, outside: str) -> dict[str, Hosti
             "failed",
             error="before its end",
         ),
+        "speaking the supervisor's own words": Hostile(
+            "import json, os\n"
+            "last_words = {'ticket': os.read(5, 64).decode(), 'status': 'passed', 'error': ''}\n"
+            "os.write(4, json.dumps(last_words).encode())\n"
+            "os._exit(0)",
+            "failed",
+            error="claims an end",
+        ),
         "an exception that lies": Hostile(
             "class Lie(BaseException):\n def __str__(self): raise SystemExit(0)\nraise Lie", "failed", error="Lie"
         ),

