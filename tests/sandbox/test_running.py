@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -129,6 +131,18 @@ def test_a_missing_bubblewrap_is_said_with_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("QKLD_DATA", str(tmp_path))
     with pytest.raises(SandboxError, match=r"(?s)not here.*0\.8.*python -m qkld\.sandbox.*apt-get install"):
         bubblewrap.find_bubblewrap()
+
+
+def test_an_ordinary_user_has_the_same_sandbox(monkeypatch):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        here = bubblewrap.find_bubblewrap()
+        monkeypatch.setenv("QKLD_DATA", folder)
+        readable = bubblewrap.fetched_bubblewrap()  # the repository's own may lie where only root can read
+        readable.parent.mkdir(parents=True)
+        shutil.copy(here, readable)
+        source = "import os\nassert (os.getuid(), os.getgid(), os.getpid()) == (65534, 65534, 3)"
+        assert as_ordinary_user(lambda: run_python(source).error) == ""
 
 
 def test_the_interpreter_is_bare_and_lies_where_all_may_read():

@@ -10,12 +10,10 @@ LiveCodeBench comes by import of its own results (`qkld.importing`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qkld.errors import BenchmarkError, explain
-from qkld.params import Benchmark
 from qkld.sandbox import Level, Limits, Outcome, run_python
 
 CODE_LIMITS = Limits(wall_seconds=15.0, cpu_seconds=3)
@@ -74,11 +72,6 @@ def check(problems: Sequence[Mapping[str, Any]], answers: Sequence[str], *, leve
     """
     pairs = zip(problems, answers, strict=True)
     return [check_solution(problem, unfenced(answer), level=level).passed for problem, answer in pairs]
-
-
-def checker(benchmark: Benchmark) -> Callable[[Sequence[Mapping[str, Any]], Sequence[str]], list[bool]]:
-    """`check` in the sandbox that a study names for a benchmark."""
-    return partial(check, level=benchmark.sandbox)
 
 
 def unfenced(answer: str) -> str:

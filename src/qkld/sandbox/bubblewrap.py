@@ -24,6 +24,7 @@ import os
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from qkld.errors import SandboxError, explain
@@ -72,6 +73,7 @@ def find_bubblewrap() -> Path:
     )
 
 
+@cache
 def _version(path: Path) -> tuple[int, ...]:
     """Version of a bubblewrap; (0,) where it does not run here."""
     try:

@@ -35,7 +35,7 @@ def bare_interpreter() -> Interpreter:
     """
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     places = (Path(sys.base_prefix), Path("/usr/local"), Path("/usr"))
-    found = [Interpreter((p / "bin" / name).resolve(), p) for p in places if (p / "bin" / name).exists()]
+    found = [Interpreter((p / "bin" / name).resolve(), p) for p in places if os.access(p / "bin" / name, os.X_OK)]
     for interpreter in found:
         if not interpreter.executable.is_relative_to(Path.home()) and readable_by_all(interpreter.executable):
             return interpreter
