@@ -67,8 +67,8 @@ def launch(limits: Limits) -> Launch:
     def close(process: subprocess.Popen) -> None:
         subprocess.run([engine, "rm", "--force", name], capture_output=True, check=False)
 
-    environment = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_RUNTIME_DIR") if name in os.environ}
-    return Launch(command, {"env": environment}, counts_processes=False, close=close)
+    own = {"env": None}  # the engine's client needs the user's environment; the container is given none of it
+    return Launch(command, own, counts_processes=False, close=close)
 
 
 def arguments(limits: Limits, name: str) -> tuple[str, ...]:
