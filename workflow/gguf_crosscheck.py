@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import torch
 from build_llama_cpp import LlamaCpp, built
-from llama_perplexity import IN_FLOAT32, Pair, Runner, processor, quantized, tiny
+from llama_perplexity import IN_FLOAT32, Pair, Runner, processor, quantized, reference_entry, tiny
 from torch import Tensor
 
 from qkld.corpora import read_documents
@@ -40,7 +40,7 @@ from qkld.models.gguf_files import contents
 from qkld.models.gguf_writing import write_gguf
 from qkld.models.opening import stored_folder
 from qkld.models.transformers import load_module
-from qkld.params import GgufModel, load_params
+from qkld.params import GgufModel
 from qkld.provenance import made_by, sha256_of_file, write_json
 from qkld.sources import fetch
 from qkld.stores import BaseFile
@@ -73,7 +73,7 @@ class Check:
 
 def smollm2(folder: Path) -> Pair:
     """The padded and rotated reference as a float32 file, and Wikipedia passages."""
-    entry = load_params("demo").reference.model_copy(update={"pad": PAD, "rotate": SEED})
+    entry = reference_entry().model_copy(update={"pad": PAD, "rotate": SEED})
     base = folder / f"smollm2-pad{PAD}-rotate{SEED}-f32.gguf"
     if not base.exists():
         module = load_module(stored_folder(entry), label=entry.label, dtype=torch.float32)

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from build_llama_cpp import LlamaCpp, built
 from tiny_gguf import CONTEXT as TINY_CONTEXT
@@ -40,7 +39,7 @@ from qkld.recording import corpus_header, record_windows
 from qkld.reference import ReferenceStore
 from qkld.sources import ASSETS, fetch
 from qkld.stores import BaseFile, HiddenStates, to_base_file
-from qkld.stores.llama_figures import llama_figures, llama_tokens
+from qkld.stores.llama_figures import llama_figures, tokens_of_files
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WINDOWS = 4
@@ -131,15 +130,6 @@ def tiny(programs: LlamaCpp, folder: Path) -> Pair:
     return Pair("tiny", base, quant, "Q4_0", text, TINY_CONTEXT)
 
 
-def tokens_of_files(base: BaseFile, quant: BaseFile) -> pd.DataFrame:
-    """llama.cpp's per-token figures, from two base files of the same windows."""
-    parts = []
-    for index in range(len(base.windows)):
-        rows = [file.rows(index).log_probabilities() for file in (base, quant)]
-        parts.append(llama_tokens(*rows, base.targets(index)))
-    return pd.concat(parts, ignore_index=True)
-
-
 def comparison(
     printed: dict[str, list[float | None]], computed: dict[str, tuple[float, float | None]]
 ) -> dict[str, Any]:
@@ -153,10 +143,10 @@ def comparison(
     }
 
 
-def opened() -> OpenedModel:
-    """SmolLM2 from the same file in torch, float32."""
+def reference_entry() -> GgufModel:
+    """SmolLM2's own file, as a study names it."""
     asset = ASSETS["smollm2-135m-instruct"]
-    entry = GgufModel(
+    return GgufModel(
         label="smollm2",
         family="reference",
         maker="HuggingFaceTB",
@@ -166,7 +156,11 @@ def opened() -> OpenedModel:
         file=GGUF,
         sha256=asset.files[GGUF],
     )
-    return open_model(entry, reference=entry, compute=IN_FLOAT32)
+
+
+def opened() -> OpenedModel:
+    """SmolLM2 from the same file in torch, float32."""
+    return open_model(reference_entry(), reference=reference_entry(), compute=IN_FLOAT32)
 
 
 def written_here(base: BaseFile, folder: Path) -> tuple[BaseFile, dict[str, Any]]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from llama_perplexity import reference_entry
 from torch import Tensor, nn
 
 from qkld.corpora import read_documents, text_windows
@@ -27,7 +28,7 @@ from qkld.models.exact import largest_logit_difference
 from qkld.models.gguf import converted_folder
 from qkld.models.transformers import load_module, load_tokenizer
 from qkld.models.transforms import transform
-from qkld.params import Corpus, load_params
+from qkld.params import Corpus
 from qkld.provenance import made_by, write_json
 from qkld.sources import fetch
 
@@ -72,7 +73,7 @@ def summary(found: TokenDivergence) -> dict[str, float]:
 
 def measured() -> dict[str, Any]:
     """Both measurements; two models in float64 are in memory at a time."""
-    folder = converted_folder(load_params("demo").reference)
+    folder = converted_folder(reference_entry())
     plain = load_module(folder, label="plain", dtype=torch.float32)
     ids = windows(folder)
     exact = {}
