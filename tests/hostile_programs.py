@@ -66,7 +66,7 @@ def hostile_programs(*, secret: str, port: int, outside: str) -> dict[str, Hosti
         "stopping the parent": Hostile(
             "import os, time\nos.kill(os.getppid(), 19)\ntime.sleep(9)", "timeout", error="supervisor", limits=SHORT
         ),
-        "killing itself": Hostile("import os\nos.kill(os.getpid(), 9)", "killed", error="SIGKILL"),
+        "killing itself": Hostile("import os\nos.kill(os.getpid(), 9)", "killed", error="signal 9"),
         "writing outside": Hostile(
             f"open({outside!r}, 'w').write('here')", "failed", error="FileNotFoundError", limited="passed"
         ),
@@ -99,6 +99,16 @@ def hostile_programs(*, secret: str, port: int, outside: str) -> dict[str, Hosti
             "failed",
             error="claims an end",
         ),
+        "stopping the run in the supervisor's own words": Hostile(
+            "import json, os\n"
+            "last_words = {'ticket': os.read(5, 64).decode(), 'status': 'unlimited', 'error': [1]}\n"
+            "os.write(4, json.dumps(last_words).encode())\n"
+            "os._exit(0)",
+            "failed",
+            error="before its end",
+        ),
+        "last words without end": Hostile("import os\nos.write(4, b'[' * 60000)\nos._exit(0)", "failed"),
+        "an unknown signal": Hostile("import os\nos.kill(os.getpid(), 40)", "killed", error="signal 40"),
         "an exception that lies": Hostile(
             "class Lie(BaseException):\n def __str__(self): raise SystemExit(0)\nraise Lie", "failed", error="Lie"
         ),

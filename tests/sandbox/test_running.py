@@ -54,7 +54,7 @@ def test_the_last_of_a_long_output_is_kept():
 
 
 def test_a_program_may_be_longer_than_a_pipe_holds():
-    assert run_python("x = 1\n" * 100_000).passed
+    assert run_python("x = 1\n" * 20_000).passed
 
 
 def test_a_limit_that_goes_over_names_itself_before_all_else():
@@ -104,7 +104,7 @@ def without_limits() -> str:
     """A supervisor that forgets to set limits."""
     from qkld.sandbox.launch import SUPERVISOR
 
-    changed = SUPERVISOR.replace("status, error = _limited(job) or run", "status, error = run")
+    changed = SUPERVISOR.replace("    set_limits(child, job, others)\n", "")
     assert changed != SUPERVISOR
     return changed
 

@@ -28,7 +28,8 @@ from typing import Any, NoReturn
 TAIL = 4096  # bytes kept of each output
 TICK = 0.02  # seconds between two looks at memory
 MESSAGE = 4096  # bytes: PIPE_BUF, so that last words are written whole or not at all
-JOB, REPORT, TICKET = 3, 4, 5  # descriptors of the program's process until it runs, and of its last words
+OPEN_FILES = 64  # of each process
+SOURCE, REPORT, TICKET = 3, 4, 5  # descriptors of the program's process until it runs, and of its last words
 PR_SET_DUMPABLE = 4
 
 
@@ -41,13 +42,14 @@ def main() -> None:
     with suppress(PermissionError):  # it leads a session already
         os.setsid()
     others = own_threads()
-    pipes = {name: os.pipe() for name in ("job", "report", "ticket", "stdout", "stderr")}
+    pipes = {name: os.pipe() for name in ("source", "report", "ticket", "stdout", "stderr")}
     child = os.fork()
     if child == 0:
         _become_program(pipes)
     job = json.loads(_read_all(0))
+    set_limits(child, job, others)
     os.write(reply, b"started\n")
-    answer = supervise(child, job, pipes, others)
+    answer = supervise(child, job, pipes)
     os.write(reply, json.dumps({"nonce": job["nonce"], **answer}).encode() + b"\n")
 
 
@@ -59,13 +61,13 @@ def _become_program(pipes: dict[str, tuple[int, int]]) -> NoReturn:
     try:
         os.setpgid(0, 0)
         wanted = [os.open(os.devnull, os.O_RDWR), pipes["stdout"][1], pipes["stderr"][1]]
-        wanted += [pipes["job"][0], pipes["report"][1], pipes["ticket"][0]]
+        wanted += [pipes["source"][0], pipes["report"][1], pipes["ticket"][0]]
         for place, fd in enumerate([_moved_up(fd) for fd in wanted]):
-            os.dup2(fd, place, inheritable=place < JOB)
+            os.dup2(fd, place, inheritable=place < SOURCE)
         os.closerange(len(wanted), 4096)
-        job = json.loads(_read_all(JOB))
-        os.close(JOB)
-        status, error = _limited(job) or run(job["source"])
+        source = _read_all(SOURCE).decode(errors="surrogatepass")
+        os.close(SOURCE)
+        status, error = run(source)
         ticket = os.read(TICKET, 64).decode()
         os.write(REPORT, json.dumps({"ticket": ticket, "status": status, "error": error}).encode()[:MESSAGE])
     finally:
@@ -74,20 +76,7 @@ def _become_program(pipes: dict[str, tuple[int, int]]) -> NoReturn:
 
 def _moved_up(fd: int) -> int:
     """The same file under a number that no standard place has."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD, 64)
-
-
-def _limited(job: dict[str, Any]) -> tuple[str, str] | None:
-    """Limit this process and all that it starts; it can not raise the limits again. Says where that fails."""
-    cpu, processes = job["cpu_seconds"], job["process_limit"]
-    limits = {"AS": job["memory_bytes"], "FSIZE": job["file_bytes"], "NOFILE": 64, "CORE": 0, "MEMLOCK": 0}
-    try:
-        for name, value in (limits | ({} if processes is None else {"NPROC": processes})).items():
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
-    except (OSError, ValueError) as error:
-        return "unlimited", _named(error)
-    return None
+    return fcntl.fcntl(fd, fcntl.F_DUPFD, OPEN_FILES // 2)
 
 
 def run(source: str) -> tuple[str, str]:
@@ -114,13 +103,26 @@ def _named(error: BaseException) -> str:
 # --- the supervisor ---------------------------------------------------------------------------------------------------
 
 
-def supervise(child: int, job: dict[str, Any], pipes: dict[str, tuple[int, int]], others: int) -> dict[str, Any]:
-    """Hand the program its job, watch it, end all that is left of it, and judge it."""
+def set_limits(child: int, job: dict[str, Any], others: int) -> None:
+    """Limit the program's process, before it has a program, and so all that it starts; it can not raise them again.
+
+    The kernel's limit on processes is on all that a user has: the program's come on top of ``others``.
+    """
+    limits = {"AS": job["memory_bytes"], "FSIZE": job["file_bytes"], "NOFILE": OPEN_FILES, "CORE": 0, "MEMLOCK": 0}
+    if job["counts_processes"]:
+        limits["NPROC"] = others + job["processes"]
+    for name, value in limits.items():
+        resource.prlimit(child, getattr(resource, f"RLIMIT_{name}"), (value, value))
+    resource.prlimit(child, resource.RLIMIT_CPU, (job["cpu_seconds"], job["cpu_seconds"] + 1))
+
+
+def supervise(child: int, job: dict[str, Any], pipes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """Hand the program its source, watch it, end all that is left of it, and judge it."""
     ticket = secrets.token_hex(16)
-    for name, end in (("job", 0), ("report", 1), ("ticket", 0), ("stdout", 1), ("stderr", 1)):
+    for name, end in (("source", 0), ("report", 1), ("ticket", 0), ("stdout", 1), ("stderr", 1)):
         os.close(pipes[name][end])
     _write_all(pipes["ticket"][1], ticket.encode())
-    _write_all(pipes["job"][1], json.dumps(_for_program(job, others)).encode())
+    _write_all(pipes["source"][1], job["source"].encode(errors="surrogatepass"))
     outputs = {pipes[name][0]: b"" for name in ("stdout", "stderr")}
     alone = is_alone(job)
     reason, status = _watch(child, job, outputs, alone=alone)
@@ -132,13 +134,6 @@ def supervise(child: int, job: dict[str, Any], pipes: dict[str, tuple[int, int]]
     stdout, stderr = (text.decode(errors="replace") for text in outputs.values())
     code = os.waitstatus_to_exitcode(status)
     return {"status": verdict, "error": error, "return_code": code, "stdout": stdout, "stderr": stderr}
-
-
-def _for_program(job: dict[str, Any], others: int) -> dict[str, Any]:
-    """What the program's process may know: no name to answer under. Its limit on processes counts those before it."""
-    limit = others + job["processes"] if job["counts_processes"] else None
-    kept = ("source", "cpu_seconds", "memory_bytes", "file_bytes")
-    return {name: job[name] for name in kept} | {"process_limit": limit}
 
 
 def _watch(child: int, job: dict[str, Any], outputs: dict[int, bytes], *, alone: bool) -> tuple[str, int | None]:
@@ -174,7 +169,7 @@ def judged(reason: str, status: int, report: dict[str, str]) -> tuple[str, str]:
     if code == -signal.SIGXCPU:
         return "timeout", "out of processor time"
     if code < 0:
-        return "killed", f"ended by {signal.Signals(-code).name}"
+        return "killed", f"ended by signal {-code}"
     return "failed", f"left with exit status {code} before its end"
 
 
@@ -184,8 +179,9 @@ def _report(fd: int, ticket: str) -> dict[str, str]:
         return {}
     try:
         report = json.loads(os.read(fd, MESSAGE))
-        return report if report.pop("ticket") == ticket else {}
-    except (ValueError, KeyError, AttributeError):
+        genuine = report["ticket"] == ticket and report["status"] in ("passed", "failed", "memory")
+        return {"status": report["status"], "error": str(report["error"])} if genuine else {}
+    except (ValueError, LookupError, TypeError, RecursionError):
         return {}
 
 

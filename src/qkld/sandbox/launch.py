@@ -131,8 +131,6 @@ def _outcome(conversation: _Conversation, nonce: str, *, late: bool, seconds: fl
         genuine = answer.pop("nonce") == nonce
     except (ValueError, KeyError, AttributeError):
         genuine = False
-    if genuine and answer["status"] == "unlimited":
-        raise _not_started(answer["error"])
     if genuine:
         return Outcome(**answer, seconds=seconds)
     if late:
