@@ -20,8 +20,8 @@ import numpy as np
 from qkld.errors import ModelError, explain
 from qkld.models.llamacpp_batch import Batch
 
-WARNING, ERROR, CONTINUED = 2, 3, 5
-"""Levels of llama.cpp's log."""
+WARNING, ERROR, CONTINUED = 3, 4, 5
+"""Levels of llama.cpp's log, as ``ggml.h`` numbers them."""
 
 MOST_SEQUENCES = 256
 """``LLAMA_MAX_SEQ``: sequences that one batch may hold."""
