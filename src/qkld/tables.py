@@ -193,8 +193,8 @@ ITEMS = Schema(
         "correct": Column("int8", "1 where the model's answer is right, else 0"),
         "answer": Column(
             "int16",
-            "choice that the model takes, counted from 0; −1 where a choice has no finite log-probability, and where the "
-            "model writes its answer",
+            "choice that the model takes, counted from 0; −1 where a choice has no finite log-probability, or where "
+            "the model writes its answer",
         ),
         "right": Column("int16", "the right choice, counted from 0; −1 where the model writes its answer"),
         "margin": Column("float64", "log-probability of the right choice minus the best wrong one, nats", missing=True),
@@ -221,7 +221,7 @@ ITEMS = Schema(
         ),
         "kl_answer": Column(
             "float64",
-            "mean KL(reference ‖ model) over the tokens of the answer that the reference itself wrote, nats",
+            "mean KL(reference ‖ model) over the tokens of the reference's own answer, written or chosen, nats",
             missing=True,
             optional=True,
         ),

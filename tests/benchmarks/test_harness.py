@@ -9,6 +9,7 @@ from qkld.benchmarks.loading import items_of, load_task
 from qkld.benchmarks.packing import hidden_states
 from qkld.benchmarks.scoring import score_pack
 from qkld.errors import BenchmarkError
+from qkld.generation import Sampling, write_answers
 from qkld.params import Benchmark
 
 
@@ -44,10 +45,36 @@ def test_spaces_at_the_end_of_a_context_go_to_the_choice(tokenizer):
     assert [tokenizer.decode(c) for c in item.choices] == [" yes", " no"]
 
 
-@pytest.mark.parametrize("kind", ["generate_until", "loglikelihood_rolling"])
-def test_other_kinds_of_requests_are_refused(tokenizer, kind):
-    with pytest.raises(BenchmarkError, match=kind):
-        getattr(answering(tokenizer), kind)([])
+def test_other_kinds_of_requests_are_refused(tokenizer):
+    with pytest.raises(BenchmarkError, match="loglikelihood_rolling"):
+        answering(tokenizer).loglikelihood_rolling([])
+
+
+def writing_requests(contexts, **settings):
+    return [
+        Instance("generate_until", {}, (context, settings), 0, metadata=("task", number, 1))
+        for number, context in enumerate(contexts)
+    ]
+
+
+def test_requests_to_write_become_prompts_and_texts_in_order(tokenizer):
+    seen = []
+    model = HarnessModel(tokenizer, write=lambda prompts: seen.extend(prompts) or [f"{len(p.tokens)}" for p in prompts])
+    assert model.generate_until(writing_requests(["abc", "de"], until="x", max_gen_toks=9)) == ["3", "2"]
+    assert [(p.name, p.stop, p.max_tokens) for p in seen] == [("0", ("x",), 9), ("1", ("x",), 9)]
+    assert model.generate_until(writing_requests(["abc"], until=["x", "y"])) == ["3"]
+    assert (seen[-1].stop, seen[-1].max_tokens) == (("x", "y"), 256)
+
+
+def test_answers_equal_the_harness_own_model(tiny, tokenizer):
+    asked = writing_requests(["abc", "Q: who?\nA:", "1 + 1 ="], until=["e", "Z"], max_gen_toks=20, do_sample=False)
+
+    def write(prompts):
+        answers = dict(write_answers(tiny.quant, prompts, Sampling()))
+        return [answers[i].text for i in range(len(prompts))]
+
+    theirs = HFLM(pretrained=tiny.quant.module, tokenizer=tokenizer, softmax_dtype="float32", batch_size=1)
+    assert HarnessModel(tokenizer, write=write).generate_until(asked) == theirs.generate_until(asked, disable_tqdm=True)
 
 
 def test_a_model_made_to_read_does_not_answer(tokenizer):

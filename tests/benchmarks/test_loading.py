@@ -1,10 +1,14 @@
+import copy
+import json
 import random
 import socket
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from byte_models import CHAT_TEMPLATE, END
 
-from qkld.benchmarks.loading import chosen_items, items_of, known_tasks, load_task
+from qkld.benchmarks.loading import chosen_items, items_of, known_tasks, load_task, prompts_of
 from qkld.errors import BenchmarkError
 from qkld.params import Benchmark
 
@@ -59,6 +63,57 @@ ASKED = {
 }
 
 
+WRITTEN = {
+    "gsm8k": {"question": "What is 1 + 1?", "answer": "Two.\n#### 2"},
+    "math500": {"problem": "What is $1+1$?", "level": 1, "solution": "It is $\\boxed{2}$."},
+    "ifeval": {
+        "key": 1,
+        "prompt": "Write. Use no comma.",
+        "instruction_id_list": ["punctuation:no_comma"],
+        "kwargs": [{}],
+    },
+    "humaneval": {
+        "task_id": "HumanEval/0",
+        "prompt": "def one():\n",
+        "test": "def check(candidate):\n    assert candidate() == 1\n",
+        "entry_point": "one",
+    },
+    "mbpp": {
+        "task_id": 11,
+        "text": "Write one.",
+        "test_list": ["assert one() == 1", "assert one() > 0", "assert one() < 2"],
+        "test_setup_code": "",
+    },
+    "bfcl": {
+        "id": "simple_python_0",
+        "category": "simple_python",
+        "question": [[{"role": "user", "content": "What is 1 + 1?"}]],
+        "function": json.dumps(
+            [
+                {
+                    "name": "add",
+                    "description": "Adds.",
+                    "parameters": {"type": "dict", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+                }
+            ]
+        ),
+        "ground_truth": json.dumps([{"add": {"a": [1]}}]),
+    },
+}
+WRITTEN_ASKED = {
+    "gsm8k": ("Q: What is 1 + 1?\nA: Let's think step by step.", ("Q:", "</s>", "<|im_end|>"), 256),
+    "math500": ("Problem:\nWhat is $1+1$?\n\nSolution:", ("Problem:",), 256),
+    "ifeval": ("Write. Use no comma.", (), 1280),
+    "humaneval": ("def one():\n", ("\nclass", "\ndef", "\n#", "\nif", "\nprint"), 1024),
+    "mbpp": (
+        "You are an expert Python programmer, and here is your task:\nWrite one.\nYour code should pass these tests:\n"
+        "assert one() == 1\nassert one() > 0\nassert one() < 2\n```python\n",
+        ("\n```",),
+        256,
+    ),
+}
+
+
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(*_, **__):
@@ -73,7 +128,7 @@ def load(name, data, **choice):
 
 
 def test_every_task_here_is_tested():
-    assert set(known_tasks()) == set(ROWS)
+    assert set(known_tasks()) == set(ROWS) | set(WRITTEN)
 
 
 @pytest.mark.usefixtures("no_network")
@@ -85,6 +140,56 @@ def test_tasks_ask_what_the_harness_asks(name, write_lines, tokenizer):
     assert tokenizer.decode(item.prompt) == prompt
     assert [tokenizer.decode(choice) for choice in item.choices] == choices
     assert task.task.doc_to_target(task.task.eval_docs[0]) == right
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("name", sorted(WRITTEN_ASKED))
+def test_tasks_in_which_answers_are_written_ask_what_the_harness_asks(name, write_lines, tokenizer):
+    (prompt,) = prompts_of(load(name, write_lines([WRITTEN[name]])), tokenizer)
+    text, stop, longest = WRITTEN_ASKED[name]
+    assert tokenizer.decode(prompt.tokens) == text
+    assert (prompt.stop, prompt.max_tokens) == (stop, longest)
+
+
+def test_the_study_s_longest_answer_is_taken_before_the_task_s(write_lines, tokenizer):
+    task = load("ifeval", write_lines([WRITTEN["ifeval"]]), answer_tokens=7)
+    assert prompts_of(task, tokenizer)[0].max_tokens == 7
+
+
+def chatting(tokenizer):
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = CHAT_TEMPLATE
+    return own
+
+
+def test_a_chat_has_control_tokens_and_tool_calling_its_system_prompt(write_lines, tokenizer):
+    chat = chatting(tokenizer)
+    (prompt,) = prompts_of(load("bfcl", write_lines([WRITTEN["bfcl"]]), prompt="chat"), chat)
+    places = [i for i, token in enumerate(prompt.tokens) if token == END]
+    turns = [chat.decode(prompt.tokens[a + 1 : b]) for a, b in pairwise([*places, len(prompt.tokens)])]
+    assert [turn.split(":")[0] for turn in turns] == ["system", "user", "assistant"]
+    assert turns[0].startswith("system:You are an expert in composing functions.")
+    assert '"name": "add"' in turns[0]
+    assert turns[1:] == ["user:What is 1 + 1?", "assistant:"]
+
+
+def test_choices_may_be_asked_in_a_chat(write_lines, tokenizer):
+    chat = chatting(tokenizer)
+    (item,) = items_of(load("arc_easy", write_lines([ROWS["arc_easy"]]), prompt="chat"), chat)
+    assert chat.decode(item.prompt) == "<end>user:Question: What melts?\nAnswer:<end>assistant:"
+    assert [chat.decode(choice) for choice in item.choices] == ["ice", "sand", "fog"]
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "arc_easy"])
+def test_a_chat_without_a_template_is_refused(name, write_lines, tokenizer):
+    task = load(name, write_lines([(ROWS | WRITTEN)[name]]), prompt="chat")
+    with pytest.raises(BenchmarkError, match=r"no chat template(.|\n)*prompt: plain"):
+        (items_of if name in ROWS else prompts_of)(task, tokenizer)
+
+
+def test_keys_of_written_answers_are_refused_where_none_is_written(write_lines):
+    with pytest.raises(BenchmarkError, match="In task 'arc_easy' no answer is written"):
+        load("arc_easy", write_lines([ROWS["arc_easy"]]), answer_tokens=5)
 
 
 def test_items_are_named_by_their_line(write_lines, tokenizer, arc_rows):

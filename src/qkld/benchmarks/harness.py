@@ -13,6 +13,7 @@ from lm_eval.api.model import TemplateLM
 
 from qkld.benchmarks.items import Item, item_from_pairs
 from qkld.errors import BenchmarkError, explain
+from qkld.generation import Prompt
 
 NO_CHOICE = -1
 """The choice of a model that has no answer to an item: with a NaN among them, its choices have no order."""
@@ -57,17 +58,34 @@ def asks_only(items: list[Item]) -> Sequence[Answer]:
     )
 
 
+def writes_nothing(prompts: list[Prompt]) -> Sequence[str]:
+    """For a model that only turns requests into prompts: no text for each."""
+    return [""] * len(prompts)
+
+
+ANSWER_TOKENS = 256
+"""Longest written answer where neither the study nor the task says one; the harness's own ``hf`` model has the same."""
+
+
 class HarnessModel(TemplateLM):
-    """Answers the harness's log-likelihood requests item by item.
+    """Answers the harness's log-likelihood requests item by item, and its requests to write prompt by prompt.
 
     Text becomes tokens as in the harness's own ``hf`` model, so that scores are comparable. How items are run and what
-    is kept of them is up to ``answer``: items → one `Answer` each, in order.
+    is kept of them is up to ``answer``: items → one `Answer` each, in order; and to ``write``: prompts → texts, in
+    order. ``answer_tokens`` is the longest written answer, where the task's own is not meant.
     """
 
-    def __init__(self, tokenizer: Any, answer: Callable[[list[Item]], Sequence[Answer]] = asks_only) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        answer: Callable[[list[Item]], Sequence[Answer]] = asks_only,
+        write: Callable[[list[Prompt]], Sequence[str]] = writes_nothing,
+        *,
+        answer_tokens: int | None = None,
+    ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
-        self._answer = answer
+        self._answer, self._write, self._answer_tokens = answer, write, answer_tokens
 
     @property
     def eot_token_id(self) -> int:
@@ -83,6 +101,41 @@ class HarnessModel(TemplateLM):
             begins = string.startswith(self.tokenizer.decode(self.prefix_token_id))
             return self.tokenizer.encode(string, **({"add_special_tokens": False} if begins else {}))
         return self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
+
+    @property
+    def tokenizer_name(self) -> str:
+        return str(getattr(self.tokenizer, "name_or_path", "")) or type(self.tokenizer).__name__
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The chat as the model's own template writes it; its control texts become control tokens in `tok_encode`.
+
+        Raises
+        ------
+        BenchmarkError
+            If the model has no chat template.
+        """
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise BenchmarkError(
+                explain(
+                    "A benchmark asks in a chat, and the model has no chat template.",
+                    expected="tokenizer.chat_template",
+                    found="none",
+                    do="write `prompt: plain` for the benchmark, or use a chat model",
+                )
+            )
+        return self.tokenizer.apply_chat_template(
+            chat_history,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+        )
+
+    def prompt(self, name: str, context: str, settings: dict[str, Any]) -> Prompt:
+        """The prompt that a context and the harness's generation settings ask for; how to choose is the study's."""
+        stop = settings.get("until") or ()
+        longest = self._answer_tokens or settings.get("max_gen_toks") or ANSWER_TOKENS
+        texts = (stop,) if isinstance(stop, str) else tuple(stop)
+        return Prompt(name, tuple(self.tok_encode(context)), texts, longest)
 
     def item(self, name: str, arguments: Sequence[tuple[str, str]]) -> Item:
         """The item that (context, continuation) texts ask for, one pair a choice."""
@@ -111,7 +164,8 @@ class HarnessModel(TemplateLM):
         raise _not_answered("loglikelihood_rolling")
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
-        raise _not_answered("generate_until")
+        """The text written for each request, in order."""
+        return list(self._write([self.prompt(str(request.doc_id), *request.args) for request in requests]))
 
     def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
         items = [item_from_pairs(str(i), [(context, ending)]) for i, (_, context, ending) in enumerate(requests)]
@@ -129,7 +183,7 @@ def _not_answered(kind: str) -> BenchmarkError:
     return BenchmarkError(
         explain(
             f"Requests of kind '{kind}' are not answered.",
-            expected="multiple-choice tasks, which ask for log-likelihoods of continuations",
+            expected="tasks that ask for log-likelihoods of continuations, or for written answers",
             found=f"a task that asks for {kind}",
             do="leave the task out of the study's benchmarks",
         )

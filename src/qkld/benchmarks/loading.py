@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import yaml
 from qkld.benchmarks.harness import HarnessModel
 from qkld.benchmarks.items import Item
 from qkld.errors import BenchmarkError, explain
+from qkld.families import bfcl, instructions
+from qkld.families.checkers import Checker
+from qkld.generation import Prompt
 from qkld.params import Benchmark
 
 TASK_FOLDER = Path(__file__).with_name("tasks")
@@ -32,13 +36,52 @@ _LOCAL_FILE = {
 """What every task gets in place of its place on the hub: one local file of items, and no examples in the prompt."""
 
 
+PREPARED: Mapping[str, Callable[[], None]] = {"ifeval": instructions.prepare}
+"""What has to be done before the harness's module of a task is imported."""
+
+COMPLETED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {"bfcl": bfcl.with_prompts}
+"""What makes the lines that a task reads from the lines of its file."""
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What says whether a written answer is right: the harness's ``metric`` after its ``filter``, or a ``checker``.
+
+    A checker is one of `families.checkers.Checker`. It stands under ``judged`` in the task's YAML here.
+    """
+
+    metric: str = ""
+    filter: str = "none"
+    checker: Checker | None = None
+
+
 @dataclass(frozen=True)
 class LoadedTask:
-    """A task of the harness over chosen items; ``items[i]`` is the line, from 0, of its document ``i`` in the file."""
+    """A task of the harness over chosen items; ``items[i]`` is the line, from 0, of its document ``i`` in the file.
 
-    name: str
+    ``judging`` is None for tasks of multiple choice.
+    """
+
+    benchmark: Benchmark
     task: Any
     items: tuple[int, ...]
+    judging: Judging | None = None
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.benchmark.task
+
+    @property
+    def in_chat(self) -> bool:
+        """Whether prompts go through the model's chat template."""
+        return self.benchmark.prompt == "chat"
+
+    def build(self, asker: HarnessModel) -> list[Any]:
+        """The harness's requests, in order."""
+        chat = {"chat_template": asker.apply_chat_template, "tokenizer_name": asker.tokenizer_name}
+        self.task.build_all_requests(apply_chat_template=self.in_chat, **(chat if self.in_chat else {}))
+        return self.task.instances
 
 
 def known_tasks() -> tuple[str, ...]:
@@ -66,7 +109,10 @@ def load_task(benchmark: Benchmark, data: Path) -> LoadedTask:
         )
     lines = _lines(name, data)
     items = chosen_items(len(lines), benchmark.limit, seed=benchmark.seed)
-    task = _harness_task(name, [lines[i] for i in items])
+    chosen = [lines[i] for i in items]
+    PREPARED.get(name, lambda: None)()
+    task, judging = _harness_task(name, COMPLETED.get(name, list)(chosen))
+    _check_kind(benchmark, judging)
     if len(task.eval_docs) != len(items):
         raise BenchmarkError(
             explain(
@@ -76,7 +122,7 @@ def load_task(benchmark: Benchmark, data: Path) -> LoadedTask:
                 do="prepare the file so that one line is one item; items are named by their line",
             )
         )
-    return LoadedTask(name, task, items)
+    return LoadedTask(benchmark, task, items, judging)
 
 
 def items_of(task: LoadedTask, tokenizer: Any) -> list[Item]:
@@ -87,8 +133,8 @@ def items_of(task: LoadedTask, tokenizer: Any) -> list[Item]:
     BenchmarkError
         If an item has no prompt, fewer than two choices, a choice without tokens, or several prompts.
     """
-    task.task.build_all_requests()
-    asked = [item for item, _ in HarnessModel(tokenizer).items(task.task.instances)]
+    asker = HarnessModel(tokenizer)
+    asked = [item for item, _ in asker.items(task.build(asker))]
     items = [replace(item, name=str(task.items[int(item.name)])) for item in asked]
     single = [item.name for item in items if len(item.choices) < 2]
     if single:
@@ -103,6 +149,18 @@ def items_of(task: LoadedTask, tokenizer: Any) -> list[Item]:
     return items
 
 
+def prompts_of(task: LoadedTask, tokenizer: Any) -> list[Prompt]:
+    """The prompts that the harness asks a model to continue, in its order, named by their line in the file.
+
+    Raises
+    ------
+    BenchmarkError
+        If a prompt is empty, or asks in a chat and the model has no chat template.
+    """
+    asker = HarnessModel(tokenizer, answer_tokens=task.benchmark.answer_tokens)
+    return [asker.prompt(str(task.items[int(r.doc_id)]), *r.args) for r in task.build(asker)]
+
+
 def chosen_items(available: int, limit: int | None, *, seed: int) -> tuple[int, ...]:
     """Indices of ``limit`` of ``available`` items, drawn without replacement, sorted; all without a limit.
 
@@ -112,6 +170,19 @@ def chosen_items(available: int, limit: int | None, *, seed: int) -> tuple[int, 
         return tuple(range(available))
     drawn = np.random.default_rng(seed).permutation(available)[:limit]
     return tuple(sorted(int(i) for i in drawn))
+
+
+def _check_kind(benchmark: Benchmark, judging: Judging | None) -> None:
+    """Refuse keys of written answers for a task in which none is written."""
+    if judging is None and benchmark.answer_tokens is not None:
+        raise BenchmarkError(
+            explain(
+                f"In task '{benchmark.task}' no answer is written.",
+                expected="no answer_tokens, temperature, repeats or sampling_seed: it is of multiple choice",
+                found=f"answer_tokens {benchmark.answer_tokens}",
+                do="take them out of the benchmark's entry",
+            )
+        )
 
 
 def _lines(name: str, data: Path) -> list[str]:
@@ -144,14 +215,16 @@ def _lines(name: str, data: Path) -> list[str]:
     return lines
 
 
-def _harness_task(name: str, lines: list[str]) -> Any:
+def _harness_task(name: str, lines: list[str]) -> tuple[Any, Judging | None]:
     """The harness's own loading of a task, from a YAML completed with the data's place; nothing of it stays on disk."""
     config = yaml.safe_load((TASK_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    config["include"] = str(HARNESS_TASKS / config["include"])
+    judged = config.pop("judged", None)
+    if "include" in config:
+        config["include"] = str(HARNESS_TASKS / config["include"])
     with tempfile.TemporaryDirectory(prefix="qkld-task-") as folder:
         data, completed = Path(folder, "items.jsonl"), Path(folder, f"{name}.yaml")
         data.write_text("\n".join(lines) + "\n", encoding="utf-8")
         reading = {"data_files": {"test": str(data)}, "cache_dir": str(Path(folder, "cache")), "keep_in_memory": True}
         completed.write_text(yaml.safe_dump({**config, **_LOCAL_FILE, "dataset_kwargs": reading}), encoding="utf-8")
         manager = lm_eval.tasks.TaskManager(include_defaults=False)
-        return manager.load([str(completed)])["tasks"][name]
+        return manager.load([str(completed)])["tasks"][name], None if judged is None else Judging(**judged)

@@ -10,9 +10,11 @@ from tqdm.auto import tqdm
 
 from qkld import recording
 from qkld.benchmarks.items import Item, distinct
-from qkld.benchmarks.loading import items_of, load_task
+from qkld.benchmarks.loading import LoadedTask, items_of, load_task, prompts_of
 from qkld.benchmarks.packing import hidden_states, layout_name, split_into_packs
+from qkld.benchmarks.written import answer_items, asked_key, model_answers, stored_items
 from qkld.errors import BenchmarkError, StageError, explain
+from qkld.generation import Prompt
 from qkld.models import OpenedModel
 from qkld.params import Benchmark, Study
 from qkld.paths import StudyPaths
@@ -21,9 +23,21 @@ from qkld.reference import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter, W
 from qkld.sources import fetch
 
 
-def benchmark_items(benchmark: Benchmark, tokenizer: Any) -> list[Item]:
-    """Items of a study's benchmark, each request once; notebooks 01 and 03 both build them here."""
-    return distinct(items_of(load_task(benchmark, fetch(f"benchmark-{benchmark.task}")), tokenizer))
+def fetched_task(benchmark: Benchmark) -> LoadedTask:
+    """A study's benchmark over the items of its pinned file; notebooks 01 and 03 both load it here."""
+    return load_task(benchmark, fetch(f"benchmark-{benchmark.task}"))
+
+
+def reference_items(study: str, task: LoadedTask, model: OpenedModel) -> tuple[list[Item], str]:
+    """The items that the reference is run on, each request once, and the name of what its answers were asked for.
+
+    Where answers are written, the reference writes its own first, and an item is a prompt with that answer.
+    """
+    if task.judging is None:
+        return distinct(items_of(task, model.tokenizer)), ""
+    prompts = prompts_of(task, model.tokenizer)
+    answers = model_answers(study, task.benchmark, prompts, model)
+    return answer_items(prompts, answers), asked_key(task.benchmark, prompts)
 
 
 def windows_of(items: Sequence[Item]) -> tuple[Window, ...]:
@@ -42,10 +56,11 @@ def record_benchmarks(params: Study, model: OpenedModel) -> dict[str, Any]:
     """
     paths = StudyPaths(params.study)
     seal: dict[str, Any] = {"made_for": made_for(params), "benchmarks": {}}
+    pack_tokens = params.benchmark_scores.pack_tokens
     for benchmark in params.benchmarks:
-        items = benchmark_items(benchmark, model.tokenizer)
-        header = items_header(benchmark.task, items, model, pack_tokens=params.benchmark_scores.pack_tokens)
-        manifest = record_items(paths.reference, header, items, model, pack_tokens=params.benchmark_scores.pack_tokens)
+        items, asked = reference_items(params.study, fetched_task(benchmark), model)
+        header = items_header(benchmark.task, items, model, pack_tokens=pack_tokens, asked=asked)
+        manifest = record_items(paths.reference, header, items, model, pack_tokens=pack_tokens)
         seal["benchmarks"][benchmark.task] = {
             "folder": header.folder(paths.reference).name,
             "key": header.key,
@@ -64,6 +79,17 @@ def made_for(params: Study) -> dict[str, Any]:
     return {name: corpora[name] for name in ("reference", "compute")}
 
 
+def open_written(params: Study, task: LoadedTask, layout: str, prompts: Sequence[Prompt]) -> ReferenceStore:
+    """The reference's store of a task in which answers are written, checked to be asked for by these very prompts.
+
+    Its items, with the reference's answers, are `written.stored_items` of its windows. Raises as `open_benchmark` does.
+    """
+    store = _opened(params, task.name)
+    stored_items(task.name, prompts, store.header.windows)
+    _compare_layout(task.name, store.header.name, f"{task.name}-{layout}-{asked_key(task.benchmark, prompts)}")
+    return store
+
+
 def open_benchmark(params: Study, task: str, layout: str, items: Sequence[Item]) -> ReferenceStore:
     """The reference's store of a task, checked to hold these very items in this layout.
 
@@ -76,6 +102,14 @@ def open_benchmark(params: Study, task: str, layout: str, items: Sequence[Item])
     StoreError
         If the store is damaged, or of another reference or dtype.
     """
+    store = _opened(params, task)
+    _compare_layout(task, store.header.name, f"{task}-{layout}")
+    _compare_items(task, store.header.windows, windows_of(items))
+    return store
+
+
+def _opened(params: Study, task: str) -> ReferenceStore:
+    """The store that the seal names for a task."""
     paths = StudyPaths(params.study)
     sealed = recording.read_seal(paths.benchmarks_seal, made_for(params))["benchmarks"]
     if task not in sealed:
@@ -87,17 +121,20 @@ def open_benchmark(params: Study, task: str, layout: str, items: Sequence[Item])
                 do=f"run {NOTEBOOK}",
             )
         )
-    store = ReferenceStore.open(paths.reference / sealed[task]["folder"], expected_key=sealed[task]["key"])
-    _compare_layout(task, store.header.name, f"{task}-{layout}")
-    _compare_items(task, store.header.windows, windows_of(items))
-    return store
+    return ReferenceStore.open(paths.reference / sealed[task]["folder"], expected_key=sealed[task]["key"])
 
 
-def items_header(task: str, items: Sequence[Item], model: OpenedModel, *, pack_tokens: int) -> StoreHeader:
-    """The header of the store that holds a reference's hidden states on these items, run in this layout."""
+def items_header(
+    task: str, items: Sequence[Item], model: OpenedModel, *, pack_tokens: int, asked: str = ""
+) -> StoreHeader:
+    """The header of the store that holds a reference's hidden states on these items, run in this layout.
+
+    ``asked`` is the `written.asked_key` of written answers.
+    """
+    layout = layout_name(model, pack_tokens)
     return StoreHeader(
         kind="benchmark",
-        name=f"{task}-{layout_name(model, pack_tokens)}",
+        name="-".join([task, layout, *([asked] if asked else [])]),
         model_sha256=model.weights_sha256,
         tokenizer_sha256=model.tokenizer_sha256,
         compute_dtype=str(model.compute_dtype).removeprefix("torch."),
@@ -133,10 +170,11 @@ def _compare_layout(task: str, stored: str, layout: str) -> None:
     if stored != layout:
         raise BenchmarkError(
             explain(
-                f"The reference ran the items of '{task}' in another layout.",
+                f"The reference ran the items of '{task}' in another layout, or wrote its answers otherwise.",
                 expected=stored,
                 found=layout,
-                do=f"give {NOTEBOOK} and this notebook one pack_tokens, and both models one architecture",
+                do=f"give {NOTEBOOK} and this notebook one pack_tokens and one entry of the benchmark, and both models "
+                "one architecture",
             )
         )
 

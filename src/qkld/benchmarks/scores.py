@@ -15,11 +15,13 @@ from tqdm.auto import tqdm
 from qkld.benchmarks.choices import choice_columns
 from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
 from qkld.benchmarks.items import Item, distinct
-from qkld.benchmarks.loading import LoadedTask, items_of, load_task
+from qkld.benchmarks.loading import LoadedTask, items_of, prompts_of
 from qkld.benchmarks.packing import layout_name, split_into_packs
-from qkld.benchmarks.recording import open_benchmark
+from qkld.benchmarks.recording import fetched_task, open_benchmark, open_written
 from qkld.benchmarks.scoring import ItemScore, score_pack
+from qkld.benchmarks.written import judged, model_answers, stored_items, written_rows
 from qkld.errors import BenchmarkError, explain
+from qkld.floors import packed_tokens
 from qkld.locks import locked
 from qkld.measuring import check_comparable, partial_key
 from qkld.models import OpenedModel
@@ -27,7 +29,6 @@ from qkld.params import Benchmark, Study
 from qkld.paths import StudyPaths
 from qkld.provenance import write_json
 from qkld.reference import LOCK_PATIENCE, ReferenceStore
-from qkld.sources import fetch
 from qkld.tables import ITEMS
 
 
@@ -44,20 +45,52 @@ def score_benchmarks(params: Study, model: OpenedModel) -> pd.DataFrame:
     StageError
         If notebook 01 has not run the reference on a task.
     """
-    return ITEMS.checked(pd.concat([_task_table(params, benchmark, model) for benchmark in params.benchmarks]))
+    table = pd.concat([_task_table(params, benchmark, model) for benchmark in params.benchmarks])
+    if all(benchmark.repeats == 1 for benchmark in params.benchmarks):
+        table = table.drop(columns="cluster", errors="ignore")  # every item is drawn by itself
+    elif "cluster" in table:
+        table["cluster"] = table["cluster"].fillna(table["item"])
+    return ITEMS.checked(table.reindex(columns=[c for c in ITEMS.columns if c in {*table, *_REQUIRED}]))
+
+
+_REQUIRED = tuple(name for name, column in ITEMS.columns.items() if not column.optional)
 
 
 def _task_table(params: Study, benchmark: Benchmark, model: OpenedModel) -> pd.DataFrame:
-    task = load_task(benchmark, fetch(f"benchmark-{benchmark.task}"))
+    task = fetched_task(benchmark)
+    layout = layout_name(model, params.benchmark_scores.pack_tokens)
+    if task.judging is not None:
+        return _written_table(params, task, layout, model)
     items = distinct(items_of(task, model.tokenizer))
-    pack_tokens = params.benchmark_scores.pack_tokens
-    store = open_benchmark(params, task.name, layout_name(model, pack_tokens), items)
-    check_comparable(store, model)
-    folder = StudyPaths(params.study).partial / "items" / model.label / f"{task.name}-{partial_key(store, model)}"
-    with locked(folder / ".lock", patience=LOCK_PATIENCE):
-        scores = score_items(model, items, store, folder, pack_tokens=pack_tokens, tile=params.compute.vocabulary_tile)
+    scores = _kept_scores(params, items, open_benchmark(params, task.name, layout, items), model, task.name)
     _report_unanswered(model.label, task.name, scores)
     return item_table(model.label, task, model.tokenizer, scores)
+
+
+def _kept_scores(
+    params: Study, items: Sequence[Item], store: ReferenceStore, model: OpenedModel, task: str
+) -> dict[str, ItemScore]:
+    """Scores of the items that a store holds; finished packs are kept below `StudyPaths.partial`."""
+    check_comparable(store, model)
+    key = partial_key(store, model, prompt_statistics=1)
+    folder = StudyPaths(params.study).partial / "items" / model.label / f"{task}-{key}"
+    pack_tokens, tile = packed_tokens(params, model.label), params.compute.vocabulary_tile
+    with locked(folder / ".lock", patience=LOCK_PATIENCE):
+        return score_items(model, items, store, folder, pack_tokens=pack_tokens, tile=tile)
+
+
+def _written_table(params: Study, task: LoadedTask, layout: str, model: OpenedModel) -> pd.DataFrame:
+    """Rows of a task in which the model writes: its answers judged, beside its divergence on the reference's."""
+    prompts = prompts_of(task, model.tokenizer)
+    store = open_written(params, task, layout, prompts)
+    items = stored_items(task.name, prompts, store.header.windows)
+    scores = _kept_scores(params, list(items.values()), store, model, task.name)
+    rows: list[dict[str, Any]] = []
+    for repeat in range(task.benchmark.repeats):
+        answers = model_answers(params.study, task.benchmark, prompts, model, repeat=repeat)
+        correct = judged(task, model.tokenizer, prompts, answers)
+        rows += written_rows(model.label, task, prompts, items, scores, answers, correct, repeat=repeat)
+    return pd.DataFrame(rows)
 
 
 def _report_unanswered(label: str, task: str, scores: dict[str, ItemScore]) -> None:
@@ -129,7 +162,8 @@ def item_table(label: str, task: LoadedTask, tokenizer: Any, scores: dict[str, I
     The harness would take the first such choice, so a broken model would be right wherever it is the right one.
     """
     asker = HarnessModel(tokenizer, lambda items: [scores[item.request].answer for item in items])
-    samples = evaluate(asker, {"tasks": {task.name: task.task}}, bootstrap_iters=0)["samples"][task.name]
+    found = evaluate(asker, {"tasks": {task.name: task.task}}, bootstrap_iters=0, apply_chat_template=task.in_chat)
+    samples = found["samples"][task.name]
     return pd.DataFrame(_rows(label, task, asker, samples, scores))
 
 
@@ -158,6 +192,8 @@ def _rows(
             "choice_tokens": len(item.tokens) - len(item.prompt),
             "nll_reference": score.nll_reference[right],
             "entropy_reference": score.entropy_reference[right],
+            "reference_nll": score.nll_prompt,
+            "reference_entropy": score.entropy_prompt,
             **choice_columns(
                 loglikelihood, score.nll_reference, score.kl_choice, [len(c) for c in item.choices], right
             ),

@@ -1,0 +1,158 @@
+"""Tasks in which the model writes its answer: the reference's answers as items, and every model's answers, judged.
+
+The reference's answer to a prompt is an item with one choice: that answer. So it is stored, packed, resumed and
+compared as all items are, and one forward pass of a quant gives its divergence on the prompt and on the reference's own
+answer, token by token as the reference wrote it ("teacher-forced").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lm_eval.evaluator import evaluate
+
+from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
+from qkld.benchmarks.items import Item
+from qkld.benchmarks.loading import LoadedTask
+from qkld.benchmarks.scoring import ItemScore
+from qkld.errors import BenchmarkError, explain
+from qkld.families.checkers import are_right
+from qkld.generation import Prompt, Sampling, Written, kept_answers
+from qkld.generation.keeping import answers_key
+from qkld.models import OpenedModel
+from qkld.params import Benchmark
+from qkld.paths import StudyPaths
+from qkld.provenance import key_of
+from qkld.reference import NOTEBOOK, Window
+
+
+def sampling_of(benchmark: Benchmark, repeat: int) -> Sampling:
+    """How a benchmark's answers are chosen, the ``repeat``-th time."""
+    return Sampling(benchmark.temperature, benchmark.sampling_seed, repeat)
+
+
+def asked_key(benchmark: Benchmark, prompts: Sequence[Prompt]) -> str:
+    """Names what the reference's answers depend on beside the reference: prompts, their ends, how they are drawn."""
+    return key_of([[prompt.request for prompt in prompts], sampling_of(benchmark, 0).key()])
+
+
+def model_answers(
+    study: str, benchmark: Benchmark, prompts: Sequence[Prompt], model: OpenedModel, *, repeat: int = 0
+) -> dict[str, Written]:
+    """Request → a model's answer to every prompt; kept one by one below `StudyPaths.partial`."""
+    sampling = sampling_of(benchmark, repeat)
+    folder = StudyPaths(study).partial / "answers" / model.label / f"{benchmark.task}-{answers_key(model, sampling)}"
+    turn = f", {repeat + 1} of {benchmark.repeats}" if benchmark.repeats > 1 else ""
+    return kept_answers(model, prompts, sampling, folder, description=f"{model.label} writes {benchmark.task}{turn}")
+
+
+def answer_items(prompts: Sequence[Prompt], answers: Mapping[str, Written]) -> list[Item]:
+    """Each prompt once, with the reference's own answer as its only choice.
+
+    Raises
+    ------
+    BenchmarkError
+        If the reference has an answer with a logit that is not finite: nothing can be measured against it.
+    """
+    distinct = {prompt.request: prompt for prompt in prompts}
+    broken = [prompt.name for prompt in distinct.values() if not answers[prompt.request].finite]
+    if broken:
+        raise BenchmarkError(
+            explain(
+                "The reference has logits that are not finite.",
+                expected="a whole answer to every prompt",
+                found=f"none for items {', '.join(broken[:5])}",
+                do="run the study in compute_dtype float32",
+            )
+        )
+    return [Item(p.name, p.tokens, (answers[request].tokens,)) for request, p in distinct.items()]
+
+
+def stored_items(task: str, prompts: Sequence[Prompt], windows: Sequence[Window]) -> dict[str, Item]:
+    """Request of each prompt → its item with the reference's answer, read back from the windows of the store.
+
+    Raises
+    ------
+    BenchmarkError
+        If the store holds other prompts; the message names the first that differs.
+    """
+    distinct = list({prompt.request: prompt for prompt in prompts}.values())
+    for place in range(max(len(distinct), len(windows))):
+        known = place < min(len(distinct), len(windows))
+        if not known or windows[place].tokens[: len(distinct[place].tokens)] != distinct[place].tokens:
+            raise BenchmarkError(
+                explain(
+                    f"The reference answered other prompts of '{task}'; prompt {place} differs.",
+                    expected=windows[place].name if place < len(windows) else f"{len(windows)} prompts, as stored",
+                    found=f"item {distinct[place].name}" if place < len(distinct) else f"{len(distinct)} prompts",
+                    do=f"run {NOTEBOOK} again if the task, its file or its limit changed; else compare the tokenizers",
+                )
+            )
+    return {
+        prompt.request: Item(prompt.name, prompt.tokens, (window.tokens[len(prompt.tokens) :],))
+        for prompt, window in zip(distinct, windows, strict=True)
+    }
+
+
+def judged(task: LoadedTask, tokenizer: Any, prompts: Sequence[Prompt], answers: Mapping[str, Written]) -> list[int]:
+    """1 for each prompt whose answer is right, else 0, in order; an answer that broke off at a logit is wrong."""
+    written = [answers[prompt.request] for prompt in prompts]
+    if task.judging.checker:
+        documents = [dict(document) for document in task.task.eval_docs]
+        texts = [answer.text for answer in written]
+        right = are_right(task.judging.checker, documents, texts, sandbox=task.benchmark.sandbox)
+    else:
+        right = _by_the_harness(task, tokenizer, answers)
+    return [int(bool(r) and answer.finite) for r, answer in zip(right, written, strict=True)]
+
+
+def _by_the_harness(task: LoadedTask, tokenizer: Any, answers: Mapping[str, Written]) -> list[bool]:
+    """The harness's own verdicts, in the order of its documents."""
+    asker = HarnessModel(
+        tokenizer,
+        write=lambda prompts: [answers[prompt.request].text for prompt in prompts],
+        answer_tokens=task.benchmark.answer_tokens,
+    )
+    found = evaluate(asker, {"tasks": {task.name: task.task}}, bootstrap_iters=0, apply_chat_template=task.in_chat)
+    samples = [s for s in found["samples"][task.name] if s["filter"] == task.judging.filter]
+    return [bool(s[task.judging.metric]) for s in sorted(samples, key=lambda s: s["doc_id"])]
+
+
+def written_rows(
+    label: str,
+    task: LoadedTask,
+    prompts: Sequence[Prompt],
+    items: Mapping[str, Item],
+    scores: Mapping[str, ItemScore],
+    answers: Mapping[str, Written],
+    correct: Sequence[int],
+    *,
+    repeat: int,
+) -> Iterator[dict[str, Any]]:
+    """One row of schema ``items`` a prompt: what the model wrote, and its divergence on the reference's answer.
+
+    A drawn answer's row is named by its item and repeat; the divergences are of the prompt and equal in all of them.
+    """
+    for prompt, is_right in zip(prompts, correct, strict=True):
+        item, answer = items[prompt.request], answers[prompt.request]
+        score = scores[item.request]
+        yield {
+            "model": label,
+            "benchmark": task.name,
+            "item": prompt.name if task.benchmark.repeats == 1 else f"{prompt.name}#{repeat}",
+            "request": item.request,
+            "correct": is_right,
+            "answer": NO_CHOICE,
+            "right": NO_CHOICE,
+            "kl_prompt": score.kl_prompt,
+            "prompt_tokens": len(prompt.tokens),
+            "choice_tokens": 0,
+            "reference_nll": score.nll_prompt,
+            "reference_entropy": score.entropy_prompt,
+            "kl_answer": score.kl_choice[0],
+            "written": answer.text,
+            "answer_tokens": len(answer.tokens),
+            "truncated": answer.truncated,
+            "cluster": prompt.name,
+        }
