@@ -40,6 +40,10 @@ def test_long_form(read, kind):
 def test_optional_columns_stay_and_others_go(read):
     found = read(LONG.assign(margin=0.5, answer=2))
     assert list(found.items) == ["model", "benchmark", "item", "correct", "margin"]
+    more = {"kl_answer": 0.1, "kl_choice_mean": 0.2, "choice_entropy": 1.0, "logp_right": -2.0, "base": "ref"}
+    found = read(LONG.assign(**more, something=1))
+    assert set(found.items) == {"model", "benchmark", "item", "correct", *more}
+    assert found.divergence == "kl_answer"
 
 
 def test_the_first_kld_is_taken_and_a_negative_one_refused(read):

@@ -150,6 +150,18 @@ def test_with_items_everything_is_concluded(whole):
     assert report.count("data:image/png;base64,") == 4
 
 
+def test_prompts_router_and_metrics_with_direction_come_with_items(whole):
+    _, out = whole
+    router = pd.read_csv(out / "router.csv").query("label_a == 'all pairs'").set_index("benchmark")
+    assert set(router.index) == {*OWN, "all benchmarks"}
+    assert (router["auroc_low"] < router["auroc"]).all()
+    metrics = pd.read_csv(out / "directional.csv").set_index(["subset", "metric"])
+    assert metrics.loc["zone", "estimate"].notna().sum() >= 8
+    assert metrics.loc[("full", "directional_kld"), "note"] == "the items have no kl_choice_right"
+    assert pd.read_csv(out / "prompt_flips.csv")["drops"].sum() > 0
+    assert "Does anything cheap beat KLD" in (out / "report.html").read_text()
+
+
 def test_the_verdict_is_that_of_the_items(own, whole):
     """The summary's row against the verdict's own function on the same answers."""
     summary, _ = whole

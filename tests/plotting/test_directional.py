@@ -26,7 +26,7 @@ def ax():
 def test_the_best_is_on_top_and_only_it_has_a_ring(ax):
     draw_directional(ax, TABLE)
     names = {round(y): label.get_text() for y, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)}
-    assert names == {2: "expected net", 1: "KLD mean (text)", 0: "flips"}
+    assert names == {2: "expected net", 1: "KLD, text", 0: "flips"}
     rings = [line.get_xdata()[0] for line in ax.get_lines() if line.get_markerfacecolor() == "none"]
     assert rings == [0.8]
     marks = {line.get_xdata()[0]: line.get_marker() for line in ax.get_lines() if line.get_zorder() == 3}

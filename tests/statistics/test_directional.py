@@ -139,6 +139,17 @@ def test_max_t_of_one_split_is_that_of_one_score(rng, families):
     assert np.quantile(largest, 0.95, method="higher") == pytest.approx(expected.critical)
 
 
+def test_max_t_holds_its_size_where_no_metric_means_anything():
+    rng = np.random.default_rng(31)
+    orders, least = RESAMPLING.orders(np.zeros(10)), []
+    for _ in range(250):
+        shared = rng.normal(size=(5, 10))  # halves of the same items are alike
+        net = rng.normal(size=10) + 0.7 * rng.normal(size=(4, 10))
+        products = [held_out_ranks(metric + 0.7 * rng.normal(size=(4, 10)), net) for metric in shared]
+        least.append(max_t_of_splits(np.stack(products), orders)[1].min())
+    assert 0.015 <= np.mean(np.array(least) <= 0.05) <= 0.09
+
+
 def test_estimate_and_permuted_values_are_means_of_rho_over_splits(rng):
     metric, net = rng.normal(size=(6, 9)), rng.permuted(np.tile(np.arange(9.0) // 2, (6, 1)), axis=1)
     product = held_out_ranks(metric, net)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from qkld.tables import Column, Schema
+from qkld.tables import ITEMS, Column, Schema
 
 COLUMNS = ("model", "benchmark", "item", "correct")
 """What every row has."""
 
-DIVERGENCES = ("kl_choice_mean", "kl_choice_right", "kl_prompt", "kl", "kld")
+DIVERGENCES = ("kl_answer", "kl_choice_mean", "kl_choice_right", "kl_prompt", "kl", "kld")
 """Columns of an item's KLD in nats, the first that is there is analysed."""
+
+FROM_STUDIES = (
+    *("prompt_tokens", "reference_entropy", "reference_nll", "entropy_reference", "nll_reference"),
+    *("choice_entropy", "logp_right", "logp_reference_answer", "kl_options"),
+)
+"""Numbers of a study's own item tables that baselines, the router and metrics with direction read."""
 
 IMPORTED = Schema(
     "imported items",
@@ -26,6 +32,8 @@ IMPORTED = Schema(
         "tokens": Column("float64", "tokens of the answer", True, optional=True),
         "truncated": Column("bool", "the answer was cut off at its greatest length", optional=True),
         **{name: Column("float64", "KL(reference ‖ model) of the item, nats", True, True) for name in DIVERGENCES},
+        **{name: Column("float64", ITEMS.columns[name].meaning, True, True) for name in FROM_STUDIES},
+        "base": Column("str", ITEMS.columns["base"].meaning, optional=True),
     },
     key=("model", "benchmark", "item"),
 )

@@ -6,24 +6,24 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-LOOKS = {"direction": ("#D55E00", "^", "signed by the right answers"), "volume": ("#0072B2", "o", "unsigned")}
+LOOKS = {"direction": ("#D55E00", "^", "signed by right answers"), "volume": ("#0072B2", "o", "unsigned")}
 """Kind of metric → colour (Okabe and Ito), marker, and what the legend says."""
 
 NAMES = {
-    "kl_mean": "KLD mean (text)",
-    "item_kld": "KLD mean (items)",
-    "boundary_kld": "KLD near the boundary",
-    "options_kld": "KLD over the choices",
+    "kl_mean": "KLD, text",
+    "item_kld": "KLD, items",
+    "boundary_kld": "KLD, boundary",
+    "options_kld": "KLD of the choices",
     "expected_flips": "expected flips",
     "flips": "flips",
     "net": "net score",
     "margin_shift": "margin shift",
-    "boundary_shift": "margin shift near the boundary",
+    "boundary_shift": "margin shift, boundary",
     "soft_accuracy": "soft accuracy",
     "expected_net": "expected net",
     "directional_kld": "signed KLD",
-    "directional_balance": "signed share of KLD",
-    "sharpening": "sharpening to the truth",
+    "directional_balance": "signed share",
+    "sharpening": "sharpening",
 }
 """Metric → what figures and tables print."""
 
@@ -54,7 +54,8 @@ def draw_directional(ax: Axes, table: pd.DataFrame) -> None:
     for row, y in zip(rows.to_dict("records"), heights, strict=True):
         colour, marker, _ = LOOKS[row["kind"]]
         ax.hlines(y, row["low"], row["high"], color=colour, linewidth=0.9, zorder=2)
-        ax.plot(row["estimate"], y, marker=marker, color=colour, markersize=4, markeredgecolor="white", zorder=3)
+        ax.plot(row["estimate"], y, marker=marker, color=colour, markersize=5, markeredgecolor="white",
+                markeredgewidth=0.3, zorder=3)  # fmt: skip
         if row["beats_kld"]:
             ax.plot(row["estimate"], y, marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black",
                     markeredgewidth=0.7, zorder=4)  # fmt: skip
@@ -68,4 +69,4 @@ def draw_directional(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_xlim(-1.02, 1.02)
     quants = f"zone, n = {rows['n'].iloc[0]}" if subset == "zone" else "full cohort"
     ax.set_xlabel(f"held-out Spearman ρ with the net score\n({quants if len(rows) else 'no quants'})")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1.0), ncols=2)

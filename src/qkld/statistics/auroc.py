@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.clustered import clustered_error, half_width
@@ -103,9 +102,13 @@ def _strata(groups: np.ndarray, positive: np.ndarray) -> Iterator[np.ndarray]:
 
 def _placements(values: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of the rows of the other outcome that each row is on the right side of, and how many those are."""
-    ranks, own = stats.rankdata(values), np.empty(values.size)
-    own[positive], own[~positive] = stats.rankdata(values[positive]), stats.rankdata(values[~positive])
-    m = int(positive.sum())
-    others = np.where(positive, values.size - m, m).astype(float)
-    below = (ranks - own) / others
-    return np.where(positive, below, 1 - below), others
+    up, down = np.sort(values[positive]), np.sort(values[~positive])
+    share = np.empty(values.size)
+    share[positive] = _below(down, values[positive])
+    share[~positive] = 1 - _below(up, values[~positive])
+    return share, np.where(positive, down.size, up.size).astype(float)
+
+
+def _below(others: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Share of sorted ``others`` below each value, equal ones counting one half."""
+    return (np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")) / (2 * others.size)

@@ -13,18 +13,18 @@ and .26; metrics without a sign never win, because they can not know direction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from qkld.errors import StatisticsError, explain
-from qkld.statistics.checks import LEAST_QUANTS, joined, noted
+from qkld.statistics.checks import LEAST_QUANTS, joined, one_line
 from qkld.statistics.cross_fit import CrossFit, Task, cross_fit
 from qkld.statistics.directional_metrics import Metric, metrics_of
 from qkld.statistics.estimates import correlations_of_counts
-from qkld.statistics.intervals import defined_draws, percentile_interval
+from qkld.statistics.intervals import MOST_UNDEFINED, percentile_interval
 from qkld.statistics.permutation import TIE
 from qkld.statistics.resampling import Resampling
 
@@ -34,13 +34,12 @@ BASELINE = "kl_mean"
 LEAST_DEFINED = 0.5
 """Share of the splits that must have a ρ for their mean to be given."""
 
-EMPTY: dict[str, Any] = {
-    "rank": np.nan,
-    **dict.fromkeys(("estimate", "low", "high", "split_low", "split_high"), np.nan),
-    **dict.fromkeys(("p", "p_adjusted", "p_adjusted_within_families", "critical"), np.nan),
-    **dict.fromkeys(("gain", "gain_low", "gain_high", "gain_band_low", "gain_band_high"), np.nan),
-    "beats_kld": False,
-}
+COLUMNS = (
+    *("rank", "estimate", "low", "high", "split_low", "split_high"),
+    *("p", "p_adjusted", "p_adjusted_within_families", "critical"),
+    *("gain", "gain_low", "gain_high", "gain_band_low", "gain_band_high", "beats_kld"),
+)
+"""What is said of each metric."""
 
 
 # --- held-out correlation ---------------------------------------------------------------------------------------------
@@ -162,16 +161,16 @@ def directional_table(
     known = cohort.set_index("label").loc[list(quants)]
     zone = known.index.isin(cohort.loc[members, "label"])
     items = sum(task.shifts.right.shape[0] for task in tasks.values())
-    left_out = sum(task.left_out for task in tasks.values())
     parts = []
     for subset, kept in (("full", np.ones(len(known), dtype=bool)), ("zone", zone)):
         key = {"benchmark": benchmark, "subset": subset, "n": int(kept.sum()), "items": items, "splits": splits}
-        found = _subset(fitted, metrics, known[kept], kept, baseline, resampling)
-        for row in found:
-            note = f"{left_out} items left out for a missing value" if left_out else ""
-            parts.append({"metric": row.pop("metric"), "kind": row.pop("kind"), **key, **row,
-                          "note": joined(row["note"], note)})  # fmt: skip
-    return pd.DataFrame(parts)
+        part = _subset(fitted, metrics, known[kept], kept, baseline, resampling)
+        parts.append(part.assign(**key)[["metric", "kind", *key, *COLUMNS, "note"]])
+    left_out = sum(task.left_out for task in tasks.values())
+    table = pd.concat(parts, ignore_index=True)
+    if left_out:
+        table["note"] = [joined(note, f"{left_out} items left out for a missing value") for note in table["note"]]
+    return table
 
 
 def _subset(
@@ -181,23 +180,28 @@ def _subset(
     kept: np.ndarray,
     baseline: str,
     resampling: Resampling,
-) -> list[dict[str, Any]]:
-    """Rows of one subset, by falling ρ."""
+) -> pd.DataFrame:
+    """Rows of one subset, by falling ρ; metrics without one at the end, with the reason in ``note``."""
     net = fitted.net[:, kept]
     text = np.broadcast_to(-cohort[baseline].to_numpy(dtype=float), net.shape)
     values = {baseline: text} | {name: found[:, kept] for name, found in fitted.metrics.items()}
-    kinds = {baseline: "volume"} | {m.name: m.kind for m in metrics}
-    rows, products = {}, {}
-    for name in kinds:
-        note = fitted.notes.get(name, "")
-        rows[name] = {"metric": name, "kind": kinds[name], **EMPTY, "note": note}
-        if name in values:
-            found = noted(lambda v=values[name], n=name: {"c": _product(v, net, n)}, {})
-            rows[name]["note"] = joined(note, found["note"])
-            products |= {name: found["c"]} if "c" in found else {}
+    notes, products = dict(fitted.notes), {}
+    for name, found in values.items():
+        try:
+            products[name] = _product(found, net, name)
+        except StatisticsError as error:
+            notes[name] = joined(notes.get(name, ""), one_line(error))
+    table = pd.DataFrame({"kind": {baseline: "volume"} | {m.name: m.kind for m in metrics}}).rename_axis("metric")
     if products:
-        _fill(rows, products, values, net, cohort, baseline, resampling)
-    return sorted(rows.values(), key=lambda row: (np.isnan(row["rank"]), row["rank"]))
+        estimates = _estimates(products, values, net, cohort, resampling)
+        counts = resampling.counts(len(cohort))
+        draws = pd.DataFrame({name: resampled_means(values[name], net, counts) for name in products})
+        table = table.join(estimates).join(_intervals(draws, resampling.confidence))
+        table = table.join(_gains(draws, estimates["estimate"], baseline, resampling.confidence))
+    table = table.reindex(columns=["kind", *COLUMNS]).astype(dict.fromkeys(COLUMNS, float))
+    table["beats_kld"] = table["gain_band_low"] > 0
+    table["note"] = [notes.get(name, "") for name in table.index]
+    return table.sort_values("rank", kind="stable", na_position="last").reset_index()
 
 
 def _product(values: np.ndarray, net: np.ndarray, name: str) -> np.ndarray:
@@ -213,54 +217,51 @@ def _product(values: np.ndarray, net: np.ndarray, name: str) -> np.ndarray:
     return held_out_ranks(values, net)
 
 
-def _fill(
-    rows: dict[str, dict[str, Any]],
+def _estimates(
     products: Mapping[str, np.ndarray],
     values: Mapping[str, np.ndarray],
     net: np.ndarray,
     cohort: pd.DataFrame,
-    baseline: str,
     resampling: Resampling,
-) -> None:
-    """Put estimates, p and gains of all metrics that have a ρ into their rows."""
+) -> pd.DataFrame:
+    """Held-out ρ of each metric that has one, its rank, its spread over splits and its p among all of them."""
     names, stacked = list(products), np.stack(list(products.values()))
-    estimates = np.trace(stacked, axis1=1, axis2=2)
-    free = resampling.orders(np.zeros(len(cohort)))
-    p, adjusted, largest = max_t_of_splits(stacked, free)
-    columns = {"estimate": estimates, "p": p, "p_adjusted": adjusted, "rank": stats.rankdata(-estimates, method="min")}
-    columns["critical"] = np.full(len(names), np.quantile(largest, resampling.confidence, method="higher"))
+    rho = np.trace(stacked, axis1=1, axis2=2)
+    p, adjusted, largest = max_t_of_splits(stacked, resampling.orders(np.zeros(len(cohort))))
+    spread = np.array([np.quantile(split_correlations(values[name], net), [0.025, 0.975]) for name in names])
+    columns = {
+        "rank": stats.rankdata(-rho, method="min"),
+        "estimate": rho,
+        "split_low": spread[:, 0],
+        "split_high": spread[:, 1],
+        "p": p,
+        "p_adjusted": adjusted,
+        "critical": np.quantile(largest, resampling.confidence, method="higher"),
+    }
     if "family" in cohort:
-        within = max_t_of_splits(stacked, resampling.orders(cohort["family"].to_numpy()), centred=True)
-        columns["p_adjusted_within_families"] = within[1]
-    counts = resampling.counts(len(cohort))
-    draws = {name: resampled_means(values[name], net, counts) for name in names}
-    for place, name in enumerate(names):
-        low, high = np.quantile(split_correlations(values[name], net), [0.025, 0.975])
-        rows[name] |= {column: float(found[place]) for column, found in columns.items()}
-        rows[name] |= {"split_low": float(low), "split_high": float(high)}
-        rows[name] |= _interval(draws[name], resampling.confidence, rows[name]["note"])
-    if baseline in products:
-        _gains(rows, names, draws, baseline, resampling.confidence)
+        orders = resampling.orders(cohort["family"].to_numpy())
+        columns["p_adjusted_within_families"] = max_t_of_splits(stacked, orders, centred=True)[1]
+    return pd.DataFrame(columns, index=names)
 
 
-def _interval(draws: np.ndarray, confidence: float, note: str) -> dict[str, Any]:
-    found = noted(lambda: dict(zip(("low", "high"), percentile_interval(draws, confidence), strict=True)), {})
-    return found | {"note": joined(note, found["note"])}
+def _intervals(draws: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Percentile interval of each metric's ρ over quants; empty where too many resamples have a constant column."""
+    ends = {}
+    for name, own in draws.items():
+        with suppress(StatisticsError):
+            ends[name] = percentile_interval(own.to_numpy(), level)
+    return pd.DataFrame.from_dict(ends, orient="index", columns=["low", "high"])
 
 
-def _gains(
-    rows: dict[str, dict[str, Any]], names: Sequence[str], draws: Mapping[str, np.ndarray], baseline: str, level: float
-) -> None:
-    """ρ less the baseline's, in each row but its own, where enough resamples have one."""
-    others = [name for name in names if name != baseline]
-    table = np.column_stack([draws[name] - draws[baseline] for name in others]) if others else np.empty((0, 0))
-    known = ~np.isnan(table).any(axis=1)
-    found = noted(lambda: {"kept": defined_draws(np.where(known, 0.0, np.nan))}, {}) if others else {}
-    if "kept" not in found:
-        return
-    gains = np.array([rows[name]["estimate"] - rows[baseline]["estimate"] for name in others])
-    low, high = gain_band(table[known], gains, level)
-    for place, name in enumerate(others):
-        ends = percentile_interval(table[known][:, place], level)
-        rows[name] |= {"gain": gains[place], "gain_low": ends[0], "gain_high": ends[1]}
-        rows[name] |= {"gain_band_low": low[place], "gain_band_high": high[place], "beats_kld": bool(low[place] > 0)}
+def _gains(draws: pd.DataFrame, estimates: pd.Series, baseline: str, level: float) -> pd.DataFrame:
+    """ρ less the baseline's, paired over resamples; nothing where too many of those lack one of the ρ."""
+    known = draws.dropna()
+    others = [name for name in draws if name != baseline]
+    if baseline not in draws or not others or len(known) < (1 - MOST_UNDEFINED) * len(draws):
+        return pd.DataFrame(columns=["gain"])
+    gains = (estimates[others] - estimates[baseline]).to_numpy()
+    drawn = known[others].to_numpy() - known[[baseline]].to_numpy()
+    low, high = gain_band(drawn, gains, level)
+    ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    columns = {"gain": gains, "gain_low": ends[0], "gain_high": ends[1], "gain_band_low": low, "gain_band_high": high}
+    return pd.DataFrame(columns, index=others)

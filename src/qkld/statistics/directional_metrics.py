@@ -99,24 +99,24 @@ def _over_spread(margins: np.ndarray, spread: np.ndarray) -> np.ndarray:
 
 
 def margin_shift(shifts: Shifts) -> np.ndarray:
-    """M1: μ = mean of Δ, the margin (ln p of the right choice less the best wrong one) less the reference's, nats."""
+    """Drift μ: mean of Δ, the margin (ln p of the right choice less the best wrong one) less the reference's, nats."""
     return shifts.shift("margin").mean(axis=0)
 
 
 def boundary_shift(shifts: Shifts) -> np.ndarray:
-    """M2: Σ w Δ / Σ w with `boundary_weights`, nats: only items near the boundary can flip."""
+    """Σ w Δ / Σ w with `boundary_weights`, nats: only items near the boundary can flip."""
     weights = boundary_weights(shifts)
     return weights @ shifts.shift("margin") / weights.sum()
 
 
 def soft_accuracy(shifts: Shifts) -> np.ndarray:
-    """M3: mean of Φ(m_q/τ) − Φ(m_r/τ), a fraction of 1: the score with a soft step in place of right or wrong."""
+    """Mean of Φ(m_q/τ) − Φ(m_r/τ), a fraction of 1: the score with a soft step in place of right or wrong."""
     width = margin_width(shifts)
     return (ndtr(shifts.quants["margin"] / width) - ndtr(shifts.reference["margin"] / width)[:, None]).mean(axis=0)
 
 
 def expected_net(shifts: Shifts) -> np.ndarray:
-    """M4: mean of Φ((m_r + μ)/s) − 1(m_r > 0), s the standard deviation of Δ: the net of a margin model.
+    """Mean of Φ((m_r + μ)/s) − 1(m_r > 0), s the standard deviation of Δ: the net of a margin model.
 
     It holds the drift μ and the loss that spread alone brings where more margins lie above 0 than below.
     """
@@ -130,18 +130,18 @@ def gold_sign(shifts: Shifts) -> np.ndarray:
 
 
 def directional_kld(shifts: Shifts) -> np.ndarray:
-    """M7: mean of KL⁺ − KL⁻, nats a token: KLD on the right answer's tokens, signed by `gold_sign`, item by item."""
+    """Mean of KL⁺ − KL⁻, nats a token: KLD on the right answer's tokens, signed by `gold_sign`, item by item."""
     return (shifts.quants["kl_choice_right"] * gold_sign(shifts)).mean(axis=0)
 
 
 def directional_balance(shifts: Shifts) -> np.ndarray:
-    """M7: (KL⁺ − KL⁻)/(KL⁺ + KL⁻), between −1 and 1: the direction alone; 0 for a quant that does not diverge."""
+    """(KL⁺ − KL⁻)/(KL⁺ + KL⁻), between −1 and 1: the direction alone; 0 for a quant that does not diverge."""
     total = shifts.quants["kl_choice_right"].mean(axis=0)
     return np.divide(directional_kld(shifts), total, out=np.zeros_like(total), where=total > 0)
 
 
 def sharpening(shifts: Shifts) -> np.ndarray:
-    """M8: mean Δ ln p of the right answer where the reference is right, less that of its own wrong one where it is not.
+    """Mean Δ ln p of the right answer where the reference is right, less that of its own wrong one where it is not.
 
     Above 0 the quant sharpens towards the truth.
 
@@ -172,7 +172,7 @@ def net(shifts: Shifts) -> np.ndarray:
 
 
 def expected_flips(shifts: Shifts) -> np.ndarray:
-    """M5: −mean of Φ(−|m_r|/s), s the standard deviation of Δ: the flip rate of a margin model without drift."""
+    """−mean of Φ(−|m_r|/s), s the standard deviation of Δ: the flip rate of a margin model without drift."""
     margin = np.abs(shifts.reference["margin"])[:, None]
     return -_over_spread(-margin, shifts.shift("margin").std(axis=0)).mean(axis=0)
 
@@ -188,7 +188,7 @@ def mean_of(column: str) -> Callable[[Shifts], np.ndarray]:
 
 
 def boundary_mean_of(column: str) -> Callable[[Shifts], np.ndarray]:
-    """M9: −Σ w KLD / Σ w with `boundary_weights`, nats."""
+    """−Σ w KLD / Σ w with `boundary_weights`, nats."""
 
     def weighted(shifts: Shifts) -> np.ndarray:
         weights = boundary_weights(shifts)

@@ -20,9 +20,10 @@ def prompt_rows(
     models: Sequence[str],
     benchmarks: Sequence[str],
     reference: str | None = None,
-    needs: Sequence[str] = (),
+    needs: Sequence[str],
+    also: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The models' rows of these benchmarks, sorted, with four columns more.
+    """The models' rows of these benchmarks, sorted: columns that are needed, others where there are any, and four more.
 
     ``failed``; ``reference_right`` (missing without a reference); ``prompt``, a number that rows of one item, or of one
     ``cluster`` of items, share over models; ``stratum``, a number for each model and benchmark.
@@ -43,7 +44,8 @@ def prompt_rows(
                 do="run notebook 03_benchmark_scores again, or name another column",
             )
         )
-    parts = [_benchmark_rows(items, benchmark, models, reference) for benchmark in benchmarks]
+    columns = ["model", "item", "correct", *needs, *(c for c in dict.fromkeys(also) if c in items)]
+    parts = [_benchmark_rows(items, benchmark, models, reference, columns) for benchmark in benchmarks]
     rows = pd.concat(parts, ignore_index=True)
     return rows.assign(
         prompt=rows.groupby(["benchmark", "unit"], sort=False).ngroup(),
@@ -51,7 +53,9 @@ def prompt_rows(
     ).drop(columns="unit")
 
 
-def _benchmark_rows(items: pd.DataFrame, benchmark: str, models: Sequence[str], reference: str | None) -> pd.DataFrame:
+def _benchmark_rows(
+    items: pd.DataFrame, benchmark: str, models: Sequence[str], reference: str | None, columns: Sequence[str]
+) -> pd.DataFrame:
     right = correct_matrix(items, benchmark)
     absent = [m for m in (*models, *([reference] if reference is not None else [])) if m not in right]
     if absent:
@@ -63,11 +67,13 @@ def _benchmark_rows(items: pd.DataFrame, benchmark: str, models: Sequence[str], 
                 do="run notebook 03_benchmark_scores for them, or leave them out",
             )
         )
-    rows = items[(items["benchmark"] == benchmark) & items["model"].isin(models)].sort_values(["item", "model"])
+    rows = items.loc[(items["benchmark"] == benchmark) & items["model"].isin(models), list(columns)]
+    rows = rows.sort_values(["item", "model"])
     clusters = item_clusters(items, benchmark, right.index)
     unit = rows["item"] if clusters is None else rows["item"].map(pd.Series(clusters, index=right.index))
     known = rows["item"].map(right[reference] == 1) if reference is not None else None
-    return rows.assign(failed=rows["correct"] == 0, reference_right=known, unit=unit)
+    failed = rows["correct"] == 0
+    return rows.drop(columns="correct").assign(benchmark=benchmark, failed=failed, reference_right=known, unit=unit)
 
 
 def short_benchmarks(rows: pd.DataFrame, minimum: int) -> dict[str, str]:
@@ -115,6 +121,7 @@ def refuse_short(benchmark: str, short: Mapping[str, str]) -> None:
 
 def labelled(part: pd.DataFrame, models: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     """Each model's rows of a part, then all of them as `ALL_MODELS`."""
+    own = dict(tuple(part.groupby("model")))
     for model in models:
-        yield model, part[part["model"] == model]
+        yield model, own.get(model, part.iloc[:0])
     yield ALL_MODELS, part

@@ -52,11 +52,12 @@ def baseline_table(
     that have both, with the interval of the paired difference (DeLong's, clustered by prompt). Without
     ``baselines``, those of `BASELINES` that the items have.
     """
-    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence])
+    needs = [divergence, *(baselines or [c for c in BASELINES if c in items])]
+    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=needs)
     short = short_benchmarks(rows, minimum_reference)
     table = []
     for benchmark, part in parts_of(rows, benchmarks, short):
-        for predictor in (divergence, *(baselines or [c for c in BASELINES if c in items])):
+        for predictor in needs:
             known = part[part[divergence].notna() & part[predictor].notna()]
             call = {"divergence": divergence, "predictor": predictor, "minimum": minimum_failed, "level": confidence}
             found = noted(lambda b=benchmark, k=known, c=call: _baseline(b, short, k, **c), NO_BASELINE)

@@ -23,6 +23,9 @@ from qkld.statistics.router import CHANCE, POOL, Routing, decisions, route, wils
 CONFIDENCE = ("choice_entropy", "entropy_reference")
 """Columns of an item's entropy, the first that is there is routed by: to the model with the lower one."""
 
+ALSO = ("base", *CONFIDENCE)
+"""Columns that are read where they are there."""
+
 BASES = {"same": "same base", "different": "different bases"}
 """What a pair's ``bases`` say → label of the row that pools such pairs."""
 
@@ -56,7 +59,7 @@ def router_table(
     means there, weighted by items, and its AUROC compares items of one pair. Items on which a model has no divergence
     are left out of its pairs. ``epsilon`` (nats) is added to KLD before its logarithm.
     """
-    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence])
+    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence], also=ALSO)
     short = short_benchmarks(rows, minimum_reference)
     bases = _bases(rows)
     table, parts = [], []
@@ -99,22 +102,26 @@ def _sides(rows: pd.DataFrame, divergence: str, epsilon: float) -> dict[str, pd.
     }
 
 
+Split = dict[str, np.ndarray]
+"""Items of a pair on which exactly one of the two is right: ``kld_a``, ``kld_b``, ``right_a`` …, each (items,)."""
+
+
 def _pair(
     sides: Mapping[str, pd.DataFrame], benchmark: str, a: str, b: str, bases: Mapping[str, str]
-) -> tuple[dict[str, str], pd.DataFrame]:
-    """A pair's place in the table, and its items on which exactly one of the two is right: ``kld_a``, ``kld_b`` …"""
-    frame = pd.DataFrame({f"{name}_{side}": sides[name][m] for name in sides for side, m in (("a", a), ("b", b))})
-    known = frame["kld_a"].notna() & frame["kld_b"].notna()
+) -> tuple[dict[str, str], Split]:
+    """A pair's place in the table, and its items on which exactly one of the two is right."""
+    whole = {f"{name}_{side}": sides[name][m].to_numpy() for name in sides for side, m in (("a", a), ("b", b))}
+    one = ~np.isnan(whole["kld_a"] + whole["kld_b"]) & (whole["right_a"] != whole["right_b"])
     bases_of_pair = "same" if bases[a] == bases[b] else "different"
     key = {"benchmark": benchmark, "label_a": a, "label_b": b, "bases": bases_of_pair}
-    return key, frame[known & (frame["right_a"] != frame["right_b"])]
+    return key, {name: values[one] for name, values in whole.items()}
 
 
-def _noted_row(split: pd.DataFrame, benchmark: str, short: Mapping[str, str], confidence: float) -> dict[str, Any]:
+def _noted_row(split: Split, benchmark: str, short: Mapping[str, str], confidence: float) -> dict[str, Any]:
     return noted(lambda: _row(split, benchmark, short, confidence), EMPTY)
 
 
-def _row(split: pd.DataFrame, benchmark: str, short: Mapping[str, str], confidence: float) -> dict[str, Any]:
+def _row(split: Split, benchmark: str, short: Mapping[str, str], confidence: float) -> dict[str, Any]:
     refuse_short(benchmark, short)
     routing = _routed(split, "kld")
     low, high = wilson(routing, confidence)
@@ -134,25 +141,24 @@ def _row(split: pd.DataFrame, benchmark: str, short: Mapping[str, str], confiden
     }
 
 
-def _routed(split: pd.DataFrame, name: str) -> Routing:
+def _routed(split: Split, name: str) -> Routing:
     """The pair routed to the lower value of a column."""
     return route(split[f"{name}_a"], split[f"{name}_b"], split["right_a"], split["right_b"])
 
 
-def _by_entropy(split: pd.DataFrame) -> float:
+def _by_entropy(split: Split) -> float:
     """Accuracy of a router to the model with the lower entropy; NaN where the items have none or all are equal.
 
     The reference's own entropy is the same for two quants of it, and routes nothing.
     """
-    entropy = split[["entropy_a", "entropy_b"]]
-    if entropy.isna().any(axis=None) or (entropy["entropy_a"] == entropy["entropy_b"]).all():
+    if np.isnan(split["entropy_a"] + split["entropy_b"]).any() or (split["entropy_a"] == split["entropy_b"]).all():
         return np.nan
     routing = _routed(split, "entropy")
     return routing.right / routing.items
 
 
-def _standardised(split: pd.DataFrame, confidence: float) -> dict[str, float]:
-    if split[["z_a", "z_b"]].isna().any(axis=None):
+def _standardised(split: Split, confidence: float) -> dict[str, float]:
+    if np.isnan(split["z_a"] + split["z_b"]).any():
         return {}
     routing = _routed(split, "z")
     low, high = wilson(routing, confidence)
@@ -164,40 +170,47 @@ def _standardised(split: pd.DataFrame, confidence: float) -> dict[str, float]:
     }
 
 
-def _offset_free(split: pd.DataFrame, confidence: float, strata: np.ndarray | None = None) -> dict[str, float]:
+def _offset_free(split: Split, confidence: float, strata: np.ndarray | None = None) -> dict[str, float]:
     """AUROC of ln KLD_A − ln KLD_B for "B is right"; nothing where only one of the two is ever right."""
-    if split["right_b"].nunique() < 2:
+    if split["right_b"].all() or not split["right_b"].any():
         return {}
     found = auroc(split["log_a"] - split["log_b"], split["right_b"], strata)
-    low, high = found.interval(split["prompt_a"], confidence) if split["prompt_a"].nunique() > 1 else (np.nan, np.nan)
+    several = np.ptp(split["prompt_a"]) > 0
+    low, high = found.interval(split["prompt_a"], confidence) if several else (np.nan, np.nan)
     return {"auroc": found.estimate, "auroc_low": low, "auroc_high": high}
 
 
 # --- pools ------------------------------------------------------------------------------------------------------------
 
-Found = tuple[dict[str, str], pd.DataFrame, dict[str, Any]]
+Found = tuple[dict[str, str], Split, dict[str, Any]]
 
 
 def _pools(benchmark: str, found: Sequence[Found], short: Mapping[str, str], confidence: float) -> list[dict[str, Any]]:
     """All pairs together, then those of one base and those of two, each where there is any."""
-    chosen = {POOL: found} | {label: [f for f in found if f[0]["bases"] == kind] for kind, label in BASES.items()}
-    rows = []
-    for label, pairs in chosen.items():
-        if pairs or label == POOL:
-            kinds = {key["bases"] for key, *_ in pairs}
-            key = {"benchmark": benchmark, "label_a": label, "label_b": label, "bases": " and ".join(sorted(kinds))}
-            rows.append(key | noted(lambda p=pairs: _pool(benchmark, p, short, confidence), EMPTY))
+    whole = noted(lambda: _pool(benchmark, found, short, confidence), EMPTY)
+    rows = [_pool_key(benchmark, POOL, found) | whole]
+    for kind, label in BASES.items():
+        pairs = [f for f in found if f[0]["bases"] == kind]
+        if pairs:
+            own = len(pairs) < len(found)
+            row = noted(lambda p=pairs: _pool(benchmark, p, short, confidence), EMPTY) if own else whole
+            rows.append(_pool_key(benchmark, label, pairs) | row)
     return rows
+
+
+def _pool_key(benchmark: str, label: str, pairs: Sequence[Found]) -> dict[str, str]:
+    kinds = " and ".join(sorted({key["bases"] for key, *_ in pairs}))
+    return {"benchmark": benchmark, "label_a": label, "label_b": label, "bases": kinds}
 
 
 def _pool(benchmark: str, found: Sequence[Found], short: Mapping[str, str], confidence: float) -> dict[str, Any]:
     refuse_short(benchmark, short)
-    used = [(split, row) for _, split, row in found if len(split)]
+    used = [(split, row) for _, split, row in found if row["items"]]
     if not used:
         wilson(Routing(0, 0, 0, 0), confidence)  # says that there is nothing to route
-    splits = pd.concat([split for split, _ in used], ignore_index=True)
-    strata = np.repeat(np.arange(len(used)), [len(split) for split, _ in used])
-    prompt, rows = splits["prompt_a"].to_numpy(), [row for _, row in used]
+    splits = {name: np.concatenate([split[name] for split, _ in used]) for name in used[0][0]}
+    strata = np.repeat(np.arange(len(used)), [row["items"] for _, row in used])
+    prompt, rows = splits["prompt_a"], [row for _, row in used]
     hits = _hits(splits, "kld")
     accuracy, low, high = clustered_share(hits, np.ones(hits.size), prompt, confidence)
     return {
@@ -214,16 +227,16 @@ def _pool(benchmark: str, found: Sequence[Found], short: Mapping[str, str], conf
     }
 
 
-def _pooled_z(splits: pd.DataFrame, prompt: np.ndarray, confidence: float) -> dict[str, float]:
-    known = splits[["z_a", "z_b"]].notna().all(axis=1).to_numpy()
+def _pooled_z(splits: Split, prompt: np.ndarray, confidence: float) -> dict[str, float]:
+    known = ~np.isnan(splits["z_a"] + splits["z_b"])
     if not known.any():
         return {}
-    hits = _hits(splits[known], "z")
+    hits = _hits({name: values[known] for name, values in splits.items()}, "z")
     accuracy, low, high = clustered_share(hits, np.ones(hits.size), prompt[known], confidence)
     return {"z_accuracy": accuracy, "z_low": low, "z_high": high}
 
 
-def _hits(splits: pd.DataFrame, name: str) -> np.ndarray:
+def _hits(splits: Split, name: str) -> np.ndarray:
     """What the router gets on each item: 1, 0, or ½ for a tie."""
     return decisions(splits[f"{name}_a"], splits[f"{name}_b"], splits["right_a"], splits["right_b"])[1]
 
