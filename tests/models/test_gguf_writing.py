@@ -9,13 +9,15 @@ import pytest
 import torch
 import transformers
 from conftest import REPOSITORY
-from tiny_models import make_module
+from tiny_models import FACTS, make_module
 
 from qkld.errors import ModelError
+from qkld.models import open_model
 from qkld.models.gguf_files import fact
 from qkld.models.gguf_writing import interleaved, write_gguf
 from qkld.models.transformers import load_module
 from qkld.models.transforms import transform
+from qkld.params import GgufModel
 
 IDS = torch.arange(24).reshape(2, 12) * 5 % 301
 
@@ -70,6 +72,22 @@ def test_a_padded_and_rotated_model_comes_back_bit_by_bit(tmp_path, source):
     torch.testing.assert_close(read, written, rtol=1e-6, atol=1e-6)  # ε is rounded to float32 in the file
     torch.testing.assert_close(read, plain, rtol=1e-4, atol=1e-4)
     assert back.config.hidden_size == 96
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    "change", [{"multiple": None, "seed": None}, {"multiple": 96, "seed": 5}], ids=["as it is", "changed"]
+)
+def test_llama_cpp_gives_the_logits_of_grouped_heads(tmp_path, source, compute, monkeypatch, change):
+    monkeypatch.setenv("QKLD_DATA", str(tmp_path / "data"))
+    module = transform(grouped(rms_norm_eps=0.01, initializer_range=0.2), **change)
+    path = write_gguf(module, source, tmp_path / "out.gguf")
+    place = {"label": "w", "family": "g", "path": str(tmp_path), "file": path.name, "to_be_checked": ("sha256",)}
+    exact = {"engine": "llamacpp", "cache_k": "f32", "cache_v": "f32", "flash_attention": False}
+    opened = open_model(GgufModel(**place, **exact, **FACTS), reference=GgufModel(**place, **FACTS), compute=compute)
+    with torch.inference_mode():
+        expected = module(input_ids=IDS).logits
+    torch.testing.assert_close(opened.hidden(IDS), expected, rtol=1e-4, atol=1e-4 * expected.std().item())
 
 
 def test_sizes_are_written_anew_and_the_rest_is_the_sources(tmp_path, source):
