@@ -68,7 +68,11 @@ def composite_of(study: Study, items: pd.DataFrame) -> pd.DataFrame:
     """Which of the study's benchmarks enter its composite, from the reference's items: see `composite_tasks`."""
     scores = benchmark_scores(items[items["model"] == study.reference.label])
     return composite_tasks(
-        scores, reference=study.reference.label, chance=chance_levels(study), control=control_tasks(study)
+        scores,
+        reference=study.reference.label,
+        chance=chance_levels(study),
+        control=control_tasks(study),
+        families={b.task: b.family for b in study.benchmarks if b.family is not None},
     )
 
 

@@ -51,6 +51,31 @@ def test_composite_takes_tasks_clearly_above_chance():
     assert tasks.loc["clear", "reason"] == ""
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "place"), [(19, 61, "floor"), (61, 19, "ceiling"), (20, 60, None), (60, 20, None)]
+)
+def test_a_family_needs_twenty_right_and_twenty_wrong_items_over_its_benchmarks(right, wrong, place):
+    answers = {
+        "first": [1] * (right - 5) + [0] * (wrong - 10),
+        "second": [1] * 5 + [0] * 10,
+        "alone": [1] * 30 + [0] * 10,
+        "other": [1] * 25 + [0] * 25,
+    }
+    tasks = composite_tasks(
+        benchmark_scores(items_of(r=answers)),
+        reference="r",
+        chance=dict.fromkeys(answers, 0.0),
+        families={"first": "code", "second": "code", "other": "knowledge"},
+    ).set_index("benchmark")
+    assert tasks.loc[["alone", "other"], "in_composite"].all(), "a benchmark without a family is not counted"
+    if place is None:
+        assert not tasks["reason"].str.startswith("family").any()
+    else:
+        said = f"family code at its {place}: reference right on {right} and wrong on {wrong} items, 20 of each needed"
+        assert list(tasks.loc[["first", "second"], "reason"]) == [said, said]
+        assert not tasks.loc[["first", "second"], "in_composite"].any()
+
+
 def test_composite_reads_no_quants_score():
     right = [1] * 80 + [0] * 20
     for quant in ([1] * 100, [0] * 100):

@@ -12,6 +12,9 @@ from qkld.errors import StatisticsError, explain
 ABOVE_CHANCE = 5.0
 """Standard errors above chance that the reference's score needs for its benchmark to enter the composite."""
 
+OF_EACH = 20
+"""Right and wrong items of the reference that a task family needs not to be at its floor or ceiling."""
+
 
 def correct_matrix(items: pd.DataFrame, benchmark: str, column: str = "correct") -> pd.DataFrame:
     """One benchmark's items below each other, models side by side: ``column`` of the item table, sorted by item.
@@ -58,14 +61,42 @@ def benchmark_scores(items: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns={"model": "label"})
 
 
+def families_at_limits(own: pd.DataFrame, families: Mapping[str, str]) -> dict[str, str]:
+    """Task families at their floor or ceiling → why: the reference has fewer than `OF_EACH` items right or wrong.
+
+    Parameters
+    ----------
+    own : the reference's rows of `benchmark_scores`, indexed by benchmark
+    families : benchmark → its family; a benchmark without one is judged by itself alone, and never named here
+    """
+    found = {}
+    for family in dict.fromkeys(families.values()):
+        rows = own.loc[[benchmark for benchmark, its in families.items() if its == family]]
+        right = int(rows["right"].sum())
+        wrong = int(rows["items"].sum()) - right
+        if min(right, wrong) < OF_EACH:
+            place = "floor" if right < wrong else "ceiling"
+            found[family] = (
+                f"family {family} at its {place}: reference right on {right} and wrong on {wrong} items, "
+                f"{OF_EACH} of each needed"
+            )
+    return found
+
+
 def composite_tasks(
-    scores: pd.DataFrame, *, reference: str, chance: Mapping[str, float], control: Sequence[str] = ()
+    scores: pd.DataFrame,
+    *,
+    reference: str,
+    chance: Mapping[str, float],
+    control: Sequence[str] = (),
+    families: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Which benchmarks enter the composite, one a row, with the reason where one does not.
 
     A benchmark enters if the reference's score is at least `ABOVE_CHANCE` standard errors above its chance level;
-    ``control`` benchmarks never enter. The standard error is the larger of those at the score and at chance: at a score
-    of 1 the first is 0 on however few items. Only the reference is read, so no quant's score selects anything.
+    ``control`` benchmarks never enter, nor do those of ``families`` (benchmark → family) that are at their floor or
+    ceiling. The standard error is the larger of those at the score and at chance: at a score of 1 the first is 0 on
+    however few items. Only the reference is read, so no quant's score selects anything.
 
     Raises
     ------
@@ -84,16 +115,21 @@ def composite_tasks(
                 do="give the benchmark its chance in the study's YAML, and run notebook 03 for the reference",
             )
         )
-    return pd.DataFrame([_task_row(b, own.loc[b], chance[b], b in control) for b in benchmarks])
+    own_families = families or {}
+    limits = families_at_limits(own, own_families)
+    limited = {b: limits.get(own_families.get(b, ""), "") for b in benchmarks}
+    return pd.DataFrame([_task_row(b, own.loc[b], chance[b], b in control, limited[b]) for b in benchmarks])
 
 
-def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool) -> dict:
+def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool, limit: str) -> dict:
     error = max(own["se"], np.sqrt(chance * (1 - chance) / own["items"]))
     distance = (own["score"] - chance) / error if error > 0 else 0.0
     enough = distance >= ABOVE_CHANCE
     reason = ""
     if control:
         reason = "named as control"
+    elif limit:
+        reason = limit
     elif not enough:
         reason = f"reference {distance:.1f} standard errors above chance, {ABOVE_CHANCE:g} needed"
     return {
@@ -104,7 +140,7 @@ def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool) -> d
         "reference_score": own["score"],
         "se": error,
         "above_chance_se": distance,
-        "in_composite": bool(enough and not control),
+        "in_composite": bool(enough and not control and not limit),
         "reason": reason,
     }
 
