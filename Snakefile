@@ -7,6 +7,7 @@
 from qkld import workflow as flow
 from qkld.params import load_params
 from qkld.paths import StudyPaths
+from qkld.plan import answered_labels, second_run_labels
 
 study = load_params(config["study"])
 paths = StudyPaths(study.study)
@@ -128,7 +129,7 @@ rule benchmark_scores:
 rule cohort:
     input:
         [declared(paths.fidelity(label)) for label in flow.measured_labels(study)],
-        [declared(paths.items(label)) for label in flow.scored_labels(study)],
+        [declared(paths.items(label)) for label in answered_labels(study)],
     output:
         outputs("cohort"),
     params:
@@ -154,6 +155,7 @@ rule correlation:
 rule silent_zone:
     input:
         rules.cohort.output,
+        [declared(paths.items(label)) for label in second_run_labels(study)],
     output:
         outputs("silent_zone"),
     log:
@@ -168,6 +170,7 @@ rule volume_direction:
     input:
         rules.cohort.output,
         rules.silent_zone.output,
+        [declared(paths.items(label)) for label in second_run_labels(study)],
     output:
         outputs("volume_direction"),
     log:

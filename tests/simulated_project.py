@@ -10,7 +10,7 @@ import yaml
 from simulated_study import BENCHMARKS, VARIANTS, simulated_study
 from simulated_tokens import tokens_of_quant
 
-from qkld.params import Study, parse_study
+from qkld.params import FLOOR_BATCH, Study, parse_study
 from qkld.provenance import made_by
 from qkld.tables import FIDELITY, ITEMS, TOKENS, write_table
 
@@ -76,6 +76,13 @@ def simulated_tables() -> tuple[pd.DataFrame, dict[str, pd.DataFrame], dict[str,
     return cohort, fidelity, by_model, facts
 
 
+def second_run(reference: pd.DataFrame) -> pd.DataFrame:
+    """The reference's items once more, one answer in fifty changed, as another batch shape in 16 bits would do."""
+    changed = reference["item"].astype(int) % 50 == 7
+    correct = reference["correct"].where(~changed, 1 - reference["correct"]).astype("int8")
+    return reference.assign(model=FLOOR_BATCH, correct=correct)
+
+
 def simulated_parsed(repository: Path) -> Study:
     """The parsed parameters of the simulated study."""
     return parse_study(simulated_params(repository, simulated_study()[0]), source="a test")
@@ -87,6 +94,7 @@ def write_simulated(repository: Path, root: Path, runs: Path) -> None:
     (root / "params").mkdir(parents=True, exist_ok=True)
     (root / "params" / f"{NAME}.yaml").write_text(yaml.safe_dump(simulated_params(repository, cohort)))
     made = made_by()
+    items = items | {FLOOR_BATCH: second_run(items["reference"])}
     tokens = {row["label"]: tokens_of(row) for _, row in cohort[cohort["role"] != "reference"].iterrows()}
     for folder, schema, tables in (("kld", TOKENS, tokens), ("fidelity", FIDELITY, fidelity), ("items", ITEMS, items)):
         for label, table in tables.items():

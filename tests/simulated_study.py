@@ -33,6 +33,7 @@ from qkld.statistics.prompt_signals import baseline_table, flip_signal_table, wi
 from qkld.statistics.prompts import prompt_table
 from qkld.statistics.router_table import router_table
 from qkld.statistics.score import benchmark_scores, composite, composite_tasks
+from qkld.statistics.self_flips import self_flip_table
 from qkld.statistics.split_zone import split_halves, split_table
 from qkld.statistics.thinning import thinning_table
 from qkld.statistics.variants import variants_table
@@ -144,6 +145,9 @@ def simulated_analysis(cohort: pd.DataFrame, items: pd.DataFrame, cut: float = 0
         "zone_curve": zone_curve(cohort, least=5, resampling=RESAMPLING),
         "variants": variants_table(cohort, members, VARIANTS, resampling=RESAMPLING),
         "flips": flips,
+        "self_flips": self_flip_table(
+            items, reference="reference", again=None, quants=labels, benchmarks=tasks, tasks=tasks, confidence=0.95
+        ),
         "volume_direction": direction_table(flips, cohort, members, resampling=RESAMPLING),
         **simulated_evidence(cohort, items, members, flips, cut),
         **simulated_token_evidence(cohort),
@@ -228,6 +232,7 @@ def write_simulated_project(root: Path, cut: float = 0.05) -> None:
     cohort, items = simulated_study()
     values = yaml.safe_load((repository / "params" / "smoke.yaml").read_text())
     values |= {"study": "simulated", "description": "Drawn from a margin model; nothing was measured."}
+    values["self_flips"] = False
     values["benchmarks"] = [{"task": task, "chance": 0.25} for task in BENCHMARKS]
     values["silent_zone"] |= {"zone_cut": cut}
     values["quants"] = [

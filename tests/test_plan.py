@@ -26,10 +26,20 @@ def test_tokens_of_the_smoke_study(smoke):
     assert plan.scored_tokens(chat, 12, 0.5) == 4 * 12
 
 
+def test_written_answers_are_read_and_written(smoke):
+    """With answers of n tokens an item reads its prompt twice and the reference's answer, and writes n, every time."""
+    arc = smoke.benchmarks[0]
+    alone = plan.benchmark_tokens(smoke.model_copy(update={"benchmarks": (arc,)}))
+    for repeats in (1, 4):
+        writes = arc.model_copy(update={"answer_tokens": 50, "repeats": repeats})
+        tokens = plan.benchmark_tokens(smoke.model_copy(update={"benchmarks": (writes,)}))
+        assert tokens == pytest.approx(alone + 12 * 50 + repeats * (alone + 12 * plan.WRITING_WORK * 50))
+
+
 def test_one_job_for_each_notebook_run(smoke):
     rules = [job.rule for job in plan.plan_jobs(smoke)]
     assert {rule: rules.count(rule) for rule in rules} == {
-        "reference_corpora": 1, "reference_benchmarks": 1, "quant_kld": 5, "benchmark_scores": 4, "cohort": 1,
+        "reference_corpora": 1, "reference_benchmarks": 1, "quant_kld": 5, "benchmark_scores": 5, "cohort": 1,
         "correlation": 1, "silent_zone": 1, "volume_direction": 1, "prompts": 1, "figures": 1,
     }  # fmt: skip
 

@@ -73,7 +73,7 @@ def test_a_quant_more_runs_only_its_own_stages_and_the_analysis(jobs_after):
 def test_a_task_more_runs_all_scores_and_no_kld(jobs_after):
     task = {"task": "openbookqa", "chance": 0.25, "limit": 4}
     counts = jobs_after(lambda values: values["benchmarks"].append(task))
-    assert counts == {"reference_benchmarks": 1, "benchmark_scores": 4, **ANALYSIS}
+    assert counts == {"reference_benchmarks": 1, "benchmark_scores": 5, **ANALYSIS}
 
 
 def test_another_recipe_of_one_quant_runs_that_quant(jobs_after):
@@ -101,7 +101,7 @@ def test_figures_without_the_tables_they_came_from_are_no_finished_study(finishe
     run = finished.folder / "runs" / "smoke"
     run.rename(run.with_name("elsewhere"))  # what a clone of a repository with committed figures looks like
     try:
-        models = {"reference_corpora": 1, "reference_benchmarks": 1, "quant_kld": 5, "benchmark_scores": 4}
+        models = {"reference_corpora": 1, "reference_benchmarks": 1, "quant_kld": 5, "benchmark_scores": 5}
         assert jobs_after() == models | ANALYSIS
     finally:
         shutil.rmtree(run, ignore_errors=True)
@@ -167,7 +167,7 @@ def test_values_hold_each_knob_and_the_metrics_version():
 def test_threads_never_exceed_the_cores():
     study = load_params("smoke")
     for cores in (1, 2, 5, 16):
-        for rule, jobs in (("reference_corpora", 2), ("quant_kld", 5), ("benchmark_scores", 4)):
+        for rule, jobs in (("reference_corpora", 2), ("quant_kld", 5), ("benchmark_scores", 5)):
             threads = flow.job_threads(study, rule, cores)
             assert threads >= 1
             assert threads * min(jobs, cores // threads) <= cores

@@ -1,16 +1,22 @@
-"""What the items of a study give its statistics: the tasks of the composite, redrawn scores, item noise, halves."""
+"""What the items of a study give its statistics: the composite's tasks, redrawn scores, noise, self-flips, halves."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 
 from qkld.cohort import composite_of
+from qkld.params import FLOOR_BATCH
 from qkld.statistics.answers import answers_by_task, clusters_by_task
 from qkld.statistics.covariance import NetNoise, noise_by_benchmark
 from qkld.statistics.direction import task_groups
+from qkld.statistics.self_flips import run_variances, self_flip_table
 from qkld.statistics.split_zone import Half, split_halves
 from qkld.statistics.twoway import ItemDraws, draw_items
 from qkld.study import LoadedStudy
+from qkld.tables import ITEMS, read_table
 
 
 def composite_tasks(study: LoadedStudy) -> list[str]:
@@ -35,14 +41,48 @@ def item_draws(study: LoadedStudy) -> ItemDraws:
     )
 
 
+def second_run(study: LoadedStudy) -> pd.DataFrame | None:
+    """The reference's items from its run in another batch shape; None where the study does not ask for one."""
+    if not study.params.self_flips:
+        return None
+    made_in = f"notebook 03_benchmark_scores for '{FLOOR_BATCH}'"
+    return read_table(study.paths.items(FLOOR_BATCH), ITEMS, made_in=made_in)
+
+
+def _with_second_run(study: LoadedStudy) -> dict[str, Any]:
+    """The items of all models with the second run among them, and the labels of both runs of the reference."""
+    parts = [study.items, second_run(study)]
+    again = None if parts[1] is None else FLOOR_BATCH
+    items = pd.concat([part for part in parts if part is not None], ignore_index=True)
+    return {"items": items, "reference": study.params.reference.label, "again": again}
+
+
+def self_flips(study: LoadedStudy, *, confidence: float) -> pd.DataFrame:
+    """Each quant's flips beside the reference's with itself; see `self_flip_table`.
+
+    Raises
+    ------
+    StageError
+        If the study asks for a second run and there is none yet.
+    """
+    of_scores = {"benchmarks": study.benchmarks, "tasks": composite_tasks(study)}
+    return self_flip_table(**_with_second_run(study), quants=study.quants, confidence=confidence, **of_scores)
+
+
 def item_noise(study: LoadedStudy) -> dict[str, NetNoise]:
-    """Covariance of the quants' score differences to the reference over items, for each score of the study."""
+    """Covariance of the quants' score differences to the reference over items, for each score of the study.
+
+    With the reference's own run-to-run noise where the study has its second run.
+    """
+    again = study.params.self_flips
+    variances = run_variances(**_with_second_run(study), benchmarks=study.benchmarks) if again else None
     return noise_by_benchmark(
         study.items,
         reference=study.params.reference.label,
         quants=study.quants,
         benchmarks=study.benchmarks,
         tasks=composite_tasks(study),
+        run_variances=variances,
     )
 
 

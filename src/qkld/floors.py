@@ -23,6 +23,12 @@ class Run:
     same_dtype: bool = True
 
 
+def packed_tokens(params: Study, label: str) -> int:
+    """Token positions of the items that are run together: half as many for `FLOOR_BATCH`, as another batch shape."""
+    own = params.benchmark_scores.pack_tokens
+    return own // 2 if label == FLOOR_BATCH else own
+
+
 WIDER = {torch.bfloat16: "float32", torch.float16: "float32", torch.float32: "float64"}
 """Compute dtype → the wider one whose difference from it is the floor of the dtype."""
 

@@ -391,7 +391,11 @@ class Figures(Strict):
 
 
 class Study(Strict):
-    """A whole study: reference, corpora, benchmarks, quants, and the knobs of every stage."""
+    """A whole study: reference, corpora, benchmarks, quants, and the knobs of every stage.
+
+    With ``self_flips`` the reference answers the benchmarks once more in another batch shape, under the label
+    `FLOOR_BATCH`: how often it disagrees with itself is the floor of every quant's flips.
+    """
 
     study: Label
     description: str
@@ -401,6 +405,7 @@ class Study(Strict):
     corpora: tuple[Corpus, ...] = Field(min_length=1)
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
     headline: Headline
+    self_flips: bool = False
     reference_logits: ReferenceLogits
     quant_kld: QuantKld
     benchmark_scores: BenchmarkScores
@@ -449,7 +454,9 @@ class Study(Strict):
         return self
 
     def entry(self, label: str) -> Any:
-        """The reference or quant with this label."""
+        """The reference or quant with this label; under `FLOOR_BATCH` the reference again, with ``self_flips``."""
+        if label == FLOOR_BATCH and self.self_flips:
+            return self.reference.model_copy(update={"label": label})
         for model in (self.reference, *self.quants):
             if model.label == label:
                 return model

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qkld.params import FLOORS, Corpus, GgufModel, MadeGguf, Study
+from qkld.params import FLOOR_BATCH, FLOORS, Corpus, GgufModel, MadeGguf, Study
 from qkld.paths import data_folder
 from qkld.windows import kept_positions as kept_at
 from qkld.windows import scored_positions
@@ -27,6 +27,9 @@ CHARACTERS_PER_TOKEN = 3.9
 
 RUN_SHARE = 0.7
 """Tokens run for an item over tokens of its line in the file, which also has names and fields that are not run."""
+
+WRITING_WORK = 1.5
+"""Time of a written token over that of a token that is read, on one core in batches of thirty-two."""
 
 TOKEN_ROW_BYTES = 60
 """One row of a token table on disk: 14 columns, of which six are float64 that hardly compress."""
@@ -130,8 +133,18 @@ def measured_labels(study: Study) -> tuple[str, ...]:
 
 
 def scored_labels(study: Study) -> tuple[str, ...]:
-    """Labels that notebook 03 is run for: the reference and the quants."""
+    """Labels that notebook 03 is run for: the reference, the quants, and with ``self_flips`` the reference again."""
+    return (*answered_labels(study), *second_run_labels(study))
+
+
+def answered_labels(study: Study) -> tuple[str, ...]:
+    """Labels whose items make the cohort's scores: the reference and the quants."""
     return (study.reference.label, *(q.label for q in study.quants))
+
+
+def second_run_labels(study: Study) -> tuple[str, ...]:
+    """The label of the reference's second run on the items, where the study asks for one."""
+    return (FLOOR_BATCH,) if study.self_flips else ()
 
 
 def run_tokens(corpus: Corpus, answer_tokens: int) -> int:
@@ -157,7 +170,11 @@ def kept_positions(corpus: Corpus, answer_tokens: int, score_from: float) -> int
 
 
 def benchmark_tokens(study: Study) -> float | None:
-    """Tokens of all benchmark items with their choices; None while a benchmark's file is not fetched."""
+    """Tokens of all benchmark items with their choices; None while a benchmark's file is not fetched.
+
+    Where answers are written, a prompt is read for writing and beside the reference's answer, which is read too; each
+    of `Benchmark.repeats` answers counts as the longest, and written at `WRITING_WORK`. It is an upper estimate.
+    """
     total = 0.0
     for benchmark in study.benchmarks:
         file = data_folder() / "assets" / f"benchmark-{benchmark.task}" / f"benchmark-{benchmark.task}.jsonl"
@@ -165,7 +182,9 @@ def benchmark_tokens(study: Study) -> float | None:
             return None
         lines = file.read_text().splitlines()
         items = min(benchmark.limit or len(lines), len(lines))
-        total += items * sum(map(len, lines)) / len(lines) / CHARACTERS_PER_TOKEN * RUN_SHARE
+        read = items * sum(map(len, lines)) / len(lines) / CHARACTERS_PER_TOKEN * RUN_SHARE
+        answers = items * (benchmark.answer_tokens or 0)
+        total += read if not answers else read + answers + benchmark.repeats * (read + WRITING_WORK * answers)
     return total
 
 

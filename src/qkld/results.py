@@ -56,6 +56,10 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
         *("flip_rate", "net", "improvement_fraction", "improvement_low", "improvement_high", "z"),
         *("net_low", "net_high", "p_midp", "p_exact", "items_half_point", "items_point", "note"),
     ),
+    "self_flips": (
+        *("label", "benchmark", "items", "self_flips", "self_flip_rate", "flip_rate", "excess", "excess_low"),
+        *("excess_high", "run_variance", "note"),
+    ),
     "volume_direction": ("metric", "quantity", *CORRELATION[1:], "reliability"),
     "thinning": (
         *("metric", "benchmark", "subset", "n", "reliability_volume", "reliability_net", "rho_volume", "rho_net"),
@@ -88,13 +92,14 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
         *("gain", "gain_low", "gain_high", "gain_band_low", "gain_band_high", "beats_kld", "note"),
     ),
     "decision": (
-        *("label", "benchmark", "items", "size", "flip_rate", "net", "net_low", "net_high", "equivalence_low"),
+        *("label", "benchmark", "items", "design_effect", "size", "flip_rate", "net", "net_low", "net_high"),
+        "equivalence_low",
         *("equivalence_high", "margin", "p_difference", "p_difference_holm", "p_equivalent", "p_equivalent_holm"),
         *("decision", "decision_alone", "items_needed", "smallest"),
     ),
     "pairs": (
-        *("benchmark", "label_a", "label_b", "items", "flip_rate", "difference", "low", "high", "p", "p_holm", "order"),
-        *("metric_right", "items_needed"),
+        *("benchmark", "label_a", "label_b", "items", "design_effect", "flip_rate", "difference", "low", "high", "p"),
+        *("p_holm", "order", "metric_right", "items_needed"),
     ),
     "noise": (
         *("metric", "benchmark", "subset", "n", "items", "zeros", "estimate", "mean_se"),
@@ -165,6 +170,8 @@ MEANINGS: Mapping[str, str] = {
     "Holm over the quants",
     "decision_alone": "the same for a quant that was the only one asked about",
     "detectable": "smallest true difference of mean KLD that these windows find with power 0.8, nats",
+    "design_effect": "variance of the score difference with clusters of items over that without; 1 where items name no "
+    "cluster, and never below",
     "difference": "score of label_a − score of label_b",
     "direction_z": "standard errors by which R²_true lies above ½; beyond ±1.645 it decides the verdict",
     "direction_z_kept": "the same without the quants set aside",
@@ -194,6 +201,9 @@ MEANINGS: Mapping[str, str] = {
     "family": "quantizer family",
     "fisher_p": "Fisher's exact test of who is routed to against who is right",
     "flip_rate": "volume / items",
+    "excess": "flip_rate − self_flip_rate: how much more a quant flips than the reference with itself",
+    "excess_high": "upper end of its interval, paired by item",
+    "excess_low": "lower end of the same; above 0 where a quant disagrees with the reference beyond its own noise",
     "floor_kld": "mean KLD of `floor-dtype` there, nats; subtracted from nothing",
     "form": "`as measured`, or `centred by quant`: ln KLD less the quant's mean",
     "gain": "AUROC of KLD less the baseline's; of a metric, its ρ less that of −mean KLD",
@@ -319,9 +329,13 @@ MEANINGS: Mapping[str, str] = {
     "rule": "how the zone is chosen",
     "same_half": "median correlation in the zone on the items that chose it; `estimate` is on the others",
     "same_ranks_as": "variants that rank these quants exactly alike, or exactly the other way round",
+    "run_variance": "variance of a score from run to run, (f₀ − net₀²)/(2 items), a squared fraction; part of the "
+    "item noise behind `noise` and `verdict`",
     "score": "share of items answered right",
     "sd_log": "standard deviation of ln KLD over items",
     "se": "standard error of the score over items",
+    "self_flip_rate": "f₀, self_flips / items: the flip rate of the reference with itself in another batch shape",
+    "self_flips": "items that the two runs of the reference answer differently",
     "selection": "what the rule does to the correlation inside",
     "selection_effect": "median over splits of the correlation on the items that chose it less that on the others",
     "set_aside": "quants that stand apart from the line in √KLD",

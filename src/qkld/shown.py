@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from qkld.study import LoadedStudy
@@ -48,6 +49,19 @@ def drawn_flips(study: LoadedStudy) -> pd.DataFrame:
     flips = study.analysis("flips")
     shown = flips[flips["benchmark"] == shown_score(study).benchmark]
     return shown.merge(study.cohort[["label", "family", "kl_mean", "at_floor"]], on="label", validate="one_to_one")
+
+
+def self_flip_rate(study: LoadedStudy) -> float | None:
+    """The flip rate of the reference with itself on the shown benchmark; None where it was not run a second time."""
+    table = study.analysis("self_flips")
+    rate = float(table.loc[table["benchmark"] == shown_score(study).benchmark, "self_flip_rate"].iloc[0])
+    return None if np.isnan(rate) else rate
+
+
+def shown_direction(study: LoadedStudy) -> pd.DataFrame:
+    """ρ of the headline's KLD with volume and direction on the shown benchmark, with reliabilities."""
+    table = study.analysis("volume_direction")
+    return table[table["benchmark"] == shown_score(study).benchmark]
 
 
 def prompt_benchmarks(study: LoadedStudy) -> list[str]:

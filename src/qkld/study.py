@@ -38,6 +38,7 @@ ANALYSES: Mapping[str, str] = {
     "leave_one_out": "05_silent_zone",
     "zone_edge": "05_silent_zone",
     "flips": "06_volume_direction",
+    "self_flips": "06_volume_direction",
     "volume_direction": "06_volume_direction",
     "thinning": "06_volume_direction",
     "decision": "06_volume_direction",

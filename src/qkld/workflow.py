@@ -38,7 +38,7 @@ ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
         *("zone_members", "zone", "zone_rules", "zone_split", "zone_break", "zone_curve", "variants", "differences"),
         *("noise", "verdict", "leave_one_out", "zone_edge"),
     ),
-    "volume_direction": ("flips", "volume_direction", "thinning", "decision", "pairs"),
+    "volume_direction": ("flips", "self_flips", "volume_direction", "thinning", "decision", "pairs"),
     "prompts": ("prompts", "prompt_baselines", "prompt_within", "prompt_flips", "router", "directional"),
 }
 """Result tables of notebooks 04 to 07 that later stages read."""

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import papermill
 import pytest
 from conftest import REPOSITORY, copy_project
-from simulated_project import NAME, simulated_tables, write_simulated
+from simulated_project import NAME, second_run, simulated_tables, write_simulated
 from simulated_tokens import tokens_of_quant
 
 from qkld.cohort import collect
@@ -42,6 +42,7 @@ def place(tmp_path_factory):
 def write_smoke(place):
     """Smoke's three quants, with the tables of three drawn ones, and few items."""
     _, fidelity, items, facts = simulated_tables()
+    items = items | {"floor-batch": second_run(items["reference"])}
     smoke = load_params("smoke", place.root / "params" / "smoke.yaml")
     labels = [q.label for q in smoke.quants]
     drawn = dict(zip(labels, ("torchao-8-g32", "torchao-4-g64", "bitsandbytes-4-g64"), strict=True))

@@ -6,8 +6,16 @@ import pytest
 from simulated_answers import answered_study, labels_of
 
 from qkld.errors import StatisticsError
+from qkld.results import RESULTS
 from qkld.statistics.score import correct_matrix
-from qkld.statistics.self_flips import excess_flips, expected_self_flips, run_variance, self_flip_table, self_flips
+from qkld.statistics.self_flips import (
+    excess_flips,
+    expected_self_flips,
+    run_variance,
+    run_variances,
+    self_flip_table,
+    self_flips,
+)
 
 
 def test_two_sampled_runs_flip_as_often_as_expected(rng):
@@ -52,8 +60,10 @@ def test_table_is_each_quant_beside_the_floor(rng):
         again="ref again",
         quants=labels_of(3),
         benchmarks=["easy", "hard"],
+        tasks=["easy", "hard"],
         confidence=0.95,
     )
+    assert tuple(table.columns) == RESULTS["self_flips"]
     own = table[table["label"] == "q00"]
     assert (own["excess"] == 0).all()
     assert (own["flip_rate"] == own["self_flip_rate"]).all()
@@ -62,8 +72,24 @@ def test_table_is_each_quant_beside_the_floor(rng):
     row = table[(table["label"] == "q02") & (table["benchmark"] == "hard")].iloc[0]
     assert row["flip_rate"] == pytest.approx((matrix["ref"] != matrix["q02"]).mean())
     assert row["run_variance"] == run_variance(self_flips(matrix["ref"], matrix["q00"]))
+    variances = run_variances(pd.concat([items, second]), reference="ref", again="ref again", benchmarks=["hard"])
+    assert variances == {"hard": row["run_variance"]}
+    alone = self_flip_table(
+        items, reference="ref", again=None, quants=labels_of(3), benchmarks=["hard"], tasks=[], confidence=0.95
+    )
+    assert alone.columns.equals(table.columns)
+    assert alone["flip_rate"].iloc[2] == row["flip_rate"]
+    assert alone[["self_flips", "excess", "run_variance"]].isna().all(axis=None)
+    assert set(alone["note"]) == {"the reference was not run a second time"}
     with pytest.raises(StatisticsError, match="none of ref again"):
-        self_flip_table(items, reference="ref", again="ref again", quants=["q00"], benchmarks=["easy"], confidence=0.95)
+        run_variances(items, reference="ref", again="ref again", benchmarks=["easy"])
+    whole = table.query("label == 'q02' and benchmark == 'composite'").iloc[0]
+    parts = table.query("label == 'q02' and benchmark != 'composite'")
+    assert whole["excess"] == pytest.approx(parts["excess"].mean())
+    assert whole["items"] == parts["items"].sum()
+    assert whole["run_variance"] == pytest.approx(parts["run_variance"].sum() / 4)
+    half = (parts["excess_high"] - parts["excess"]) ** 2
+    assert whole["excess_high"] - whole["excess"] == pytest.approx(np.sqrt(half.sum()) / 2)
 
 
 def test_bad_input_is_named():

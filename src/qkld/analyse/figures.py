@@ -16,7 +16,7 @@ from qkld.plotting.axes import Styles, metric_name
 from qkld.plotting.decision import draw_decision
 from qkld.plotting.families import cohort_styles
 from qkld.plotting.files import column_figure, join_panels, save_figure, use_style
-from qkld.plotting.flips import draw_direction, draw_net, draw_volume
+from qkld.plotting.flips import draw_volume_and_direction
 from qkld.plotting.score import draw_kld_score
 from qkld.plotting.zone_curve import draw_zone_curve
 from qkld.statistics.checks import quants_of, score_column
@@ -108,8 +108,10 @@ def _of_items(
     flips, decision = (t[t["benchmark"] == t["benchmark"].iloc[-1]] for t in (tables["flips"], tables["decision"]))
     flips = flips.merge(cohort[["label", "family", own.fidelity]], on="label", validate="one_to_one")
     figure, axes = column_figure(WIDTH, aspect=0.5, rows=3)
-    for draw, ax in zip((draw_volume, draw_direction, draw_net), axes, strict=True):
-        draw(ax, flips, styles, zone=_inside(own), kld=own.fidelity)
+    direction = tables["volume_direction"]
+    direction = direction[direction["benchmark"] == flips["benchmark"].iloc[0]]
+    draw_volume_and_direction(axes, flips, styles, direction, zone=_inside(own), kld=own.fidelity)
+    for ax in axes:
         _name_metric(ax, own)
     join_panels(axes)
     decided, (ax,) = column_figure(WIDTH, aspect=0.3 + 0.04 * len(decision))

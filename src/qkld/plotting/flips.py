@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,6 +18,9 @@ from qkld.plotting.axes import (
     legend_above,
     percent_axis,
 )
+
+SUBSETS = {"full": "all", "zone": "zone"}
+"""Subset of a result table → its name in a panel."""
 
 
 def _draw_flips(
@@ -38,12 +42,23 @@ def _draw_flips(
 
 
 def draw_volume(
-    ax: Axes, flips: pd.DataFrame, styles: Styles, *, zone: Collection[str] | None = None, kld: str = "kl_mean"
+    ax: Axes,
+    flips: pd.DataFrame,
+    styles: Styles,
+    *,
+    zone: Collection[str] | None = None,
+    kld: str = "kl_mean",
+    floor: float | None = None,
 ) -> None:
     """Draw KLD (log axis) against the share of items whose correctness changed against the reference.
 
-    ``flips`` has one row a quant: ``label, family, flip_rate`` and the KLD column.
+    ``flips`` has one row a quant: ``label, family, flip_rate`` and the KLD column. ``floor`` is the flip rate of the
+    reference with itself, drawn as a line.
     """
+    if floor is not None:
+        ax.axhline(floor, color="0.35", linewidth=0.8, linestyle="--", zorder=1)
+        ax.annotate("reference with itself", (1, floor), xycoords=("axes fraction", "data"), xytext=(-2, 2),
+                    textcoords="offset points", ha="right", va="bottom", fontsize=6.5)  # fmt: skip
     _draw_flips(ax, flips, styles, "flip_rate", zone=zone, kld=kld)
     ax.set_ylim(bottom=-0.05 * ax.get_ylim()[1])
     percent_axis(ax.yaxis)
@@ -67,6 +82,18 @@ def draw_direction(
     legend_above(ax, styles, flips, zone=zone)
 
 
+def name_reliability(ax: Axes, direction: pd.DataFrame, quantity: str) -> None:
+    """Write how reliably a quantity is measured, over all quants and in the zone, into a panel's upper left corner.
+
+    ``direction`` is `qkld.statistics.flips.direction_table`'s for one score: ``quantity, subset, reliability``. A ρ
+    with a quantity of low reliability is near 0 whatever is true, so panels are not to be compared without it.
+    """
+    own = direction[direction["quantity"] == quantity].set_index("subset")["reliability"]
+    known = [f"{name} {own[subset]:.2f}" for subset, name in SUBSETS.items() if pd.notna(own.get(subset))]
+    text = f"reliability: {', '.join(known)}" if known else "reliability not known"
+    ax.text(0.02, 0.97, text, transform=ax.transAxes, ha="left", va="top", fontsize=6.5)
+
+
 def draw_net(
     ax: Axes, flips: pd.DataFrame, styles: Styles, *, zone: Collection[str] | None = None, kld: str = "kl_mean"
 ) -> None:
@@ -76,3 +103,24 @@ def draw_net(
     percent_axis(ax.yaxis)
     ax.set_ylabel("score − reference (points)")
     legend_above(ax, styles, flips, zone=zone)
+
+
+def draw_volume_and_direction(
+    axes: Sequence[Axes],
+    flips: pd.DataFrame,
+    styles: Styles,
+    direction: pd.DataFrame,
+    *,
+    zone: Collection[str] | None = None,
+    kld: str = "kl_mean",
+    floor: float | None = None,
+) -> None:
+    """`draw_volume`, `draw_direction` and, on a third panel, `draw_net`, each with `name_reliability`."""
+    panels = (
+        (partial(draw_volume, floor=floor), "flip_rate"),
+        (draw_direction, "improvement_fraction"),
+        (draw_net, "net"),
+    )
+    for ax, (draw, quantity) in zip(axes, panels[: len(axes)], strict=True):
+        draw(ax, flips, styles, zone=zone, kld=kld)
+        name_reliability(ax, direction, quantity)

@@ -6,7 +6,7 @@ of a benchmark: with the confidence given, none of them is called wrongly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 
 from qkld.errors import StatisticsError, explain
+from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.checks import quants_of
 from qkld.statistics.covariance import binary
+from qkld.statistics.design_effect import design_effects, pair_design_effects
 from qkld.statistics.direction import differences, flip_counts, part_of, quantity_values, task_groups
 from qkld.statistics.paired import difference_interval, difference_p, equivalence_p, score_z
 from qkld.statistics.sample_size import items_for_score
@@ -62,7 +64,8 @@ def decision_table(
 ) -> pd.DataFrame:
     """Each quant against the reference, on each benchmark and the composite of ``tasks``, by falling size.
 
-    Items count as drawn one by one.
+    Items count as drawn one by one; where they name a ``cluster``, tests and intervals are widened by the
+    ``design_effect`` of the clusters on the net.
 
     Parameters
     ----------
@@ -83,26 +86,33 @@ def decision_table(
     sizes = quants[size].to_numpy(dtype=float) if size in quants else np.full(len(quants), np.nan)
     everything = list(dict.fromkeys([*benchmarks, *tasks]))
     answers = differences(items, reference=reference, tasks=everything, labels=list(quants["label"]))
+    clusters = clusters_by_task(items, everything)
     tables = []
     for benchmark, parts in task_groups(benchmarks, tasks).items():
         moved = part_of(answers, parts, slice(None))
-        found = _judged(*flip_counts(moved), margin, 1 - confidence)
+        found = _judged(flip_counts(moved), design_effects(moved, clusters), margin, 1 - confidence)
         rates = {c: quantity_values(moved, c) for c in ("flip_rate", "net")}
         key = {"label": quants["label"], "benchmark": benchmark, "size": sizes, **rates}
         tables.append(_with_smallest(pd.DataFrame({**key, **found})))
     return pd.concat(tables, ignore_index=True)
 
 
-def _judged(up: np.ndarray, down: np.ndarray, total: np.ndarray, margin: float, level: float) -> dict[str, Any]:
-    low, high = difference_interval(up, down, total, 1 - level)
-    inner_low, inner_high = difference_interval(up, down, total, 1 - 2 * level)
+Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Leapfrogs and drops (quants or pairs, tasks), and items (tasks,)."""
+
+
+def _judged(counts: Counts, effect: np.ndarray, margin: float, level: float) -> dict[str, Any]:
+    up, down, total = counts
+    low, high = difference_interval(*counts, 1 - level, effect)
+    inner_low, inner_high = difference_interval(*counts, 1 - 2 * level, effect)
     net = ((up - down) / total).mean(axis=-1)
-    p_difference, p_equivalent = difference_p(up, down, total), equivalence_p(up, down, total, margin)
+    p_difference, p_equivalent = difference_p(*counts, effect), equivalence_p(*counts, margin, effect)
     adjusted = holm(p_difference), holm(p_equivalent)
     decided = decisions(net, *adjusted, level)
-    needed = _items_to_decide(up, down, total, margin, level / len(net))
+    needed = _items_to_decide(counts, effect, margin, level / len(net))
     return {
         "items": int(total.sum()),
+        "design_effect": effect,
         "net_low": low,
         "net_high": high,
         "equivalence_low": inner_low,
@@ -118,14 +128,14 @@ def _judged(up: np.ndarray, down: np.ndarray, total: np.ndarray, margin: float, 
     }
 
 
-def _items_to_decide(up: np.ndarray, down: np.ndarray, total: np.ndarray, margin: float, level: float) -> np.ndarray:
+def _items_to_decide(counts: Counts, effect: np.ndarray, margin: float, level: float) -> np.ndarray:
     """Items for equivalence or for a difference, whichever comes first, at Holm's strictest ``level``.
 
     So it is more than the items that did not decide.
     """
-    items = total.sum(axis=-1)
-    inside = np.minimum(score_z(up, down, total, -margin), -score_z(up, down, total, margin))
-    apart = np.abs(score_z(up, down, total, 0.0))
+    items = counts[2].sum(axis=-1)
+    inside = np.minimum(score_z(*counts, -margin, effect), -score_z(*counts, margin, effect))
+    apart = np.abs(score_z(*counts, 0.0, effect))
     return np.fmin(items_for_score(inside, items, level=level), items_for_score(apart, items, level=level / 2))
 
 
@@ -133,7 +143,7 @@ def _with_smallest(table: pd.DataFrame) -> pd.DataFrame:
     """The table by falling size with the smallest of the equivalent quants marked; of equal sizes all."""
     of_these = table.loc[table["decision"] == EQUIVALENT, "size"]
     table["smallest"] = (table["decision"] == EQUIVALENT) & (table["size"] == of_these.min())
-    order = ["label", "benchmark", "items", "size", "flip_rate", "net"]
+    order = ["label", "benchmark", "items", "design_effect", "size", "flip_rate", "net"]
     rest = [c for c in table.columns if c not in order]
     return table[[*order, *rest]].sort_values("size", ascending=False, kind="stable", na_position="first")
 
@@ -147,6 +157,8 @@ def pair_table(
     metric: str = "kl_mean",
 ) -> pd.DataFrame:
     """Every two quants on the mean of ``tasks``: which one is the better, where these items can tell.
+
+    Items count as drawn one by one, or by ``cluster`` where they name one; see `decision_table`.
 
     ``difference`` is score of a − score of b with Tango's interval; ``order`` is after Holm over all pairs;
     ``metric_right`` is 1 where the better one has the lower ``metric``, 0 where the higher, NaN where the pair is not
@@ -170,38 +182,34 @@ def pair_table(
             )
         )
     a, b = np.array(list(combinations(range(len(labels)), 2))).T
-    up, down, total = _pair_counts(items, labels, tasks, a, b)
+    right = {task: binary(correct_matrix(items, task)[labels].to_numpy()).astype(float) for task in tasks}
+    effect = pair_design_effects(right, clusters_by_task(items, tasks), a, b)
     kld = quants[metric].to_numpy(dtype=float)
-    columns = _ordered(up, down, total, kld[b] - kld[a], confidence)
+    columns = _ordered(_pair_counts(right, a, b), effect, kld[b] - kld[a], confidence)
     names = np.array(labels, dtype=object)
     key = {"benchmark": tasks[0] if len(tasks) == 1 else "composite", "label_a": names[a], "label_b": names[b]}
     return pd.DataFrame({**key, **columns})
 
 
-def _pair_counts(
-    items: pd.DataFrame, labels: Sequence[str], tasks: Sequence[str], a: np.ndarray, b: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pair_counts(right: Mapping[str, np.ndarray], a: np.ndarray, b: np.ndarray) -> Counts:
     """Items that a alone, and b alone, has right, both (pairs, tasks), and items of each task."""
-    won, total = [], []
-    for task in tasks:
-        right = binary(correct_matrix(items, task)[list(labels)].to_numpy()).astype(float)
-        won.append(right.T @ (1 - right))
-        total.append(len(right))
-    wins = np.stack(won, axis=-1)
-    return wins[a, b], wins[b, a], np.array(total)
+    wins = np.stack([answers.T @ (1 - answers) for answers in right.values()], axis=-1)
+    return wins[a, b], wins[b, a], np.array([len(answers) for answers in right.values()])
 
 
-def _ordered(up: np.ndarray, down: np.ndarray, total: np.ndarray, kld_gap: np.ndarray, confidence: float) -> dict:
+def _ordered(counts: Counts, effect: np.ndarray, kld_gap: np.ndarray, confidence: float) -> dict:
+    up, down, total = counts
     difference = ((up - down) / total).mean(axis=-1)
-    low, high = difference_interval(up, down, total, confidence)
-    p = difference_p(up, down, total)
+    low, high = difference_interval(*counts, confidence, effect)
+    p = difference_p(*counts, effect)
     adjusted = holm(p)
     order = np.where(adjusted <= 1 - confidence, np.sign(difference), 0).astype(int)
     tells = (order != 0) & (kld_gap != 0) & np.isfinite(kld_gap)
-    apart = np.abs(score_z(up, down, total, 0.0))
+    apart = np.abs(score_z(*counts, 0.0, effect))
     needed = items_for_score(apart, total.sum(), level=(1 - confidence) / len(p) / 2)
     return {
         "items": int(total.sum()),
+        "design_effect": effect,
         "flip_rate": ((up + down) / total).mean(axis=-1),
         "difference": difference,
         "low": low,

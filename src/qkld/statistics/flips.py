@@ -120,6 +120,8 @@ def flip_table(
 ) -> pd.DataFrame:
     """Flips of every model but the reference on every benchmark, and on the composite of ``tasks``.
 
+    Items count as drawn one by one; `decision.decision_table` takes clusters of items into account.
+
     ``net_low`` and ``net_high`` are Tango's interval, ``p_midp`` and ``p_exact`` McNemar's test, ``items_half_point``
     and ``items_point`` the items on which a true difference of 0.5 and 1 point would be found with power .8.
 

@@ -70,7 +70,13 @@ def mcnemar_midp(leapfrogs: ArrayLike, drops: ArrayLike) -> np.ndarray:
 # --- Tango's score test, its interval, equivalence --------------------------------------------------------------------
 
 
-def score_z(leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, difference: float | np.ndarray) -> np.ndarray:
+def score_z(
+    leapfrogs: ArrayLike,
+    drops: ArrayLike,
+    items: ArrayLike,
+    difference: float | np.ndarray,
+    design_effect: ArrayLike = 1.0,
+) -> np.ndarray:
     """Standard normal score of "the score difference is ``difference``": shape (...), the tasks averaged.
 
     With one task it is Tango's (1998, Stat Med 17:891, eq. 7): the variance is that of the most probable drop rate
@@ -83,6 +89,8 @@ def score_z(leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, difference
     ----------
     leapfrogs, drops, items : counts, shapes that broadcast to (..., tasks)
     difference : score − reference score under the hypothesis, within −1 and 1; shape (...)
+    design_effect : variance with clusters of items over variance without, shape (...); z is divided by its root (the
+        first-order correction of Rao and Scott 1984), since counts alone take items as drawn one by one
     """
     up, down, total = _counts(leapfrogs, drops, items)
     delta = np.asarray(difference, dtype=float)[..., None]
@@ -91,12 +99,12 @@ def score_z(leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, difference
     drop_rate = (np.sqrt(np.maximum(linear**2 - 8 * total * constant, 0)) - linear) / (4 * total)
     variance = np.maximum(2 * drop_rate + delta * (1 - delta), 0) / total
     distance = ((up - down) / total - delta).sum(axis=-1)
-    error = np.sqrt(variance.sum(axis=-1))
+    error = np.sqrt(variance.sum(axis=-1) * np.asarray(design_effect, dtype=float))
     return np.divide(distance, error, out=np.zeros(np.shape(distance)), where=error > 0)
 
 
 def difference_interval(
-    leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, confidence: float
+    leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, confidence: float, design_effect: ArrayLike = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tango's score interval of the score difference, shape (...): all differences that `score_z` does not refuse.
 
@@ -110,18 +118,22 @@ def difference_interval(
         inside, outside = middle, np.full_like(middle, side)
         for _ in range(_HALVINGS):
             tried = (inside + outside) / 2
-            refused = -side * score_z(up, down, total, tried) > limit
+            refused = -side * score_z(up, down, total, tried, design_effect) > limit
             inside, outside = np.where(refused, inside, tried), np.where(refused, tried, outside)
         ends.append((inside + outside) / 2)
     return ends[0], ends[1]
 
 
-def difference_p(leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike) -> np.ndarray:
+def difference_p(
+    leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, design_effect: ArrayLike = 1.0
+) -> np.ndarray:
     """Two-sided p of "no score difference" by `score_z`, shape (...); below α exactly where the interval leaves 0."""
-    return 2 * stats.norm.sf(np.abs(score_z(leapfrogs, drops, items, 0.0)))
+    return 2 * stats.norm.sf(np.abs(score_z(leapfrogs, drops, items, 0.0, design_effect)))
 
 
-def equivalence_p(leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, margin: float) -> np.ndarray:
+def equivalence_p(
+    leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, margin: float, design_effect: ArrayLike = 1.0
+) -> np.ndarray:
     """p of "the scores differ by ``margin`` or more": the larger of the two one-sided tests (TOST), shape (...).
 
     Below α exactly where the interval of confidence 1 − 2α lies within ± ``margin``, a fraction of 1.
@@ -140,8 +152,8 @@ def equivalence_p(leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, marg
                 do="give the margin as a fraction",
             )
         )
-    above = stats.norm.sf(score_z(leapfrogs, drops, items, -margin))
-    below = stats.norm.cdf(score_z(leapfrogs, drops, items, margin))
+    above = stats.norm.sf(score_z(leapfrogs, drops, items, -margin, design_effect))
+    below = stats.norm.cdf(score_z(leapfrogs, drops, items, margin, design_effect))
     return np.maximum(above, below)
 
 

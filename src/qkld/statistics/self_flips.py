@@ -11,8 +11,16 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from qkld.errors import StatisticsError, explain
+from qkld.statistics.direction import task_groups
 from qkld.statistics.flips import Flips, count_flips
 from qkld.statistics.score import correct_matrix
+
+COLUMNS = (
+    *("label", "benchmark", "items", "self_flips", "self_flip_rate", "flip_rate", "excess", "excess_low"),
+    *("excess_high", "run_variance"),
+)
+EMPTY = dict.fromkeys(("self_flips", "self_flip_rate", "excess", "excess_low", "excess_high", "run_variance"), np.nan)
+"""Columns that only a second run of the reference fills."""
 
 
 def self_flips(first: ArrayLike, again: ArrayLike) -> Flips:
@@ -70,53 +78,84 @@ def excess_flips(reference: ArrayLike, again: ArrayLike, quant: ArrayLike, confi
     return Excess(estimate, estimate - half, estimate + half)
 
 
+def run_variances(items: pd.DataFrame, *, reference: str, again: str, benchmarks: Sequence[str]) -> dict[str, float]:
+    """`run_variance` of each benchmark, as `noise_by_benchmark` takes them; ``again`` is the reference's second run.
+
+    Raises
+    ------
+    StatisticsError
+        If a run lacks items, or an answer is neither 0 nor 1.
+    """
+    both = {b: _answers(items, b, (reference, again)) for b in benchmarks}
+    return {b: run_variance(self_flips(matrix[reference], matrix[again])) for b, matrix in both.items()}
+
+
 def self_flip_table(
     items: pd.DataFrame,
     *,
     reference: str,
-    again: str,
+    again: str | None,
     quants: Sequence[str],
     benchmarks: Sequence[str],
+    tasks: Sequence[str],
     confidence: float,
 ) -> pd.DataFrame:
-    """Each quant's flip rate beside the reference's with itself, one row a benchmark and quant.
+    """Each quant's flip rate beside the reference's with itself, one row a quant on each benchmark and the composite.
 
-    ``again`` is the label of the reference's second run in ``items``. Columns: ``label``, ``benchmark``, ``items``,
-    ``flip_rate``, ``self_flip_rate``, ``excess``, ``excess_low``, ``excess_high``, ``run_variance``; the last is what
-    `noise_by_benchmark` takes.
+    ``again`` is the label of the reference's second run in ``items``; without one only ``flip_rate`` is known, and
+    ``note`` says so. Rates of the composite are unweighted means over ``tasks``. Columns: ``label``, ``benchmark``,
+    ``items``, ``self_flips`` (a count), ``self_flip_rate``, ``flip_rate``, ``excess`` with ``excess_low`` and
+    ``excess_high`` (see `excess_flips`), ``run_variance`` and ``note``.
 
     Raises
     ------
     StatisticsError
         If a model lacks items, or an answer is neither 0 nor 1.
     """
+    models = (reference, *([again] if again else []), *quants)
+    matrices = {b: _answers(items, b, models) for b in dict.fromkeys([*benchmarks, *tasks])}
     rows = []
-    for benchmark in benchmarks:
-        matrix = correct_matrix(items, benchmark)
-        absent = [label for label in (reference, again, *quants) if label not in matrix]
-        if absent:
-            raise StatisticsError(
-                explain(
-                    f"Some models have no items of '{benchmark}'.",
-                    expected=f"items of {reference}, {again} and every quant",
-                    found=f"none of {', '.join(absent)}",
-                    do="run notebook 03_benchmark_scores for them, or leave them out",
-                )
-            )
-        floor = self_flips(matrix[reference], matrix[again])
+    for benchmark, parts in task_groups(benchmarks, tasks).items():
+        chosen = [matrices[task] for task in parts]
+        floor = _floor_columns(chosen, reference, again) if again else EMPTY
+        key = {"benchmark": benchmark, "items": sum(map(len, chosen))}
         for label in quants:
-            excess = excess_flips(matrix[reference], matrix[again], matrix[label], confidence)
-            rows.append(
-                {
-                    "label": label,
-                    "benchmark": benchmark,
-                    "items": floor.items,
-                    "flip_rate": floor.flip_rate + excess.estimate,
-                    "self_flip_rate": floor.flip_rate,
-                    "excess": excess.estimate,
-                    "excess_low": excess.low,
-                    "excess_high": excess.high,
-                    "run_variance": run_variance(floor),
-                }
+            rate = float(np.mean([count_flips(m[reference], m[label]).flip_rate for m in chosen]))
+            beyond = [excess_flips(m[reference], m[again], m[label], confidence) for m in chosen] if again else []
+            rows.append({"label": label, **key, **floor, "flip_rate": rate, **_excess_columns(beyond)})
+    note = "" if again else "the reference was not run a second time"
+    return pd.DataFrame(rows)[[*COLUMNS]].assign(note=note)
+
+
+def _floor_columns(chosen: Sequence[pd.DataFrame], reference: str, again: str) -> dict[str, float]:
+    """The reference with itself: flips over all tasks, and the variance of their mean score from run to run."""
+    floors = [self_flips(matrix[reference], matrix[again]) for matrix in chosen]
+    return {
+        "self_flips": sum(floor.volume for floor in floors),
+        "self_flip_rate": float(np.mean([floor.flip_rate for floor in floors])),
+        "run_variance": sum(map(run_variance, floors)) / len(floors) ** 2,
+    }
+
+
+def _answers(items: pd.DataFrame, benchmark: str, models: Sequence[str]) -> pd.DataFrame:
+    matrix = correct_matrix(items, benchmark)
+    absent = [label for label in models if label not in matrix]
+    if absent:
+        raise StatisticsError(
+            explain(
+                f"Some models have no items of '{benchmark}'.",
+                expected=f"items of {', '.join(models)}",
+                found=f"none of {', '.join(absent)}",
+                do="run notebook 03_benchmark_scores for them, or leave them out",
             )
-    return pd.DataFrame(rows)
+        )
+    return matrix
+
+
+def _excess_columns(excess: Sequence[Excess]) -> dict[str, float]:
+    """The mean excess over tasks; items of different tasks are drawn independently."""
+    if not excess:
+        return {}
+    mean = float(np.mean([e.estimate for e in excess]))
+    half = float(np.sqrt(sum((e.high - e.estimate) ** 2 for e in excess))) / len(excess)
+    return {"excess": mean, "excess_low": mean - half, "excess_high": mean + half}
