@@ -235,7 +235,10 @@ ITEMS = Schema(
         ),
         "logp_right": Column("float64", "ln p of the right choice under the model, nats", missing=True, optional=True),
         "logp_reference_answer": Column(
-            "float64", "ln p of the reference's own choice under the model, nats", missing=True, optional=True
+            "float64",
+            "mean ln p under the model over the tokens of the reference's own answer, nats",
+            True,
+            optional=True,
         ),
         "choice_entropy": Column(
             "float64", "entropy of the model's probabilities of the choices, renormalised to them, nats", True, True

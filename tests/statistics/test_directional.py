@@ -57,7 +57,7 @@ def literal(s, q):
         "expected_net": np.mean([phi((m + mu) / sd) - (m > 0) for m in m_r]),
         "directional_kld": up - down,
         "directional_balance": (up - down) / (up + down),
-        "sharpening": gold[known].mean() - own[~known].mean(),
+        "sharpening": own[known].mean() - own[~known].mean(),
         "net": s.right[:, q].mean() - known.mean(),
         "item_kld": -items.mean(),
         "boundary_kld": -sum(a * k for a, k in zip(w, items, strict=True)) / sum(w),
@@ -112,7 +112,7 @@ def test_sign_is_of_the_margin_where_there_is_no_probability_of_the_right_answer
     by = {metric.name: metric for metric in metrics_of(DIVERGENCE)}
     signed = s.quants["kl_choice_right"] * np.sign(s.quants["margin"] - s.reference["margin"][:, None])
     assert by["directional_kld"].compute(bare) == pytest.approx(signed.mean(axis=0))
-    assert by["sharpening"].missing(bare) == ["logp_right", "logp_reference_answer"]
+    assert by["sharpening"].missing(bare) == ["logp_reference_answer"]
 
 
 def test_metric_refusals(rng):

@@ -10,6 +10,11 @@ from scipy.special import log_softmax
 COLUMNS = ("logp_right", "logp_reference_answer", "choice_entropy", "kl_options", "kl_answer")
 
 
+def a_token(logp: float | None, tokens: int) -> float | None:
+    """ln p of an answer, nats, as its mean over tokens; None where there is none."""
+    return None if logp is None else float(logp) / tokens
+
+
 def choice_columns(
     model: Sequence[float],
     nll_reference: Sequence[float | None],
@@ -30,9 +35,9 @@ def choice_columns(
     Returns
     -------
     dict
-        ``logp_right`` and ``logp_reference_answer``: the model's ln p of the right choice and of the reference's own;
-        ``choice_entropy`` of its probabilities of the choices, and ``kl_options``: KL(reference ‖ model) of those, both
-        renormalised to the choices, nats; ``kl_answer``: ``kl`` of the reference's own choice.
+        ``logp_right``: the model's ln p of the right choice; ``logp_reference_answer``: its mean ln p over the tokens
+        of the reference's own choice, and ``kl_answer``: ``kl`` of that one; ``choice_entropy`` of its probabilities of
+        the choices, and ``kl_options``: KL(reference ‖ model) of those, both renormalised to the choices, nats.
     """
     if None in nll_reference or not np.isfinite(model).all():
         return dict.fromkeys(COLUMNS)
@@ -41,7 +46,7 @@ def choice_columns(
     answer = int(np.argmax(reference))
     return {
         "logp_right": float(model[right]),
-        "logp_reference_answer": float(model[answer]),
+        "logp_reference_answer": a_token(model[answer], tokens[answer]),
         "choice_entropy": float(-(np.exp(own) * own).sum()),
         "kl_options": max(0.0, float((np.exp(theirs) * (theirs - own)).sum())),
         "kl_answer": kl[answer],

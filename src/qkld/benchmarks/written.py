@@ -12,6 +12,7 @@ from typing import Any
 
 from lm_eval.evaluator import evaluate
 
+from qkld.benchmarks.choices import a_token
 from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
 from qkld.benchmarks.items import Item
 from qkld.benchmarks.loading import LoadedTask
@@ -151,6 +152,7 @@ def written_rows(
             "reference_nll": score.nll_prompt,
             "reference_entropy": score.entropy_prompt,
             "kl_answer": score.kl_choice[0],
+            "logp_reference_answer": a_token(score.answer.loglikelihood[0], len(item.choices[0])),
             "written": answer.text,
             "answer_tokens": len(answer.tokens),
             "truncated": answer.truncated,

@@ -5,9 +5,9 @@ KLD over the options and boundary KLD (volume). A metric is taken on one half of
 with the net score on the other; ρ is averaged over random halves, both ways. One metric out of a dozen wins by chance:
 p is by max-T over all of them, and the gain over KLD has a band that holds for all together.
 
-Simulated (`calibration.worlds`, margins measured with noise): where quants drift by chance (W1) the expected net ranks
-the observed score with ρ .73 and KLD with .13 at 1,000 items a half and 14 quants; where KLD orders the truth (W0), .17
-and .26; metrics without a sign never win, because they can not know direction.
+In a margin model with 1,000 items a half and the lowest 14 of 28 quants (simulated in the tests): where quants drift by
+chance the expected net ranks the other half's score with ρ .73 and KLD with .13; where KLD orders the truth, with .17
+and .26. A metric without a sign can not know direction: it can at best sharpen volume.
 """
 
 from __future__ import annotations

@@ -141,9 +141,9 @@ def directional_balance(shifts: Shifts) -> np.ndarray:
 
 
 def sharpening(shifts: Shifts) -> np.ndarray:
-    """Mean Δ ln p of the right answer where the reference is right, less that of its own wrong one where it is not.
+    """Mean Δ ln p of the reference's own answer, nats a token, where that is right, less the same where it is wrong.
 
-    Above 0 the quant sharpens towards the truth.
+    Above 0 the quant sharpens towards the truth. Written answers have it too.
 
     Raises
     ------
@@ -160,7 +160,8 @@ def sharpening(shifts: Shifts) -> np.ndarray:
                 do="use more items",
             )
         )
-    return shifts.shift("logp_right")[known].mean(axis=0) - shifts.shift("logp_reference_answer")[~known].mean(axis=0)
+    moved = shifts.shift("logp_reference_answer")
+    return moved[known].mean(axis=0) - moved[~known].mean(axis=0)
 
 
 def net(shifts: Shifts) -> np.ndarray:
@@ -224,7 +225,7 @@ def metrics_of(divergence: str) -> tuple[Metric, ...]:
         Metric("boundary_shift", "direction", margin, boundary_shift),
         Metric("directional_kld", "direction", ("kl_choice_right", *margin), directional_kld),
         Metric("directional_balance", "direction", ("kl_choice_right", *margin), directional_balance),
-        Metric("sharpening", "direction", ("logp_right", "logp_reference_answer"), sharpening),
+        Metric("sharpening", "direction", ("logp_reference_answer",), sharpening),
         Metric("net", "direction", (), net),
         Metric("item_kld", "volume", (divergence,), mean_of(divergence)),
         Metric("boundary_kld", "volume", (divergence, *margin), boundary_mean_of(divergence)),
