@@ -168,9 +168,11 @@ def fetch_sources(study: Study) -> dict[str, Path]:
 
     A study that runs programs which models wrote also gets the sandbox that it names, or is told that there is none.
     """
+    from qkld.families import bfcl
     from qkld.sandbox import check_level
     from qkld.sandbox.debian import ready_bubblewrap
     from qkld.sources import ASSETS, fetch_all
+    from qkld.sources.catalogue import NEEDED
 
     levels = {b.sandbox for b in study.benchmarks if b.family == "code"}
     if "bubblewrap" in levels:
@@ -183,6 +185,9 @@ def fetch_sources(study: Study) -> dict[str, Path]:
         *(getattr(q, "asset", None) for q in study.quants),
     ]
     tasks = [f"benchmark-{b.task}" for b in study.benchmarks]
+    tasks += [name for task in tasks for name in NEEDED.get(task, ())]
+    if "benchmark-bfcl" in tasks:
+        bfcl.environment()
     return fetch_all(dict.fromkeys([*(n for n in named if n), *(t for t in tasks if t in ASSETS)]))
 
 

@@ -183,3 +183,6 @@ ASSETS: Mapping[str, Asset] = {
     )
 }
 """Every asset by name."""
+
+NEEDED: Mapping[str, tuple[str, ...]] = {"benchmark-ifeval": ("nltk-punkt_tab",)}
+"""What a benchmark's checks read beside its items."""
