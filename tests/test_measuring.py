@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from conftest import Place
 
 from qkld.corpora import scored_by_context
 from qkld.divergence import FullLogits, token_divergence
-from qkld.errors import StageError, StoreError
+from qkld.errors import StageError, StoreError, TableError
 from qkld.floors import opened_run
 from qkld.measuring import Scored, forget_partial, measure
 from qkld.models import OpenedModel, open_model
@@ -198,3 +199,27 @@ def test_the_floor_of_the_dtype_runs_the_reference_in_the_next_wider_one(
         table = measure(run.model, stores[:1], own_place.folder / "partial", tile=8192, windows=1, same_dtype=False)
     assert run.windows is None
     assert 0 < table["kl"].mean() < 1e-7
+
+
+def test_a_damaged_window_is_noticed_and_named(
+    own_place: Place, stores: Stores, quant: OpenedModel, measured: tuple[pd.DataFrame, Path]
+) -> None:
+    partial = shutil.copytree(measured[1], own_place.folder / "partial")
+    part = sorted(partial.rglob("*.parquet"))[2]
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(bytes(content))
+    with pytest.raises(TableError, match=part.name):
+        measure(quant, stores, partial, tile=8192)
+
+
+def test_two_runs_of_one_quant_at_once_end_with_the_same_table(
+    own_place: Place, stores: Stores, quant: OpenedModel, measured: tuple[pd.DataFrame, Path]
+) -> None:
+    partial = own_place.folder / "partial"
+    with ThreadPoolExecutor(2) as pool:  # the lock is on the file, so threads stand in for processes
+        runs = [pool.submit(measure, quant, stores[1:2], partial, tile=8192) for _ in range(2)]
+        tables = [run.result().whole() for run in runs]
+    expected = measured[0][measured[0]["corpus"] == "code"].reset_index(drop=True)
+    for table in tables:
+        pd.testing.assert_frame_equal(table, expected, check_exact=True)

@@ -16,7 +16,7 @@ from qkld.divergence import FullLogits, token_divergence
 from qkld.errors import CorpusError
 from qkld.models import OpenedModel, open_model
 from qkld.params import Compute
-from qkld.stores import BaseFile, open_store, to_top_k, write_base_file
+from qkld.stores import BaseFile, compare_stores, open_store, summarise_bounds, to_top_k, write_base_file
 from qkld.stores.base_file import base_positions
 
 CONTEXT, WINDOWS = 24, 3
@@ -136,8 +136,8 @@ def test_what_needs_exact_logits_is_refused(own_place, option, folders, base, ca
 def test_another_vocabulary_a_foreign_file_and_too_long_windows_are_refused(
     own_place, tmp_path, folders, tokens, capsys
 ) -> None:
-    logits = np.zeros((WINDOWS, len(base_positions(CONTEXT)), 310), dtype=np.float32)
-    write_base_file(tmp_path / "other.kld", tokens, logits, 310)
+    logits = np.zeros((WINDOWS, len(base_positions(CONTEXT)), 330), dtype=np.float32)
+    write_base_file(tmp_path / "other.kld", tokens, logits, 330)
     (tmp_path / "text.kld").write_text("no base file")
     for name, message in (("other.kld", "another vocabulary"), ("text.kld", "is no base file")):
         arguments = ["compare", "--reference", str(tmp_path / name), "--quant", str(folders[1]), *HOW]
@@ -154,7 +154,20 @@ def test_a_window_begins_with_bos_where_llama_puts_one(folders, base, tokens) ->
     model = opened(folders[1])
     begun = tokens.copy()
     begun[:, 0] = 0
-    live = LiveModel(model, base.windows, begin=(0,))
+    live = LiveModel(model, model.head, base.windows, begin=(0,))
     found = live.rows(1).source.tile(0, model.head.vocabulary)
     assert torch.equal(found, logits_of(model, begun)[1])
     assert live_model(model, base, as_llama=True).begin == ()  # this tokenizer asks for none
+
+
+def test_padding_rows_are_tokens_where_the_store_counts_them(tmp_path, folders, tokens) -> None:
+    model = opened(folders[0])
+    with torch.inference_mode():
+        logits = model.module(torch.from_numpy(tokens)).logits[:, list(base_positions(CONTEXT))]
+    assert logits.shape[2] == 320 == model.vocabulary + model.padded_rows
+    padded = write_base_file(tmp_path / "padded.kld", tokens, logits.numpy(), 320)
+    live = live_model(model, padded, as_llama=True)
+    torch.testing.assert_close(live.rows(0).source.tile(0, 320), logits[0])
+    summary = summarise_bounds(compare_stores(padded, live))
+    assert summary.kl_low < 1e-4  # the model against its own file: half a code step
+    assert summary.kl_high < 1e-2

@@ -65,5 +65,13 @@ def test_a_swapped_row_is_refused():
 def test_a_quantized_head_is_refused():
     module = make_module()
     module.lm_head.weight = torch.nn.Parameter(torch.zeros(320, 64, dtype=torch.int8), requires_grad=False)
-    with pytest.raises(ModelError, match="keep the head unquantized"):
+    with pytest.raises(ModelError, match="keep the head unquantized") as caught:
         find_head(module)
+    assert "lm_head, Linear with Parameter" in str(caught.value)
+
+
+def test_a_model_without_a_head_says_which_module_was_looked_for():
+    with pytest.raises(ModelError, match="LlamaModel has no output head") as caught:
+        find_head(make_module().model)
+    assert "get_output_embeddings() names, such as lm_head" in str(caught.value)
+    assert "embed_tokens" in str(caught.value)

@@ -9,6 +9,8 @@ import torch
 from qkld.divergence import FullLogits
 from qkld.errors import CorpusError, explain
 from qkld.models import OpenedModel
+from qkld.models.head import Head
+from qkld.models.head_discovery import find_head
 from qkld.stores import LogitRows, Store
 from qkld.windows import Window
 
@@ -17,10 +19,12 @@ from qkld.windows import Window
 class LiveModel:
     """A model on the windows of a store; the exact logits of one window are in memory at a time.
 
-    ``begin`` is run in the place of each window's first tokens.
+    ``head`` is the model's, as many of its rows as the store has tokens; ``begin`` is run in the place of each window's
+    first tokens.
     """
 
     model: OpenedModel
+    head: Head
     windows: tuple[Window, ...]
     begin: tuple[int, ...] = ()
 
@@ -30,7 +34,7 @@ class LiveModel:
 
     @property
     def vocabulary(self) -> int:
-        return self.model.head.vocabulary
+        return self.head.vocabulary
 
     @torch.inference_mode()
     def rows(self, index: int) -> LogitRows:
@@ -38,7 +42,7 @@ class LiveModel:
         window = self.windows[index]
         tokens = [*self.begin, *window.tokens[len(self.begin) :]]
         hidden = self.model.hidden(torch.tensor([tokens], device=self.model.device))
-        return LogitRows(FullLogits(self.model.head.logits(hidden[0, list(window.positions)])))
+        return LogitRows(FullLogits(self.head.logits(hidden[0, list(window.positions)])))
 
 
 def live_model(model: OpenedModel, store: Store, *, as_llama: bool) -> LiveModel:
@@ -62,4 +66,16 @@ def live_model(model: OpenedModel, store: Store, *, as_llama: bool) -> LiveModel
                 do="make the store with shorter windows",
             )
         )
-    return LiveModel(model, tuple(store.windows), tuple(model.tokenizer("")["input_ids"][:1]) if as_llama else ())
+    begin = tuple(model.tokenizer("")["input_ids"][:1]) if as_llama else ()
+    return LiveModel(model, _head_with(model, store.vocabulary), tuple(store.windows), begin)
+
+
+def _head_with(model: OpenedModel, vocabulary: int) -> Head:
+    """The head with this many rows where it has padding for them: GGUF files count padding rows as tokens.
+
+    Any other vocabulary is left to `check_same_windows`, which refuses it.
+    """
+    if not model.vocabulary < vocabulary <= model.vocabulary + model.padded_rows:
+        return model.head
+    whole = find_head(model.module).to(dtype=model.head.weight.dtype, device=model.device)
+    return whole.cut(vocabulary)

@@ -29,16 +29,25 @@ def find_head(module: nn.Module) -> Head:
     Raises
     ------
     ModelError
-        If the model has no output embeddings, or they are no plain linear layer.
+        If the model has no output embeddings, or they are no plain linear layer; names the module looked for.
     """
     layer = module.get_output_embeddings()
+    if layer is None:
+        raise ModelError(
+            explain(
+                f"{type(module).__name__} has no output head.",
+                expected="the module that get_output_embeddings() names, such as lm_head",
+                found=f"none among {[name for name, _ in module.named_children()]}",
+                do="give a causal language model with its head",
+            )
+        )
     weight = getattr(layer, "weight", None)
     if type(weight) not in (nn.Parameter, torch.Tensor) or not weight.is_floating_point():
         raise ModelError(
             explain(
                 f"{type(module).__name__} has no output head that can be applied on its own.",
                 expected="get_output_embeddings() to give a linear layer with a plain floating-point weight",
-                found=f"{type(layer).__name__} with {type(weight).__name__}",
+                found=f"{_name_of(layer, module)}, {type(layer).__name__} with {type(weight).__name__}",
                 do="keep the head unquantized (lm_head among the modules not to convert)",
             )
         )
@@ -46,6 +55,11 @@ def find_head(module: nn.Module) -> Head:
     softcap = next(iter(_values(module, SOFTCAPS)), None)
     bias = getattr(layer, "bias", None)
     return Head(weight.detach(), None if bias is None else bias.detach(), scale, softcap)
+
+
+def _name_of(layer: nn.Module, module: nn.Module) -> str:
+    """A layer's name within its model."""
+    return next((name for name, part in module.named_modules() if part is layer), "a module without a name")
 
 
 def _values(module: nn.Module, names: tuple[str, ...]) -> list[float]:

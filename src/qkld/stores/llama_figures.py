@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from qkld.stores.base_file import BaseFile
+
 Figures = dict[str, tuple[float, float | None]]
 """Label as printed → value and uncertainty, in the printed unit."""
 
@@ -47,6 +49,18 @@ def llama_tokens(
             "same_top": base.argmax(axis=1) == quant.argmax(axis=1),
         }
     )
+
+
+def tokens_of_files(base: BaseFile, quant: BaseFile) -> pd.DataFrame:
+    """`llama_tokens` of every scored token, from two base files of the same windows.
+
+    llama-perplexity itself takes the quant's logits as computed; from a file they are half a code step off.
+    """
+    parts = []
+    for index in range(len(base.windows)):
+        rows = [file.rows(index).log_probabilities() for file in (base, quant)]
+        parts.append(llama_tokens(*rows, base.targets(index)))
+    return pd.concat(parts, ignore_index=True)
 
 
 def llama_log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
