@@ -106,7 +106,7 @@ def compare_served(
             tokens[quant.label] = _tokens(request, own, made[-1], quant.top_k)
     shared = _on_shared_windows(tokens)
     return BoundedComparison(
-        made=made_by(**_record(request, session.facts["reference"], session.text, store, facts)),
+        made=made_by(**_record(request, session.facts["reference"], session.text, store, facts, quants)),
         bounds=pd.concat([bounds_summary(t, label, request) for label, t in tokens.items()], ignore_index=True),
         paired=bounds_pairs(shared, request) if len(shared) > 1 else None,
     )
@@ -152,10 +152,15 @@ def _on_shared_windows(tokens: dict[str, pd.DataFrame]) -> dict[str, pd.DataFram
 
 
 def _record(
-    request: Request, reference: dict[str, Any], text: str, store: HiddenStates, facts: dict[str, dict[str, Any]]
+    request: Request,
+    reference: dict[str, Any],
+    text: str,
+    store: HiddenStates,
+    facts: dict[str, dict[str, Any]],
+    quants: list[ServedModel],
 ) -> dict[str, Any]:
     """What the figures depend on."""
-    header = store.store.header
+    header, ks = store.store.header, sorted({request.floor_k or quant.top_k for quant in quants})
     return {
         "models": {"reference": reference, **facts},
         "served": list(facts),
@@ -165,6 +170,6 @@ def _record(
         "store_key": header.key,
         "compute_dtype": header.compute_dtype,
         "device": header.device,
-        "floor_form": {"k": request.floor_k or "each server's", "log_probability": request.floor_log_p},
+        "floor_form": {"k": " or ".join(map(str, ks)), "log_probability": request.floor_log_p},
         "statistics": {name: getattr(request, name) for name in ("confidence", "bootstrap", "seed")},
     }

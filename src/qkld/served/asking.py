@@ -11,7 +11,7 @@ from qkld.errors import ServerError, TokenizerError, explain
 from qkld.models.tokenizer import PROBE
 from qkld.served.address import ServedModel
 from qkld.served.client import Client
-from qkld.served.forms import Form, LlamaServer, OpenAi, Vllm
+from qkld.served.forms import Form, LlamaServer, OpenAi, Vllm, probe_tokens
 from qkld.served.listed import Listed, check_enough
 from qkld.served.texts import TokenTexts
 
@@ -80,7 +80,7 @@ def open_asker(model: ServedModel, tokenizer: Any, vocabulary: int) -> Iterator[
 def _form(api: str, client: Client, tokenizer: Any) -> Form:
     if api == "openai":
         return OpenAi(client, TokenTexts(tokenizer), tokenizer)
-    return Vllm(client) if api == "vllm" else LlamaServer(client)
+    return Vllm(client) if api == "vllm" else LlamaServer(client, plain=probe_tokens(tokenizer)[0])
 
 
 def _entry(client: Client) -> dict[str, Any]:

@@ -41,10 +41,10 @@ class Client:
 
     def get(self, path: str) -> Any:
         """The JSON at a path; see `post`."""
-        return self._answer("GET", path, None)
+        return self._answer("GET", path, None, self.model.attempts)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The JSON that the server answers.
+    def post(self, path: str, body: Mapping[str, Any], *, attempts: int | None = None) -> Any:
+        """The JSON that the server answers; ``attempts`` in place of the model's.
 
         Raises
         ------
@@ -52,11 +52,11 @@ class Client:
             If the server refuses (any status that is not in `AGAIN`), or every attempt failed: no connection, no answer
             in time, a connection that broke, an answer that is no JSON, or a status in `AGAIN`.
         """
-        return self._answer("POST", path, dict(body))
+        return self._answer("POST", path, dict(body), attempts or self.model.attempts)
 
-    def _answer(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    def _answer(self, method: str, path: str, body: dict[str, Any] | None, attempts: int) -> Any:
         seconds, problem = FIRST_WAIT, ""
-        for attempt in range(self.model.attempts):
+        for attempt in range(attempts):
             if attempt:
                 self._wait(seconds)
                 seconds = min(2 * seconds, LONGEST_WAIT)
@@ -74,7 +74,7 @@ class Client:
             explain(
                 f"The server of '{self.model.label}' does not answer {method} {path}.",
                 expected=f"an answer from {self.model.base_url} within {self.model.timeout:g} s",
-                found=f"{problem}, after {self.model.attempts} attempts",
+                found=f"{problem}, after {attempts} attempts",
                 do="start the server again and give the same command: windows that are finished are kept",
             )
         )

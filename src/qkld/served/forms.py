@@ -20,6 +20,9 @@ ALIGNED = 0.05
 """Greatest difference of two log-probabilities that are the same, nats: servers compute prompts in other shapes."""
 
 
+FORCED = 1e6
+"""Added to the logit of the token that a server is to sample, so that no other can be."""
+
 SENTENCE = "The house on the hill is old and the sea is"
 """Text by which rows are aligned; short words, so that its beginnings are tokens of their own."""
 
@@ -48,17 +51,22 @@ class Vllm:
 
 
 class LlamaServer:
-    """llama.cpp's own server: the next token's distribution for every beginning of the prompt."""
+    """llama.cpp's own server: the next token's distribution for every beginning of the prompt.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    The server leaves the distribution out where the token that it then samples ends the text or is part of a
+    character. So it is made to sample ``plain``, a token that is text by itself; what it lists comes before that bias.
+    """
+
+    def __init__(self, client: Client, plain: int) -> None:
+        self._client, self._plain = client, plain
 
     def lists(self, tokens: Sequence[int], positions: Sequence[int], top_k: int) -> list[Listed]:
         return [self._next(tokens[: p + 1], top_k) for p in positions]
 
     def _next(self, prompt: Sequence[int], top_k: int) -> Listed:
-        body = {"prompt": list(prompt), "n_predict": 1, "n_probs": top_k, "temperature": 0, "cache_prompt": True}
-        answer = self._client.post("/completion", {**body, "post_sampling_probs": False})
+        body = {"prompt": list(prompt), "n_predict": 1, "n_probs": top_k, "cache_prompt": True}
+        sampling = {"temperature": 0, "logit_bias": [[self._plain, FORCED]], "post_sampling_probs": False}
+        answer = self._client.post("/completion", body | sampling)
         rows = answer.get("completion_probabilities") if isinstance(answer, dict) else None
         if not rows or answer.get("tokens_evaluated") != len(prompt):
             found = f"{len(rows or ())} rows for {answer.get('tokens_evaluated')} tokens"
@@ -102,7 +110,8 @@ class OpenAi:
         last = len(tokens) - 1
         for shift in (1, 0):
             place = last - 1 + shift
-            if place < len(echoed) and alone and agree(alone[0], echoed[place]):
+            both = [*alone[:1], *echoed[place : place + 1]]
+            if len(both) == 2 and all(both) and agree(*map(self._texts.listed, both)):
                 self._shift = shift
                 return
         raise too_few(
@@ -114,7 +123,7 @@ class OpenAi:
     def _try_ids(self, tokens: Sequence[int]) -> None:
         body = {"model": self._client.model.model, "prompt": list(tokens), "max_tokens": 1}
         try:
-            self._client.post("/v1/completions", body)
+            self._client.post("/v1/completions", body, attempts=1)
         except ServerError:
             self.as_text = True
 
@@ -163,12 +172,11 @@ def survives(tokenizer: Any, tokens: Sequence[int]) -> bool:
     return True
 
 
-def agree(one: dict[str, float] | None, other: dict[str, float] | None) -> bool:
-    """Whether two lists by text are of one distribution: most texts shared, with equal values."""
-    if not one or not other:
-        return False
-    shared = set(one) & set(other)
-    return len(shared) > len(one) // 2 and max(abs(one[t] - other[t]) for t in shared) < ALIGNED
+def agree(one: Listed, other: Listed) -> bool:
+    """Whether two lists are of one distribution: most tokens shared, with equal log-probabilities."""
+    shared = set(one.values) & set(other.values)
+    few = min(len(one.values), len(other.values))
+    return 2 * len(shared) > few > 0 and max(abs(one.values[t] - other.values[t]) for t in shared) < ALIGNED
 
 
 def round_trip(tokenizer: Any, tokens: Sequence[int]) -> str:

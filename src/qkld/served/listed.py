@@ -27,7 +27,7 @@ class Listed:
 
 
 def check_enough(listed: Sequence[Listed], top_k: int, vocabulary: int, *, label: str) -> None:
-    """Refuse answers with fewer log-probabilities than were asked for.
+    """Refuse answers with fewer log-probabilities than were asked for, unless entries by text could not be told apart.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def check_enough(listed: Sequence[Listed], top_k: int, vocabulary: int, *, label
     """
     wanted = min(top_k, vocabulary)
     for place, own in enumerate(listed):
-        if len(own.values) + own.unresolved < wanted and not (own.unresolved and own.values):
+        if len(own.values) < wanted and not own.unresolved:
             raise ServerError(
                 explain(
                     f"The server of '{label}' returns too few log-probabilities.",

@@ -22,10 +22,13 @@ FINGERPRINT = "first_answer.json"
 
 
 def served_header(asker: Asker, windows: Sequence[Window], *, reference: dict[str, Any]) -> TopKHeader:
-    """The header of the store that a served model's answers go to; ``reference`` is what its windows were made for."""
+    """The header of the store that a served model's answers go to; ``reference`` is what its windows were made for.
+
+    A server that is started again elsewhere goes on with its store; `record_served` sees whether its model is the same.
+    """
     source = {
         "kind": "served",
-        "model": asker.model.model_dump(mode="json", exclude={"timeout", "attempts"}),
+        "model": asker.model.model_dump(mode="json", exclude={"base_url", "timeout", "attempts"}),
         "server": asker.facts,
         "reference": reference,
     }
