@@ -28,6 +28,7 @@ def settings_of(study: LoadedStudy) -> dict[str, Any]:
         "confidence": knobs.prompt_confidence,
         "reference": study.params.reference.label,
         "minimum_reference": knobs.minimum_reference,
+        "families": {b.task: b.family for b in study.params.benchmarks if b.family is not None},
     }
 
 

@@ -8,7 +8,7 @@ from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
 from qkld.statistics.auroc import auroc
-from qkld.statistics.prompt_rows import ALL_BENCHMARKS
+from qkld.statistics.prompt_rows import ALL_BENCHMARKS, prompt_rows, short_benchmarks
 from qkld.statistics.prompts import POOL, log_ratio, prompt_table, ratio_interval
 
 SETTINGS = {"divergence": "kl_choice_mean", "minimum_failed": 10, "epsilon": 1e-7, "confidence": 0.95}
@@ -169,6 +169,13 @@ def test_a_reference_at_its_floor_or_ceiling_is_left_out(items):
         assert table.loc[benchmark, "ratio"].isna().all()
         assert table.loc[benchmark, "note"].str.contains(note).all()
     assert table.loc[(ALL_BENCHMARKS, POOL), "ratio"] == pytest.approx(table.loc[("arc_easy", POOL), "ratio"])
+    rows = prompt_rows(
+        weak, models=models, benchmarks=list(BENCHMARKS), reference="reference", needs=["kl_choice_mean"]
+    )
+    together = {"openbookqa": "science", "sciq": "science"}
+    assert short_benchmarks(rows, 20, together) == {}  # 300 right and 300 wrong between them
+    assert set(short_benchmarks(rows, 301, together)) == {*together, "arc_easy"}
+    assert short_benchmarks(rows, 301, together)["sciq"].startswith("family science: reference at the")
     with pytest.raises(StatisticsError, match="none of nobody"):
         prompt_table(items, models=["nobody"], benchmarks=["sciq"], **SETTINGS)
     with pytest.raises(StatisticsError, match="no kl_answer"):

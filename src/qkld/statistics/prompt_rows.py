@@ -76,24 +76,26 @@ def _benchmark_rows(
     return rows.drop(columns="correct").assign(benchmark=benchmark, failed=failed, reference_right=known, unit=unit)
 
 
-def short_benchmarks(rows: pd.DataFrame, minimum: int) -> dict[str, str]:
+def short_benchmarks(rows: pd.DataFrame, minimum: int, families: Mapping[str, str] | None = None) -> dict[str, str]:
     """Benchmarks on which the reference has fewer than ``minimum`` items right or wrong → why they are left out.
 
-    At the floor a quant's answers are guesses and at the ceiling it can only lose: neither says what a divergence does.
+    Benchmarks of one family (``families``: benchmark → family) are counted together, others each by itself. At the
+    floor a quant's answers are guesses and at the ceiling it can only lose: neither says what a divergence does.
     Without a reference nothing is left out.
     """
     if rows["reference_right"].isna().all():
         return {}
-    found = {}
+    named = families or {}
     once = rows.drop_duplicates(["benchmark", "item"])
-    for benchmark, known in once.groupby("benchmark", sort=False)["reference_right"]:
-        right = int(known.sum())
-        wrong = len(known) - right
+    found = {}
+    for group, part in once.groupby(once["benchmark"].map(lambda b: named.get(b, b)), sort=False):
+        right = int(part["reference_right"].sum())
+        wrong = len(part) - right
         if min(right, wrong) < minimum:
             place = "floor" if right < wrong else "ceiling"
-            found[str(benchmark)] = (
-                f"reference at the {place}: {right} items right and {wrong} wrong, {minimum} of each needed"
-            )
+            why = f"reference at the {place}: {right} items right and {wrong} wrong, {minimum} of each needed"
+            members = part["benchmark"].unique()
+            found |= {str(b): f"family {group}: {why}" if b in named else why for b in members}
     return found
 
 

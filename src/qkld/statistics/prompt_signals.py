@@ -44,6 +44,7 @@ def baseline_table(
     confidence: float,
     reference: str | None = None,
     minimum_reference: int = 0,
+    families: Mapping[str, str] | None = None,
     baselines: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """AUROC of failing for the divergence and for each baseline, over all quants, on every benchmark and all together.
@@ -54,7 +55,7 @@ def baseline_table(
     """
     needs = [divergence, *(baselines or [c for c in BASELINES if c in items])]
     rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=needs)
-    short = short_benchmarks(rows, minimum_reference)
+    short = short_benchmarks(rows, minimum_reference, families)
     table = []
     for benchmark, part in parts_of(rows, benchmarks, short):
         for predictor in needs:
@@ -104,6 +105,7 @@ def within_table(
     confidence: float,
     reference: str | None = None,
     minimum_reference: int = 0,
+    families: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """AUROC over pairs of a quant that fails and one that passes the *same* prompt, in both `FORMS`.
 
@@ -111,7 +113,7 @@ def within_table(
     weighs by its pairs; the interval is that of a ratio of sums over prompts.
     """
     rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence])
-    short = short_benchmarks(rows, minimum_reference)
+    short = short_benchmarks(rows, minimum_reference, families)
     rows = rows[rows[divergence].notna()]
     logs = np.log(rows[divergence] + epsilon)
     rows = rows.assign(centred=logs - logs.groupby(rows["stratum"]).transform("mean"))
@@ -178,6 +180,7 @@ def flip_signal_table(
     minimum_failed: int,
     confidence: float,
     minimum_reference: int = 0,
+    families: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """AUROC of the divergence for drops, for leapfrogs, and the first less the second, by quant and over all.
 
@@ -187,7 +190,7 @@ def flip_signal_table(
     many items that stayed.
     """
     rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence])
-    short = short_benchmarks(rows, minimum_reference)
+    short = short_benchmarks(rows, minimum_reference, families)
     rows = rows[rows[divergence].notna()]
     table = []
     for benchmark, part in parts_of(rows, benchmarks, short):

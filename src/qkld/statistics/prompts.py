@@ -99,16 +99,17 @@ def prompt_table(
     confidence: float,
     reference: str | None = None,
     minimum_reference: int = 0,
+    families: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Failed-to-passed ratio and AUROC of each model on each benchmark, and of all together (`POOL`, `ALL_BENCHMARKS`).
 
-    Failure is judged on the model's own answer. What has fewer than ``minimum_failed`` failed or passed items, or a
-    benchmark on which the ``reference`` has fewer than ``minimum_reference`` right or wrong, keeps its row, with no
-    estimate and a ``note``. A row of several quants or benchmarks holds the geometric mean of their ratios, and the
-    AUROC over pairs of items of one quant and benchmark; intervals are clustered by prompt.
+    Failure is judged on the model's own answer. What has fewer than ``minimum_failed`` failed or passed items keeps its
+    row, with no estimate and a ``note``; so does a benchmark, or family of benchmarks, on which the ``reference`` has
+    fewer than ``minimum_reference`` right or wrong. A row of several quants or benchmarks holds the geometric mean of
+    their ratios, and the AUROC over pairs of items of one quant and benchmark; intervals are clustered by prompt.
     """
     rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence])
-    short = short_benchmarks(rows, minimum_reference)
+    short = short_benchmarks(rows, minimum_reference, families)
     table = []
     for benchmark, part in parts_of(rows, benchmarks, short):
         for label, own in labelled(part, models):

@@ -50,6 +50,7 @@ def router_table(
     epsilon: float = 1e-7,
     reference: str | None = None,
     minimum_reference: int = 0,
+    families: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """The router over every pair of models on every benchmark, and over all pairs, those of one base, and of two.
 
@@ -60,7 +61,7 @@ def router_table(
     are left out of its pairs. ``epsilon`` (nats) is added to KLD before its logarithm.
     """
     rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence], also=ALSO)
-    short = short_benchmarks(rows, minimum_reference)
+    short = short_benchmarks(rows, minimum_reference, families)
     bases = _bases(rows)
     table, parts = [], []
     for benchmark in benchmarks:
