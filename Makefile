@@ -44,6 +44,10 @@ published: environment  ## published figures of real cohorts, without a model
 data: environment  ## demo model, texts and benchmark items, by pinned hash
 	$(BIN)/qkld fetch $(STUDY)
 
+gguf-engines: data llamacpp  ## GGUF files in torch beside llama.cpp, and of the reference that is not rotated
+	$(BIN)/qkld run gguf-engines --cores $(CORES)
+	$(BIN)/qkld run gguf-unrotated --cores $(CORES)
+
 llamacpp: environment  ## llama.cpp as engine and quantizer, compiled once for this machine; CMAKE_ARGS=-DGGML_CUDA=on for a GPU
 	$(BIN)/python workflow/build_llama_cpp_python.py --jobs $(CORES)
 

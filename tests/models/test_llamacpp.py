@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tiny_gguf_files import write_model
@@ -9,11 +10,16 @@ from tiny_models import FACTS
 
 from qkld.benchmarks.items import item_from_pairs
 from qkld.benchmarks.packing import hidden_states
+from qkld.corpora import CorpusWindows
 from qkld.divergence import HeadLogits, token_divergence
 from qkld.errors import ModelError, TokenizerError
+from qkld.measuring import measure
 from qkld.models import llamacpp_library, open_model
 from qkld.params import GgufModel
 from qkld.quantize import quantize_file
+from qkld.recording import corpus_header, record_windows
+from qkld.reference import ReferenceStore
+from qkld.windows import Window
 
 pytestmark = pytest.mark.model
 
@@ -199,6 +205,37 @@ def test_a_cache_that_llamacpp_can_not_make_is_refused_in_its_own_words(folder, 
 def test_too_many_choices_at_once_are_refused(in_llamacpp):
     with pytest.raises(ModelError, match=r"(?s)at most 256.*300"):
         in_llamacpp.hidden(torch.zeros(300, 2, dtype=torch.int64))
+
+
+def test_a_file_is_measured_against_the_store_of_the_torch_reference(in_torch, opened, whole, tmp_path):
+    windows = tuple(
+        Window(f"w-{i}", tuple(row.tolist()), tuple(range(5, 11)), cluster=i) for i, row in enumerate(TOKENS)
+    )
+    header = corpus_header(CorpusWindows("text", windows), in_torch)
+    record_windows(tmp_path, header, in_torch, description="reference")
+    store = ReferenceStore.open(header.folder(tmp_path))
+    scored = [{12: tuple(range(6, 12))}] * 2
+    model = opened(entry(whole, cache_k="q8_0", cache_v="q8_0"))
+    table = measure(model, [(store, scored)], tmp_path / "partial", tile=100)
+    direct = token_divergence(
+        *(HeadLogits(m.hidden(TOKENS)[:, 5:11].flatten(0, 1), m.head) for m in (in_torch, model)),
+        TOKENS[:, 6:12].flatten(),
+    )
+    np.testing.assert_allclose(table["kl"], direct.kl.numpy(), atol=1e-7)
+    assert table["kl"].mean() > 1e-6
+
+
+def test_smollm2_in_both_engines(demo, compute):
+    """The shipped file: torch from its dequantized weights, and llama.cpp, which quantizes activations to 8 bits."""
+    in_llamacpp = demo.model_copy(update={"label": "deployed", "engine": "llamacpp"})
+    models = [open_model(e, reference=demo, compute=compute) for e in (demo, in_llamacpp)]
+    text = "The tides are caused by the gravity of the Moon and, to a lesser extent, of the Sun. Twice a day the sea"
+    ids = torch.tensor([models[0].tokenizer(text)["input_ids"]])
+    sources = [HeadLogits(m.hidden(ids)[0], m.head) for m in models]
+    found = token_divergence(*sources, ids[0].roll(-1))
+    assert 1e-5 < found.kl.mean() < 0.02
+    assert found.same_top1.float().mean() > 0.8
+    assert models[0].bits == models[1].bits
 
 
 def test_the_vocabulary_is_cut_to_the_tokenizers(in_torch, in_llamacpp):
