@@ -43,6 +43,7 @@ from qkld.stores.llama_figures import llama_figures, tokens_of_files
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WINDOWS = 4
+ATTEMPTS = 10
 IN_FLOAT32 = Compute(
     device="cpu",
     compute_dtype="float32",
@@ -88,17 +89,28 @@ class Runner:
         return BaseFile(path)
 
     def figures(self, model: Path, base: BaseFile) -> dict[str, list[float | None]]:
-        """What it prints of a model against a base file: label → value and uncertainty."""
-        path = str(base.path)
-        text = self._run(model, base.header.context, "--kl-divergence-base", path, "--kl-divergence")
-        printed = {}
-        for line in text.split("====== Perplexity statistics ======")[-1].splitlines():
-            if found := LINE.match(line.strip()):
-                label = " ".join(found[1].split())
-                printed[label] = [float(found[2]), None if found[3] is None else float(found[3])]
-        if "Same top p" not in printed:  # it may exit with 0 without its last lines
-            raise SystemExit(f"llama-perplexity printed no figures:\n{text[-2000:]}")
-        return {label: value for label, value in printed.items() if re.search("PPL|KLD|Δp|top p", label)}
+        """What it prints of a model against a base file: label → value and uncertainty.
+
+        Its log is written by a thread that its end does not wait for, so on a busy machine the last lines may be lost,
+        with exit code 0: it is then run again.
+        """
+        arguments = ("--kl-divergence-base", str(base.path), "--kl-divergence")
+        for _ in range(ATTEMPTS):
+            text = self._run(model, base.header.context, *arguments)
+            printed = printed_figures(text)
+            if "Same top p" in printed:
+                return printed
+        raise SystemExit(f"llama-perplexity printed no figures, {ATTEMPTS} times:\n{text[-2000:]}")
+
+
+def printed_figures(text: str) -> dict[str, list[float | None]]:
+    """Label → value and uncertainty of the closing block; what it lacks is left out."""
+    printed = {}
+    for line in text.split("====== Perplexity statistics ======")[-1].splitlines():
+        if found := LINE.match(line.strip()):
+            label = " ".join(found[1].split())
+            printed[label] = [float(found[2]), None if found[3] is None else float(found[3])]
+    return {label: value for label, value in printed.items() if re.search("PPL|KLD|Δp|top p", label)}
 
 
 def quantized(programs: LlamaCpp, source: Path, target: Path, kind: str) -> Path:
