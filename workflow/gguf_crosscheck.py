@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,20 +159,20 @@ def checked_type(check: Check, kind: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def checked(pair: Pair, programs: LlamaCpp, folder: Path, threads: int) -> dict[str, Any]:
-    """Every type of one model."""
+def checked(pair: Pair, programs: LlamaCpp, folder: Path, threads: int) -> Iterator[dict[str, Any]]:
+    """What is known of one model after each type."""
     runner = Runner(programs, folder, threads)
     base = runner.base_file(pair.base, pair)
     reference = entry_of(pair.base)
     logits = logits_of(open_model(reference, reference=reference, compute=IN_FLOAT32), base)
     check = Check(runner, pair, base, reference, logits)
-    kinds = {}
+    facts = {"windows": base.header.chunks, "context": base.header.context, "vocabulary": base.header.vocabulary}
+    facts |= {"scored_tokens": base.header.chunks * base.header.rows, "reference_sha256": sha256_of_file(pair.base)}
+    kinds: dict[str, Any] = {}
     for kind in TYPES[pair.name]:
         kinds[kind] = checked_type(check, kind, folder)
         print(kind, json.dumps(kinds[kind], ensure_ascii=False), flush=True)
-    facts = {"windows": base.header.chunks, "context": base.header.context, "vocabulary": base.header.vocabulary}
-    scored = base.header.chunks * base.header.rows
-    return {**facts, "scored_tokens": scored, "reference_sha256": sha256_of_file(pair.base), "types": kinds}
+        yield {**facts, "types": kinds}
 
 
 def main() -> None:
@@ -187,8 +188,8 @@ def main() -> None:
     programs = built(folder, arguments.jobs)
     pair = tiny(programs, folder) if arguments.model == "tiny" else smollm2(folder)
     record = {"llama.cpp": programs.facts, "made_by": made_by(), "processor": processor()}
-    record[pair.name] = checked(pair, programs, folder, arguments.threads)
-    write_json(arguments.out / "record.json", record)
+    for found in checked(pair, programs, folder, arguments.threads):
+        write_json(arguments.out / "record.json", {**record, pair.name: found})
 
 
 if __name__ == "__main__":
