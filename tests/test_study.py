@@ -45,7 +45,8 @@ def test_tables_are_there_once_they_are_made(simulated):
     assert simulated.params.study == NAME
 
 
-def test_missing_input_names_the_notebook(simulated):
+def test_missing_input_names_the_notebook(simulated, tmp_path, monkeypatch):
+    monkeypatch.setenv("QKLD_RUNS", str(tmp_path))
     with pytest.raises(StageError, match="run notebook 05_silent_zone first"):
         simulated.analysis("zone_curve")
     with pytest.raises(StageError, match="run notebook 02_quant_kld for 'hqq-8-g64' first"):

@@ -10,6 +10,7 @@ from scipy import stats
 from simulated_study import BENCHMARKS
 
 from qkld.analyse import analyse_table
+from qkld.analyse.figures import CAPTIONS
 from qkld.cli import main
 from qkld.errors import StatisticsError, TableError
 from qkld.statistics.correlation import Resampling
@@ -143,11 +144,11 @@ def test_with_items_everything_is_concluded(whole):
         "router",
         "directional",
     } <= tables
-    assert {path.stem for path in out.glob("*.png")} == {"kld_score", "zone_curve", "volume_direction", "decision"}
+    assert {path.stem for path in out.glob("*.png")} == set(CAPTIONS)
     report = (out / "report.html").read_text()
     for said in ("Which quants are as good as the reference", "Noise or missing direction", "Volume and direction"):
         assert said in report
-    assert report.count("data:image/png;base64,") == 4
+    assert report.count("data:image/png;base64,") == len(CAPTIONS)
 
 
 def test_prompts_router_and_metrics_with_direction_come_with_items(whole):

@@ -102,6 +102,11 @@ def test_the_drawn_cohort_gives_every_table(simulated):
     assert study.analysis("zone")["n_zone"].iloc[0] == (quants["kl_mean"] <= 0.05).sum()
     assert len(study.analysis("variants")) == 28
     assert len(study.analysis("flips")) == 22 * 4
+    own = study.analysis("self_flips")
+    assert set(own["benchmark"]) == {"composite", *study.benchmarks}
+    assert own["self_flip_rate"].between(0.015, 0.025).all()  # one answer in fifty
+    both = own.merge(study.analysis("flips"), on=["label", "benchmark"])
+    assert list(both["flip_rate_x"]) == pytest.approx(list(both["flip_rate_y"]))
     assert set(study.analysis("volume_direction")["subset"]) == {"full", "zone"}
     assert study.analysis("prompts")["ratio"].notna().any()
     assert len(study.analysis("router")) == 3 * (231 + 2) + 2  # all pairs and those of one base; all benchmarks

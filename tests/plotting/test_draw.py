@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from qkld.plotting.bits import draw_bits_kld
-from qkld.plotting.flips import draw_direction, draw_net, draw_volume
+from qkld.plotting.flips import draw_direction, draw_net, draw_volume, draw_volume_and_direction
 from qkld.plotting.prompts import draw_prompt_kld
 from qkld.plotting.reliability import WANTED, draw_reliability
 from qkld.plotting.score import draw_kld_score
@@ -158,6 +159,22 @@ def test_direction_has_its_half_line_and_wilson_intervals(ax, flips, styles):
     assert any(set(line.get_ydata()) == {0.5} for line in ax.get_lines())
     bars = sorted(tuple(c.lines[2][0].get_segments()[0][:, 1]) for c in ax.containers)
     assert np.allclose(bars, sorted(zip(flips["improvement_low"], flips["improvement_high"], strict=True)))
+
+
+def test_the_reference_with_itself_is_a_line_under_the_volume(ax, flips, styles):
+    draw_volume(ax, flips, styles, floor=0.03)
+    assert [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == "--"] == [0.03]
+    assert "reference with itself" in [text.get_text() for text in ax.texts]
+
+
+def test_panels_say_how_reliably_they_are_measured(flips, styles):
+    figure, axes = plt.subplots(3)
+    rows = [("flip_rate", "full", 0.987), ("flip_rate", "zone", 0.9), ("net", "full", 0.5), ("net", "zone", np.nan)]
+    direction = pd.DataFrame(rows, columns=["quantity", "subset", "reliability"])
+    draw_volume_and_direction(axes, flips, styles, direction)
+    said = ["reliability: all 0.99, zone 0.90", "reliability not known", "reliability: all 0.50"]
+    assert [[t.get_text() for t in ax.texts if "reliab" in t.get_text()] for ax in axes] == [[text] for text in said]
+    plt.close(figure)
 
 
 def test_direction_names_a_quant_that_changed_no_answer(ax, flips, styles, drawn_points):

@@ -11,7 +11,11 @@ from qkld.statistics.intervals import bootstrap_correlations
 
 def test_published_values():
     assert correlation(PUBLISHED_X, PUBLISHED_Y) == pytest.approx(0.8699639, abs=5e-8)
-    assert correlation(PUBLISHED_X, PUBLISHED_Y, "kendall") == pytest.approx(0.7282926, abs=5e-8)
+    tau = correlation(PUBLISHED_X, PUBLISHED_Y, "kendall")
+    assert tau == pytest.approx(0.7282926, abs=5e-8)
+    both = [stats.somersd(*columns).statistic for columns in ((PUBLISHED_X, PUBLISHED_Y), (PUBLISHED_Y, PUBLISHED_X))]
+    assert 0.7425743 in [pytest.approx(d, abs=5e-8) for d in both]
+    assert tau**2 == pytest.approx(np.prod(both))  # τ_b is the geometric mean of both of Somers' D
 
 
 @pytest.mark.parametrize("method", METHODS)

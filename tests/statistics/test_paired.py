@@ -31,6 +31,8 @@ def test_mcnemar_of_three_and_nine():
     assert mcnemar_exact(3, 9) == pytest.approx(0.14599609, abs=5e-9)
     assert mcnemar_midp(3, 9) == pytest.approx(0.09228516, abs=5e-9)
     assert difference_p(3, 9, 100) == pytest.approx(0.0832645, abs=5e-8)
+    corrected = mcnemar([[0, 3], [9, 0]], exact=False, correction=True).pvalue
+    assert corrected == pytest.approx(0.1489147, abs=5e-8)  # as conservative as the exact test, so it is not used
 
 
 @pytest.mark.parametrize(("up", "down"), [(0, 0), (0, 1), (4, 4), (3, 9), (17, 2), (60, 41)])

@@ -17,6 +17,7 @@ from qkld.plotting.decision import draw_decision
 from qkld.plotting.families import cohort_styles
 from qkld.plotting.files import column_figure, join_panels, save_figure, use_style
 from qkld.plotting.flips import draw_volume_and_direction
+from qkld.plotting.reliability import draw_reliability
 from qkld.plotting.score import draw_kld_score
 from qkld.plotting.zone_curve import draw_zone_curve
 from qkld.statistics.checks import quants_of, score_column
@@ -38,6 +39,8 @@ CAPTIONS = {
     "quants inside. Dashed: the cut that was given.",
     "volume_direction": "Fidelity against how many answers change, which way they change (Wilson intervals), and the "
     "score's difference to the reference (Tango's intervals).",
+    "reliability": "Reliability of the score on random subsets of the items, on the curve that more items would "
+    "follow; dashed: the items there are.",
     "decision": "Score − reference score of every quant, by falling size. Thin: interval of the difference; thick: the "
     "one that equivalence rests on; grey: the margin. Decisions are after Holm over the quants, so that an interval "
     "inside the margin may still be undecided.",
@@ -116,4 +119,13 @@ def _of_items(
     join_panels(axes)
     decided, (ax,) = column_figure(WIDTH, aspect=0.3 + 0.04 * len(decision))
     draw_decision(ax, decision)
-    return {"volume_direction": figure, "decision": decided}
+    return {"volume_direction": figure, **_reliability(tables), "decision": decided}
+
+
+def _reliability(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    if "zone_edge" not in tables:
+        return {}
+    edges = tables["zone_edge"]
+    figure, (ax,) = column_figure(WIDTH)
+    draw_reliability(ax, edges[edges["benchmark"] == edges["benchmark"].iloc[-1]])
+    return {"reliability": figure}
