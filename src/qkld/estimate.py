@@ -234,8 +234,8 @@ def _note(study: Study, shape: Shape, device: Device) -> str:
         f"compressed to about {STORE_COMPRESSION:.0%}) and {in_bytes(2.0 * shape.width * shape.vocabulary)} of head, "
         f"where llama.cpp's base file would take {in_bytes(n.kept * base)}; {in_bytes(n.rows * TOKEN_ROW_BYTES)} of "
         "token table a quant. A model that does not fit is spread: what is beyond crosses the host link once a pass. "
-        f"A GGUF file is converted in the host's memory and on its disk as float32, {in_bytes(4 * shape.parameters)} a "
-        "quant."
+        f"A GGUF file of engine torch, such as the reference's, is converted in the host's memory and on its disk as "
+        f"float32, {in_bytes(4 * shape.parameters)}."
     )
 
 
