@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from qkld.errors import ParameterError
-from qkld.params import STAGES, Study, ToBeChecked, identity, knobs, load_params, parse_study, with_knobs
+from qkld.params import STAGES, Study, ToBeChecked, asked, identity, knobs, load_params, parse_study, with_knobs
 from qkld.paths import known_studies, project_root
 
 STUDIES = known_studies()
@@ -142,6 +142,29 @@ def test_a_label_that_is_no_file_name_is_refused(smoke, label):
 def test_corpora_and_tasks_have_names_of_their_own(smoke, section, key, problem):
     smoke[section][1][key] = smoke[section][0][key]
     assert f"{problem}: {smoke[section][0][key]}" in refusal(smoke)
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"repeats": 3, "answer_tokens": 9}, "greedy answers do not differ"),
+        ({"sampling_seed": 3, "answer_tokens": 9}, "greedy answers do not differ"),
+        ({"temperature": 0.5}, "give answer_tokens"),
+        ({"temperature": -0.5, "answer_tokens": 9}, "temperature"),
+        ({"family": "maths"}, "family"),
+        ({"prompt": "chats"}, "prompt"),
+    ],
+)
+def test_keys_of_written_answers_are_held_to_each_other(smoke, more, problem):
+    smoke["benchmarks"][0] |= more
+    assert problem in refusal(smoke)
+
+
+def test_a_benchmark_that_writes_nothing_is_described_as_before_there_was_writing(smoke):
+    benchmark = parse_study(smoke, source="here.yaml").benchmarks[0]
+    assert asked(benchmark) == {"task": "arc_easy", "chance": 0.25, "limit": 12, "role": "composite", "seed": 0}
+    writes = benchmark.model_copy(update={"answer_tokens": 9, "temperature": 0.5})
+    assert asked(writes) == asked(benchmark) | {"answer_tokens": 9, "temperature": 0.5}
 
 
 @pytest.mark.parametrize(("corpus", "context"), [("prose", 63), ("verse", 64), ("chat", 64)])

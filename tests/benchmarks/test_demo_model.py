@@ -5,15 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 
 from qkld.benchmarks import record_benchmarks, score_benchmarks
 from qkld.benchmarks.items import distinct
-from qkld.benchmarks.loading import items_of, known_tasks, load_task
+from qkld.benchmarks.loading import items_of, load_task, prompts_of
 from qkld.benchmarks.packing import hidden_states, split_into_packs
 from qkld.benchmarks.scores import item_table
 from qkld.benchmarks.scoring import score_states
+from qkld.benchmarks.written import judged
+from qkld.generation import Sampling, write_answers
+from qkld.generation.prompts import end_tokens
+from qkld.generation.writing import LEAD, _left_padded
 from qkld.models import open_model
 from qkld.params import Benchmark, load_params, with_knobs
 from qkld.paths import StudyPaths
@@ -45,7 +50,11 @@ def short_items(name, folder):
     return load_task(Benchmark(task=name, chance=0.25), data)
 
 
-@pytest.mark.parametrize("name", known_tasks())
+CHOSEN = ("arc_easy", "hellaswag", "mmlu", "openbookqa", "sciq")
+"""Tasks of multiple choice; the others are written."""
+
+
+@pytest.mark.parametrize("name", CHOSEN)
 def test_every_item_is_judged_as_by_the_harness_own_model(name, reference, tmp_path):
     task = short_items(name, tmp_path)
     items = distinct(items_of(task, reference.tokenizer))
@@ -63,6 +72,60 @@ def test_every_item_is_judged_as_by_the_harness_own_model(name, reference, tmp_p
     for request, sample in zip(ours["request"], theirs, strict=True):
         harness = [response[0] for response in sample["filtered_resps"]]
         np.testing.assert_allclose(answers[request].loglikelihood, harness, atol=1e-3)
+
+
+def chats(reference, folder, lengths):
+    """Real prompts of different lengths in SmolLM2's own chat template, with answers of at most these many tokens."""
+    rows = [{"question": "Why? " * n + "What is 17 + 26?", "answer": "#### 43"} for n in range(len(lengths))]
+    data = folder / "gsm8k.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    task = load_task(Benchmark(task="gsm8k", chance=0.0, prompt="chat"), data)
+    found = prompts_of(task, reference.tokenizer)
+    return task, [replace(p, max_tokens=n) for p, n in zip(found, lengths, strict=True)]
+
+
+def test_a_chat_is_made_of_control_tokens(reference, tmp_path):
+    _, (prompt,) = chats(reference, tmp_path, [1])
+    start, end = (reference.tokenizer.convert_tokens_to_ids(f"<|im_{side}|>") for side in ("start", "end"))
+    assert (prompt.tokens.count(start), prompt.tokens.count(end)) == (
+        3,
+        2,
+    )  # of system, user, assistant
+    assert prompt.tokens[0] == start
+    assert end in end_tokens(reference.tokenizer, reference.module)
+    assert len(prompt.tokens) == len(reference.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Q: What is 17 + 26?\nA: Let's think step by step."}],
+        add_generation_prompt=True, return_dict=True)["input_ids"])  # fmt: skip
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.8, seed=3)], ids=["greedy", "drawn"])
+def test_answers_of_a_batch_are_those_of_each_prompt_alone(sampling, reference, tmp_path):
+    _, prompts = chats(reference, tmp_path, [6, 3, 8, 5])
+    batched = dict(write_answers(reference, prompts, sampling))
+    assert [batched[i] for i in range(4)] == [next(write_answers(reference, [p], sampling))[1] for p in prompts]
+
+
+def test_a_batch_changes_logits_by_far_less_than_the_lead_that_is_asked_for(reference, tmp_path):
+    _, prompts = chats(reference, tmp_path, [1] * 4)
+    ids, seen = _left_padded([p.tokens for p in prompts], pad=0)
+    positions = (seen.cumsum(dim=1) - 1).clamp(min=0)
+    together = reference.hidden(ids, attention_mask=seen, position_ids=positions)[:, -1]
+    alone = torch.stack([reference.hidden(torch.tensor([p.tokens]))[0, -1] for p in prompts])
+    difference = reference.head.logits(together) - reference.head.logits(alone)
+    assert 0 < difference.abs().max() < LEAD[torch.float32] / 10
+
+
+def test_greedy_answers_equal_the_harness_own_model_and_get_its_verdicts(reference, tmp_path):
+    task, _ = chats(reference, tmp_path, [1, 1])
+    task.task.config.generation_kwargs["max_gen_toks"] = 12
+    prompts = prompts_of(task, reference.tokenizer)
+    written = dict(write_answers(reference, prompts, Sampling()))
+    own = HFLM(pretrained=reference.module, tokenizer=reference.tokenizer, batch_size=1)
+    theirs = evaluate(own, {"tasks": {task.name: task.task}}, bootstrap_iters=0, apply_chat_template=True)
+    samples = [s for s in theirs["samples"][task.name] if s["filter"] == task.judging.filter]
+    assert [written[i].text for i in range(2)] == [s["resps"][0][0] for s in samples]
+    answers = {prompt.request: written[i] for i, prompt in enumerate(prompts)}
+    assert judged(task, reference.tokenizer, prompts, answers) == [int(s["exact_match"]) for s in samples]
 
 
 def test_rows_of_a_batch_give_what_packs_give(reference, tmp_path):
