@@ -23,7 +23,7 @@ START_SECONDS = 300
 LLAMA_SERVER = """
 import sys, time, xllamacpp
 wanted = xllamacpp.CommonParams()
-wanted.model.path, wanted.n_ctx, wanted.n_parallel, wanted.warmup = sys.argv[1], 128, 1, False
+wanted.model.path, wanted.n_ctx, wanted.n_parallel, wanted.warmup = sys.argv[1], int(sys.argv[3]), 1, False
 wanted.hostnames, wanted.port, wanted.cpuparams.n_threads = ["127.0.0.1"], int(sys.argv[2]), 1
 server = xllamacpp.Server(wanted)
 time.sleep(3600)
@@ -84,10 +84,10 @@ def answers(url: str) -> bool:
         return False
 
 
-def llama_server(model: Path) -> tuple[list[str], int]:
+def llama_server(model: Path, context: int = 128) -> tuple[list[str], int]:
     """The command of llama.cpp's server, and its port."""
     port = free_port()
-    return [sys.executable, "-c", LLAMA_SERVER, str(model), str(port)], port
+    return [sys.executable, "-c", LLAMA_SERVER, str(model), str(port), str(context)], port
 
 
 def llama_cpp_python(model: Path, *more: str) -> tuple[list[str], int]:

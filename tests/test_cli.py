@@ -19,7 +19,9 @@ def test_the_command_line_imports_no_torch():
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "fetch", "collect", "notebook", "analyse", "compare"])
+@pytest.mark.parametrize(
+    "command", ["run", "plan", "fetch", "collect", "notebook", "analyse", "import", "served", "compare"]
+)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([command, "--help"])

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qkld.errors import ParameterError, QkldError, explain
+from qkld.errors import ParameterError, QkldError, explain, missing_models
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -102,6 +102,15 @@ def _import(options: argparse.Namespace) -> int:
     from qkld.importing.command import run_import
 
     print(run_import(options), end="")
+    return 0
+
+
+def _served(options: argparse.Namespace) -> int:
+    try:
+        from qkld.served.command import run_served
+    except ModuleNotFoundError as error:
+        raise missing_models(error) from error
+    print(run_served(options), end="")
     return 0
 
 
@@ -234,6 +243,12 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--filter", help="of lm-evaluation-harness's samples, the filter whose answers count")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     parser.set_defaults(act=_import)
+    parser = commands.add_parser("served", help="score a model behind a server on a study's items of multiple choice")
+    parser.add_argument("--study", required=True, help="study whose items are asked, with its reference's tokenizer")
+    parser.add_argument("--quant", required=True, help="http://host:port#model[,top_k=N][,api=vllm]")
+    parser.add_argument("--label", help="the model's label, where its name is not to be it")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write; `import csv` joins several")
+    parser.set_defaults(act=_served)
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:

@@ -62,3 +62,15 @@ class StageError(QkldError):
 def explain(problem: str, *, expected: object, found: object, do: str) -> str:
     """One message in the form every qkld error has."""
     return f"{problem}\n  expected: {expected}\n  found:    {found}\n  do:       {do}"
+
+
+def missing_models(error: ModuleNotFoundError) -> ModelError:
+    """What a command that runs models says in the base installation."""
+    return ModelError(
+        explain(
+            "Running models needs packages that the base installation leaves out.",
+            expected="the extra 'models'",
+            found=f"no module {error.name}",
+            do='pip install "qkld[models]"',
+        )
+    )

@@ -195,3 +195,5 @@ def test_what_can_not_be_compared_is_refused(files, llama, text, capsys):
         given = [part for quant in quants for part in ("--quant", quant)]
         assert cli.main(["compare", *reference, *given]) == 2
         assert message in capsys.readouterr().err
+    assert cli.main(["compare", *reference, "--quant", llama, "--second-walk"]) == 2
+    assert "--second-walk can not be given with a served quant" in capsys.readouterr().err

@@ -56,9 +56,19 @@ def served_quants(request: Request) -> list[ServedModel]:
     Raises
     ------
     ParameterError
-        If some quants are served and some are not, or one is given twice.
+        If some quants are served and some are not, one is given twice, or figures are asked for that need all logits.
     """
     given = [text for text in request.quants if is_served(text)]
+    for option, asked in (("--second-walk", request.second_walk), ("--breakdown", request.breakdown)):
+        if given and asked:
+            raise ParameterError(
+                explain(
+                    f"{option} can not be given with a served quant.",
+                    expected="figures that its top log-probabilities give",
+                    found=option,
+                    do=f"drop {option}",
+                )
+            )
     if given and (len(given) < len(request.quants) or len(set(given)) < len(given)):
         raise ParameterError(
             explain(

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from qkld.compare.request import Comparison, Request
 from qkld.compare.text import as_json, shown
-from qkld.errors import ModelError, ParameterError, explain
+from qkld.errors import ParameterError, explain, missing_models
 from qkld.provenance import write_json
 
 
@@ -29,14 +29,7 @@ def run_compare(options: argparse.Namespace) -> str:
         from qkld.compare.bounded_text import bounded_json, bounded_text
         from qkld.compare.running import compare
     except ModuleNotFoundError as error:
-        raise ModelError(
-            explain(
-                "Running models needs packages that the base installation leaves out.",
-                expected="the extra 'models'",
-                found=f"no module {error.name}",
-                do='pip install "qkld[models]"',
-            )
-        ) from error
+        raise missing_models(error) from error
     made = compare(request)
     exact = isinstance(made, Comparison)
     if options.json is not None:

@@ -16,6 +16,8 @@ TEXTS = ("model", "benchmark", "item", "request", "cluster", "answer")
 def read_long_table(path: Path, *, label: str | None = None) -> pd.DataFrame:
     """Items of a table; a file of one model may leave the column ``model`` out where a label is given.
 
+    Optional columns without a value are left out.
+
     Raises
     ------
     TableError
@@ -44,7 +46,7 @@ def read_long_table(path: Path, *, label: str | None = None) -> pd.DataFrame:
                 do="bring it into this long form",
             )
         )
-    return items[[*COLUMNS, *(c for c in OPTIONAL if c in items)]]
+    return items[[*COLUMNS, *(c for c in OPTIONAL if c in items and items[c].notna().any())]]
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -53,25 +53,32 @@ class Vllm:
 class LlamaServer:
     """llama.cpp's own server: the next token's distribution for every beginning of the prompt.
 
-    The server leaves the distribution out where the token that it then samples ends the text or is part of a
-    character. So it is made to sample ``plain``, a token that is text by itself; what it lists comes before that bias.
+    The server is made to sample the text's own next token, so that this one's log-probability comes along; what it
+    lists is from before that bias. It leaves the distribution out where the token that it samples ends the text or is
+    part of a character: then ``plain`` is sampled, a token that is text by itself.
     """
 
     def __init__(self, client: Client, plain: int) -> None:
         self._client, self._plain = client, plain
 
     def lists(self, tokens: Sequence[int], positions: Sequence[int], top_k: int) -> list[Listed]:
-        return [self._next(tokens[: p + 1], top_k) for p in positions]
+        return [self._after(tokens[: p + 1], tokens[p + 1], top_k) for p in positions]
 
-    def _next(self, prompt: Sequence[int], top_k: int) -> Listed:
+    def _after(self, prompt: Sequence[int], following: int, top_k: int) -> Listed:
+        row = self._row(prompt, following, top_k) or self._row(prompt, self._plain, top_k)
+        if row is None:
+            raise too_few(self._client, f"log-probabilities after {len(prompt)} tokens", "none")
+        return Listed({int(entry["id"]): float(entry["logprob"]) for entry in (row, *row["top_logprobs"])})
+
+    def _row(self, prompt: Sequence[int], sampled: int, top_k: int) -> dict[str, Any] | None:
         body = {"prompt": list(prompt), "n_predict": 1, "n_probs": top_k, "cache_prompt": True}
-        sampling = {"temperature": 0, "logit_bias": [[self._plain, FORCED]], "post_sampling_probs": False}
+        sampling = {"temperature": 0, "logit_bias": [[sampled, FORCED]], "post_sampling_probs": False}
         answer = self._client.post("/completion", body | sampling)
-        rows = answer.get("completion_probabilities") if isinstance(answer, dict) else None
-        if not rows or answer.get("tokens_evaluated") != len(prompt):
-            found = f"{len(rows or ())} rows for {answer.get('tokens_evaluated')} tokens"
-            raise too_few(self._client, f"one row for the {len(prompt)} tokens sent", found)
-        return Listed({int(entry["id"]): float(entry["logprob"]) for entry in rows[0]["top_logprobs"]})
+        read = answer.get("tokens_evaluated") if isinstance(answer, dict) else None
+        if read != len(prompt):
+            raise too_few(self._client, f"the {len(prompt)} tokens sent", f"{read} tokens")
+        rows = answer.get("completion_probabilities")
+        return rows[0] if rows else None
 
 
 class OpenAi:

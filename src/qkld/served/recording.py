@@ -47,7 +47,7 @@ def record_served(root: str | Place, header: TopKHeader, asker: Asker) -> TopKSt
     """
     folder = header.folder(place(root))
     folder.mkdir(parents=True, exist_ok=True)
-    _check_same_model(folder / FINGERPRINT, asker, header.windows[0])
+    check_same_model(folder / FINGERPRINT, asker, header.windows[0].tokens, header.windows[0].positions[0])
     progress = tqdm(total=len(header.windows), desc=f"{header.name}, served", unit="window")
 
     def asked(index: int) -> Any:
@@ -77,8 +77,15 @@ def sendable(asker: Asker, windows: Sequence[Window]) -> list[int]:
     return kept
 
 
-def _check_same_model(path: Place, asker: Asker, window: Window) -> None:
-    (listed,) = asker.lists(window.tokens, window.positions[:1])
+def check_same_model(path: Place, asker: Asker, tokens: Sequence[int], position: int) -> None:
+    """Keep what a model says of one position, or refuse a model that says otherwise than the one kept.
+
+    Raises
+    ------
+    ServerError
+        If any of the five tokens most likely then differs.
+    """
+    (listed,) = asker.lists(tokens, [position])
     found = {str(token): value for token, value in listed.values.items()}
     if not path.exists():
         write_json(path, found)
@@ -89,7 +96,7 @@ def _check_same_model(path: Place, asker: Asker, window: Window) -> None:
     if gap > ALIGNED:
         raise ServerError(
             explain(
-                f"'{asker.model.label}' is another model than when its first windows were asked for.",
+                f"'{asker.model.label}' is another model than when its first answers were asked for.",
                 expected=f"the log-probabilities of then, to {ALIGNED} nats",
                 found=f"one that differs by {gap:.3g}",
                 do=f"serve the same model, or delete {path.parent}",
