@@ -12,7 +12,7 @@ and rotated, in float32; llama-quantize makes files of seven types from it. For 
 Each engine's logits are turned into figures twice: by llama.cpp's own definitions, against the base file that
 llama-perplexity wrote of the reference, and by qkld's, against the reference's logits in torch. The key-value cache is
 float32 and flash attention off, so that all of them compute the same thing. ``--model tiny`` takes a random model of
-301 tokens instead. The record is what tests/workflow/test_gguf_crosscheck.py holds to its limits.
+301 tokens instead. The record is what tests/workflow/test_gguf_crosscheck_record.py holds to its limits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cross-check of the GGUF engines: its own arithmetic on a small model, and its record against its limits."""
+"""The cross-check of the GGUF engines: its own arithmetic, on a small model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conftest import REPOSITORY
 from qkld.models import open_model
 from qkld.stores.base_file import write_base_file
 
-LIKE_SHAPE = (2, 64)
+SHAPE = (2, 64)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def files(script, tmp_path_factory):
         sys.modules["tiny_gguf"].write_tiny(folder / "tiny.gguf")
         entry = script.entry_of(folder / "tiny.gguf")
         model = open_model(entry, reference=entry, compute=script.IN_FLOAT32)
-    tokens = np.random.default_rng(5).integers(0, 256, LIKE_SHAPE)
+    tokens = np.random.default_rng(5).integers(0, 256, SHAPE)
     with torch.inference_mode():
         rows = [model.module(torch.tensor(t)[None]).logits[0, 32:63].numpy() for t in tokens]
     return model, write_base_file(folder / "base.kld", tokens, rows, 301), rows
