@@ -1,7 +1,7 @@
 """Answers do not depend on the batch, the batch's padding, or on what else is asked; and end where they should."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from qkld.errors import BenchmarkError
 from qkld.generation import Prompt, Sampling, write_answers, writing
 from qkld.generation.prompts import cut, end_tokens
 from qkld.generation.writing import POSITIONS_AT_ONCE, batches
+from qkld.models import OpenedModel
 from qkld.windows import ANSWERS_AT_ONCE
 
 GREEDY = Sampling()
@@ -64,6 +65,16 @@ def test_architectures_without_padding_are_run_by_length_and_write_the_same(mode
     assert all(len({len(prompts[i].tokens) for i in group}) == 1 for group in groups)
     assert max(map(len, groups)) == 2
     assert together(plain, prompts) == together(model, prompts)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, DRAWN], ids=["greedy", "drawn"])
+def test_an_engine_without_a_cache_writes_the_same(model, prompts, sampling):
+    class Engine(OpenedModel):
+        def hidden(self, input_ids, **_):
+            return model.hidden(input_ids)
+
+    engine = Engine(**{field.name: getattr(model, field.name) for field in fields(model)} | {"module": None})
+    assert together(engine, prompts[:3], sampling) == together(model, prompts[:3], sampling)
 
 
 def test_a_tie_is_decided_by_the_row_alone(model, prompts, monkeypatch):

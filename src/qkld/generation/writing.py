@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from qkld.errors import BenchmarkError, explain
@@ -55,9 +55,10 @@ def write_answers(model: OpenedModel, prompts: Sequence[Prompt], sampling: Sampl
     """
     for prompt in prompts:
         _check_context(model, prompt)
+    cached = isinstance(model.module, nn.Module)
     for batch in batches(prompts, padding=model.supports_packing):
         rows = [_Row(p, prompts[p], sampling.stream(prompts[p]) if sampling.temperature else None) for p in batch]
-        yield from _write_together(model, rows, sampling.temperature)
+        yield from (_write_together if cached else _write_alone)(model, rows, sampling.temperature)
 
 
 def batches(prompts: Sequence[Prompt], *, padding: bool) -> list[list[int]]:
@@ -102,6 +103,16 @@ def _write_together(model: OpenedModel, rows: list[_Row], temperature: float) ->
             seen, rows = seen[going], [rows[i] for i in going]
         ids = torch.tensor([[row.tokens[-1] if row.tokens else 0] for row in rows])
         seen = torch.cat([seen, torch.ones(len(rows), 1, dtype=seen.dtype)], dim=1)
+
+
+def _write_alone(model: OpenedModel, rows: list[_Row], temperature: float) -> Iterator[tuple[int, Written]]:
+    """Row after row, every step by a whole pass: for engines that take no cache from here, such as llama.cpp's."""
+    ends = end_tokens(model.tokenizer, model.module)
+    for row in rows:
+        while not row.ended:
+            noise = None if row.noise is None else row.noise.gumbel(size=model.head.vocabulary)
+            _take(row, _decided_alone(model, row, temperature, noise), model, ends)
+        yield row.place, as_written(row.prompt, row.tokens, model.tokenizer, ends, finite=row.finite)
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], *, pad: int) -> tuple[Tensor, Tensor]:
