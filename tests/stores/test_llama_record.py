@@ -1,7 +1,7 @@
 """Base files against llama-perplexity itself: what it wrote and printed lies in tests/data/llama_perplexity.
 
-``workflow/llama_perplexity.py`` builds the program from pinned source and makes the record: of a random model of 301
-tokens, both files that the program wrote and all that it printed of them.
+``workflow/llama_perplexity.py`` builds the program from pinned source and makes the record. Of a random model the whole
+files are kept, of SmolLM2-135M-Instruct the figures of every scored token.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qkld.stores import BaseFile, compare_stores, open_store, summarise_bounds
 from qkld.stores.llama_figures import llama_figures, tokens_of_files
 
 DATA = REPOSITORY / "tests" / "data" / "llama_perplexity"
-MODELS = ("tiny",)
+MODELS = ("tiny", "smollm2")
 
 CLAMP = 16.0
 HALF_STEP = CLAMP / 65535 / 2
@@ -47,7 +47,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[BaseFile, BaseFile]
 @pytest.fixture(scope="module")
 def tokens(files: tuple[BaseFile, BaseFile]) -> dict[str, pd.DataFrame]:
     """Model → llama.cpp's figures of every scored token, from two files."""
-    return {"tiny": tokens_of_files(*files)}
+    kept = np.load(DATA / "smollm2_tokens.npz")
+    return {"tiny": tokens_of_files(*files), "smollm2": pd.DataFrame({name: kept[name] for name in kept.files})}
 
 
 def half_digit(label: str) -> float:
@@ -76,7 +77,7 @@ def test_our_figures_from_its_files_are_those_it_printed(record, tokens, model: 
     assert set(printed) <= set(ours)
     assert {"Mean KLD", "Median KLD", "Maximum KLD", "RMS Δp", "Same top p", "Mean PPL(Q)"} <= set(printed)
     cut_off = bool((tokens[model]["nll"] >= CLAMP).any())
-    assert cut_off
+    assert cut_off == (model == "tiny")
     for label, (value, uncertainty) in printed.items():
         if cut_off and "(Q)" in label:
             continue  # true tokens below the clamp: the program knows the quant's logits, the file does not
@@ -106,6 +107,7 @@ def test_its_files_are_recognised_with_their_clamp_windows_and_tokens(record, fi
             facts["vocabulary"],
         )
     assert np.array_equal(files[0].tokens, files[1].tokens)
+    assert record["models"]["smollm2"]["clamp"] == 16.0
 
 
 def test_bounds_from_its_files_hold_the_kl_of_what_they_decode(record, files) -> None:
@@ -118,3 +120,14 @@ def test_bounds_from_its_files_hold_the_kl_of_what_they_decode(record, files) ->
         rows = [FullLogits(torch.from_numpy(file.rows(index).log_probabilities())) for file in files]
         kls.append(token_divergence(*rows, torch.from_numpy(files[0].targets(index))).kl)
     assert found.kl_low <= float(torch.cat(kls).mean()) + HALF_STEP
+
+
+def test_it_accepts_the_base_file_that_is_written_here(record) -> None:
+    accepted = record["models"]["smollm2"]["accepted"]
+    assert accepted["rows"]["largest_difference"] < 1.25 * 2 * HALF_STEP  # one code, and float32 logits of two engines
+    own, theirs = accepted["quant"], record["models"]["smollm2"]["files"]["printed"]
+    assert accepted["base"]["Mean KLD"][0] <= 1e-6
+    assert accepted["base"]["Same top p"][0] == 100.0
+    for label, (value, uncertainty) in theirs.items():
+        if uncertainty is not None:
+            assert own[label][0] == pytest.approx(value, abs=2 * half_digit(label) + 0.01 * uncertainty), label
