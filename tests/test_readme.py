@@ -27,7 +27,7 @@ def test_every_picture_and_file_the_readme_names_is_there(repository):
 def test_every_make_target_and_command_the_readme_names_exists(repository):
     text = (repository / "README.md").read_text(encoding="utf-8")
     makefile = (repository / "Makefile").read_text()
-    targets = set(re.findall(r"(?:`|^    )make (\w+)", text, flags=re.MULTILINE))
+    targets = set(re.findall(r"(?:`|^    )make ([\w-]+)", text, flags=re.MULTILINE))
     assert {"reproduce", "test"} < targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target

@@ -34,6 +34,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "leave_one_out": ("benchmark", "subset", "left_out"),
     "zone_edge": ("benchmark", "items"),
     "flips": ("label", "benchmark"),
+    "self_flips": ("label", "benchmark"),
     "volume_direction": ("quantity", "benchmark", "subset"),
     "thinning": ("benchmark", "subset"),
     "decision": ("label", "benchmark"),
