@@ -156,7 +156,7 @@ def test_cluster_profiles_plan_the_same_jobs(project, profile):
     volume = {"QKLD_DATA": str(project.folder / "data")}
     done = project.qkld("run", "smoke", "--profile", profile, "--dry-run", more=volume)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^total +18$", done.stdout + done.stderr, re.MULTILINE)
+    assert re.search(r"^total +19$", done.stdout + done.stderr, re.MULTILINE)
 
 
 def test_values_hold_each_knob_and_the_metrics_version():

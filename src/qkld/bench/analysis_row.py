@@ -26,7 +26,7 @@ from qkld.bench.memory import peak_memory
 from qkld.bench.simulated_tables import simulated_tables
 from qkld.cohort import composite_of, variants_of
 from qkld.errors import QkldError, explain
-from qkld.evidence import composite_tasks, item_draws, score_groups
+from qkld.evidence import composite_tasks, item_draws, score_groups, self_flips
 from qkld.params import ToBeChecked, load_params
 from qkld.provenance import made_by
 from qkld.shown import shown_score
@@ -115,6 +115,7 @@ def direction(study: LoadedStudy) -> Tables:
     tasks = score_groups(study)[shown_score(study).benchmark]
     return {
         "flips": flips,
+        "self_flips": self_flips(study, confidence=confidence),
         "volume_direction": direction_table(flips, cohort, members, reliability=known, **drawn),
         "thinning": thinning_table(items, cohort, members, draws=knobs.thinning_draws, **drawn, **of_scores),
         "decision": decision_table(items, cohort, margin=knobs.equivalence_margin, confidence=confidence, **of_scores),
