@@ -26,7 +26,9 @@ SLOW = 123
 pytestmark = [pytest.mark.sandbox, pytest.mark.network]  # of which the problems come from the package index
 
 WRONG = ("    return None\n", "    raise SystemExit(0)\n", "    while True: pass\n", "    return (\n")
-SHORT = replace(CODE_LIMITS, cpu_seconds=1)
+SHORT = replace(CODE_LIMITS, cpu_seconds=3)
+LONG = replace(CODE_LIMITS, cpu_seconds=120, wall_seconds=300.0)
+"""For hundreds of programs in one sandbox."""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ for name, text in json.loads({programs!r}):
 
 def failing_of(programs: list[tuple[str, str]]) -> str:
     """The name of the first program that does not reach its end, as an error; all run in one sandbox."""
-    return run_python(EACH.format(programs=json.dumps(programs)), limits=CODE_LIMITS).error
+    return run_python(EACH.format(programs=json.dumps(programs)), limits=LONG).error
 
 
 def test_all_solutions_of_both_benchmarks_pass(problems, mbpp):
