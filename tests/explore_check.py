@@ -14,6 +14,8 @@ from qkld.notebooks import kernel_environment
 from qkld.paths import project_root
 
 EXPLORER = Path("notebooks") / "explore" / "study.ipynb"
+LONGEST_CELL = 300
+"""Seconds after which a cell is taken for lost: a kernel on a crowded machine once never got its answer through."""
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -33,7 +35,13 @@ def check_explorer(repository: Path, output: Path, **parameters: Any) -> dict[st
     """
     os.environ.update(kernel_environment())
     papermill.execute_notebook(
-        repository / EXPLORER, output, parameters, kernel_name="python3", cwd=project_root(), progress_bar=False
+        repository / EXPLORER,
+        output,
+        parameters,
+        kernel_name="python3",
+        cwd=project_root(),
+        progress_bar=False,
+        execution_timeout=LONGEST_CELL,
     )
     notebook = json.loads(output.read_text())
     outputs = list(outputs_of(notebook))

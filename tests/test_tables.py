@@ -67,10 +67,10 @@ def filled(schema: Schema, rows: int = 3) -> pd.DataFrame:
         values = (
             pd.Series([f"{name}{i}" for i in range(rows)], dtype="str")
             if column.dtype == "str"
-            else pd.Series(np.arange(rows) % 2 if column.dtype == "bool" else np.arange(rows)).astype(column.dtype)
+            else pd.Series(np.arange(rows) % 2 if "bool" in column.dtype else np.arange(rows)).astype(column.dtype)
         )
         if column.missing:
-            values.iloc[0] = None if column.dtype == "str" else np.nan
+            values.iloc[0] = None if column.dtype in ("str", "boolean") else np.nan
         columns[name] = values
     return pd.DataFrame(columns)
 
