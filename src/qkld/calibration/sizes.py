@@ -116,12 +116,14 @@ def smallest_holm(p: np.ndarray) -> float:
 
 
 def against_reference(right: np.ndarray) -> np.ndarray:
+    """p of no difference from the reference, a quant each: answers (items, 1 + quants), 0 or 1, the reference first."""
     quants, reference = right[:, 1:], right[:, :1]
     up, down = (quants * (1 - reference)).sum(axis=0), ((1 - quants) * reference).sum(axis=0)
     return difference_p(up[:, None], down[:, None], np.array([len(right)]))
 
 
 def against_each_other(right: np.ndarray) -> np.ndarray:
+    """p of no difference, a pair of quants each: answers (items, 1 + quants), 0 or 1, the reference first."""
     quants = right[:, 1:]
     wins, (a, b) = quants.T @ (1 - quants), np.triu_indices(quants.shape[1], 1)
     return difference_p(wins[a, b][:, None], wins[b, a][:, None], np.array([len(right)]))
