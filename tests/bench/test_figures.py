@@ -27,6 +27,8 @@ def test_a_figure_knows_its_gap_and_its_verdict():
         ({"value": None}, "not measured"),
         ({}, "met"),
         ({"value": 9.0}, "**missed**"),
+        ({"value": 9.0, "limit": 1.5}, "**missed**"),
+        ({"value": 9.0, "limit": 3.0}, "**missed**, beyond the limit here"),
     ],
 )
 def test_the_table_says_of_every_target_what_became_of_it(changes, said):

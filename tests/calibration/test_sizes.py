@@ -57,3 +57,8 @@ def test_a_test_known_to_exceed_is_listed_and_not_asked():
     row = {"test": "t", "where": "w", "runs": 2000, "rejected": 400, "size": 0.2, "known": ""}
     assert [c.passed for c in size_bounds(pd.DataFrame([row]))] == [False]
     assert size_bounds(pd.DataFrame([{**row, "known": "ranks of residuals"}])) == []
+
+
+def test_a_cohort_that_gives_no_partial_correlation_rejects_nothing(rng):
+    metric_is_bits = next(n for n in nulls() if n.test == "partial correlation").draw.__globals__["_size_only"]
+    assert metric_is_bits(16, 1.0, "p_partial")(rng) == 1.0

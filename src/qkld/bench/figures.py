@@ -66,6 +66,11 @@ class Figure:
             return None
         return bool(self.value <= self.target)
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the limit, where one is known, leaves room for the target."""
+        return self.target is None or self.limit is None or self.limit <= self.target
+
     def as_json(self) -> dict[str, Any]:
         """Every field, with gap and verdict."""
         return {**asdict(self), "gap": self.gap, "is_met": self.is_met}
@@ -77,8 +82,10 @@ def figure_row(figure: Figure) -> tuple[str, ...]:
         met = ""
     elif figure.is_met is None:
         met = "not measured" if figure.value is None else "not judged here"
+    elif figure.is_met:
+        met = "met"
     else:
-        met = "met" if figure.is_met else "**missed**"
+        met = "**missed**" if figure.is_reachable else "**missed**, beyond the limit here"
     return (
         figure.what,
         with_unit(figure.value, figure.unit),

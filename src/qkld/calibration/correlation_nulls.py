@@ -7,11 +7,13 @@ independent. Exchanging scores is exact only under independence.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
+from qkld.errors import StatisticsError
 from qkld.statistics.break_point import break_point
 from qkld.statistics.comparison import difference_of_strengths
 from qkld.statistics.partial import partial_correlation
@@ -148,13 +150,18 @@ def _equal_strengths(n: int, strength: float) -> Draw:
 
 
 def _size_only(n: int, alike: float, which: str) -> Draw:
-    """Score and metric both follow bits per weight, the metric with correlation ``alike``; nothing else joins them."""
+    """Score and metric both follow bits per weight, the metric with correlation ``alike``; nothing else joins them.
+
+    Where metric and bits rank the quants alike there is no p, and so no rejection.
+    """
 
     def draw(rng: np.random.Generator) -> float:
         bits = rng.standard_normal(n)
         metric = alike * bits + np.sqrt(1 - alike**2) * rng.standard_normal(n)
         score = 0.7 * bits + np.sqrt(1 - 0.49) * rng.standard_normal(n)
-        return float(getattr(partial_correlation(metric, score, bits), which))
+        with suppress(StatisticsError):
+            return float(getattr(partial_correlation(metric, score, bits), which))
+        return 1.0
 
     return draw
 

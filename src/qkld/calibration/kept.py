@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import pandas as pd
 from qkld.provenance import key_of, written_whole
 
 CALIBRATED = ("qkld.calibration.", "qkld.statistics.")
-"""Packages whose loaded modules a block's numbers come from."""
+"""Packages whose modules a block's numbers come from."""
 
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "pingouin")
 
@@ -30,12 +33,51 @@ class Block:
     seconds: float
 
 
-def source_key() -> str:
-    """A name for the code and libraries that blocks come from: other code, other name, so that no block is stale."""
-    digest = hashlib.sha256()
-    for name in sorted(name for name in sys.modules if name.startswith(CALIBRATED)):
-        digest.update(name.encode() + b"\0" + Path(str(sys.modules[name].__file__)).read_bytes())
+class _Unexplained(ast.NodeTransformer):
+    """Code without its docstrings: strings that stand alone do nothing."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
+
+
+def code_of(source: str) -> str:
+    """What a module's source does: the same for sources that differ in comments, docstrings or layout alone."""
+    return ast.dump(_Unexplained().visit(ast.parse(source)))
+
+
+def imported_by(module: str) -> set[str]:
+    """Modules of `CALIBRATED` that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(_source(module))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.startswith(CALIBRATED) and name in sys.modules}
+
+
+def behind(module: str) -> list[str]:
+    """The module and all of `CALIBRATED` that it imports, directly or through others."""
+    found, new = set(), {module}
+    while new:
+        found |= new
+        new = set().union(*map(imported_by, new)) - found
+    return sorted(found)
+
+
+@cache
+def source_key(run: Callable, module: str) -> str:
+    """A name for the code and libraries that blocks come from: other code, other name, so that no block is stale.
+
+    That is the function that makes a block's runs, and the module that a run comes from with all that it imports.
+    """
+    code = {name: code_of(_source(name)) for name in behind(module)}
+    digest = hashlib.sha256(repr([code_of(inspect.getsource(run)), code]).encode())
     return key_of({"code": digest.hexdigest(), "libraries": {name: metadata.version(name) for name in LIBRARIES}})
+
+
+def _source(module: str) -> str:
+    return Path(str(sys.modules[module].__file__)).read_text(encoding="utf-8")
 
 
 def kept(folder: Path, named: dict[str, Any], run: Callable[[], Block]) -> Block:

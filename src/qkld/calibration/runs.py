@@ -38,19 +38,23 @@ BLOCK = 250
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the calibration: its cells, what a run is, and what is read from the runs."""
+    """One part of the calibration: its cells, what a run is, and what is read from the runs.
+
+    ``module`` names the module that a cell's runs come from.
+    """
 
     cells: Callable[[int], Sequence[Any]]
     run: Callable[..., list[dict[str, Any]]]
     rates: Callable[[Any, pd.DataFrame], pd.DataFrame]
     bounds: Callable[[pd.DataFrame], list[Checked]]
+    module: Callable[[Any], str] = lambda cell: type(cell).__module__
 
 
 PARTS = {
     "verdict": Part(verdict_cells, run_verdicts, verdict_rates, verdict_bounds),
     "two_way": Part(world_cells, run_world, world_rates, world_bounds),
     "zmax": Part(zmax_cells, run_zmax, zmax_rates, zmax_bounds),
-    "size": Part(size_cells, run_sizes, size_rates, size_bounds),
+    "size": Part(size_cells, run_sizes, size_rates, size_bounds, lambda cell: cell.null.draw.__module__),
 }
 
 
@@ -80,12 +84,17 @@ def _run_block(part: str, cell: Any, block: int) -> Block:
     return Block(table, time.process_time() - start)
 
 
-def _block(part: str, cell: Any, block: int, folder: Path | None, source: str) -> Block:
+def block_name(part: str, cell: Any, block: int) -> dict[str, Any]:
+    """What names a block on disk: the code it comes from, and its seed."""
+    source = source_key(PARTS[part].run, PARTS[part].module(cell))
+    return {"source": source, "seed": SEED, "part": part, "cell": repr(cell), "block": block}
+
+
+def _block(part: str, cell: Any, block: int, folder: Path | None) -> Block:
     """A block as kept in ``folder``, or run and kept there; only run without a folder."""
     if folder is None:
         return _run_block(part, cell, block)
-    named = {"source": source, "seed": SEED, "part": part, "cell": repr(cell), "block": block}
-    return kept(folder, named, lambda: _run_block(part, cell, block))
+    return kept(folder, block_name(part, cell, block), lambda: _run_block(part, cell, block))
 
 
 def calibrate(
@@ -106,11 +115,10 @@ def calibrate(
     Whatever a run raises: a calibration with holes is none.
     """
     tables, checked, seconds = {}, [], {}
-    source = source_key()
     with ProcessPoolExecutor(max_workers=cores) as pool:
         started = {
             name: [
-                (cell, [pool.submit(_block, name, *block, folder, source) for block in _blocks(cell)])
+                (cell, [pool.submit(_block, name, *block, folder) for block in _blocks(cell)])
                 for cell in PARTS[name].cells(runs)
             ]
             for name in parts
