@@ -12,7 +12,7 @@ from qkld.calibration.verdicts import simulated_noise
 from qkld.calibration.worlds import draw_cohort
 from qkld.errors import StatisticsError
 from qkld.statistics.heterogeneity import cochran_q
-from qkld.statistics.verdict import RULE, headline, outlying, reading, studentised_residuals, verdict
+from qkld.statistics.verdict import CLAIMS, RULE, headline, outlying, reading, studentised_residuals, verdict
 
 KLD = np.array([0.004, 0.006, 0.009, 0.013, 0.018, 0.025, 0.03, 0.04])
 SE = 0.0025 * (KLD / 0.01) ** 0.25
@@ -49,11 +49,31 @@ def test_claims_that_a_little_more_noise_undoes_are_marked(rng):
         cohort = draw_cohort("W1", 28, 12, rng=rng)
         noise = simulated_noise(cohort, cohort.net, 1000, rng=rng)
         found = verdict(noise, cohort.kld)
-        assert found.inflated == headline(replace(noise, covariance=1.3 * noise.covariance), cohort.kld)[0]
+        assert found.inflated == unguarded(noise, cohort.kld, 1.3)
         undone = "if item noise is 1.3 times as large" in found.note
         assert undone == (found.inflated != found.answer)
         marked += undone
     assert marked
+
+
+def unguarded(noise, kld, times):
+    """The headline with this many times the item noise, and no guard on top."""
+    return headline(replace(noise, covariance=times * noise.covariance), kld, replace(RULE, guard=1.0))[0]
+
+
+def test_a_claim_holds_with_a_tenth_more_item_noise_too(rng):
+    undone = 0
+    for _ in range(150):
+        cohort = draw_cohort("W1", 28, 12, rng=rng)
+        noise = simulated_noise(cohort, cohort.net, 2000, rng=rng)
+        found, plain, guarded = verdict(noise, cohort.kld), *(unguarded(noise, cohort.kld, t) for t in (1.0, 1.1))
+        if plain in CLAIMS and guarded != plain:
+            assert found.answer == "undetermined"
+            assert f"{plain} but for 1.1 times the item noise" in found.note
+            undone += 1
+        else:
+            assert found.answer == plain
+    assert undone
 
 
 def test_noise_stated_too_large_makes_no_claims(rng):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -15,7 +15,7 @@ from qkld.calibration.worlds import BROKEN, ITEMS, WORLDS, ZONES, Cohort, draw_c
 from qkld.statistics.covariance import NetNoise
 from qkld.statistics.explained import explained
 from qkld.statistics.heterogeneity import ridged
-from qkld.statistics.verdict import RULE, headline
+from qkld.statistics.verdict import RULE, headline, with_more_noise
 
 CONDITIONS = ("as it is", "one broken quant", "V too small by 1.3")
 """What is simulated: noise as the rule is told; a random quant 3 points down; true noise variance 1.3 times V."""
@@ -74,14 +74,13 @@ def run_verdicts(cell: VerdictCell, *, rng: np.random.Generator) -> list[dict[st
             r2, slope = true_r2(true_net, cohort.kld)
             truth = {"condition": condition, "items": items, "r2": r2, "slope": slope}
             truth["r2_held"] = _interval_holds(r2, noise, cohort) if condition == CONDITIONS[0] else np.nan
-            records.append({**truth, **_answers(noise, cohort, with_more_noise=condition != "one broken quant")})
+            records.append({**truth, **_answers(noise, cohort, checked=condition != "one broken quant")})
     return records
 
 
-def _answers(noise: NetNoise, cohort: Cohort, *, with_more_noise: bool) -> dict[str, Any]:
+def _answers(noise: NetNoise, cohort: Cohort, *, checked: bool) -> dict[str, Any]:
     answer, on_all, _, aside = headline(noise, cohort.kld)
-    larger = replace(noise, covariance=RULE.inflation * noise.covariance)
-    inflated = headline(larger, cohort.kld)[0] if with_more_noise else ""
+    inflated = with_more_noise(noise, cohort.kld) if checked else ""
     return {"answer": answer, "on_all": on_all, "inflated": inflated, "set_aside": bool(aside.size)}
 
 
