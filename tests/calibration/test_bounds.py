@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from qkld.calibration.bounds import Bound
+from qkld.calibration.table import verdict_text
 
 
 def test_a_bound_is_broken_only_beyond_chance():
@@ -26,3 +27,13 @@ def test_the_other_side_never_breaks_a_bound():
 
 def test_nothing_run_is_nothing_checked():
     assert Bound("size", "at most", 0.05).check("here", 0, 0) is None
+
+
+def test_a_row_says_how_many_places_break_it_alone_and_for_their_number():
+    bound = Bound("size", "at most", 0.05)
+    kept, near, far = (bound.check("here", hits, 2000) for hits in (100, 118, 200))
+    assert 0.03 < near.p < 0.05
+    assert verdict_text([kept] * 3) == "met"
+    assert verdict_text([far]) == "**not met**"
+    assert verdict_text([kept, kept, near]) == "**not met** in 1 of 3, after Holm in none"
+    assert verdict_text([far, kept, near]) == "**not met** in 2 of 3, after Holm in 1"

@@ -49,9 +49,9 @@ def summary_markdown(found: Calibration, made: dict[str, Any]) -> str:
     minutes = sum(found.seconds.values()) / 60
     note = (
         f"{len(found.bounds):,} places, {missed} not met: there the exact binomial test of the target has p < "
-        f"{LEVEL:g}, not adjusted for their number. A row shows its place with the smallest p; the error is the "
-        f"Monte-Carlo standard error of {made['runs']:,} simulated cohorts a place, fewer where said. Seed "
-        f"{made['seed']}; {minutes:.0f} processor minutes. Every place, and the tables of verdicts, coverage and "
-        "sizes: `figures/calibration/calibration.md`."
+        f"{LEVEL:g}; after Holm: adjusted for the places of the row. A row shows its place with the smallest p; the "
+        f"error is the Monte-Carlo standard error of {made['runs']:,} simulated cohorts a place, fewer where said. "
+        f"Seed {made['seed']}; {minutes:.0f} processor minutes. Every place, and the tables of verdicts, coverage "
+        "and sizes: `figures/calibration/calibration.md`."
     )
     return "\n\n".join(["**Calibration.**", markdown_table(HEADER, rows), note]) + "\n"

@@ -11,6 +11,7 @@ import pandas as pd
 from qkld.calibration.bounds import LEVEL, Checked
 from qkld.calibration.runs import Calibration
 from qkld.calibration.verdicts import CARRIED, LIMITED, MISSING
+from qkld.statistics.decision import holm
 
 NO_VALUE = "–"
 
@@ -38,11 +39,14 @@ def estimate_text(rate: float, error: float) -> str:
 
 
 def verdict_text(bounds: Sequence[Checked]) -> str:
-    """Met in all places, or in how many it is not."""
+    """Met in all places, or in how many it is not, also where p is adjusted by Holm's method for all these places."""
     missed = sum(not b.passed for b in bounds)
     if not missed:
         return "met"
-    return "**not met**" if len(bounds) == 1 else f"**not met** in {missed} of {len(bounds)}"
+    if len(bounds) == 1:
+        return "**not met**"
+    adjusted = int((holm(np.array([b.p for b in bounds])) < LEVEL).sum())
+    return f"**not met** in {missed} of {len(bounds)}, after Holm in {adjusted or 'none'}"
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
