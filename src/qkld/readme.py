@@ -25,6 +25,9 @@ from qkld.text_tables import TextTable
 SHOWN_STUDY = "demo"
 """The study whose results the README shows."""
 
+FURTHER_STUDIES = ("five-families", "gguf")
+"""Studies whose results it shows as well, once they have been run."""
+
 ESTIMATED = ("qwen3.6-35b-a3b", "devstral-small-2-24b")
 """Studies whose cost on a GPU the README estimates."""
 
@@ -98,9 +101,14 @@ def blocks() -> dict[str, str]:
         "columns:analysis": describe_results(),
         "estimate": estimates(),
         "published": published(),
-        **_if_made(CALIBRATION, "summary"),
-        **_if_made(BENCH, "bench"),
+        **_if_made(CALIBRATION, CALIBRATION, "summary"),
+        **_if_made(BENCH, BENCH, "bench"),
+        **_of_further_studies(),
     }
+
+
+def _of_further_studies() -> dict[str, str]:
+    return {k: v for name in FURTHER_STUDIES for k, v in _if_made(f"results:{name}", name, "tables").items()}
 
 
 def estimates() -> str:
@@ -127,9 +135,9 @@ def published() -> str:
     return markdown(published_table(pd.read_csv(rows)))
 
 
-def _if_made(block: str, name: str) -> dict[str, str]:
+def _if_made(block: str, folder: str, name: str) -> dict[str, str]:
     """Tables that a long command of their own makes, under their block's name; empty before it has run."""
-    tables = StudyPaths(block).figures / f"{name}.md"
+    tables = StudyPaths(folder).figures / f"{name}.md"
     return {block: tables.read_text(encoding="utf-8").strip()} if tables.exists() else {}
 
 
