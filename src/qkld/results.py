@@ -373,8 +373,9 @@ MEANINGS: Mapping[str, str] = {
     "twoway_low": "lower end of the same",
     "undefined_resamples": "bootstrap resamples with a constant column",
     "undefined_splits": "splits with too few quants or one score in the zone",
-    "verdict": "`noise-limited`, `direction missing`, `carried` or `undetermined`; empty where there can be none; "
-    "error rates are simulated for zones, not for full cohorts",
+    "verdict": "`noise-limited`, `direction missing`, `carried` or `undetermined`; empty where there can be none; a "
+    "claim holds on all quants, without those set aside, and with 1.1 times the noise variance; error rates are "
+    "simulated for zones, not for full cohorts",
     "verdict_all": "verdict on all quants of the subset",
     "verdict_inflated": "verdict with 1.3 times the noise variance",
     "verdict_kept": "verdict without the quants set aside",
