@@ -39,11 +39,14 @@ def converted_folder(entry: GgufModel) -> Path:
     ModelError
         If a file is no GGUF file, is truncated, or of a type or architecture that can not be read.
     """
-    files = checked_files(entry)
+    files = gguf_files(entry)
     sha256 = files_sha256(files)
+    if entry.sha256 is not None:
+        check_stated_hash(entry.label, sha256, entry.sha256)
     target = data_folder() / "converted" / sha256
     with locked(target.parent / f".{sha256}.lock"):
-        if not target.exists():
+        if not target.exists():  # else the same bytes have been checked: their header alone takes seconds to read
+            check_parts(files)
             _convert(entry.label, files, target)
     return target
 

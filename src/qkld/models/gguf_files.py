@@ -13,6 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
+
 from qkld.errors import ModelError, explain
 from qkld.models.bits import Part, StoredBits, Tally, total
 
@@ -58,10 +61,21 @@ def read(file: Path) -> Any:
 
 @lru_cache(maxsize=8)
 def _reader(file: Path, modified: int, size: int) -> Any:
-    """A file's reader, kept while the file is the same: reading a header with a large vocabulary takes a second."""
-    import gguf
+    """A file's reader, kept while the file is the same: reading a header with a large vocabulary takes seconds."""
+    return _PlainReader(file)
 
-    return gguf.GGUFReader(file)
+
+class _PlainReader(gguf.GGUFReader):
+    """gguf's reader over a plain array of the mapped file: `numpy.memmap` makes each of its many slices cost thrice."""
+
+    @property
+    def data(self) -> np.ndarray:
+        """The file's bytes, memory-mapped."""
+        return self._plain
+
+    @data.setter
+    def data(self, mapped: np.memmap) -> None:
+        self._plain = np.asarray(mapped)
 
 
 def check_parts(files: Sequence[Path]) -> None:
@@ -184,8 +198,6 @@ def contents(files: Sequence[Path]) -> Contents:
 
 def file_type(file: Path) -> str:
     """The type that the header names: ``Q4_K_M``, ``F32``."""
-    import gguf
-
     number = fact(file, "general.file_type")
     known = {kind.value: kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in gguf.LlamaFileType}
     return "unknown" if number is None else known.get(int(number), f"type {number}")
