@@ -23,9 +23,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: torch's own
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+LONGEST_FIRST = ("pipeline", "kernel", "notebook", "network", "model", "sandbox")
+"""Markers by how long their files take."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what runs the whole workflow first, so that no worker is left alone with it at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
+    """Put the files that take longest first, so that no worker is left alone with one of them at the end."""
+    places: dict[Path, int] = {}
+    for item in items:
+        markers = {marker.name for marker in item.iter_markers()}
+        own = next((i for i, name in enumerate(LONGEST_FIRST) if name in markers), len(LONGEST_FIRST))
+        places[item.path] = min(own, places.get(item.path, own))
+    items.sort(key=lambda item: places[item.path])  # a file stays whole: its fixtures are set up once
 
 
 @dataclass(frozen=True)
