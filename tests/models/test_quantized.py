@@ -141,6 +141,13 @@ def test_double_quantization_stores_its_scales_in_fewer_bits():
     assert single.trunk.bits - double.trunk.bits == saved
 
 
+@pytest.mark.parametrize("name", ["nf4", "bnb-int8"])
+def test_making_a_quant_draws_no_random_numbers(name):
+    module, before = make_module(), torch.get_rng_state()
+    quantize_trunk(module, ALL[name])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_finer_quants_are_closer():
     for family in (torchao, hqq):
         errors = [(lambda b, a, _: (a - b).norm().item())(*weight_of(family(bits))) for bits in (8, 6, 5, 4, 3, 2)]

@@ -24,12 +24,17 @@ def quantize(layer: nn.Linear, entry: BitsandbytesModel) -> nn.Module:
 
     weight, device = layer.weight.data, layer.weight.device
     shape = (layer.in_features, layer.out_features, layer.bias is not None)
+    nowhere = {"device": "meta"}  # the library would fill a weight with random numbers that is replaced at once
     if entry.scheme == "int8":
-        made = bitsandbytes.nn.Linear8bitLt(*shape, has_fp16_weights=False, threshold=INT8_THRESHOLD)
+        made = bitsandbytes.nn.Linear8bitLt(*shape, has_fp16_weights=False, threshold=INT8_THRESHOLD, **nowhere)
         made.weight = bitsandbytes.nn.Int8Params(weight.cpu(), requires_grad=False, has_fp16_weights=False)
     else:
         made = bitsandbytes.nn.Linear4bit(
-            *shape, compute_dtype=weight.dtype, quant_type=entry.scheme, compress_statistics=entry.double_quant
+            *shape,
+            compute_dtype=weight.dtype,
+            quant_type=entry.scheme,
+            compress_statistics=entry.double_quant,
+            **nowhere,
         )
         made.weight = bitsandbytes.nn.Params4bit(
             weight.cpu(), quant_type=entry.scheme, compress_statistics=entry.double_quant, module=made
