@@ -23,16 +23,17 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from build_llama_cpp import LlamaCpp, built
+from build_llama_cpp import built
 from llama_perplexity import IN_FLOAT32, Pair, Runner, processor, quantized, reference_entry, tiny
 from torch import Tensor
 
@@ -56,7 +57,6 @@ TYPES = {
     "tiny": ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL"),
 }
 PAD, SEED = 256, 2606
-WINDOWS = 8
 
 LABELS = ("Mean KLD", "Median KLD", "99.9% KLD", "Same top p", "Mean PPL(Q)", "Mean PPL(base)")
 """Figures that are compared, as llama-perplexity names them."""
@@ -86,7 +86,7 @@ def smollm2(folder: Path) -> Pair:
         write_gguf(module, gguf_files(entry)[0], base)
     text = folder / "prose.txt"
     text.write_text("\n\n".join(read_documents(fetch("boolq-passages"))[:60]), encoding="utf-8")
-    return Pair("smollm2", base, base, "F32", text, 512, WINDOWS)
+    return Pair("smollm2", base, base, "F32", text, 512)
 
 
 def entry_of(file: Path, **more: Any) -> GgufModel:
@@ -146,36 +146,46 @@ def compared(check: Check, run_here: GgufModel, run_there: Path) -> dict[str, Fi
     return {"printed": {label: printed[label] for label in LABELS}, **ours}
 
 
-def checked_type(check: Check, kind: str, folder: Path) -> dict[str, Any]:
-    """Both engines on one type of file; what is converted on the way is removed again."""
-    programs, source = check.runner.programs, check.pair.base
-    file = quantized(programs, source, folder / f"{source.stem}-{kind}.gguf", kind)
-    dense = quantized(programs, file, folder / f"{file.stem}-f32.gguf", "F32")
-    entry = entry_of(file)
-    found = {
-        "file": contents([file]).as_json(),
-        "sha256": sha256_of_file(file),
-        "llamacpp": compared(check, entry_of(file, **LIKE_THE_PROGRAM), file),
-        "torch": compared(check, entry, dense),
-    }
+def as_deployed(check: Check, file: Path) -> dict[str, Figures]:
+    """Engine llamacpp and llama-perplexity on the file itself."""
+    return compared(check, entry_of(file, **LIKE_THE_PROGRAM), file)
+
+
+def weights_alone(check: Check, file: Path) -> dict[str, Figures]:
+    """Engine torch beside llama-perplexity on the file dequantized; what is converted on the way is removed again."""
+    dense, entry = (
+        quantized(check.runner.programs, file, file.with_name(f"{file.stem}-f32.gguf"), "F32"),
+        entry_of(file),
+    )
+    found = compared(check, entry, dense)
     shutil.rmtree(stored_folder(entry))
     dense.unlink()
     return found
 
 
-def checked(pair: Pair, programs: LlamaCpp, folder: Path, threads: int) -> Iterator[dict[str, Any]]:
-    """What is known of one model after each type."""
-    runner = Runner(programs, folder, threads)
+ENGINES = {"llamacpp": as_deployed, "torch": weights_alone}
+
+
+def prepared(pair: Pair, runner: Runner) -> Check:
+    """The base file, and the reference's own logits of its windows."""
     base = runner.base_file(pair.base, pair)
     reference = entry_of(pair.base)
     logits = logits_of(open_model(reference, reference=reference, compute=IN_FLOAT32), base)
-    check = Check(runner, pair, base, reference, logits)
-    facts = {"windows": base.header.chunks, "context": base.header.context, "vocabulary": base.header.vocabulary}
-    facts |= {"scored_tokens": base.header.chunks * base.header.rows, "reference_sha256": sha256_of_file(pair.base)}
-    kinds: dict[str, Any] = {}
-    for kind in TYPES[pair.name]:
-        kinds[kind] = checked_type(check, kind, folder)
-        print(kind, json.dumps(kinds[kind], ensure_ascii=False), flush=True)
+    return Check(runner, pair, base, reference, logits)
+
+
+def checked(check: Check, types: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What is known of a model after each type: of all types in engine llamacpp first, then in torch."""
+    header, source = check.base.header, check.pair.base
+    facts = {"windows": header.chunks, "context": header.context, "vocabulary": header.vocabulary}
+    facts |= {"scored_tokens": header.chunks * header.rows, "reference_sha256": sha256_of_file(source)}
+    kinds: dict[str, dict[str, Any]] = {}
+    for (engine, compare), kind in product(ENGINES.items(), types):
+        file = quantized(check.runner.programs, source, source.with_name(f"{source.stem}-{kind}.gguf"), kind)
+        if kind not in kinds:
+            kinds[kind] = {"file": contents([file]).as_json(), "sha256": sha256_of_file(file)}
+        kinds[kind][engine] = compare(check, file)
+        print(kind, engine, json.dumps(kinds[kind][engine], ensure_ascii=False), flush=True)
         yield {**facts, "types": kinds}
 
 
@@ -184,6 +194,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="source, build, models and base files; kept")
     parser.add_argument("--out", type=Path, required=True, help="where record.json goes")
     parser.add_argument("--model", choices=sorted(TYPES), default="smollm2")
+    parser.add_argument("--windows", type=int, default=8, help="windows of 512 tokens, or of the tiny model's 64")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files compiled at once")
     parser.add_argument("--threads", type=int, default=1, help="of program and engine, which run at the same time")
     arguments = parser.parse_args()
@@ -191,8 +202,9 @@ def main() -> None:
     folder = arguments.folder.resolve()
     programs = built(folder, arguments.jobs)
     pair = tiny(programs, folder) if arguments.model == "tiny" else smollm2(folder)
+    check = prepared(replace(pair, windows=arguments.windows), Runner(programs, folder, arguments.threads))
     record = {"llama.cpp": programs.facts, "engine": version(), "made_by": made_by(), "processor": processor()}
-    for found in checked(pair, programs, folder, arguments.threads):
+    for found in checked(check, TYPES[pair.name]):
         write_json(arguments.out / "record.json", {**record, pair.name: found})
 
 
