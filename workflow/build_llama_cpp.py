@@ -37,8 +37,11 @@ OPTIONS = (
     "-DLLAMA_BUILD_APP=OFF",
 )
 
+WHOLE_LOG = Path(__file__).with_name("whole_log.cmake")
+"""What is added to llama.cpp: without it, the last lines of a log, and with them all figures, may be lost."""
+
 MARKER = "built-from.txt"
-"""Beside the programs: the sdist's hash and the options, so that another build is made anew."""
+"""Beside the programs: the sdist's hash, the options and the addition, so that another build is made anew."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ def built(folder: Path, jobs: int) -> LlamaCpp:
     """The programs below ``folder``, built on first use, and anew where the pin or the options are others."""
     (pin,) = pins()[0]
     options = (*OPTIONS, *shlex.split(os.environ.get("CMAKE_ARGS", "")))
-    build, wanted = folder / "build", "\n".join((pin, *options))
+    build, added = folder / "build", WHOLE_LOG.with_suffix(".cpp").read_text()
+    wanted = "\n".join((pin, *options, added))
     marker = build / MARKER
     if not marker.exists() or marker.read_text() != wanted:
         shutil.rmtree(build, ignore_errors=True)
@@ -66,6 +70,7 @@ def built(folder: Path, jobs: int) -> LlamaCpp:
 
 def _compile(source: Path, build: Path, options: tuple[str, ...], jobs: int) -> None:
     configure = ["cmake", "-S", str(source), "-B", str(build), *options]
+    configure += [f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={WHOLE_LOG}"]
     configure += ["-G", "Ninja"] if shutil.which("ninja") else []
     subprocess.run(configure, check=True)
     command = ["cmake", "--build", str(build), "--parallel", str(jobs), "--target", *TARGETS]

@@ -3,8 +3,8 @@
     .venv/bin/python workflow/gguf_crosscheck.py --folder data/llama.cpp --out tests/data/gguf_crosscheck
 
 Builds llama-perplexity and llama-quantize (workflow/build_llama_cpp.py) from the source that engine llamacpp is
-compiled from. The reference is SmolLM2-135M-Instruct, padded and rotated, in float32; llama-quantize makes files of
-seven types from it. For each of them:
+compiled from. The references, in float32, are a random model of 301 tokens and SmolLM2-135M-Instruct, padded and
+rotated; llama-quantize makes files of six and seven types from them. For each file:
 
   llamacpp   the file in engine llamacpp against llama-perplexity on the same file.
   torch      the file in engine torch, from its dequantized weights, against llama-perplexity on the file that
@@ -12,9 +12,8 @@ seven types from it. For each of them:
 
 Each engine's logits are turned into figures twice: by llama.cpp's own definitions, against the base file that
 llama-perplexity wrote of the reference, and by qkld's, against the reference's logits in torch. Program and engine
-run a window of 512 tokens as one batch on as many threads, with a float32 key-value cache and without flash attention.
-``--model tiny`` takes a random model of 301 tokens instead. The record is what
-tests/workflow/test_gguf_crosscheck_record.py holds to its limits.
+run a window (64 and 512 tokens) as one batch on as many threads, with a float32 key-value cache and without flash
+attention. The record is what tests/workflow/test_gguf_crosscheck_record.py holds to its limits.
 """
 
 from __future__ import annotations
@@ -53,8 +52,8 @@ from qkld.stores import BaseFile
 from qkld.stores.llama_figures import llama_figures, llama_log_probabilities, llama_tokens
 
 TYPES = {
-    "smollm2": ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K"),
     "tiny": ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL"),
+    "smollm2": ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K"),
 }
 PAD, SEED = 256, 2606
 
@@ -193,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="source, build, models and base files; kept")
     parser.add_argument("--out", type=Path, required=True, help="where record.json goes")
-    parser.add_argument("--model", choices=sorted(TYPES), default="smollm2")
+    parser.add_argument("--models", nargs="+", choices=TYPES, default=list(TYPES), help="all unless given")
     parser.add_argument("--windows", type=int, default=8, help="windows of 512 tokens, or of the tiny model's 64")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files compiled at once")
     parser.add_argument("--threads", type=int, default=1, help="of program and engine, which run at the same time")
@@ -201,11 +200,15 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     folder = arguments.folder.resolve()
     programs = built(folder, arguments.jobs)
-    pair = tiny(programs, folder) if arguments.model == "tiny" else smollm2(folder)
-    check = prepared(replace(pair, windows=arguments.windows), Runner(programs, folder, arguments.threads))
+    runner = Runner(programs, folder, arguments.threads)
     record = {"llama.cpp": programs.facts, "engine": version(), "made_by": made_by(), "processor": processor()}
-    for found in checked(check, TYPES[pair.name]):
-        write_json(arguments.out / "record.json", {**record, pair.name: found})
+    record["models"] = {}
+    for name in arguments.models:
+        pair = tiny(programs, folder) if name == "tiny" else smollm2(folder)
+        check = prepared(replace(pair, windows=arguments.windows), runner)
+        for found in checked(check, TYPES[name]):
+            record["models"][name] = found
+            write_json(arguments.out / "record.json", record)
 
 
 if __name__ == "__main__":
