@@ -12,7 +12,8 @@ chat templates included, tokens and stops by itself.
   written  the prompt's tokens, the text of the answer, and whether it is right.
 
 A difference is explained by a tie alone: two choices, or two tokens at the first place where the answers part, of which
-neither leads by more than rounding. Any other is recorded as not explained, and the script fails. The record is what
+neither leads by more than rounding. Any other is recorded as not explained, and the script fails. Tasks that the record
+holds already, of the same table and with as many items as asked for, are kept. The record is what
 tests/workflow/test_harness_check_record.py holds to its limits.
 """
 
@@ -269,11 +270,24 @@ def check_like_with_like(params: Study, model: OpenedModel, made: dict[str, Any]
         )
 
 
-def checked(params: Study, few: Study, model: OpenedModel, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """What is known after each task of ``few``; ``table`` and stores are those of ``params``."""
-    harness, found = Harness(model.module, model.tokenizer), {}
+def kept_tasks(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """The tasks of an earlier record with the same facts; none where there is no such record."""
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return earlier["tasks"] if facts.items() <= earlier.items() else {}
+
+
+def checked(
+    params: Study, few: Study, model: OpenedModel, table: pd.DataFrame, kept: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """What is known after each task of ``few``; ``table`` and stores are those of ``params``.
+
+    A task of ``kept`` with at least as many items is taken as it is: a larger draw holds the items of a smaller one.
+    """
+    harness, found = Harness(model.module, model.tokenizer), dict(kept)
     for whole, benchmark in zip(params.benchmarks, few.benchmarks, strict=True):
         task = fetched_task(benchmark)
+        if len(task.items) <= kept.get(task.name, {}).get("items", 0):
+            continue
         rows = table[table["benchmark"] == task.name].set_index("item")
         facts = {"family": benchmark.family, "prompt": benchmark.prompt, "items": len(task.items)}
         if task.judging is None:
@@ -283,6 +297,7 @@ def checked(params: Study, few: Study, model: OpenedModel, table: pd.DataFrame) 
             found[task.name] = {**facts, "kind": "written", **checked_written(task, rows, answers, harness)}
         print(task.name, json.dumps(found[task.name], ensure_ascii=False), flush=True)
         yield found
+    yield found
 
 
 def main() -> None:
@@ -300,10 +315,10 @@ def main() -> None:
     own = params if StudyPaths(params.study).items(model.label).exists() else few
     with finished_run(own, model) as (table, made):
         check_like_with_like(own, model, made)
-        record = {"made_by": made_by(study=params.study), "limit": arguments.limit, "table_made_by": made}
-        record |= {"tolerance_nats": TOLERANCE, "tie_logits": TIE}
-        for tasks in checked(own, few, model, table):
-            write_json(arguments.out / "record.json", {**record, "tasks": tasks})
+        facts = {"table_made_by": made, "tolerance_nats": TOLERANCE, "tie_logits": TIE}
+        path, record = arguments.out / "record.json", {"made_by": made_by(study=params.study), **facts}
+        for tasks in checked(own, few, model, table, kept_tasks(path, facts)):
+            write_json(path, {**record, "tasks": tasks})
     open_ones = [[name, d] for name, task in tasks.items() for d in task["differences"] if not d["explained"]]
     sys.exit(f"Differences that nothing explains: {json.dumps(open_ones)}" if open_ones else 0)
 

@@ -61,13 +61,13 @@ def study(tmp_path, monkeypatch):
     return load_params("smoke").model_copy(update={"benchmarks": (Benchmark(task="arc_easy", chance=1 / 3), written)})
 
 
-def found_of(script, params, model, *, limit=None, harness=None):
+def found_of(script, params, model, *, limit=None, harness=None, kept=None):
     """The tasks' records of a study on a model, the harness's side by another where one is given."""
     few = script.limited(params, limit)
     with script.finished_run(params, model) as (table, made):
         script.check_like_with_like(params, model, made)
         own = replace(model, module=harness.module) if harness else model
-        return list(script.checked(params, few, own, table))[-1]
+        return list(script.checked(params, few, own, table, kept or {}))[-1]
 
 
 def test_a_model_beside_itself_differs_nowhere(script, study, model):
@@ -87,6 +87,16 @@ def test_another_model_behind_the_harness_is_reported_and_not_explained(script, 
     for task in found.values():
         assert task["items"] == len(task["differences"]) == 3
         assert not any(difference["explained"] for difference in task["differences"])
+
+
+def test_tasks_of_an_earlier_record_are_kept_where_they_have_as_many_items(script, study, model, tmp_path):
+    path, facts = tmp_path / "record.json", {"table_made_by": {"commit": "a"}}
+    assert script.kept_tasks(path, facts) == {}
+    path.write_text(json.dumps({**facts, "made_by": {}, "tasks": {"gsm8k": {"items": 3}, "arc_easy": {"items": 1}}}))
+    assert script.kept_tasks(path, {"table_made_by": {"commit": "b"}}) == {}
+    found = found_of(script, study, model, limit=2, kept=script.kept_tasks(path, facts))
+    assert found["gsm8k"] == {"items": 3}
+    assert (found["arc_easy"]["items"], found["arc_easy"]["differences"]) == (2, [])
 
 
 def test_a_limit_takes_some_of_the_study_s_own_items(script, study):
