@@ -68,24 +68,25 @@ def llama_seconds(files: LlamaFiles, base: Path, threads: int) -> float:
     Raises
     ------
     QkldError
-        If it fails, or ends without its figures, which it may do with exit status 0.
+        If it fails, or ends without its figures or its load time, which it may do with exit status 0.
     """
     command = [str(files.program), "--model", str(files.model), "--kl-divergence", "--kl-divergence-base", str(base)]
     command += ["--threads", str(threads), "--threads-batch", str(threads), "--ctx-size", str(CONTEXT)]
+    command += ["--verbosity", "4"]  # its load time is among the details
     output: list[subprocess.CompletedProcess[str]] = []
     wall = seconds_of(lambda: output.append(subprocess.run(command, capture_output=True, text=True, check=False)))
     text = output[0].stdout + output[0].stderr
-    if output[0].returncode or "Same top p" not in text:
+    load = LOAD_TIME.search(text)
+    if output[0].returncode or "Same top p" not in text or load is None:
         raise QkldError(
             explain(
                 "llama-perplexity did not finish.",
-                expected="exit status 0 and its last lines",
+                expected="exit status 0, its load time and its last lines",
                 found=f"{output[0].returncode}: {text[-300:]}",
                 do="run the command by hand: " + " ".join(command),
             )
         )
-    load = LOAD_TIME.search(text)
-    return wall - (float(load[1]) / 1e3 if load else 0.0)
+    return wall - float(load[1]) / 1e3
 
 
 def our_seconds(files: LlamaFiles, folder: Path, dtype: str) -> tuple[float, Path]:
