@@ -1,7 +1,7 @@
 """What the cross-check of the GGUF engines recorded, against the limits that it is held to.
 
 Engine llamacpp and llama-perplexity are of one source and run the same kernels on the same batches, so llama.cpp's
-figures of the engine's logits are those that are printed, but for one in the last digit. (Another version need not give
+figures of the engine's logits are those that are printed, to a hundred-thousandth. (Another version need not give
 them: its Q6_K kernels round otherwise, which moved SmolLM2's mean KLD by 2.5 %.) Engine torch multiplies in another
 order, a float32 rounding error apart. qkld's own figures are of the reference's logits themselves, not of a base file's
 16 bits of them: the smaller a KLD, the more these weigh.
@@ -20,7 +20,7 @@ LABELS = {"Mean KLD", "Median KLD", "99.9% KLD", "Same top p", "Mean PPL(Q)", "M
 WITH_UNCERTAINTY = LABELS - {"Median KLD", "99.9% KLD"}
 
 DIGIT = 1e-6
-"""The last digit that llama-perplexity prints of a KLD or a perplexity; it sums a row in float32."""
+"""The last digit that llama-perplexity prints of a KLD or a perplexity; a row's terms are float32."""
 
 CUT_OFF = ("tiny", "Mean PPL(base)")
 """The base file cuts off log-probabilities that true tokens of the random model have: its perplexity is too low."""
@@ -89,7 +89,7 @@ def test_mean_klds_of_engine_torch_agree_to_a_thousandth_on_dequantized_files(re
 def test_figures_of_engine_llamacpp_are_those_printed(record, model):
     for kind, label, printed, _, own in pairs(record, model, "llamacpp", "by_llama"):
         tolerance = 1000 * DIGIT if label == "Same top p" else DIGIT
-        assert own == pytest.approx(printed, rel=1e-6, abs=tolerance), (kind, label)
+        assert own == pytest.approx(printed, rel=1e-5, abs=tolerance), (kind, label)
 
 
 @pytest.mark.parametrize("model", MODELS)
