@@ -100,9 +100,10 @@ def test_medians_and_tails_agree_to_a_hundredth(record, model, engine):
             assert own == pytest.approx(printed, rel=0.01, abs=DIGIT), (kind, label)
 
 
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("engine", ["llamacpp", "torch"])
-def test_six_types_went_through_each_engine(record, engine):
-    assert len(mean_klds(record, "tiny", engine, "by_llama")) >= 6
+def test_six_types_went_through_each_engine(record, model, engine):
+    assert len(mean_klds(record, model, engine, "by_llama")) >= 6
 
 
 def test_what_is_deployed_is_another_thing_than_its_weights_alone(record):

@@ -42,9 +42,8 @@ class Rule:
     ``outlier_level`` and ``most_outliers`` of the outlier step; ``guard`` times V, with which a claim has to hold too;
     ``inflation`` of V in the check on too small a noise, which is printed beside the headline.
 
-    The guard is there because noise that is stated too small makes claims of nothing: with true variances of 1.3 V,
-    and no true differences, 16 quants got one in .06 to .07 of cohorts without it. It costs .02 of the power of
-    "missing" and none of "carried" (simulated; 1.05 is too little, 1.3 costs .06).
+    The guard is there because noise that is stated too small makes claims of nothing: `qkld.calibration` counts them
+    where true variances are ``inflation`` times V.
     """
 
     half: float = 0.5
