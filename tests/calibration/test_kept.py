@@ -4,6 +4,7 @@ import pytest
 
 from qkld.calibration import correlation_nulls, sizes, verdicts
 from qkld.calibration.kept import behind, code_of, source_key
+from qkld.calibration.runs import block_rng
 
 CODE = "LIMIT = 2\n\n\ndef above(x):\n    return x > LIMIT\n"
 
@@ -39,5 +40,6 @@ def test_the_code_behind_a_module_is_what_it_imports_directly_or_not():
 
 
 def test_another_function_or_module_is_another_source():
-    keys = {source_key(run, m.__name__) for run in (sizes.run_sizes, verdicts.run_verdicts) for m in (sizes, verdicts)}
-    assert len(keys) == 4
+    functions = ((sizes.run_sizes,), (verdicts.run_verdicts,), (block_rng, verdicts.run_verdicts))
+    keys = {source_key(own, module.__name__) for own in functions for module in (sizes, verdicts)}
+    assert len(keys) == 6

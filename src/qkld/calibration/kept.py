@@ -66,13 +66,14 @@ def behind(module: str) -> list[str]:
 
 
 @cache
-def source_key(run: Callable, module: str) -> str:
+def source_key(functions: tuple[Callable, ...], module: str) -> str:
     """A name for the code and libraries that blocks come from: other code, other name, so that no block is stale.
 
-    That is the function that makes a block's runs, and the module that a run comes from with all that it imports.
+    That is the ``functions`` that seed a block and make its runs, and the module that a run comes from with all that it
+    imports.
     """
     code = {name: code_of(_source(name)) for name in behind(module)}
-    digest = hashlib.sha256(repr([code_of(inspect.getsource(run)), code]).encode())
+    digest = hashlib.sha256(repr([*(code_of(inspect.getsource(f)) for f in functions), code]).encode())
     return key_of({"code": digest.hexdigest(), "libraries": {name: metadata.version(name) for name in LIBRARIES}})
 
 

@@ -86,7 +86,7 @@ def _run_block(part: str, cell: Any, block: int) -> Block:
 
 def block_name(part: str, cell: Any, block: int) -> dict[str, Any]:
     """What names a block on disk: the code it comes from, and its seed."""
-    source = source_key(PARTS[part].run, PARTS[part].module(cell))
+    source = source_key((block_rng, PARTS[part].run), PARTS[part].module(cell))
     return {"source": source, "seed": SEED, "part": part, "cell": repr(cell), "block": block}
 
 
