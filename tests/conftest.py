@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -35,6 +37,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         own = next((i for i, name in enumerate(LONGEST_FIRST) if name in markers), len(LONGEST_FIRST))
         places[item.path] = min(own, places.get(item.path, own))
     items.sort(key=lambda item: places[item.path])  # a file stays whole: its fixtures are set up once
+
+
+def workflow_script(name: str) -> ModuleType:
+    """A script of the workflow as a module; its folder is on the path only while it is imported."""
+    sys.path.insert(0, str(REPOSITORY / "workflow"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(REPOSITORY / "workflow"))
 
 
 @dataclass(frozen=True)

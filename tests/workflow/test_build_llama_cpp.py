@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import pytest
-from conftest import REPOSITORY
+from conftest import workflow_script
 
 PROGRAM = "#!/bin/sh\necho 'version: 7 (abcdef0)'\necho 'built with GNU 12.2.0 for Linux x86_64' >&2\n"
 
 
 @pytest.fixture(scope="module")
 def script():
-    """The script as a module; its folder is on the path only meanwhile."""
-    sys.path.insert(0, str(REPOSITORY / "workflow"))
-    try:
-        return importlib.import_module("build_llama_cpp")
-    finally:
-        sys.path.remove(str(REPOSITORY / "workflow"))
+    return workflow_script("build_llama_cpp")
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import workflow_script
 
 from qkld.models import open_model
 from qkld.stores.base_file import write_base_file
@@ -18,12 +17,7 @@ SHAPE = (2, 64)
 
 @pytest.fixture(scope="module")
 def script():
-    """The script as a module; its folder is on the path only meanwhile."""
-    sys.path.insert(0, str(REPOSITORY / "workflow"))
-    try:
-        return importlib.import_module("gguf_crosscheck")
-    finally:
-        sys.path.remove(str(REPOSITORY / "workflow"))
+    return workflow_script("gguf_crosscheck")
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from byte_models import CHAT_TEMPLATE, byte_model, byte_tokenizer
-from conftest import REPOSITORY
+from conftest import workflow_script
 
 from qkld.benchmarks import recording
 from qkld.errors import BenchmarkError
@@ -33,12 +31,7 @@ PROMPT = tuple(b"1 + 1 =")
 
 @pytest.fixture(scope="module")
 def script():
-    """The script as a module; its folder is on the path only meanwhile."""
-    sys.path.insert(0, str(REPOSITORY / "workflow"))
-    try:
-        return importlib.import_module("harness_check")
-    finally:
-        sys.path.remove(str(REPOSITORY / "workflow"))
+    return workflow_script("harness_check")
 
 
 @pytest.fixture(scope="module")
