@@ -213,10 +213,10 @@ ITEMS = Schema(
         "entropy_reference": Column(
             "float64", "mean entropy of the reference over the right choice's tokens, nats", missing=True
         ),
-        "reference_nll": Column(
+        "nll_prompt": Column(
             "float64", "mean −ln p under the reference over the prompt's tokens, nats", missing=True, optional=True
         ),
-        "reference_entropy": Column(
+        "entropy_prompt": Column(
             "float64", "mean entropy of the reference over the prompt's tokens, nats", missing=True, optional=True
         ),
         "kl_answer": Column(

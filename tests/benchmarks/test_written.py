@@ -56,9 +56,9 @@ def test_rows_follow_their_definitions(study, tiny):
         assert row.kl_prompt == pytest.approx(kl[: first - 1].mean(), abs=1e-5)
         assert row.kl_answer == pytest.approx(kl[first - 1 : -1].mean(), abs=1e-5)
         nll = [-p[i, tokens[i + 1]] for i in range(first - 1)]
-        assert row.reference_nll == pytest.approx(np.mean(nll), abs=1e-5)
+        assert row.nll_prompt == pytest.approx(np.mean(nll), abs=1e-5)
         entropy = -(np.exp(p) * p).sum(axis=1)[: first - 1]
-        assert row.reference_entropy == pytest.approx(entropy.mean(), abs=1e-5)
+        assert row.entropy_prompt == pytest.approx(entropy.mean(), abs=1e-5)
         assert (row.prompt_tokens, row.truncated, row.answer, row.right) == (first, True, -1, -1)
         assert answer == tuple(p[first - 1 : -1].argmax(axis=1)), "the reference's answer is greedy"
     assert own[["kl_prompt", "kl_answer"]].to_numpy().max() <= 1e-12
@@ -74,7 +74,7 @@ def test_written_and_chosen_answers_share_one_table(study, tiny, tmp_path):
     written, chosen = (table[table["benchmark"] == name] for name in ("gsm8k", "arc_easy"))
     assert chosen[["written", "answer_tokens", "truncated"]].isna().all(axis=None)
     assert written[["margin", "kl_choice_right", "kl_choice_mean", "nll_reference"]].isna().all(axis=None)
-    assert table[["kl_prompt", "kl_answer", "reference_nll", "reference_entropy"]].notna().all(axis=None)
+    assert table[["kl_prompt", "kl_answer", "nll_prompt", "entropy_prompt"]].notna().all(axis=None)
     assert "cluster" not in table
 
 

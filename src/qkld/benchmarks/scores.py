@@ -192,8 +192,8 @@ def _rows(
             "choice_tokens": len(item.tokens) - len(item.prompt),
             "nll_reference": score.nll_reference[right],
             "entropy_reference": score.entropy_reference[right],
-            "reference_nll": score.nll_prompt,
-            "reference_entropy": score.entropy_prompt,
+            "nll_prompt": score.nll_prompt,
+            "entropy_prompt": score.entropy_prompt,
             **choice_columns(
                 loglikelihood, score.nll_reference, score.kl_choice, [len(c) for c in item.choices], right
             ),

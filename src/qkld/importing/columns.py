@@ -11,7 +11,7 @@ DIVERGENCES = ("kl_answer", "kl_choice_mean", "kl_choice_right", "kl_prompt", "k
 """Columns of an item's KLD in nats, the first that is there is analysed."""
 
 FROM_STUDIES = (
-    *("prompt_tokens", "reference_entropy", "reference_nll", "entropy_reference", "nll_reference"),
+    *("prompt_tokens", "entropy_prompt", "nll_prompt", "entropy_reference", "nll_reference"),
     *("choice_entropy", "logp_right", "logp_reference_answer", "kl_options"),
 )
 """Numbers of a study's own item tables that baselines, the router and metrics with direction read."""

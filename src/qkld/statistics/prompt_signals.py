@@ -20,7 +20,7 @@ from qkld.statistics.checks import joined, noted, one_line
 from qkld.statistics.clustered import clustered_share, half_width
 from qkld.statistics.prompt_rows import labelled, parts_of, prompt_rows, refuse_short, short_benchmarks
 
-BASELINES = ("prompt_tokens", "reference_entropy", "reference_nll", "entropy_reference", "nll_reference")
+BASELINES = ("prompt_tokens", "entropy_prompt", "nll_prompt", "entropy_reference", "nll_reference")
 """Columns of the item table that a divergence has to beat, as far as they are there: length, the reference's mean
 entropy and mean −ln p over the prompt's tokens, and over those of the right choice."""
 
