@@ -180,3 +180,22 @@ def simulated_copy(simulated_root: Path, tmp_path: Path, monkeypatch: pytest.Mon
     root = shutil.copytree(simulated_root, tmp_path / "simulated")
     send_to(root, monkeypatch)
     return load_study("simulated")
+
+
+@pytest.fixture(scope="session")
+def measured_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with a simulated study's fidelity and item tables, made once a session. Change nothing in it."""
+    from simulated_project import write_simulated
+
+    root = tmp_path_factory.mktemp("measured")
+    write_simulated(REPOSITORY, root, root / "runs")
+    (root / "notebooks").mkdir()
+    return root
+
+
+@pytest.fixture
+def measured_project(measured_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `measured_root` for one test, with this process sent there."""
+    root = shutil.copytree(measured_root, tmp_path / "project")
+    send_to(root, monkeypatch)
+    return root

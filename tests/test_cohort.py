@@ -1,12 +1,10 @@
 """The cohort from fidelity and item tables."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
-from simulated_project import NAME, simulated_parsed, simulated_tables, write_simulated
+from simulated_project import NAME, simulated_parsed, simulated_tables
 from simulated_study import VARIANTS
 
 from qkld.cohort import (
@@ -115,19 +113,8 @@ def test_missing_measurements_name_the_notebook(study, tables):
         build_cohort(study, {**fidelity, "hqq-8-g64": other[other["corpus"] != "chat"]}, items, facts)
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("written")
-    write_simulated(REPOSITORY, folder, folder / "runs")
-    (folder / "notebooks").mkdir()
-    return folder
-
-
 @pytest.fixture
-def simulated(written, tmp_path, monkeypatch):
-    shutil.copytree(written, tmp_path / "project")
-    monkeypatch.setenv("QKLD_ROOT", str(tmp_path / "project"))
-    monkeypatch.setenv("QKLD_RUNS", str(tmp_path / "project" / "runs"))
+def simulated(measured_project):
     return StudyPaths(NAME)
 
 

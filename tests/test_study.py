@@ -1,13 +1,11 @@
 """A study's tables as data frames."""
 
-import shutil
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY
-from simulated_project import NAME, write_simulated
+from simulated_project import NAME
 
 import qkld
 from qkld.cohort import collect
@@ -19,19 +17,8 @@ from qkld.study import ANALYSES
 from qkld.workflow import ANALYSIS_TABLES, RULES
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("written")
-    write_simulated(REPOSITORY, folder, folder / "runs")
-    (folder / "notebooks").mkdir()
-    return folder
-
-
 @pytest.fixture
-def simulated(written, tmp_path, monkeypatch):
-    shutil.copytree(written, tmp_path / "project")
-    monkeypatch.setenv("QKLD_ROOT", str(tmp_path / "project"))
-    monkeypatch.setenv("QKLD_RUNS", str(tmp_path / "project" / "runs"))
+def simulated(measured_project):
     return qkld.load_study(NAME)
 
 

@@ -1,9 +1,7 @@
 """The decision figure: order, marks, and that it says what it shows."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import pytest
 
 from qkld.plotting.decision import draw_decision
 
@@ -21,13 +19,6 @@ TABLE = pd.DataFrame(
         "smallest": [False, True, False],
     }
 )
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    plt.close(figure)
 
 
 def test_the_largest_is_on_top_and_sizes_are_printed(ax):

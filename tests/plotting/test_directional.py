@@ -1,6 +1,5 @@
 """The figure of metrics that may carry direction: order, kinds, KLD's line, chance, and which subset it shows."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,13 +13,6 @@ TABLE = pd.DataFrame(
       "rank": 3 - sorted(r[2] for r in ROWS).index(rho), "critical": 0.6, "beats_kld": beats}
      for m, k, rho, beats in ROWS]
 )  # fmt: skip
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    plt.close(figure)
 
 
 def test_the_best_is_on_top_and_only_it_has_a_ring(ax):

@@ -1,6 +1,5 @@
 """The zone curve's envelope: drawn where there is one, and named."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,13 +10,6 @@ CURVE = pd.DataFrame(
     {"cut": [0.01, 0.02, 0.1], "n": [8, 9, 10], "estimate": [0.1, -0.2, -0.5], "low": [-0.5, -0.7, -0.8],
      "high": [0.6, 0.3, -0.1], "null_low": [-0.8, -0.85, -0.9], "null_high": [0.2, 0.0, -0.5]}
 )  # fmt: skip
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    plt.close(figure)
 
 
 def dashed(ax):
