@@ -54,17 +54,3 @@ def test_only_run_passes_arguments_on(capsys):
 def test_an_unknown_profile_names_the_known_ones(own_place, capsys):
     assert cli.main(["run", "smoke", "--profile", "slurmm", "--dry-run"]) == 2
     assert "['kubernetes', 'local', 'slurm']" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("cores", ["0", "-1"])
-def test_cores_are_positive(cores, capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["run", "smoke", "--cores", cores])
-    assert "expected at least 1" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "value"), [("cut=0.02", 0.02), ('formats=["pdf"]', ["pdf"]), ("name=prose", "prose"), ("flag=true", True)]
-)
-def test_knobs_are_read_as_json_or_text(text, value):
-    assert cli._parameter(text) == (text.partition("=")[0], value)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from qkld.arguments import parameter, positive_number, whole_number
 from qkld.errors import ParameterError, QkldError, explain, missing_models
 
 
@@ -143,28 +144,10 @@ def _readme(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parameter(text: str) -> tuple[str, object]:
-    """``name=value``, the value read as JSON where it is JSON and as text elsewhere."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"expected name=value, found {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
-    return value
-
-
 def _add_run(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("run", help="run a study's workflow, or go on with a run that was stopped or killed")
     parser.add_argument("study")
-    parser.add_argument("--cores", type=_positive, default=2, help="processor cores to use in all (default 2)")
+    parser.add_argument("--cores", type=whole_number, default=2, help="processor cores to use in all (default 2)")
     parser.add_argument("--profile", default="local", help="a folder of workflow/profiles (default local)")
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
     parser.set_defaults(act=_run)
@@ -173,8 +156,12 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 def _add_plan(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("plan", help="print jobs, bytes, memory and estimated time of a study")
     parser.add_argument("study")
-    parser.add_argument("--cores", type=_positive, default=2, help="jobs side by side; with a GPU give 1 (default 2)")
-    parser.add_argument("--tokens-per-second", type=float, help="speed of the reference in one job, where it is known")
+    parser.add_argument(
+        "--cores", type=whole_number, default=2, help="jobs side by side; with a GPU give 1 (default 2)"
+    )
+    parser.add_argument(
+        "--tokens-per-second", type=positive_number, help="speed of the reference in one job, where it is known"
+    )
     parser.add_argument("--estimate", action="store_true", help="also notebooks 01 and 02 on one H100, from its peaks")
     parser.set_defaults(act=_plan)
 
@@ -186,10 +173,10 @@ def _add_notebook(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--quant", help="label of the quant or floor row (02)")
     parser.add_argument("--model", help="label of the reference or quant (03)")
     parser.add_argument("--part", choices=("corpora", "benchmarks"), help="half of 01")
-    parser.add_argument("--threads", type=_positive, help="threads of the kernel")
+    parser.add_argument("--threads", type=whole_number, help="threads of the kernel")
     parser.add_argument("--output", type=Path, help="where the executed notebook goes")
     parser.add_argument(
-        "-p", dest="parameter", action="append", default=[], type=_parameter, metavar="NAME=VALUE", help="set a knob"
+        "-p", dest="parameter", action="append", default=[], type=parameter, metavar="NAME=VALUE", help="set a knob"
     )
     parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
     parser.set_defaults(act=_notebook)
@@ -221,7 +208,9 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--missing", choices=("refuse", "drop"), default="refuse", help="what to do with quants that lack values"
     )
-    parser.add_argument("--margin", type=float, default=0.01, help="difference that does not matter, a fraction (0.01)")
+    parser.add_argument(
+        "--margin", type=positive_number, default=0.01, help="difference that does not matter, a fraction (0.01)"
+    )
     parser.add_argument("--size", help="column by which the smallest equivalent quant is the smallest")
     parser.add_argument("--out", type=Path, help="folder for summary.json, tables, figures and report.html")
     parser.set_defaults(act=_analyse)
@@ -266,8 +255,8 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--quant", action="append", required=True, help="a model; give several for paired tests")
     parser.add_argument("--study", help="study whose labels are understood")
     parser.add_argument("--text", type=Path, help="plain text, or .jsonl with a text a line; by default English prose")
-    parser.add_argument("--windows", type=_positive, help="windows measured; by default 40, or what the text gives")
-    parser.add_argument("--context", type=_positive, help="tokens of a window, whose second half is scored; 512")
+    parser.add_argument("--windows", type=whole_number, help="windows measured; by default 40, or what the text gives")
+    parser.add_argument("--context", type=whole_number, help="tokens of a window, whose second half is scored; 512")
     parser.add_argument("--packing", choices=("packed", "documents"), default="packed", help="how texts fill windows")
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
@@ -275,13 +264,13 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--weights", choices=("native", "dequantized"), default="dequantized")
     parser.add_argument("--no-floor", dest="floor", action="store_false", help="leave the dtype's floor out")
     parser.add_argument("--second-walk", action="store_true", help="acceptance rate and Jensen–Shannon divergence too")
-    parser.add_argument("--floor-k", type=_positive, help="top tokens of the floor form beside bounds (default 64)")
+    parser.add_argument("--floor-k", type=whole_number, help="top tokens of the floor form beside bounds (default 64)")
     parser.add_argument(
         "--floor-log-p", type=float, default=-16.0, help="log-probability of a missing one (default -16)"
     )
     parser.add_argument("--breakdown", action="store_true", help="print mean KLD by entropy and position too")
     parser.add_argument("--confidence", type=float, default=0.95, help="of every interval (default 0.95)")
-    parser.add_argument("--bootstrap", type=_positive, default=1000, help="resamples of windows (default 1000)")
+    parser.add_argument("--bootstrap", type=whole_number, default=1000, help="resamples of windows (default 1000)")
     parser.add_argument("--power", type=float, default=0.8, help="of the plan of windows (default 0.8)")
     parser.add_argument("--seed", type=int, default=2606, help="of the resampling (default 2606)")
     parser.add_argument("--json", type=Path, help="file for all figures")
@@ -295,10 +284,10 @@ def _add_quantize(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--imatrix", help="a file of llama-imatrix, or `compute` for one computed here from --text")
     parser.add_argument("--text", type=Path, help="plain text, or .jsonl with a text a line")
-    parser.add_argument("--windows", type=_positive, default=32, help="windows of --text that are read (default 32)")
-    parser.add_argument("--context", type=_positive, default=512, help="tokens of a window (default 512)")
+    parser.add_argument("--windows", type=whole_number, default=32, help="windows of --text that are read (default 32)")
+    parser.add_argument("--context", type=whole_number, default=512, help="tokens of a window (default 512)")
     parser.add_argument("--study", help="study whose labels are understood and whose corpora --text must not share")
-    parser.add_argument("--threads", type=_positive, default=1, help="threads of the quantizer (default 1)")
+    parser.add_argument("--threads", type=whole_number, default=1, help="threads of the quantizer (default 1)")
     parser.set_defaults(act=_quantize)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from qkld.arguments import whole_number
 from qkld.bench.analysis_row import AnalysisSizes, analysis_row
 from qkld.bench.figures import Figure, bench_tables
 from qkld.bench.llamacpp_row import llamacpp_row
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run, write and print; 2 for an error that names expected, found and what to do."""
     parser = argparse.ArgumentParser(prog="python -m qkld.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="run these groups only")
-    parser.add_argument("--threads", type=int, default=2, help="threads of every side (default 2)")
+    parser.add_argument("--threads", type=whole_number, default=2, help="threads of every side (default 2)")
     parser.add_argument("--out", type=Path, help="folder of the results (default figures/bench)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

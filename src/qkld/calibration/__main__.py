@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qkld.arguments import whole_number
 from qkld.calibration.runs import PARTS, SEED, Calibration, calibrate
 from qkld.calibration.summary import summary_markdown
 from qkld.calibration.table import calibration_json, calibration_markdown
@@ -28,8 +29,8 @@ RUNS = 2000
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m qkld.calibration", description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS, help="cohorts a cell (default %(default)s)")
-    parser.add_argument("--cores", type=int, default=2, help="processes (default %(default)s)")
+    parser.add_argument("--runs", type=whole_number, default=RUNS, help="cohorts a cell (default %(default)s)")
+    parser.add_argument("--cores", type=whole_number, default=2, help="processes (default %(default)s)")
     parser.add_argument("--part", action="append", choices=list(PARTS), help="only this part; may be given again")
     parser.add_argument("--out", type=Path, help="folder of the results (default figures/calibration)")
     return parser.parse_args(arguments)
