@@ -180,3 +180,14 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 def test_rows_become_json():
     rows = describe_rows(pd.DataFrame({"a": [1.5, np.nan], "b": ["x", None], "c": [np.int64(2), np.int64(3)]}))
     assert rows == [{"a": 1.5, "b": "x", "c": 2}, {"a": None, "b": None, "c": 3}]
+
+
+@pytest.mark.parametrize(("scores", "found"), [(("kl_mean",), "kl_mean"), (("mmlu", "arc", "mmlu"), "mmlu")])
+def test_no_column_is_correlated_with_itself_or_counted_twice(read, scores, found):
+    with pytest.raises(TableError, match=f"(?s)scores can not be used.*found: +{found} in more than one place"):
+        read(scores=scores)
+
+
+def test_there_has_to_be_a_score(read):
+    with pytest.raises(TableError, match=r"(?s)one score column or more.*found: +none"):
+        read(scores=())

@@ -85,12 +85,13 @@ def read_own_table(
     Raises
     ------
     TableError
-        If the file, a column or the reference's row is missing, a label is doubled, a cell is no finite number, the
-        unit of the scores is not clear, or no quant has a value of the fidelity column or of any score.
+        If the file, a column or the reference's row is missing, a label or a column is named twice, a cell is no finite
+        number, the unit of the scores is not clear, or no quant has a value of the fidelity column or of any score.
     StatisticsError
         If single cells are empty and ``missing`` is "refuse", or a KLD is negative.
     """
     table = _read(path)
+    _check_columns(fidelity, scores)
     wanted = [fidelity, *scores, *([zone.column] if zone else []), *([size] if size else [])]
     _check_numbers(path, table, wanted)
     label = _label_column(table, path)
@@ -135,6 +136,20 @@ def _read(path: Path) -> pd.DataFrame:
 def _some(cells: Sequence[str]) -> str:
     more = len(cells) - _NAMED
     return ", ".join(map(str, cells[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+def _check_columns(fidelity: str, scores: Sequence[str]) -> None:
+    """Refuse a score that is named twice, or is the fidelity column: it would be correlated with itself."""
+    doubled = sorted({s for s in scores if s == fidelity or list(scores).count(s) > 1})
+    if doubled or not scores:
+        raise TableError(
+            explain(
+                "The scores can not be used.",
+                expected=f"one score column or more, each once, and none of them the fidelity column '{fidelity}'",
+                found=f"{', '.join(doubled)} in more than one place" if doubled else "none",
+                do="name every score once",
+            )
+        )
 
 
 def _check_numbers(path: Path, table: pd.DataFrame, wanted: Sequence[str]) -> None:

@@ -36,7 +36,6 @@ def run_quantize(options: argparse.Namespace) -> str:
     study = load_params(options.study) if options.study else None
     entry = _gguf_entry(options.model, study)
     opened = cache(lambda: open_model(entry, reference=entry, compute=IN_TORCH))
-    options.out.mkdir(parents=True, exist_ok=True)
     importance = _importance(options, study, entry, opened)
     source = source_file(entry, opened, options.out)
     made = []
