@@ -97,3 +97,9 @@ def test_a_model_of_unknown_size_has_no_estimate():
     )
     assert estimate_table(other) is None
     assert list(estimate_lines(other)) == []
+
+
+@pytest.mark.parametrize(("name", "converted"), [(QWEN, True), (DEVSTRAL, False)])
+def test_a_gguf_reference_s_conversion_is_counted(name, converted):
+    note = estimate_table(cohort(name)).note
+    assert ("converted in the host's memory and on its disk as float32" in note) == converted

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qkld.params import Study
+from qkld.params import GgufModel, Study
 from qkld.plan import (
     BYTES_OF_DTYPE,
     STORE_COMPRESSION,
@@ -233,9 +233,17 @@ def _note(study: Study, shape: Shape, device: Device) -> str:
         f"of them kept: {in_bytes(n.kept * state * STORE_COMPRESSION)} of hidden states ({state:,} bytes a token, "
         f"compressed to about {STORE_COMPRESSION:.0%}) and {in_bytes(2.0 * shape.width * shape.vocabulary)} of head, "
         f"where llama.cpp's base file would take {in_bytes(n.kept * base)}; {in_bytes(n.rows * TOKEN_ROW_BYTES)} of "
-        "token table a quant. A model that does not fit is spread: what is beyond crosses the host link once a pass. "
-        f"A GGUF file of engine torch, such as the reference's, is converted in the host's memory and on its disk as "
-        f"float32, {in_bytes(4 * shape.parameters)}."
+        "token table a quant. A model that does not fit is spread: what is beyond crosses the host link once a pass."
+        f"{_conversion(study, shape)}"
+    )
+
+
+def _conversion(study: Study, shape: Shape) -> str:
+    if not isinstance(study.reference, GgufModel):
+        return ""
+    return (
+        " The reference, a GGUF file of engine torch, is converted in the host's memory and on its disk as float32, "
+        f"{in_bytes(4 * shape.parameters)}."
     )
 
 

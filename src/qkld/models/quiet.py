@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 HARMLESS = {
@@ -12,13 +12,16 @@ HARMLESS = {
 }
 """Logger → words of the messages that are dropped while a library loads."""
 
+PARTS_LEFT_OUT = {"transformers.modeling_utils": "LOAD REPORT"}
+"""Where a part of a folder is loaded by intent, and what is missing of that part is an error of its own."""
+
 
 @contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Drop the harmless messages and transformers' progress bars inside the block."""
+def quiet_loading(more: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Drop the harmless messages, those of ``more``, and transformers' progress bars inside the block."""
     from transformers.utils import logging as transformers_logging
 
-    filters = [(logging.getLogger(name), _without(words)) for name, words in HARMLESS.items()]
+    filters = [(logging.getLogger(name), _without(words)) for name, words in {**HARMLESS, **(more or {})}.items()]
     had_bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     for logger, drop in filters:

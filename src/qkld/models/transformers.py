@@ -17,7 +17,8 @@ from torch import nn
 
 from qkld.errors import ModelError, explain
 from qkld.models.bits import Part, StoredBits, Tally, total
-from qkld.models.quiet import quiet_loading
+from qkld.models.quiet import PARTS_LEFT_OUT, quiet_loading
+from qkld.models.text_part import OWN_NAMES, own_name, text_config
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def load_module(
 ) -> nn.Module:
     """The folder's causal language model in eval mode, safetensors only, no code of the folder run.
 
+    Of a model that also sees, and that transformers has no causal language model for, this is the text part.
+
     Raises
     ------
     ModelError
@@ -50,8 +53,9 @@ def load_module(
     """
     import transformers
 
-    with quiet_loading():
-        try:
+    try:
+        part = {} if "gguf_file" in options else _text_part(folder, label)
+        with quiet_loading(PARTS_LEFT_OUT if part else None):
             module, report = transformers.AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -61,16 +65,19 @@ def load_module(
                 attn_implementation="sdpa",
                 output_loading_info=True,
                 **options,
+                **part,
             )
-        except Exception as error:  # damaged file, unknown architecture, missing library: all end here
-            raise ModelError(
-                explain(
-                    f"Model '{label}' can not be loaded.",
-                    expected="a causal language model that transformers knows",
-                    found=f"{type(error).__name__}: {error}"[:800],
-                    do="mend or replace the files, or install the library its quantization needs",
-                )
-            ) from error
+    except ModelError:
+        raise
+    except Exception as error:  # damaged file, unknown architecture, missing library: all end here
+        raise ModelError(
+            explain(
+                f"Model '{label}' can not be loaded.",
+                expected="a causal language model that transformers knows",
+                found=f"{type(error).__name__}: {error}"[:800],
+                do="mend or replace the files, or install the library its quantization needs",
+            )
+        ) from error
     lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if lacking:
         raise ModelError(
@@ -82,6 +89,12 @@ def load_module(
             )
         )
     return module.eval().requires_grad_(False)
+
+
+def _text_part(folder: Path, label: str) -> dict[str, Any]:
+    """What transformers is told where the folder's text part is to be loaded by itself."""
+    config = text_config(folder, label=label)
+    return {} if config is None else {"config": config, "key_mapping": OWN_NAMES}
 
 
 def quantization_of(folder: Path) -> dict[str, Any] | None:
@@ -104,11 +117,14 @@ def folder_bits(folder: Path, module: nn.Module) -> StoredBits:
             return "head"
         return "embedding" if _is_below(name, embedding) else "trunk"
 
+    is_part = text_config(folder, label=folder.name) is not None
     counts = [(part(name), Tally(weights=numel)) for name, numel in _plain_sizes(module)]
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
-            header = tensors.offset_keys()
-            counts += [(part(name), Tally(bits=_stored_bits(tensors.get_slice(name)))) for name in header]
+            for stored in tensors.offset_keys():
+                name = own_name(stored) if is_part else stored
+                if name is not None:
+                    counts.append((part(name), Tally(bits=_stored_bits(tensors.get_slice(stored)))))
     return total(counts)
 
 

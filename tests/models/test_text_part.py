@@ -1,0 +1,113 @@
+"""Models that also see: only their text part is a causal language model, and it computes what the whole computes."""
+
+import json
+
+import pytest
+import torch
+import transformers
+from tiny_models import SMALL, make_module, make_tokenizer, stored
+
+from qkld.errors import ModelError
+from qkld.models import open_model
+from qkld.models.text_part import own_name
+
+POSITIONS = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 8.0,
+    "original_max_position_embeddings": 16,
+    "llama_4_scaling_beta": 0.5,
+}
+"""As of Devstral Small 2: YaRN, and an attention temperature that rises beyond the original context."""
+
+EYES = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+
+
+def make_whole(*, tied=False, **changes):
+    """A random Mistral 3 with a vision tower, float32, eval mode."""
+    torch.manual_seed(7)
+    text = {**SMALL, "model_type": "ministral3", "rope_parameters": {**POSITIONS, **changes}}
+    config = transformers.Mistral3Config(text_config=text, vision_config=EYES, tie_word_embeddings=tied)
+    return transformers.Mistral3ForConditionalGeneration(config).eval()
+
+
+@pytest.fixture
+def save(tmp_path):
+    def to_folder(module):
+        module.save_pretrained(tmp_path / "model")
+        make_tokenizer().save_pretrained(tmp_path / "model")
+        return stored(tmp_path / "model")
+
+    return to_folder
+
+
+@pytest.fixture
+def ids(rng):
+    return torch.from_numpy(rng.integers(2, 300, (1, 64)))  # four times the original context
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_text_part_gives_the_whole_model_s_logits(save, compute, ids, tied, caplog):
+    whole = make_whole(tied=tied)
+    entry = save(whole)
+    opened = open_model(entry, reference=entry, compute=compute)
+    assert "vision_tower" not in caplog.text
+    assert isinstance(opened.module, transformers.Ministral3ForCausalLM)
+    with torch.inference_mode():
+        expected = whole(ids).logits[0, :, : opened.vocabulary]
+    assert torch.equal(opened.head.logits(opened.hidden(ids)[0]), expected)
+    assert opened.context_length == SMALL["max_position_embeddings"]
+
+
+def test_the_attention_temperature_is_kept(ids):
+    with torch.inference_mode():
+        with_it, without = (make_whole(llama_4_scaling_beta=beta)(ids).logits[0] for beta in (0.5, 0.0))
+    assert torch.equal(with_it[:16], without[:16])
+    assert (with_it[16:] - without[16:]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_bits_are_of_the_text_part_alone(save, compute, tied):
+    entry = save(make_whole(tied=tied))
+    bits = open_model(entry, reference=entry, compute=compute).bits
+    assert bits.bits_per_weight == bits.bits_per_trunk_weight == bits.bits_per_embedding_weight == 32
+    assert (bits.head.weights == 0) == tied
+
+
+def test_a_quantized_whole_is_refused_by_name(save, compute):
+    entry = save(make_whole())
+    file = entry.path + "/config.json"
+    with open(file) as stream:
+        config = json.load(stream)
+    with open(file, "w") as stream:
+        json.dump({**config, "quantization_config": {"quant_method": "fp8", "activation_scheme": "static"}}, stream)
+    with pytest.raises(ModelError, match=r"(?s)text part of 'reference'.*plain weights.*Mistral3Config with a saved"):
+        open_model(entry, reference=entry, compute=compute)
+
+
+def test_a_model_that_only_reads_is_loaded_whole(save, compute):
+    entry = save(make_module("Mistral"))
+    assert isinstance(open_model(entry, reference=entry, compute=compute).module, transformers.MistralForCausalLM)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("language_model.model.norm.weight", "model.norm.weight"),
+        ("language_model.lm_head.weight", "lm_head.weight"),
+        ("model.language_model.norm.weight", "model.norm.weight"),
+        ("lm_head.weight", "lm_head.weight"),
+        ("vision_tower.ln_pre.weight", None),
+        ("model.vision_tower.ln_pre.weight", None),
+        ("multi_modal_projector.norm.weight", None),
+    ],
+)
+def test_names_of_both_forms_of_a_whole_model(name, own):
+    assert own_name(name) == own
