@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -82,8 +83,8 @@ def draw_direction(
     legend_above(ax, styles, flips, zone=zone)
 
 
-def name_reliability(ax: Axes, direction: pd.DataFrame, quantity: str) -> None:
-    """Write how reliably a quantity is measured, over all quants and in the zone, into a panel's upper left corner.
+def name_reliability(ax: Axes, direction: pd.DataFrame, quantity: str, *, corner: Literal["top", "bottom"]) -> None:
+    """Write how reliably a quantity is measured, over all quants and in the zone, into a corner on a panel's left.
 
     ``direction`` is `qkld.statistics.flips.direction_table`'s for one score: ``quantity, subset, reliability``. A ρ
     with a quantity of low reliability is near 0 whatever is true, so panels are not to be compared without it.
@@ -91,7 +92,8 @@ def name_reliability(ax: Axes, direction: pd.DataFrame, quantity: str) -> None:
     own = direction[direction["quantity"] == quantity].set_index("subset")["reliability"]
     known = [f"{name} {own[subset]:.2f}" for subset, name in SUBSETS.items() if pd.notna(own.get(subset))]
     text = f"reliability: {', '.join(known)}" if known else "reliability not known"
-    ax.text(0.02, 0.97, text, transform=ax.transAxes, ha="left", va="top", fontsize=6.5)
+    height = {"top": 0.97, "bottom": 0.03}[corner]
+    ax.text(0.02, height, text, transform=ax.transAxes, ha="left", va=corner, fontsize=6.5)
 
 
 def draw_net(
@@ -117,10 +119,10 @@ def draw_volume_and_direction(
 ) -> None:
     """`draw_volume`, `draw_direction` and, on a third panel, `draw_net`, each with `name_reliability`."""
     panels = (
-        (partial(draw_volume, floor=floor), "flip_rate"),
-        (draw_direction, "improvement_fraction"),
-        (draw_net, "net"),
+        (partial(draw_volume, floor=floor), "flip_rate", "top"),
+        (draw_direction, "improvement_fraction", "top"),
+        (draw_net, "net", "bottom"),  # losses grow with KLD, so that points fall to the right
     )
-    for ax, (draw, quantity) in zip(axes, panels[: len(axes)], strict=True):
+    for ax, (draw, quantity, corner) in zip(axes, panels[: len(axes)], strict=True):
         draw(ax, flips, styles, zone=zone, kld=kld)
-        name_reliability(ax, direction, quantity)
+        name_reliability(ax, direction, quantity, corner=corner)
