@@ -102,6 +102,7 @@ rule quant_kld:
         log_of("quant_kld", "{label}"),
     params:
         values=values("quant_kld"),
+    priority: 1  # the longest jobs first, so that no core is left alone with one at the end
     threads: flow.job_threads(study, "quant_kld", cores)
     resources:
         mem_mb=memory("quant_kld"),

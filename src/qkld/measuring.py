@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ def _blocks(finished: list[tuple[Path, dict[int, tuple[int, ...]]]]) -> Iterator
         table = read_table(part, TOKENS, made_in="notebooks/02_quant_kld.ipynb")
         for context, positions in scored.items():
             if positions:  # a context that is scored in the first windows alone
-                yield TOKENS.checked(table[table["position"].isin(positions)].assign(context=context))
+                yield table[table["position"].isin(positions)].assign(context=np.int32(context))
 
 
 def partial_key(store: ReferenceStore, model: OpenedModel, **more: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qkld.bench.figures import Figure
@@ -38,11 +38,12 @@ class Variant:
         return self.compute_dtype + (", head in float32" if self.head_dtype == "float32" else "")
 
 
-VARIANTS = (
-    Variant("float32"),
-    Variant("bfloat16", windows=4, timed_windows=2),
-    Variant("bfloat16", "float32", windows=2, timed_windows=2, repeats=1),
-)
+def variants_for(machine: Machine) -> tuple[Variant, ...]:
+    """What is timed: bfloat16 on as many windows as float32 where the processor multiplies it, on fewer elsewhere."""
+    if machine.has_native_bf16:
+        return Variant("float32"), Variant("bfloat16", repeats=3), Variant("bfloat16", "float32")
+    emulated = Variant("bfloat16", windows=4, timed_windows=2)
+    return Variant("float32"), emulated, replace(emulated, head_dtype="float32", windows=2, repeats=1)
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,9 @@ def change_figures(timings: list[Timing]) -> list[Figure]:
 
 
 def measuring_row(
-    machine: Machine, folder: Path, variants: tuple[Variant, ...] = VARIANTS
+    machine: Machine, folder: Path, variants: tuple[Variant, ...] | None = None
 ) -> tuple[list[Figure], list[Timing]]:
-    """The figures of row 1, and the timings, whose stores row 4 looks at."""
-    timings = [time_variant(v, folder / f"measuring-{i}") for i, v in enumerate(variants)]
+    """The figures of row 1, and the timings, whose stores row 4 looks at; `variants_for` the machine by default."""
+    chosen = variants or variants_for(machine)
+    timings = [time_variant(v, folder / f"measuring-{i}") for i, v in enumerate(chosen)]
     return [*(ratio_figure(t, machine) for t in timings), *change_figures(timings)], timings

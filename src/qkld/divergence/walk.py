@@ -6,6 +6,7 @@ Both models' logits come from a `LogitSource`, so no more than one tile of logit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -18,6 +19,9 @@ from qkld.divergence.sums import MASKED, RunningSums
 BLOCK_ON_CPU, BLOCK_ELSEWHERE = (64, 1024), (1024, 8192)
 """Rows and columns of a tile whose exponentials are taken together: 64 × 1,024 float64 values are 0.5 MB, so that the
 five arrays of a block stay in a CPU core's caches."""
+
+LOG2_E = math.log2(math.e)
+"""exp(x) is taken as exp2(x · log₂ e): torch's float64 exp2 needs half the time of its exp."""
 
 SMALLEST = torch.finfo(torch.float64).tiny
 """Under a logarithm in place of 0, whose product with its logarithm is 0."""
@@ -68,7 +72,7 @@ class Blocks:
             for columns in _slices(tiles[0].shape[1], self.columns):
                 values = self._values(tiles[0][rows, columns], tiles[1][rows, columns], masked)
                 weights = self.weights[: values.shape[0], :, : values.shape[2]]
-                torch.sub(values[:, :2], maxima[:, :, None], out=weights).exp_()
+                torch.sub(values[:, :2], maxima[:, :, None], out=weights).mul_(LOG2_E).exp2_()
                 weight += weights.sum(dim=2)
                 weighted += torch.bmm(weights, values.mT)
             sums[0].add(rows, maxima[:, 0], weight[:, 0], weighted[:, 0, 0], weighted[:, 0, 2])
@@ -102,11 +106,16 @@ def overlap_of(
 
 
 def _tiles(reference: LogitSource, quant: LogitSource, device: torch.device, tile: int) -> Iterator[tuple[int, Pair]]:
-    """First token and logits of every tile, of both models."""
+    """First token and logits of every tile, of both models, in float32 or wider."""
     vocabulary = reference.shape[1]
     for start in range(0, vocabulary, tile):
         stop = min(start + tile, vocabulary)
-        yield start, (reference.tile(start, stop).to(device), quant.tile(start, stop).to(device))
+        yield start, (_widened(reference.tile(start, stop).to(device)), _widened(quant.tile(start, stop).to(device)))
+
+
+def _widened(logits: Tensor) -> Tensor:
+    """16-bit logits in float32, which holds them exactly: torch finds maxima of 16-bit values slowly on a CPU."""
+    return logits.float() if logits.element_size() < 4 else logits
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:
