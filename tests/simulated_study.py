@@ -6,6 +6,7 @@ as loss, so that KLD ranks the quants truly and scores are noisy only through th
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from zlib import crc32
 
@@ -179,7 +180,7 @@ def simulated_token_evidence(cohort: pd.DataFrame) -> dict[str, pd.DataFrame]:
         return tokens_of_quant(label, {("prose", 64): kld[label]})
 
     return {
-        "paired_fidelity": paired_table(tokens, list(kld.index), power=0.8, **how),
+        "paired_fidelity": paired_table(tokens, list(pairwise(kld.index)), power=0.8, **how),
         "fidelity_breakdown": breakdown_table(tokens, list(kld.index[:3]), **how),
     }
 

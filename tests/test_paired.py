@@ -228,7 +228,7 @@ def test_neighbours_are_compared_with_two_tables_at_a_time(rng: np.random.Genera
         asked.append(label)
         return tables[label]
 
-    table = paired_table(tokens_of, ["a", "b", "c"], **HOW, seed=1, floor={("prose", 512): 0.002})
+    table = paired_table(tokens_of, [("a", "b"), ("b", "c")], **HOW, seed=1, floor={("prose", 512): 0.002})
     assert asked == ["a", "b", "c"]
     assert list(zip(table["label_a"], table["label_b"], table["corpus"], strict=True)) == [
         ("a", "b", "code"), ("a", "b", "prose"), ("b", "c", "code"), ("b", "c", "prose"),
@@ -240,9 +240,9 @@ def test_neighbours_are_compared_with_two_tables_at_a_time(rng: np.random.Genera
     assert sorted(prose["t_p_holm"]) == pytest.approx([min(1, 2 * smaller), max(2 * smaller, larger)])
 
 
-def test_one_label_is_no_pair(rng: np.random.Generator) -> None:
+def test_no_pair_is_refused(rng: np.random.Generator) -> None:
     with pytest.raises(StatisticsError, match="needs two quants"):
-        paired_table(lambda _: token_table(rng), ["a"], **HOW, seed=1)
+        paired_table(lambda _: token_table(rng), [], **HOW, seed=1)
 
 
 def test_the_floor_is_read_from_its_own_rows() -> None:

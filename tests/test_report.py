@@ -13,9 +13,11 @@ import pytest
 
 matplotlib.use("Agg")
 
-from qkld.numbers import printed
+from qkld.numbers import printed, significant
+from qkld.params import GgufModel, MadeGguf
+from qkld.readme import result_tables
 from qkld.report import limits_of, missing_of, render_report, study_numbers, write_numbers, write_report
-from qkld.report_tables import all_tables, cohort_table, headline_table, paired_tables
+from qkld.report_tables import all_tables, cohort_table, engine_tables, headline_table, paired_tables
 from qkld.shown import drawn_flips, prompt_benchmarks, shown_score, zone_of
 
 PNG = b"\x89PNG not a picture"
@@ -106,6 +108,24 @@ def test_neighbours_that_tokens_tell_apart_are_those_of_the_headline_corpus(simu
     elsewhere = simulated.params.headline.model_copy(update={"corpus": "code"})
     moved = type(simulated)(simulated.params.model_copy(update={"headline": elsewhere}))
     assert paired_tables(moved) == []
+
+
+def test_one_file_in_two_engines_has_its_difference_and_no_correlation_in_the_readme(simulated):
+    assert engine_tables(simulated) == []
+    pair = simulated.analysis("paired_fidelity").iloc[0]
+    facts = {"family": "gguf", "maker": "m", "recipe": "Q8_0", "nominal_bits": 8, "made": MadeGguf(type="Q8_0")}
+    files = tuple(
+        GgufModel(label=pair[label], engine=engine, **facts)
+        for label, engine in (("label_a", "torch"), ("label_b", "llamacpp"))
+    )
+    both = type(simulated)(simulated.params.model_copy(update={"quants": files}))
+    (table,) = engine_tables(both)
+    (row,) = table.rows
+    assert row[:2] == (pair["label_a"], pair["label_b"])
+    assert row[3:5] == (significant(pair["kld_a"]), significant(pair["kld_b"]))
+    assert row[-1].startswith(significant(pair["kld_difference"]))
+    assert f"{pair['tokens']:,} tokens" in table.note
+    assert "ρ" not in result_tables(both)
 
 
 def test_a_rough_interval_is_not_among_what_is_missing(simulated):

@@ -14,11 +14,12 @@ from simulated_tokens import tokens_of_quant
 from qkld.errors import StageError
 from qkld.fidelity import summarise
 from qkld.paired import PAIRED, paired_difference
+from qkld.params import GgufModel, MadeGguf, load_params
 from qkld.provenance import made_by
 from qkld.results import RESULTS
 from qkld.study import LoadedStudy, load_study
 from qkld.tables import FIDELITY, TOKENS, write_table
-from qkld.token_evidence import POWER, fidelity_breakdown, paired_fidelity, quants_by_kld
+from qkld.token_evidence import POWER, both_engines, fidelity_breakdown, paired_fidelity, quants_by_kld
 
 PLACES = {("prose", 64): 0.01, ("chat", 0): 0.02}
 
@@ -57,6 +58,37 @@ def test_a_single_quant_has_no_pair(study: LoadedStudy) -> None:
     alone = LoadedStudy(study.params.model_copy(update={"quants": study.params.quants[:1]}))
     assert paired_fidelity(alone).empty
     assert tuple(paired_fidelity(alone).columns) == RESULTS["paired_fidelity"]
+
+
+def in_both_engines(study: LoadedStudy) -> LoadedStudy:
+    """The study with one GGUF file, run in torch and in llama.cpp, for its first two quants."""
+    facts = {"family": "gguf", "maker": "m", "recipe": "Q8_0", "nominal_bits": 8, "made": MadeGguf(type="Q8_0")}
+    weights, deployed, *others = study.params.quants
+    files = (
+        GgufModel(label=weights.label, engine="torch", **facts),
+        GgufModel(label=deployed.label, engine="llamacpp", cache_k="q8_0", **facts),
+    )
+    return LoadedStudy(study.params.model_copy(update={"quants": (*files, *others)}))
+
+
+def test_a_file_in_torch_is_paired_with_itself_in_llama_cpp_whatever_lies_between(study: LoadedStudy) -> None:
+    both = in_both_engines(study)
+    weights, deployed, _ = both.quants
+    assert both_engines(both.params) == [(weights, deployed)]
+    made = paired_fidelity(both).set_index(["label_a", "label_b"])
+    assert set(made.index) == {*pairwise(quants_by_kld(study)), (weights, deployed)}
+    added, backwards = (
+        made.loc[pair, "kld_difference"].tolist() for pair in ((weights, deployed), (deployed, weights))
+    )
+    assert added == pytest.approx([-difference for difference in backwards])
+
+
+def test_the_studies_of_engines_run_every_file_in_both() -> None:
+    for name in ("gguf-engines", "gguf-unrotated"):
+        params = load_params(name)
+        pairs = both_engines(params)
+        assert sorted(label for pair in pairs for label in pair) == sorted(q.label for q in params.quants)
+    assert both_engines(load_params("gguf")) == []
 
 
 def test_the_breakdown_holds_floors_and_quants_and_its_parts_make_the_whole(study: LoadedStudy) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -287,7 +286,7 @@ def floor_means(fidelity: pd.DataFrame, label: str) -> dict[tuple[str, int], flo
 
 def paired_table(
     tokens_of: Callable[[str], pd.DataFrame],
-    labels: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
     *,
     confidence: float,
     bootstrap: int,
@@ -295,28 +294,33 @@ def paired_table(
     seed: int,
     floor: Mapping[tuple[str, int], float] | None = None,
 ) -> pd.DataFrame:
-    """`paired_difference` of every label with the next one; give them in order of mean KLD, best first.
+    """`paired_difference` of every pair of labels, such as each with the next one by mean KLD.
 
-    Only two token tables are held at a time. Every pair draws the same resamples of clusters, from ``seed``.
+    Only two token tables are held at a time; one that the next pair needs too is not read again. Every pair draws the
+    same resamples of clusters, from ``seed``.
 
     Raises
     ------
     StatisticsError
-        If there are fewer than two labels, or two tables are not of the same tokens.
+        If there is no pair, or two tables are not of the same tokens.
     """
-    if len(labels) < 2:
+    if not pairs:
         raise StatisticsError(
-            explain("A pair needs two quants.", expected="at least two", found=list(labels), do="measure one more")
+            explain("A pair needs two quants.", expected="at least one pair", found="none", do="measure one more")
         )
     how = {"confidence": confidence, "bootstrap": bootstrap, "power": power, "floor": floor}
     parts = [
         paired_difference(a, b, pair, **how, rng=np.random.default_rng(seed))
-        for pair, (a, b) in zip(pairwise(labels), pairwise(_each(tokens_of, labels)), strict=True)
+        for pair, (a, b) in zip(pairs, _each(tokens_of, pairs), strict=True)
     ]
     return with_holm(pd.concat(parts, ignore_index=True))
 
 
-def _each(tokens_of: Callable[[str], pd.DataFrame], labels: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """Token tables one after the other, without the columns that no pair needs."""
-    for label in labels:
-        yield tokens_of(label)[[*_SAME, "kl"]]
+def _each(
+    tokens_of: Callable[[str], pd.DataFrame], pairs: Sequence[tuple[str, str]]
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Both token tables of one pair after the other, without the columns that no pair needs."""
+    held: dict[str, pd.DataFrame] = {}
+    for a, b in pairs:
+        held = {k: held[k] if k in held else tokens_of(k)[[*_SAME, "kl"]] for k in (a, b)}
+        yield held[a], held[b]

@@ -16,7 +16,7 @@ from qkld.estimate import estimate_table
 from qkld.params import ToBeChecked, load_params
 from qkld.paths import StudyPaths, project_root
 from qkld.provenance import written_whole
-from qkld.report_tables import cohort_table, composite_table, evidence_tables, headline_table
+from qkld.report_tables import cohort_table, composite_table, engine_tables, evidence_tables, headline_table
 from qkld.results import describe_results
 from qkld.study import LoadedStudy
 from qkld.tables import SCHEMAS, describe
@@ -25,7 +25,7 @@ from qkld.text_tables import TextTable
 SHOWN_STUDY = "demo"
 """The study whose results the README shows."""
 
-FURTHER_STUDIES = ("five-families", "gguf")
+FURTHER_STUDIES = ("five-families", "gguf", "gguf-engines", "gguf-unrotated")
 """Studies whose results it shows as well, once they have been run."""
 
 ESTIMATED = ("qwen3.6-35b-a3b", "devstral-small-2-24b")
@@ -65,9 +65,14 @@ def times_table(study: LoadedStudy) -> TextTable:
 
 
 def result_tables(study: LoadedStudy) -> str:
-    """The tables of a study that a README shows, as Markdown."""
-    tables = [headline_table(study), *evidence_tables(study, ("verdict", "decision"))]
-    tables += [make(study) for make in (composite_table, cohort_table, times_table)]
+    """The tables of a study that a README shows, as Markdown.
+
+    Where files run in both engines a cohort holds each twice, and what is correlated says nothing.
+    """
+    tables = engine_tables(study)
+    if not tables:
+        tables = [headline_table(study), *evidence_tables(study, ("verdict", "decision")), composite_table(study)]
+    tables += [cohort_table(study), times_table(study)]
     return "\n\n".join(map(markdown, tables)) + "\n"
 
 

@@ -13,6 +13,7 @@ from qkld.statistics.prompts import POOL as ALL_QUANTS
 from qkld.statistics.router import POOL as ALL_PAIRS
 from qkld.study import LoadedStudy
 from qkld.text_tables import QUANTITY_NAMES, TEXTS, TextTable
+from qkld.token_evidence import both_engines
 
 EVIDENCE = ("verdict", "noise", "thinning", "decision", "pairs")
 """Result tables that rest on answers item by item, in the order in which a report shows them."""
@@ -247,7 +248,8 @@ def all_tables(study: LoadedStudy) -> list[TextTable]:
     """Every table of the report, in order."""
     before, after = (benchmarks_table, variants_table, flips_table), (composite_table, cohort_table)
     return [
-        *(headline_table(study), *evidence_tables(study), *paired_tables(study), *(make(study) for make in before)),
+        *(headline_table(study), *evidence_tables(study), *paired_tables(study), *engine_tables(study)),
+        *(make(study) for make in before),
         *(*per_prompt_tables(study), *(make(study) for make in after)),
     ]
 
@@ -257,6 +259,32 @@ def paired_tables(study: LoadedStudy) -> list[TextTable]:
     where = study.params.headline
     pairs = _of(study.analysis("paired_fidelity"), corpus=where.corpus, context=where.context)
     return [TEXTS["paired_fidelity"](pairs)] if len(pairs) else []
+
+
+def engine_tables(study: LoadedStudy) -> list[TextTable]:
+    """What llama.cpp's own products add to a file's weights; nothing where no file runs in both engines."""
+    where, bits = study.params.headline, study.cohort.set_index("label")["bits_per_weight"]
+    pairs = _of(study.analysis("paired_fidelity"), corpus=where.corpus, context=where.context)
+    pairs = pairs.drop_duplicates(["label_a", "label_b"]).set_index(["label_a", "label_b"]).to_dict("index")
+    rows = []
+    for weights, deployed in both_engines(study.params):
+        row = pairs[weights, deployed]
+        added = [significant(row[column]) for column in ("kld_difference", "low", "high")]
+        klds = [significant(row[column]) for column in ("kld_a", "kld_b")]
+        rows.append((weights, deployed, printed(bits[weights]), *klds, f"{added[0]} [{added[1]}, {added[2]}]"))
+    table = TextTable(
+        "One file in two engines",
+        f"Mean KLD on {where.corpus}, nats: in torch from the file's dequantized weights, and in llama.cpp, whose "
+        f"products quantize activations too; their difference on the same {_tokens_of(pairs)} tokens, with its "
+        "interval clustered by document or window.",
+        ("in torch", "in llama.cpp", "bits", "KLD, torch", "KLD, llama.cpp", "llama.cpp − torch [interval]"),
+        tuple(rows),
+    )
+    return [table] if rows else []
+
+
+def _tokens_of(pairs: Mapping[tuple[str, str], Mapping]) -> str:
+    return f"{min(row['tokens'] for row in pairs.values()):,}" if pairs else NOT_AVAILABLE
 
 
 def notes_of(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, int]]:

@@ -40,7 +40,7 @@ def comparison(*, floor: bool = True, pair: bool = True, same: bool = False) -> 
         },
         fidelity=pd.concat(parts, ignore_index=True),
         breakdown=breakdown_table(tables.__getitem__, labels, **HOW, seed=0),
-        paired=paired_table(tables.__getitem__, labels, **HOW, power=0.8, seed=0) if pair else None,
+        paired=paired_table(tables.__getitem__, [tuple(labels)], **HOW, power=0.8, seed=0) if pair else None,
     )
 
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,11 @@ def _summed_up(session: Session, quants: list[str]) -> Comparison:
     ]
     fidelity = pd.concat(parts, ignore_index=True)
     means = fidelity[fidelity["metric"] == "kl_mean"].set_index("quant")["estimate"]
-    ordered = sorted(quants, key=lambda label: means[label])
+    neighbours = list(pairwise(sorted(quants, key=lambda label: means[label])))
     floors = floor_means(fidelity, FLOOR_DTYPE)
     paired = None
-    if len(quants) > 1:
-        paired = paired_table(session.tokens, ordered, **how, power=request.power, seed=request.seed, floor=floors)
+    if neighbours:
+        paired = paired_table(session.tokens, neighbours, **how, power=request.power, seed=request.seed, floor=floors)
     return Comparison(
         made=made_by(**_record(session)),
         fidelity=fidelity,
