@@ -230,8 +230,8 @@ def _pairs(table: pd.DataFrame) -> TextTable:
 def _paired_fidelity(table: pd.DataFrame) -> TextTable:
     return _text(
         "Which neighbours the tokens put in order",
-        "Every quant against the next by mean KLD, and a file in torch against itself in llama.cpp, on the same tokens: "
-        "difference of mean KLD in nats with its interval clustered by document or window (CR1 and t), p of no "
+        "Every quant against the next by mean KLD, and a file in torch against itself in llama.cpp, on the same "
+        "tokens: difference of mean KLD in nats with its interval clustered by document or window (CR1 and t), p of no "
         "difference after Holm over these pairs, exact sign test by cluster, the windows that were run, and how many "
         "it takes to find this difference with power .8.",
         {
