@@ -46,6 +46,14 @@ def test_a_misspelt_knob_is_refused_before_anything_runs(own_place, capsys):
     assert not own_place.folder.joinpath("runs").exists()
 
 
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    plan = [sys.executable, "-m", "qkld.cli", "plan", "smoke"]
+    with subprocess.Popen(plan, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        running.stdout.close()  # as head does after its lines
+        assert running.stderr.read() == ""
+        assert running.wait() == cli.PIPE_CLOSED
+
+
 def test_only_run_passes_arguments_on(capsys):
     assert cli.main(["plan", "smoke", "--", "--forceall"]) == 2
     assert "Only `qkld run` passes arguments on" in capsys.readouterr().err

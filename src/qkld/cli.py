@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from qkld.arguments import parameter, positive_number, whole_number
 from qkld.errors import ParameterError, QkldError, explain, missing_models
+
+PIPE_CLOSED = 128 + signal.SIGPIPE
+"""Exit status where the reader of a pipe ends first, as of programs that the signal kills."""
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -316,10 +321,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 explain("Only `qkld run` passes arguments on.", expected="nothing after --", found=more, do="drop them")
             )
         options.more = more
-        return options.act(options)
+        status = options.act(options)
+        sys.stdout.flush()
+        return status
     except QkldError as error:
         print(f"qkld: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to be flushed at the end
+        return PIPE_CLOSED
 
 
 if __name__ == "__main__":
