@@ -49,6 +49,13 @@ def test_scores_may_change_from_resample_to_resample(method, n, rng):
             assert fast[row] == pytest.approx(scipy_correlation(a, b, method), abs=1e-12)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scores", [np.full(5, 0.5), np.full((3, 5), 0.5)])
+def test_no_resample_has_a_correlation_where_every_score_is_equal(method, scores):
+    counts = np.ones((3, 5))
+    assert np.isnan(correlations_of_counts(counts, np.arange(1.0, 6.0), scores, method)).all()
+
+
 def test_ranks_are_midranks_of_the_draws(rng):
     values = rng.integers(0, 4, 9).astype(float)
     counts = resample_counts(9, 30, rng=rng)

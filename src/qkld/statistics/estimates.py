@@ -89,9 +89,9 @@ def order_of_pairs(values: np.ndarray) -> np.ndarray:
 
 
 def _blocks(*arrays: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-    """Rows of all arrays in blocks whose pairs of columns fit into `_PAIRS_AT_ONCE`."""
+    """Rows of all arrays in blocks whose pairs of columns fit into `_PAIRS_AT_ONCE`; one empty block of no rows."""
     rows, n = arrays[0].shape
-    edges = range(0, rows, max(1, _PAIRS_AT_ONCE // n**2))
+    edges = range(0, max(1, rows), max(1, _PAIRS_AT_ONCE // n**2))
     step = edges.step
     return [tuple(a[start : start + step] for a in arrays) for start in edges]
 
