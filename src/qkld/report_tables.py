@@ -12,7 +12,7 @@ from qkld.shown import drawn_flips, shown_score, zone_of
 from qkld.statistics.prompts import POOL as ALL_QUANTS
 from qkld.statistics.router import POOL as ALL_PAIRS
 from qkld.study import LoadedStudy
-from qkld.text_tables import QUANTITY_NAMES, TEXTS, TextTable
+from qkld.text_tables import QUANTITY_NAMES, TEXTS, TextTable, kld_difference
 from qkld.token_evidence import both_engines
 
 EVIDENCE = ("verdict", "noise", "thinning", "decision", "pairs")
@@ -265,13 +265,12 @@ def engine_tables(study: LoadedStudy) -> list[TextTable]:
     """What llama.cpp's own products add to a file's weights; nothing where no file runs in both engines."""
     where, bits = study.params.headline, study.cohort.set_index("label")["bits_per_weight"]
     pairs = _of(study.analysis("paired_fidelity"), corpus=where.corpus, context=where.context)
-    pairs = pairs.drop_duplicates(["label_a", "label_b"]).set_index(["label_a", "label_b"]).to_dict("index")
+    pairs = pairs.set_index(["label_a", "label_b"]).to_dict("index")
     rows = []
     for weights, deployed in both_engines(study.params):
         row = pairs[weights, deployed]
-        added = [significant(row[column]) for column in ("kld_difference", "low", "high")]
         klds = [significant(row[column]) for column in ("kld_a", "kld_b")]
-        rows.append((weights, deployed, printed(bits[weights]), *klds, f"{added[0]} [{added[1]}, {added[2]}]"))
+        rows.append((weights, deployed, printed(bits[weights]), *klds, kld_difference(row)))
     table = TextTable(
         "One file in two engines",
         f"Mean KLD on {where.corpus}, nats: in torch from the file's dequantized weights, and in llama.cpp, whose "

@@ -237,7 +237,7 @@ def _paired_fidelity(table: pd.DataFrame) -> TextTable:
         {
             "a": _plain("label_a"),
             "b": _plain("label_b"),
-            "KLD b − KLD a": _significant_with_interval,
+            "KLD b − KLD a": kld_difference,
             "p": _p("t_p_holm"),
             "sign test": _p("sign_p"),
             "windows": _whole("windows"),
@@ -247,7 +247,8 @@ def _paired_fidelity(table: pd.DataFrame) -> TextTable:
     )
 
 
-def _significant_with_interval(row: Mapping) -> str:
+def kld_difference(row: Mapping) -> str:
+    """The difference of mean KLD in a row of `qkld.paired.PAIRED`, with its interval where there is one."""
     middle, low, high = (significant(row[c]) for c in ("kld_difference", "low", "high"))
     return middle if NOT_AVAILABLE in (low, high) else f"{middle} [{low}, {high}]"
 
