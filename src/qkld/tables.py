@@ -100,6 +100,8 @@ class Schema:
 
     def _typed(self, values: pd.Series, dtype: str) -> pd.Series:
         """The values in this type; a TableError where a value would change, as 1.5 does in an integer column."""
+        if values.dtype == dtype:
+            return values
         try:
             typed = values.astype(dtype)
             changed = values[typed != values].head(3) if dtype in EXACT_TYPES else ()

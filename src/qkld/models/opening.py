@@ -9,6 +9,7 @@ from torch import nn
 
 from qkld.errors import ModelError, SourceError, explain
 from qkld.models import compressed_tensors, quantized
+from qkld.models.attention import attend_in_blocks
 from qkld.models.bits import StoredBits, tensor_bits
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
@@ -140,6 +141,7 @@ def _checked(
         spread(module, room(module, device, reserved=tensor_bits(head.weight) // 8))
         head = _placed_head(module, head)
     check_head(module, head)
+    attend_in_blocks(module, device, dtype)
     vocabulary = _vocabulary(entry, tokenizer, head)
     cut = head.cut(vocabulary)
     config = module.config.get_text_config()
