@@ -29,8 +29,8 @@ METRICS_HISTORY = {
     2: "token tables have top5_shared, fidelity has top5_agreement; no other number changes",
     3: "the bootstrap takes a quantile by the definition of its estimate, linear between order statistics; only the "
     "intervals of quantiles change",
-    4: "attention on CPUs is computed by qkld.models.attention: what is measured changes by rounding, in bfloat16 by as "
-    "much as another kernel's would",
+    4: "attention on CPUs is computed by qkld.models.attention: what is measured changes by rounding, in bfloat16 by "
+    "as much as another kernel's would",
 }
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
