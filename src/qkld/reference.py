@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal
 
@@ -52,7 +53,7 @@ class StoreHeader:
     width: int
     windows: tuple[Window, ...]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """16 hex digits over the header: stores of other numbers have other folders."""
         return key_of(asdict(self))

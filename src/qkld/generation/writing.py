@@ -10,17 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from qkld.errors import BenchmarkError, explain
 from qkld.generation.prompts import Prompt, Sampling, Written, as_written, cut, end_tokens, text_of
 from qkld.models import OpenedModel
+from qkld.models.library import transformers_library
 from qkld.models.spreading import running_device
 from qkld.windows import ANSWERS_AT_ONCE
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 LEAD = {torch.float64: 1e-6, torch.float32: 5e-3, torch.float16: 0.25, torch.bfloat16: 1.0}
 """Logits by which a step's best token has to lead its second to be taken from a batch, by the compute dtype.
@@ -85,7 +89,7 @@ def _write_together(model: OpenedModel, rows: list[_Row], temperature: float) ->
     """All rows step by step; rows that have ended leave the batch where the cache can be cut (see `batches`)."""
     ends = end_tokens(model.tokenizer, model.module)
     ids, seen = _left_padded([row.prompt.tokens for row in rows], pad=min(ends, default=0))
-    cache = DynamicCache(config=model.module.config.get_text_config())
+    cache = transformers_library().DynamicCache(config=model.module.config.get_text_config())
     while rows:
         for row, token in zip(
             rows, _next_tokens(model, rows, _last_hidden(model, ids, seen, cache), temperature), strict=True
@@ -123,7 +127,7 @@ def _left_padded(prompts: Sequence[Sequence[int]], *, pad: int) -> tuple[Tensor,
     return ids, seen
 
 
-def _last_hidden(model: OpenedModel, ids: Tensor, seen: Tensor, cache: DynamicCache) -> Tensor:
+def _last_hidden(model: OpenedModel, ids: Tensor, seen: Tensor, cache: Cache) -> Tensor:
     """Hidden states of the last column, (rows, width); each row counts its positions from its own first token."""
     device = running_device(model.module.get_input_embeddings())
     positions = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]

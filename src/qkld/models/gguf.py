@@ -20,6 +20,7 @@ from qkld.locks import locked
 from qkld.models.bits import StoredBits
 from qkld.models.folders import check_stated_hash, files_sha256, local_folder, snapshot
 from qkld.models.gguf_files import check_parts, fact, gguf_bits, part_names, read, tensors
+from qkld.models.library import transformers_library
 from qkld.models.quiet import quiet_loading
 from qkld.models.transformers import load_module, load_tokenizer
 from qkld.params import GgufModel, Importance, StoredModel, identity
@@ -140,8 +141,6 @@ def converted_bits(folder: Path) -> StoredBits:
 
 def _convert(label: str, files: list[Path], target: Path) -> None:
     """Write model, tokenizer and bits under a temporary name, then rename."""
-    import transformers
-
     bits = gguf_bits(files)
     _check_dequantizable(label, files)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
@@ -152,7 +151,7 @@ def _convert(label: str, files: list[Path], target: Path) -> None:
             label=label,
             dtype=torch.float32,
             gguf_file=source.name,
-            quantization_config=transformers.GgufConfig(dequantize=True),
+            quantization_config=transformers_library().GgufConfig(dequantize=True),
         )
         if hasattr(module.config, "quantization_config"):
             del module.config.quantization_config

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qkld.errors import ModelError, explain
+from qkld.models.library import transformers_library
 
 OWN_NAMES = {
     r"^language_model\.model\.": "model.",
@@ -31,8 +32,7 @@ def text_config(folder: Path, *, label: str) -> Any | None:
     ModelError
         If the folder's weights are quantized: the names in its quantization are those of the whole model.
     """
-    import transformers
-
+    transformers = transformers_library()
     whole = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     text = whole.get_text_config()
     known = transformers.MODEL_FOR_CAUSAL_LM_MAPPING

@@ -17,6 +17,7 @@ from torch import nn
 
 from qkld.errors import ModelError, explain
 from qkld.models.bits import Part, StoredBits, Tally, total
+from qkld.models.library import transformers_library
 from qkld.models.quiet import PARTS_LEFT_OUT, quiet_loading
 from qkld.models.text_part import OWN_NAMES, own_name, text_config
 
@@ -33,9 +34,7 @@ class Loaded:
 
 def load_tokenizer(folder: Path, **options: Any) -> Any:
     """The folder's tokenizer; never runs code of the folder."""
-    import transformers
-
-    return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
+    return transformers_library().AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
 
 
 def load_module(
@@ -51,12 +50,10 @@ def load_module(
         If transformers can not load it (its own words are in the message), or the files lack some of its tensors,
         which transformers would fill with random values.
     """
-    import transformers
-
     try:
         part = {} if "gguf_file" in options else _text_part(folder, label)
         with quiet_loading(PARTS_LEFT_OUT if part else None):
-            module, report = transformers.AutoModelForCausalLM.from_pretrained(
+            module, report = transformers_library().AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 device_map=device_map,
@@ -157,11 +154,9 @@ def _plain_sizes(module: nn.Module) -> list[tuple[str, int]]:
     """Names and sizes of the parameters that the architecture has without quantization."""
     import copy
 
-    import transformers
-
     config = copy.deepcopy(module.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     with torch.device("meta"):
-        plain = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        plain = transformers_library().AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     return [(name, parameter.numel()) for name, parameter in plain.named_parameters()]
