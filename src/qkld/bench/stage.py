@@ -24,14 +24,19 @@ STUDY = "demo"
 """The study whose model, quants and text are timed."""
 
 CONTEXT = 512
-"""Tokens of a window, of which the second half is scored."""
+"""Tokens of a window."""
+
+SCORE_FROM = 0.5
+"""The second half of each window is scored, as llama.cpp does."""
 
 
 def bench_study(compute_dtype: str, head_dtype: str = "compute_dtype") -> Study:
     """The demo study on the CPU in these dtypes."""
     study = load_params(STUDY)
     changes = {"device": "cpu", "compute_dtype": compute_dtype, "head_dtype": head_dtype}
-    return study.model_copy(update={"compute": study.compute.model_copy(update=changes)})
+    compute = study.compute.model_copy(update=changes)
+    scored = study.reference_logits.model_copy(update={"score_from": SCORE_FROM})
+    return study.model_copy(update={"compute": compute, "reference_logits": scored})
 
 
 def prose(study: Study, windows: int, context: int = CONTEXT) -> Corpus:
