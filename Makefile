@@ -7,7 +7,6 @@ RUNS ?= 2000
 
 BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.qkld-ready
-COMPILED := $(VENV)/.qkld-compiled
 
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -18,10 +17,10 @@ reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: 
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
 test: STUDY := demo
-test: data llamacpp sandbox $(COMPILED)  ## every test, the smoke study included
+test: data llamacpp sandbox  ## every test, the smoke study included
 	$(BIN)/pytest -n $(CORES)
 
-unit: environment $(COMPILED)  ## the helper package on its own: no model, network or notebook
+unit: environment  ## the helper package on its own: no model, network or notebook
 	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel and not sandbox"
 
 lab: data  ## the notebooks in JupyterLab
@@ -60,13 +59,9 @@ environment: $(READY)
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
+	-$(BIN)/python -W ignore -m compileall -qq -j $(CORES) $(VENV)/lib  # as pip does, on every core
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m ipykernel install --sys-prefix
-	touch $@
-
-# A study compiles what it imports. Tests turn warnings into errors, also those that a package's first compilation gives.
-$(COMPILED): $(READY)
-	-$(BIN)/python -W ignore -m compileall -qq -j $(CORES) $(VENV)/lib
 	touch $@
 
 clean:  ## the study's run and the caches; figures, fetched data and the environment stay
