@@ -59,7 +59,7 @@ environment: $(READY)
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
-	-$(BIN)/python -W ignore -m compileall -qq -j $(CORES) $(VENV)/lib  # as pip does, on every core
+	$(BIN)/python -W ignore -m compileall -qq -j $(CORES) $(VENV)/lib || true  # as pip does, but on every core
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m ipykernel install --sys-prefix
 	touch $@
