@@ -9,6 +9,7 @@ from tiny_models import SMALL, make_module, make_tokenizer, stored
 
 from qkld.errors import ModelError
 from qkld.models import open_model
+from qkld.models.attention import torchs_attention
 from qkld.models.text_part import own_name
 
 POSITIONS = {
@@ -62,6 +63,8 @@ def test_the_text_part_gives_the_whole_model_s_logits(save, compute, ids, tied, 
     assert isinstance(opened.module, transformers.Ministral3ForCausalLM)
     with torch.inference_mode():
         expected = whole(ids).logits[0, :, : opened.vocabulary]
+    with torchs_attention(opened.module):
+        assert torch.equal(opened.head.logits(opened.hidden(ids)[0]), expected)
     torch.testing.assert_close(opened.head.logits(opened.hidden(ids)[0]), expected, rtol=1e-4, atol=1e-5)
     assert opened.context_length == SMALL["max_position_embeddings"]
 
