@@ -93,12 +93,13 @@ def kernel_environment(threads: int | None = None) -> dict[str, str]:
 
     Jupyter looks into the user's home before the environment where ``VIRTUAL_ENV`` is not set, and would take a kernel
     of that name from there. A kernel of one thread shares the cores with others: what it does on a second one, as the
-    floor of another number of threads, waits asleep and not spinning on a core that somebody else works on.
+    floor of another number of threads, waits asleep and not spinning on a core that somebody else works on. Of several
+    threads, torch's (GNU's OpenMP) spin for a thirtieth of their usual time before they sleep: between two products
+    the walk's own threads need their cores.
     """
     own = os.pathsep.join(p for p in (f"{sys.prefix}/share/jupyter", os.environ.get("JUPYTER_PATH", "")) if p)
     variables = {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": own, "TOKENIZERS_PARALLELISM": "false"}
-    if threads == 1:
-        variables["OMP_WAIT_POLICY"] = "PASSIVE"
+    variables |= {"OMP_WAIT_POLICY": "PASSIVE"} if threads == 1 else {"GOMP_SPINCOUNT": "10000"}
     return variables | dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else variables
 
 

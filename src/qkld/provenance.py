@@ -21,7 +21,7 @@ from qkld.errors import DiskError, explain
 from qkld.paths import project_root
 from qkld.storage import Place, in_object_storage
 
-METRICS_VERSION = 4
+METRICS_VERSION = 5
 """Raised when a change alters numbers; the reasons are in METRICS_HISTORY."""
 
 METRICS_HISTORY = {
@@ -31,12 +31,17 @@ METRICS_HISTORY = {
     "intervals of quantiles change",
     4: "attention on CPUs is computed by qkld.models.attention: what is measured changes by rounding, in bfloat16 by "
     "as much as another kernel's would",
+    5: "heads in float32 multiply through oneDNN on CPUs, and numba's machine code takes the walk's sums; what is "
+    "measured changes by the rounding of float32 where the head is in float32, and by 1e-15 elsewhere",
 }
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system reports when a file can not grow: disk full, quota used up, size limit reached."""
 
-RECORDED_PACKAGES = ("torch", "transformers", "bitsandbytes", "torchao", "hqq", "lm_eval", "numpy", "scipy", "pandas")
+RECORDED_PACKAGES = (
+    *("torch", "transformers", "bitsandbytes", "torchao", "hqq"),
+    *("lm_eval", "numpy", "numba", "scipy", "pandas"),
+)
 
 
 def canonical_json(value: Any) -> str:

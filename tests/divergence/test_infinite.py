@@ -12,6 +12,8 @@ from qkld.divergence import FullLogits, TokenDivergence, token_divergence
 
 INF, NAN = math.inf, math.nan
 
+pytestmark = pytest.mark.usefixtures("either_adder")
+
 
 def measured(reference: torch.Tensor, quant: torch.Tensor, targets: torch.Tensor) -> TokenDivergence:
     return token_divergence(FullLogits(reference), FullLogits(quant), targets, tile=64, second_walk=True)

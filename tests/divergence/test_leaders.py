@@ -9,6 +9,8 @@ from given_logits import peaked
 from qkld.divergence import FullLogits, token_divergence
 from qkld.divergence.leaders import Leaders, first_largest
 
+pytestmark = pytest.mark.usefixtures("either_adder")
+
 
 def top5_shared(reference: torch.Tensor, quant: torch.Tensor) -> torch.Tensor:
     """Share of the reference's five among the quant's, by sorting token ids on (−logit, id)."""

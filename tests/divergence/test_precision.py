@@ -11,6 +11,7 @@ from qkld.divergence.sums import kl_from_sums
 from qkld.divergence.walk import running_sums
 from qkld.models.head import Head
 
+pytestmark = pytest.mark.usefixtures("either_adder")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 KLS = [1e-8, 1e-6, 1e-4, 1e-2, 1.0, 10.0]
 

@@ -12,6 +12,8 @@ from qkld.divergence import FullLogits, TokenDivergence, token_divergence
 from qkld.errors import ModelError
 from qkld.models.head import Head
 
+pytestmark = pytest.mark.usefixtures("either_adder")
+
 
 @pytest.mark.parametrize("vocabulary", [2, 257, 1271, 49_152])
 @pytest.mark.parametrize("noise", [1e-4, 1e-2, 1.0, 4.0])
@@ -55,6 +57,21 @@ def test_heads_with_bias_scale_and_soft_cap_give_their_exact_logits_tile_by_tile
     torch.testing.assert_close(tiles, expected)
     assert head.cut(30).vocabulary == 30
     assert head.sha256() != Head(weight, bias, scale=0.5, softcap=2.0).sha256()
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 33])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_product_of_a_tile_errs_by_roundings_of_its_dtype_as_the_model_s_own_does(
+    tokens: int, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(6)
+    hidden, weight = (torch.randn(n, 301, generator=generator).to(dtype) for n in (tokens, 70))
+    head = Head(weight, torch.randn(70, generator=generator).to(dtype), scale=0.5)
+    exact = (hidden.double() @ weight.double().T + head.bias.double())[:, 11:60] * 0.5
+    found, models_own = head.tile(hidden, 11, 60), head.logits(hidden, 11, 60)
+    assert (found.shape, found.dtype) == ((tokens, 49), dtype)
+    error, models_error = (torch.linalg.vector_norm(logits - exact) for logits in (found, models_own))
+    assert error <= 2 * models_error + 1e-12
 
 
 def test_shapes_and_targets_that_do_not_fit_are_refused() -> None:

@@ -7,9 +7,10 @@ Each runs in a process of its own, so that neither's memory stands in the other'
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from qkld.bench.memory import peak_memory
 from qkld.divergence import HeadLogits, token_divergence
 from qkld.errors import QkldError, explain
 from qkld.models.head import Head
+from qkld.notebooks import kernel_environment
 
 TIME_TARGET, MEMORY_TARGET = 0.7, 0.1
 
@@ -68,7 +70,7 @@ def by_walk(reference: HeadLogits, quant: HeadLogits, targets: Tensor) -> Tensor
 
 
 def by_full_logits(reference: HeadLogits, quant: HeadLogits, targets: Tensor) -> Tensor:
-    """KL(reference ‖ quant), both log-probabilities of the target and top-1 agreement, from full float32 logits."""
+    """KL(reference ‖ quant), both log-probabilities of the target and top-1 agreement, by torch from full logits."""
     logs = [torch.log_softmax(source.head.logits(source.hidden), dim=-1) for source in (reference, quant)]
     for log in logs:
         log.gather(1, targets[:, None])
@@ -83,6 +85,7 @@ WAYS = {"walk": by_walk, "full": by_full_logits}
 def cost(way: str, sizes: Sizes) -> Cost:
     """Run one way in this process."""
     torch.set_num_threads(sizes.threads)
+    WAYS[way](*inputs(replace(sizes, tokens=64, vocabulary=640)))  # loads code, which is no memory of the way itself
     reference, quant, targets = inputs(sizes)
     with peak_memory() as peak:
         kl = WAYS[way](reference, quant, targets)
@@ -93,7 +96,8 @@ def cost(way: str, sizes: Sizes) -> Cost:
 def cost_apart(way: str, sizes: Sizes) -> Cost:
     """Run one way in a process of its own."""
     command = [sys.executable, "-m", "qkld.bench.walk_row", way, json.dumps(asdict(sizes))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **kernel_environment(sizes.threads)}  # as a notebook's
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise QkldError(
             explain(

@@ -35,7 +35,7 @@ class HeadLogits:
         return self.hidden.shape[0], self.head.vocabulary
 
     def tile(self, start: int, stop: int) -> Tensor:
-        return self.head.logits(self.hidden, start, stop)
+        return self.head.tile(self.hidden, start, stop)
 
 
 @dataclass(frozen=True)

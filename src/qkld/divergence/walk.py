@@ -7,8 +7,9 @@ Both models' logits come from a `LogitSource`, so no more than one tile of logit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -30,44 +31,78 @@ Pair: TypeAlias = tuple[Tensor, Tensor]
 """The reference's and the quant's."""
 
 
+Sums: TypeAlias = tuple[RunningSums, RunningSums]
+"""The reference's and the quant's."""
+
+
+class Adder(Protocol):
+    """What takes tiles, in the order of the vocabulary, into both sides' sums; made from these and the targets."""
+
+    def add(self, tiles: Pair, start: int) -> None:
+        """Take in one tile of both models' logits, shape (tokens, tile), whose first column is token ``start``."""
+        ...
+
+
 @torch.no_grad()
 def running_sums(
-    reference: LogitSource, quant: LogitSource, targets: Tensor, *, tile: int
-) -> tuple[RunningSums, RunningSums]:
-    """First walk: the reference's and the quant's sums over the whole vocabulary, on the device of the targets."""
+    reference: LogitSource,
+    quant: LogitSource,
+    targets: Tensor,
+    *,
+    tile: int,
+    adder: Callable[[Sums, Tensor], Adder] | None = None,
+) -> Sums:
+    """First walk: the reference's and the quant's sums over the whole vocabulary, on the device of the targets.
+
+    ``adder`` is `fastest_adder` where none is asked for; with any, the sums are the same up to rounding.
+    """
     tokens, device = targets.shape[0], targets.device
     sums = RunningSums.none(tokens, device), RunningSums.none(tokens, device)
-    blocks = Blocks(min(tile, reference.shape[1]), tokens, device)
+    adding = (adder or fastest_adder(device))(sums, targets)
     for start, tiles in _tiles(reference, quant, device, tile):
-        index = targets - start
-        here = (index >= 0) & (index < tiles[0].shape[1])
-        index = index.clamp(0, tiles[0].shape[1] - 1)[:, None]
-        for side, logits in zip(sums, tiles, strict=True):
-            side.leaders.add(logits, start)
-            side.target = torch.where(here, logits.gather(1, index)[:, 0].double(), side.target)
-        blocks.add(sums, tiles, masked=_masked_rows(tiles))
+        adding.add(tiles, start)
     return sums
 
 
+def fastest_adder(device: torch.device) -> Callable[[Sums, Tensor], Adder]:
+    """Machine code on a CPU, where numba is installed to make it; torch's operations elsewhere."""
+    if device.type == "cpu" and find_spec("numba") is not None:
+        from qkld.divergence.compiled import CompiledSums  # imports numba
+
+        return CompiledSums
+    return Blocks
+
+
 class Blocks:
-    """What a tile adds to both sides' sums, a block of it after the other, in the same few arrays.
+    """Takes tiles into both sides' sums with torch's operations, a block after the other, in the same few arrays.
 
     A block's logits of both sides and their gap lie one below the other, shape (rows, 3, columns), its weights above
     them, shape (rows, 2, columns); so one batched product gives every weighted sum. The arrays are made once: memory
     that the system gives and takes for every temporary costs more than the exponentials.
     """
 
-    def __init__(self, tile: int, tokens: int, device: torch.device) -> None:
-        rows, columns = BLOCK_ON_CPU if device.type == "cpu" else BLOCK_ELSEWHERE
-        self.rows, self.columns = min(rows, max(tokens, 1)), min(columns, tile)
-        own = {"dtype": torch.float64, "device": device}
+    def __init__(self, sums: Sums, targets: Tensor) -> None:
+        self.sums, self.targets = sums, targets
+        rows, self.columns = BLOCK_ON_CPU if targets.device.type == "cpu" else BLOCK_ELSEWHERE
+        self.rows = min(rows, max(len(targets), 1))
+        own = {"dtype": torch.float64, "device": targets.device}
         self.values = torch.empty((self.rows, 3, self.columns), **own)
         self.weights = torch.empty((self.rows, 2, self.columns), **own)
 
-    def add(self, sums: tuple[RunningSums, RunningSums], tiles: Pair, *, masked: bool) -> None:
-        """Take in one tile, shape (tokens, tile), whose maxima the sums' leaders hold already."""
+    def add(self, tiles: Pair, start: int) -> None:
+        """Take in one tile of both models' logits, shape (tokens, tile), whose first column is token ``start``."""
+        index = self.targets - start
+        here = (index >= 0) & (index < tiles[0].shape[1])
+        index = index.clamp(0, tiles[0].shape[1] - 1)[:, None]
+        for side, logits in zip(self.sums, tiles, strict=True):
+            side.target = torch.where(here, logits.gather(1, index)[:, 0].double(), side.target)
+            side.leaders.add(logits, start)
+        self._add_weights(tiles, masked=_masked_rows(tiles))
+
+    def _add_weights(self, tiles: Pair, *, masked: bool) -> None:
+        """`add` of all that takes exponentials, whose maxima the leaders hold already."""
         for rows in _slices(tiles[0].shape[0], self.rows):
-            maxima = torch.stack([side.leaders.values[rows, 0] for side in sums], dim=1).clamp(min=MASKED)
+            maxima = torch.stack([side.leaders.values[rows, 0] for side in self.sums], dim=1).clamp(min=MASKED)
             weight, weighted = maxima.new_zeros(maxima.shape), maxima.new_zeros((*maxima.shape, 3))
             for columns in _slices(tiles[0].shape[1], self.columns):
                 values = self._values(tiles[0][rows, columns], tiles[1][rows, columns], masked)
@@ -75,8 +110,8 @@ class Blocks:
                 torch.sub(values[:, :2], maxima[:, :, None], out=weights).mul_(LOG2_E).exp2_()
                 weight += weights.sum(dim=2)
                 weighted += torch.bmm(weights, values.mT)
-            sums[0].add(rows, maxima[:, 0], weight[:, 0], weighted[:, 0, 0], weighted[:, 0, 2])
-            sums[1].add(rows, maxima[:, 1], weight[:, 1], weighted[:, 1, 1], -weighted[:, 1, 2])
+            self.sums[0].add(rows, maxima[:, 0], weight[:, 0], weighted[:, 0, 0], weighted[:, 0, 2])
+            self.sums[1].add(rows, maxima[:, 1], weight[:, 1], weighted[:, 1, 1], -weighted[:, 1, 2])
 
     def _values(self, reference: Tensor, quant: Tensor, masked: bool) -> Tensor:
         """A block's logits of both sides and, third, their gap, in float64."""
@@ -89,9 +124,7 @@ class Blocks:
         return values
 
 
-def overlap_of(
-    reference: LogitSource, quant: LogitSource, sums: tuple[RunningSums, RunningSums], *, tile: int
-) -> tuple[Tensor, Tensor]:
+def overlap_of(reference: LogitSource, quant: LogitSource, sums: Sums, *, tile: int) -> tuple[Tensor, Tensor]:
     """Second walk: total variation, and Jensen–Shannon divergence in nats as H(m) − ½ H(reference) − ½ H(quant)."""
     normalisers = [side.log_normaliser for side in sums]
     difference, entropy = torch.zeros_like(normalisers[0]), torch.zeros_like(normalisers[0])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from qkld.models.tensors import tensor_bytes
+
+Product: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""hidden · weightᵀ + bias."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,15 @@ class Head:
 
     def logits(self, hidden: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Logits of vocabulary rows ``start:stop``, in the head's dtype; (tokens, width) → (tokens, stop − start)."""
+        return self._logits(hidden, start, stop, torch.nn.functional.linear)
+
+    def tile(self, hidden: Tensor, start: int, stop: int) -> Tensor:
+        """As `logits`, by the fastest product: in float32 on a CPU it sums in another order than the model's does."""
+        return self._logits(hidden, start, stop, fast_product)
+
+    def _logits(self, hidden: Tensor, start: int, stop: int | None, product: Product) -> Tensor:
         bias = None if self.bias is None else self.bias[start:stop]
-        out = torch.nn.functional.linear(hidden.to(self.weight.dtype), self.weight[start:stop], bias)
+        out = product(hidden.to(self.weight.dtype), self.weight[start:stop], bias)
         if self.scale != 1.0:
             out = out * self.scale
         if self.softcap is not None:
@@ -68,3 +80,14 @@ class Head:
             if tensor is not None:
                 digest.update(tensor_bytes(tensor))
         return digest.hexdigest()
+
+
+def fast_product(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """hidden · weightᵀ + bias, in their dtype; float32 on a CPU by oneDNN, which torch itself asks for 16 bits only.
+
+    There oneDNN takes 0.8 of the time of MKL's float32 product, measured on a processor of AMD's and a wide head.
+    """
+    on_cpu = hidden.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    if on_cpu and hidden.dtype == torch.float32 and hidden.ndim == 2 and len(hidden):
+        return torch.nn.functional.linear(hidden.to_mkldnn(), weight, bias).to_dense()
+    return torch.nn.functional.linear(hidden, weight, bias)

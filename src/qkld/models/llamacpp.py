@@ -45,6 +45,8 @@ class GivenLogits:
         """Vocabulary rows ``start:stop`` of logits, shape (tokens, vocab)."""
         return hidden[:, start:stop]
 
+    tile = logits
+
     def sha256(self) -> str:
         """Names that no head of the package is applied."""
         return hashlib.sha256(b"logits as given").hexdigest()
