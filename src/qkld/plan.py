@@ -37,8 +37,8 @@ TOKEN_ROW_BYTES = 60
 STORE_COMPRESSION = 0.80
 """Stored over raw bytes of hidden states (byte shuffle, zstd)."""
 
-PROCESS_BYTES = 900_000_000
-"""A kernel with torch, transformers and the analysis libraries, before any model."""
+PROCESS_BYTES = 1_000_000_000
+"""A kernel with torch, transformers, numba's compiler and the analysis libraries, before any model."""
 
 MADE_MEMORY = 2.0
 """Peak memory of making a quant here, over the reference's weights in the compute dtype."""

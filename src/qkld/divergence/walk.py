@@ -130,7 +130,7 @@ def overlap_of(reference: LogitSource, quant: LogitSource, sums: Sums, *, tile: 
     difference, entropy = torch.zeros_like(normalisers[0]), torch.zeros_like(normalisers[0])
     for _, tiles in _tiles(reference, quant, normalisers[0].device, tile):
         for rows, blocks in _float64_blocks(tiles):
-            p, q = (torch.exp(b - z[rows, None]) for b, z in zip(blocks, normalisers, strict=True))
+            p, q = ((b - z[rows, None]).mul_(LOG2_E).exp2_() for b, z in zip(blocks, normalisers, strict=True))
             difference[rows] += (p - q).abs().sum(dim=1)
             middle = (p + q) / 2
             entropy[rows] -= torch.linalg.vecdot(middle, torch.log(middle.clamp(min=SMALLEST)))
