@@ -34,6 +34,8 @@ calibrate: export OPENBLAS_NUM_THREADS := 1
 calibrate: environment  ## simulated error rates of every statistic, 2,000 cohorts a cell: under an hour on two cores
 	$(BIN)/python -m qkld.calibration --cores $(CORES) --runs $(RUNS)
 
+# As in a notebook's kernel (qkld.notebooks.kernel_environment): torch's threads leave the cores to the walk's own.
+bench: export GOMP_SPINCOUNT := 10000
 bench: STUDY := demo
 bench: data  ## speed, memory and size beside their limits and targets, in one run → figures/bench
 	$(BIN)/python -m qkld.bench --threads $(CORES)
