@@ -18,6 +18,9 @@ LOOKS = {
 }
 """Decision → colour (Okabe and Ito) and marker, so that it is read without colour too."""
 
+MARKER = {"markersize": 5.5, "markeredgewidth": 0.6}
+"""Well above the thick interval, whose colour it has: its shape has to be seen."""
+
 
 def draw_decision(ax: Axes, decision: pd.DataFrame) -> None:
     """Draw score − reference score of every quant with its intervals, the largest quant on top.
@@ -35,7 +38,7 @@ def draw_decision(ax: Axes, decision: pd.DataFrame) -> None:
         colour, marker = LOOKS[row["decision"]]
         ax.hlines(y, row["net_low"], row["net_high"], color=colour, linewidth=0.7, zorder=2)
         ax.hlines(y, row["equivalence_low"], row["equivalence_high"], color=colour, linewidth=2.0, zorder=2)
-        ax.plot(row["net"], y, marker=marker, color=colour, markersize=4, markeredgecolor="white", zorder=3)
+        ax.plot(row["net"], y, marker=marker, color=colour, **MARKER, markeredgecolor="white", zorder=3)
         if row["smallest"]:
             ax.plot(row["net"], y, marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black",
                     markeredgewidth=0.7, zorder=4)  # fmt: skip
@@ -53,7 +56,7 @@ def _name(row: dict) -> str:
 
 def _legend(table: pd.DataFrame, margin: float) -> list:
     seen = [d for d in LOOKS if d in set(table["decision"])]
-    handles = [Line2D([], [], color=LOOKS[d][0], marker=LOOKS[d][1], markersize=4, label=d) for d in seen]
+    handles = [Line2D([], [], color=LOOKS[d][0], marker=LOOKS[d][1], **MARKER, label=d) for d in seen]
     handles.append(Patch(color="0.9", label=f"± {100 * margin:g} points"))
     if table["smallest"].any():
         handles.append(Line2D([], [], linestyle="none", marker="o", markersize=8, markerfacecolor="none", color="black",
