@@ -8,18 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from decimal import Decimal, localcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from given_logits import peaked
+from numba.core import caching
 
 from qkld.divergence import FullLogits
 from qkld.divergence.compiled import CHUNK, CompiledSums, exponential
-from qkld.divergence.walk import Blocks, fastest_adder, running_sums
+from qkld.divergence.walk import Blocks, running_sums
 
 SUMS = ("maximum", "weight", "weighted_logit", "weighted_gap", "target")
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -82,11 +83,53 @@ def test_the_exponential_of_what_is_no_number_or_of_what_is_nothing_beside_one()
     assert math.isnan(exponential(math.nan))
 
 
-def test_machine_code_is_for_cpus_with_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fastest_adder(CPU) is CompiledSums
-    assert fastest_adder(torch.device("cuda")) is Blocks
-    monkeypatch.setitem(sys.modules, "numba", None)  # as where it is not installed
-    assert fastest_adder(CPU) is Blocks
+def run(code: str, **variables: str) -> str:
+    """What a process of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", code],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
+    return done.stdout
+
+
+CHOSEN = """
+import sys, torch, warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    {before}
+    from qkld.divergence.walk import fastest_adder
+    chosen = [fastest_adder(torch.device(d)).__name__ for d in ("cpu", "cuda", "cpu")]
+print(*chosen, sum("numba can not compile" in str(w.message) for w in caught))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "variables", "expected"),
+    [
+        ("", {}, "CompiledSums Blocks CompiledSums 0"),
+        ("sys.modules['numba'] = None", {}, "Blocks Blocks Blocks 0"),  # as where it is not installed
+        ("sys.modules['llvmlite'] = None", {}, "Blocks Blocks Blocks 1"),  # an installation that is broken
+        ("", {"NUMBA_DISABLE_JIT": "1"}, "Blocks Blocks Blocks 1"),
+    ],
+)
+def test_machine_code_is_for_cpus_where_numba_can_make_it(
+    before: str, variables: dict[str, str], expected: str
+) -> None:
+    assert run(CHOSEN.format(before=before or "pass"), **variables).strip() == expected
+
+
+def test_a_damaged_cache_leaves_the_walk_to_torch_with_a_warning(tmp_path: Path) -> None:
+    code = CHOSEN.format(before="pass")
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)).startswith("CompiledSums")
+    kept = [path for path in tmp_path.rglob("*") if path.suffix in (".nbi", ".nbc")]
+    assert kept
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:20])
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["Blocks", "Blocks", "Blocks", "1"]
 
 
 def test_where_nothing_can_be_kept_it_is_compiled_for_the_process() -> None:
@@ -96,7 +139,14 @@ def test_where_nothing_can_be_kept_it_is_compiled_for_the_process() -> None:
         "print(type(compiled.exponential._cache).__name__)\n"
     )
     places = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator", "NUMBA_CACHE_DIR": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **places}, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "NullCache\n"), done.stderr[-1000:]
+    assert hasattr(caching, places["NUMBA_CACHE_LOCATOR_CLASSES"])
+    assert run(code, **places) == "NullCache\n"
+
+
+def test_both_models_tiles_are_taken_in_the_wider_dtype() -> None:
+    reference, quant, targets = given(3, 300, torch.float64)
+    narrow = FullLogits(quant.logits.float())
+    found = running_sums(reference, narrow, targets, tile=100, adder=CompiledSums)
+    expected = running_sums(reference, narrow, targets, tile=100, adder=Blocks)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.weighted_gap, other.weighted_gap, rtol=1e-12, atol=1e-12)

@@ -44,6 +44,16 @@ def test_top5_shared_is_missing_where_a_logit_is_not_finite() -> None:
     assert found.isnan().tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("tile", [256, 400, 5000])
+def test_leaders_in_few_chunks_of_a_tile_count_once(tile: int) -> None:
+    reference = torch.full((2, 5000), -torch.inf)
+    reference[:, :6] = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
+    quant = reference.clone()
+    quant[1, 4], quant[1, 5] = 0.5, 1.5
+    found = token_divergence(FullLogits(reference), FullLogits(quant), torch.zeros(2).long(), tile=tile)
+    assert found.top5_shared.tolist() == [1.0, 0.8]
+
+
 def test_leaders_are_found_in_falling_order_with_the_lower_column_first() -> None:
     values, where = first_largest(torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0]]), 4)
     assert values.tolist() == [[3.0, 3.0, 3.0, 2.0]]

@@ -74,6 +74,21 @@ def test_the_product_of_a_tile_errs_by_roundings_of_its_dtype_as_the_model_s_own
     assert error <= 2 * models_error + 1e-12
 
 
+def test_a_tile_in_float32_is_multiplied_by_onednn_where_torch_has_it() -> None:
+    head = Head(torch.randn(70, 30), torch.randn(140)[::2])  # a bias with gaps in memory
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        found = head.tile(torch.zeros(4, 30), 0, 70)
+    taken = {event.key for event in profile.key_averages()}
+    assert ("aten::mkldnn_linear" in taken) == torch.backends.mkldnn.is_available()
+    assert torch.equal(found, head.bias.expand(4, 70))
+
+
+@pytest.mark.parametrize(("rows", "width"), [(0, 5), (3, 1), (1, 5)])
+def test_heads_of_hardly_any_rows_have_tiles(rows: int, width: int) -> None:
+    head = Head(torch.ones(rows, width), torch.ones(rows))
+    assert torch.equal(head.tile(torch.ones(2, width), 0, rows), torch.full((2, rows), width + 1.0))
+
+
 def test_shapes_and_targets_that_do_not_fit_are_refused() -> None:
     reference, quant, targets = peaked(4, 50, 0.1)
     with pytest.raises(ModelError, match="different shapes"):

@@ -6,6 +6,7 @@ each of a dozen operations; here a logit is read while it lies in the cache, and
 registers.
 
 Compiled functions use no constant of another module: numba makes them anew where this file changed, not where that did.
+Logits are float32 or float64, of both models alike, so that there are two versions of each function and no more.
 """
 
 from __future__ import annotations
@@ -161,13 +162,21 @@ class CompiledSums:
 
     def add(self, tiles: tuple[Tensor, Tensor], start: int) -> None:
         """Take in one tile of both models' logits, shape (tokens, tile), whose first column is token ``start``."""
-        logits = tuple(tile.detach().contiguous().numpy() for tile in tiles)
+        dtype = torch.promote_types(*(tile.dtype for tile in tiles))
+        logits = tuple(tile.detach().to(dtype).contiguous().numpy() for tile in tiles)
         added = partial(_add_rows, self._sides, self._targets, logits, start, MASKED)
         others = [self._pool.submit(added, *share) for share in self._shares[1:]]
         for share in self._shares[:1]:
             added(*share)
         for other in others:
             other.result()
+
+
+def check_machine_code() -> None:
+    """Take a float32 tile of one logit, so that its code is made or loaded; raises whatever numba does where not."""
+    targets = torch.zeros(1, dtype=torch.int64)
+    sums = RunningSums.none(1, targets.device), RunningSums.none(1, targets.device)
+    CompiledSums(sums, targets).add((torch.zeros(1, 1), torch.zeros(1, 1)), 0)
 
 
 def _arrays(side: RunningSums) -> tuple[NDArray[Any], ...]:

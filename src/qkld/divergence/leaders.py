@@ -55,7 +55,8 @@ class Leaders:
         """`add` for the rows in which a tile holds a new leader: an equal logit of a later token is none."""
         _, best = first_largest(highest, min(LEADERS, highest.shape[1]))
         best = best.sort(dim=1).values  # so that columns rise again within what is gathered
-        candidates = chunks[rows[:, None], best].flatten(1)
+        again = torch.nn.functional.pad(best.diff(dim=1) == 0, (1, 0))  # where fewer chunks hold anything above −inf
+        candidates = chunks[rows[:, None], best].masked_fill(again[:, :, None], -torch.inf).flatten(1)
         values, where = first_largest(candidates, LEADERS)
         ids = start + best.gather(1, where // CHUNK) * CHUNK + where % CHUNK
         values, ids = torch.cat([self.values[rows], values.double()], dim=1), torch.cat([self.ids[rows], ids], dim=1)

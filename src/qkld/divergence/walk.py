@@ -7,7 +7,9 @@ Both models' logits come from a `LogitSource`, so no more than one tile of logit
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.util import find_spec
 from typing import Protocol, TypeAlias
 
@@ -65,12 +67,25 @@ def running_sums(
 
 
 def fastest_adder(device: torch.device) -> Callable[[Sums, Tensor], Adder]:
-    """Machine code on a CPU, where numba is installed to make it; torch's operations elsewhere."""
-    if device.type == "cpu" and find_spec("numba") is not None:
-        from qkld.divergence.compiled import CompiledSums  # imports numba
+    """Machine code on a CPU, where numba is installed and can make it; torch's operations elsewhere."""
+    return (device.type == "cpu" and _compiled_sums()) or Blocks
 
-        return CompiledSums
-    return Blocks
+
+@cache
+def _compiled_sums() -> Callable[[Sums, Tensor], Adder] | None:
+    """What numba made, or None, with a warning where it is installed and fails: once in a process."""
+    if find_spec("numba") is None:
+        return None
+    try:
+        from qkld.divergence.compiled import CompiledSums, check_machine_code  # imports numba
+
+        check_machine_code()
+    except Exception as error:  # numba's own, a broken installation, a full disk or a damaged file in numba's cache
+        warnings.warn(
+            f"numba can not compile the walk here, so torch takes it: {error!r}", RuntimeWarning, stacklevel=4
+        )
+        return None
+    return CompiledSums
 
 
 class Blocks:
