@@ -17,7 +17,7 @@ from qkld.models.head import Head
 
 TILE = 4096
 """Vocabulary rows taken at a time where none are asked for: with 512 tokens 8 MB of float32 logits a side, which stay
-in a CPU's last cache between the head's product and the sums; with fewer rows the search for leaders weighs more."""
+in a CPU's last cache between the head's product and the sums; fewer rows save no time."""
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 

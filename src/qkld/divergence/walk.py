@@ -32,7 +32,6 @@ SMALLEST = torch.finfo(torch.float64).tiny
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """The reference's and the quant's."""
 
-
 Sums: TypeAlias = tuple[RunningSums, RunningSums]
 """The reference's and the quant's."""
 
