@@ -85,7 +85,7 @@ class Head:
 def fast_product(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """hidden · weightᵀ + bias, in their dtype; float32 on a CPU by oneDNN, which torch itself asks for 16 bits only.
 
-    There oneDNN's float32 product of a tile is faster than MKL's on processors of AMD; both err by roundings of float32.
+    There oneDNN multiplies a float32 tile faster than MKL on processors of AMD; both err by roundings of float32.
     """
     on_cpu = hidden.device.type == "cpu" and torch.backends.mkldnn.is_available()
     fits = hidden.dtype == weight.dtype == torch.float32 and hidden.ndim == 2 and hidden.numel() and weight.numel()
