@@ -6,9 +6,11 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from qkld.numbers import printed
 from qkld.plotting.axes import (
     KLD_LABEL,
     Styles,
@@ -78,7 +80,8 @@ def draw_direction(
     ax.axhline(0.5, color="black", linewidth=0.7, zorder=1)
     _draw_flips(ax, flips, styles, "improvement_fraction", zone=zone, kld=kld,
                 interval=("improvement_low", "improvement_high"))  # fmt: skip
-    ax.set_ylim(-0.06, 1.06)
+    ax.set_ylim(-0.06, 1.24)  # above 1 no point falls, so that there is room for a line of text
+    ax.set_yticks(np.linspace(0, 1, 6))
     ax.set_ylabel("improvement fraction\nleapfrogs / flips")
     legend_above(ax, styles, flips, zone=zone)
 
@@ -90,7 +93,7 @@ def name_reliability(ax: Axes, direction: pd.DataFrame, quantity: str, *, corner
     with a quantity of low reliability is near 0 whatever is true, so panels are not to be compared without it.
     """
     own = direction[direction["quantity"] == quantity].set_index("subset")["reliability"]
-    known = [f"{name} {own[subset]:.2f}" for subset, name in SUBSETS.items() if pd.notna(own.get(subset))]
+    known = [f"{name} {printed(own[subset])}" for subset, name in SUBSETS.items() if pd.notna(own.get(subset))]
     text = f"reliability: {', '.join(known)}" if known else "reliability not known"
     height = {"top": 0.97, "bottom": 0.03}[corner]
     ax.text(0.02, height, text, transform=ax.transAxes, ha="left", va=corner, fontsize=6.5)
