@@ -42,7 +42,7 @@ class Variant:
 def variants_for(machine: Machine) -> tuple[Variant, ...]:
     """What is timed: bfloat16 on as many windows as float32 where the processor multiplies it, on fewer elsewhere."""
     if machine.has_native_bf16:
-        return Variant("float32"), Variant("bfloat16", repeats=3), Variant("bfloat16", "float32")
+        return Variant("float32"), Variant("bfloat16", repeats=5), Variant("bfloat16", "float32")
     emulated = Variant("bfloat16", windows=4, timed_windows=2)
     return Variant("float32"), emulated, replace(emulated, head_dtype="float32", windows=2, repeats=1)
 
