@@ -32,7 +32,7 @@ METRICS_HISTORY = {
     4: "attention on CPUs is computed by qkld.models.attention: what is measured changes by rounding, in bfloat16 by "
     "as much as another kernel's would",
     5: "heads in float32 multiply through oneDNN on CPUs, and numba's machine code takes the walk's sums; what is "
-    "measured changes by the rounding of float32 where the head is in float32, and by 1e-15 elsewhere",
+    "measured changes by the rounding of float32 where the head is in float32, and of float64 elsewhere",
 }
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
