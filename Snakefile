@@ -156,7 +156,6 @@ rule correlation:
 rule silent_zone:
     input:
         rules.cohort.output,
-        [declared(paths.items(label)) for label in second_run_labels(study)],
     output:
         outputs("silent_zone"),
     log:

@@ -12,7 +12,7 @@ from qkld.params import FLOOR_BATCH
 from qkld.statistics.answers import answers_by_task, clusters_by_task
 from qkld.statistics.covariance import NetNoise, noise_by_benchmark
 from qkld.statistics.direction import task_groups
-from qkld.statistics.self_flips import run_variances, self_flip_table
+from qkld.statistics.self_flips import self_flip_table
 from qkld.statistics.split_zone import Half, split_halves
 from qkld.statistics.twoway import ItemDraws, draw_items
 from qkld.study import LoadedStudy
@@ -70,19 +70,13 @@ def self_flips(study: LoadedStudy, *, confidence: float) -> pd.DataFrame:
 
 
 def item_noise(study: LoadedStudy) -> dict[str, NetNoise]:
-    """Covariance of the quants' score differences to the reference over items, for each score of the study.
-
-    With the reference's own run-to-run noise where the study has its second run.
-    """
-    again = study.params.self_flips
-    variances = run_variances(**_with_second_run(study), benchmarks=study.benchmarks) if again else None
+    """Covariance of the quants' score differences to the reference over items, for each score of the study."""
     return noise_by_benchmark(
         study.items,
         reference=study.params.reference.label,
         quants=study.quants,
         benchmarks=study.benchmarks,
         tasks=composite_tasks(study),
-        run_variances=variances,
     )
 
 

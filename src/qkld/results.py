@@ -329,8 +329,8 @@ MEANINGS: Mapping[str, str] = {
     "rule": "how the zone is chosen",
     "same_half": "median correlation in the zone on the items that chose it; `estimate` is on the others",
     "same_ranks_as": "variants that rank these quants exactly alike, or exactly the other way round",
-    "run_variance": "variance of a score from run to run, (f₀ − net₀²)/(2 items), a squared fraction; part of the "
-    "item noise behind `noise` and `verdict`",
+    "run_variance": "variance of a score from run to run, (f₀ − net₀²)/(2 items), a squared fraction; the item "
+    "noise behind `noise` and `verdict` holds it already",
     "score": "share of items answered right",
     "sd_log": "standard deviation of ln KLD over items",
     "se": "standard error of the score over items",

@@ -15,7 +15,6 @@ from qkld.statistics.covariance import (
     net_differences,
     noise_by_benchmark,
     unit_sums,
-    with_run_noise,
 )
 from qkld.statistics.flips import count_flips
 from qkld.statistics.score import correct_matrix
@@ -104,11 +103,19 @@ def test_composite_is_the_mean_with_squared_weights(items):
     assert set(noise_by_benchmark(items, reference="ref", quants=QUANTS, benchmarks=["easy"], tasks=[])) == {"easy"}
 
 
-def test_run_noise_goes_on_the_diagonal(items):
-    plain = benchmark_noise(items, "easy", reference="ref", quants=QUANTS)
-    noisy = benchmark_noise(items, "easy", reference="ref", quants=QUANTS, run_variance=1e-4)
-    assert noisy.covariance - plain.covariance == pytest.approx(1e-4 * np.eye(8), abs=1e-18)
-    assert (with_run_noise(plain, 1e-4).covariance == noisy.covariance).all()
+def test_what_runs_change_is_in_the_item_noise_once(rng):
+    """Answers that 2 % of runs flip: the variance of scores over items and runs is the one stated, with no addition."""
+    contrast = np.eye(8) - 1 / 8
+    nets, stated = [], []
+    for _ in range(600):
+        right = rng.random(1000) < 0.7
+        answers = right[:, None] ^ (rng.random((1000, 9)) < 0.02)
+        differences = answers[:, 1:].astype(int) - answers[:, :1]
+        nets.append(differences.mean(axis=0))
+        stated.append(np.trace(contrast @ item_covariance(differences)) / 7)
+    found = np.trace(contrast @ np.cov(np.array(nets).T)) / 7
+    assert np.mean(stated) == pytest.approx(found, rel=0.06)
+    assert found == pytest.approx(0.02 * 0.98 / 1000, rel=0.06)
 
 
 def test_a_cluster_column_is_read(items):

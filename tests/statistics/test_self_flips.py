@@ -12,7 +12,6 @@ from qkld.statistics.self_flips import (
     excess_flips,
     expected_self_flips,
     run_variance,
-    run_variances,
     self_flip_table,
     self_flips,
 )
@@ -72,8 +71,6 @@ def test_table_is_each_quant_beside_the_floor(rng):
     row = table[(table["label"] == "q02") & (table["benchmark"] == "hard")].iloc[0]
     assert row["flip_rate"] == pytest.approx((matrix["ref"] != matrix["q02"]).mean())
     assert row["run_variance"] == run_variance(self_flips(matrix["ref"], matrix["q00"]))
-    variances = run_variances(pd.concat([items, second]), reference="ref", again="ref again", benchmarks=["hard"])
-    assert variances == {"hard": row["run_variance"]}
     alone = self_flip_table(
         items, reference="ref", again=None, quants=labels_of(3), benchmarks=["hard"], tasks=[], confidence=0.95
     )
@@ -82,7 +79,9 @@ def test_table_is_each_quant_beside_the_floor(rng):
     assert alone[["self_flips", "excess", "run_variance"]].isna().all(axis=None)
     assert set(alone["note"]) == {"the reference was not run a second time"}
     with pytest.raises(StatisticsError, match="none of ref again"):
-        run_variances(items, reference="ref", again="ref again", benchmarks=["easy"])
+        self_flip_table(
+            items, reference="ref", again="ref again", quants=["q00"], benchmarks=["easy"], tasks=[], confidence=0.95
+        )
     whole = table.query("label == 'q02' and benchmark == 'composite'").iloc[0]
     parts = table.query("label == 'q02' and benchmark != 'composite'")
     assert whole["excess"] == pytest.approx(parts["excess"].mean())

@@ -6,7 +6,7 @@ verdict about them has to beat; one standard error a score does not show it, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,28 +165,10 @@ def item_covariance(differences: ArrayLike, clusters: ArrayLike | None = None) -
     return sums.T @ sums * (len(sums) / (len(sums) - 1)) / len(values) ** 2
 
 
-def with_run_noise(noise: NetNoise, variances: ArrayLike) -> NetNoise:
-    """The same with variances of quants' own run-to-run noise (squared fractions) added to the diagonal.
-
-    For engines whose greedy answers change between runs; `qkld.statistics.self_flips.run_variance` gives one from two
-    runs of the reference. What a run changes item by item is in the item noise already; this is the allowance for what
-    it changes in many items at once, so it errs on the side of more noise.
-    """
-    added = np.broadcast_to(np.asarray(variances, dtype=float), noise.net.shape)
-    return NetNoise(
-        noise.labels,
-        noise.net,
-        noise.covariance + np.diag(added),
-        noise.items,
-        noise.units,
-        noise.has_reference,
-    )
-
-
-def benchmark_noise(
-    items: pd.DataFrame, benchmark: str, *, reference: str | None, quants: Sequence[str], run_variance: float = 0.0
-) -> NetNoise:
+def benchmark_noise(items: pd.DataFrame, benchmark: str, *, reference: str | None, quants: Sequence[str]) -> NetNoise:
     """Net scores of quants on one benchmark with their item noise; clustered where ``items`` has a column ``cluster``.
+
+    What an engine changes from run to run, item by item, is part of the answers and so of this noise.
 
     Raises
     ------
@@ -196,7 +178,7 @@ def benchmark_noise(
     matrix = correct_matrix(items, benchmark)
     differences = net_differences(matrix, reference, quants)
     clusters = item_clusters(items, benchmark, matrix.index)
-    noise = NetNoise(
+    return NetNoise(
         labels=tuple(quants),
         net=differences.sum(axis=0, dtype=np.int64) / len(differences),
         covariance=item_covariance(differences, clusters),
@@ -204,7 +186,6 @@ def benchmark_noise(
         units=len(differences) if clusters is None else int(np.unique(clusters).size),
         has_reference=reference is not None,
     )
-    return with_run_noise(noise, run_variance) if run_variance else noise
 
 
 def item_clusters(items: pd.DataFrame, benchmark: str, index: pd.Index) -> NDArray | None:
@@ -269,12 +250,7 @@ def noise_by_benchmark(
     quants: Sequence[str],
     benchmarks: Sequence[str],
     tasks: Sequence[str],
-    run_variances: Mapping[str, float] | None = None,
 ) -> dict[str, NetNoise]:
     """Each benchmark's `NetNoise`, and ``composite``'s: the unweighted mean of ``tasks``, as `composite` has it."""
-    variances = run_variances or {}
-    parts = {
-        b: benchmark_noise(items, b, reference=reference, quants=quants, run_variance=variances.get(b, 0.0))
-        for b in benchmarks
-    }
+    parts = {b: benchmark_noise(items, b, reference=reference, quants=quants) for b in benchmarks}
     return {**parts, "composite": composite_noise([parts[t] for t in tasks])} if tasks else parts

@@ -31,7 +31,8 @@ def self_flips(first: ArrayLike, again: ArrayLike) -> Flips:
 def run_variance(floor: Flips) -> float:
     """Variance of one model's score from run to run, a squared fraction: (f₀ − net₀²)/(2N).
 
-    Two runs of one model differ with variance (f₀ − net₀²)/N; half of it belongs to each.
+    Two runs of one model differ with variance (f₀ − net₀²)/N where items flip independently; half of it belongs to
+    each. Every model's answers hold this noise already, so `qkld.statistics.covariance.item_covariance` counts it.
     """
     return (floor.flip_rate - float(floor.net) ** 2) / (2 * floor.items)
 
@@ -76,18 +77,6 @@ def excess_flips(reference: ArrayLike, again: ArrayLike, quant: ArrayLike, confi
     estimate = float(difference.mean())
     half = float(stats.norm.ppf(0.5 + confidence / 2) * difference.std(ddof=1) / np.sqrt(difference.size))
     return Excess(estimate, estimate - half, estimate + half)
-
-
-def run_variances(items: pd.DataFrame, *, reference: str, again: str, benchmarks: Sequence[str]) -> dict[str, float]:
-    """`run_variance` of each benchmark, as `noise_by_benchmark` takes them; ``again`` is the reference's second run.
-
-    Raises
-    ------
-    StatisticsError
-        If a run lacks items, or an answer is neither 0 nor 1.
-    """
-    both = {b: _answers(items, b, (reference, again)) for b in benchmarks}
-    return {b: run_variance(self_flips(matrix[reference], matrix[again])) for b, matrix in both.items()}
 
 
 def self_flip_table(

@@ -222,7 +222,7 @@ def verdict(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> Verdict:
     Parameters
     ----------
     noise
-        Net scores of the quants and their item noise, run-to-run noise included where there is any.
+        Net scores of the quants and their item noise, which holds what an engine changes from run to run.
     kld : shape (quants,)
         In nats, in the order of ``noise.labels``; 0 is allowed.
     rule
