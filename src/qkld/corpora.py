@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,11 @@ from typing import Any
 
 from qkld.errors import CorpusError, explain
 from qkld.params import Corpus
+from qkld.texts import JSON_LINES, JsonLine, bad_line, json_lines, read_text
 from qkld.windows import Window, kept_positions, scored_positions
+
+A_LINE = 'lines of JSON such as {"text": "…"}'
+"""What a corpus of several documents consists of."""
 
 OWN_LENGTH = 0
 """The context length of a chat, whose every window is as long as the chat."""
@@ -30,22 +33,23 @@ class CorpusWindows:
 
 
 def read_documents(path: Path) -> list[str]:
-    """Documents of a text file: lines of JSON with a ``text`` (``.jsonl``), or one plain text."""
-    if not path.exists():
-        raise CorpusError(
-            explain("A corpus file is missing.", expected=path, found="no such file", do="check the path in the study")
-        )
-    text = path.read_text(encoding="utf-8")
-    if path.suffix != ".jsonl":
-        return [text]
-    try:
-        return [json.loads(line)["text"] for line in text.splitlines() if line.strip()]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorpusError(
-            explain(
-                f"{path} is no corpus.", expected='lines of JSON such as {"text": "…"}', found=error, do="mend the file"
-            )
-        ) from error
+    """Documents of a text file: lines of JSON with a ``text`` (see `JSON_LINES`), or one plain text.
+
+    Raises
+    ------
+    CorpusError
+        If it is missing, in another encoding than UTF-8, or a line of JSON has no text; with byte or line.
+    """
+    if path.suffix.lower() not in JSON_LINES:
+        return [read_text(path, error=CorpusError)]
+    return [_text_of(path, line) for line in json_lines(path, error=CorpusError, expected=A_LINE)]
+
+
+def _text_of(path: Path, line: JsonLine) -> str:
+    text = line.value.get("text") if isinstance(line.value, dict) else None
+    if not isinstance(text, str):
+        raise bad_line(path, line.number, CorpusError, expected=A_LINE, found=line.text[:200])
+    return text
 
 
 def text_windows(corpus: Corpus, documents: Iterable[str], tokenizer: Any, score_from: float) -> CorpusWindows:

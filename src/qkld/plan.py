@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from qkld.errors import BenchmarkError
 from qkld.params import FLOOR_BATCH, FLOORS, Corpus, GgufModel, MadeGguf, Study
 from qkld.paths import data_folder
+from qkld.texts import lines, read_text
 from qkld.windows import kept_positions as kept_at
 from qkld.windows import scored_positions
 
@@ -178,11 +180,11 @@ def benchmark_tokens(study: Study) -> float | None:
     total = 0.0
     for benchmark in study.benchmarks:
         file = data_folder() / "assets" / f"benchmark-{benchmark.task}" / f"benchmark-{benchmark.task}.jsonl"
-        if not file.exists():
+        items_there = lines(read_text(file, error=BenchmarkError)) if file.exists() else []
+        if not items_there:
             return None
-        lines = file.read_text().splitlines()
-        items = min(benchmark.limit or len(lines), len(lines))
-        read = items * sum(map(len, lines)) / len(lines) / CHARACTERS_PER_TOKEN * RUN_SHARE
+        items = min(benchmark.limit or len(items_there), len(items_there))
+        read = items * sum(map(len, items_there)) / len(items_there) / CHARACTERS_PER_TOKEN * RUN_SHARE
         answers = items * (benchmark.answer_tokens or 0)
         total += read if not answers else read + answers + benchmark.repeats * (read + WRITING_WORK * answers)
     return total

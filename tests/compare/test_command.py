@@ -161,7 +161,7 @@ def test_what_can_not_be_compared_is_refused_before_a_model_is_opened(arguments,
 @pytest.mark.parametrize(
     ("content", "more", "message"),
     [
-        (None, (), "A corpus file is missing"),
+        (None, (), "no such file"),
         ("Too short.", (), "'text' is too short"),
         (WORDS, ("--context", "100000"), "A window is longer than the model's context"),
     ],

