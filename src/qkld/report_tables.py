@@ -122,7 +122,7 @@ def composite_table(study: LoadedStudy) -> TextTable:
     rows = [
         (
             row["benchmark"],
-            str(row["items"]),
+            _counted(row),
             printed(row["chance"], 0, percent=True),
             f"{printed(row['reference_score'], 1, percent=True)} ± {printed(row['se'], 1, percent=True)}",
             printed(row["above_chance_se"], 1),
@@ -136,6 +136,11 @@ def composite_table(study: LoadedStudy) -> TextTable:
         ("benchmark", "items", "chance (%)", "reference (%)", "SE above chance", "in the composite"),
         tuple(rows),
     )
+
+
+def _counted(row: Mapping) -> str:
+    """Items of a benchmark, and the clusters they come in where they are not drawn one by one."""
+    return f"{row['items']}" if row["clusters"] == row["items"] else f"{row['items']} in {row['clusters']} clusters"
 
 
 def variants_table(study: LoadedStudy) -> TextTable:

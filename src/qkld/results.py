@@ -17,10 +17,12 @@ CORRELATION = (
 """What stands in every row of a correlation."""
 
 RESULTS: Mapping[str, tuple[str, ...]] = {
-    "scores": ("label", "benchmark", "items", "right", "score", "se"),
+    "scores": (
+        *("label", "benchmark", "items", "clusters", "right", "clusters_right", "clusters_wrong", "score", "se"),
+    ),
     "composite": (
-        *("benchmark", "role", "items", "chance", "reference_score", "se", "above_chance_se", "in_composite"),
-        "reason",
+        *("benchmark", "role", "items", "clusters", "chance", "reference_score", "se", "above_chance_se"),
+        *("in_composite", "reason"),
     ),
     "correlation": CORRELATION,
     "partial": (
@@ -157,7 +159,10 @@ MEANINGS: Mapping[str, str] = {
     "bucket_to": "its upper edge, which belongs to the next bucket",
     "by": "what the tokens are split by: `corpus` (all tokens), `entropy` of the reference, or `position`",
     "chance": "score of guessing; of the router ½",
-    "clusters": "clusters that the interval rests on: documents or windows",
+    "clusters": "clusters that the interval rests on: documents or windows; of scores, what is drawn: items, or "
+    "clusters of them such as several answers to one item",
+    "clusters_right": "those of them with a right answer",
+    "clusters_wrong": "those of them with a wrong answer",
     "cochran_p": "p of Cochran's Q",
     "cochran_q": "Cochran's Q of equal true scores, under the covariance of the items' noise",
     "composite": "unweighted mean of the scores of the tasks that enter it",
@@ -202,7 +207,7 @@ MEANINGS: Mapping[str, str] = {
     "fisher_p": "Fisher's exact test of who is routed to against who is right",
     "flip_rate": "volume / items",
     "excess": "flip_rate − self_flip_rate: how much more a quant flips than the reference with itself",
-    "excess_high": "upper end of its interval, paired by item",
+    "excess_high": "upper end of its interval, paired by item and clustered where items are",
     "excess_low": "lower end of the same; above 0 where a quant disagrees with the reference beyond its own noise",
     "floor_kld": "mean KLD of `floor-dtype` there, nats; subtracted from nothing",
     "form": "`as measured`, or `centred by quant`: ln KLD less the quant's mean",
@@ -333,7 +338,7 @@ MEANINGS: Mapping[str, str] = {
     "noise behind `noise` and `verdict` holds it already",
     "score": "share of items answered right",
     "sd_log": "standard deviation of ln KLD over items",
-    "se": "standard error of the score over items",
+    "se": "standard error of the score over items, or clusters of them",
     "self_flip_rate": "f₀, self_flips / items: the flip rate of the reference with itself in another batch shape",
     "self_flips": "items that the two runs of the reference answer differently",
     "selection": "what the rule does to the correlation inside",

@@ -176,6 +176,12 @@ def test_a_reference_at_its_floor_or_ceiling_is_left_out(items):
     assert short_benchmarks(rows, 20, together) == {}  # 300 right and 300 wrong between them
     assert set(short_benchmarks(rows, 301, together)) == {*together, "arc_easy"}
     assert short_benchmarks(rows, 301, together)["sciq"].startswith("family science: reference at the")
+    passages = weak.assign(cluster=weak["item"].str[-1])  # ten clusters a benchmark
+    clustered = prompt_rows(
+        passages, models=models, benchmarks=["arc_easy"], reference="reference", needs=["kl_choice_mean"]
+    )
+    assert "10 items right and 10 wrong" in short_benchmarks(clustered, 11)["arc_easy"]
+    assert short_benchmarks(clustered, 10) == {}
     with pytest.raises(StatisticsError, match="none of nobody"):
         prompt_table(items, models=["nobody"], benchmarks=["sciq"], **SETTINGS)
     with pytest.raises(StatisticsError, match="no kl_answer"):

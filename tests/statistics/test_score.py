@@ -8,6 +8,15 @@ from qkld.errors import StatisticsError
 from qkld.statistics.score import benchmark_scores, composite, composite_tasks, correct_matrix
 
 
+def drawn_answers(rng: np.random.Generator, questions: int = 20, answers: int = 10) -> pd.DataFrame:
+    """Several answers to each question, drawn at temperature: named and clustered as `qkld.benchmarks.written` does."""
+    p = rng.beta(0.5, 0.8, questions)
+    names = [f"{q}#{a}" for q in range(questions) for a in range(answers)]
+    correct = (rng.random((questions, answers)) < p[:, None]).astype(int).ravel()
+    cluster = np.repeat(np.arange(questions), answers).astype(str)
+    return pd.DataFrame({"model": "r", "benchmark": "t", "item": names, "correct": correct, "cluster": cluster})
+
+
 def items_of(**right: dict[str, list[int]]) -> pd.DataFrame:
     """Items of models: benchmark → list of 0 and 1."""
     rows = [
@@ -25,10 +34,63 @@ def test_score_and_error():
         "label": "r",
         "benchmark": "t",
         "items": 4,
+        "clusters": 4,
         "right": 3,
+        "clusters_right": 3,
+        "clusters_wrong": 1,
         "score": 0.75,
         "se": pytest.approx(np.sqrt(0.75 * 0.25 / 4)),
     }
+
+
+def test_answers_drawn_to_one_item_are_one_cluster(rng):
+    scores, errors, entered = [], [], 0
+    for _ in range(400):
+        own = benchmark_scores(drawn_answers(rng))
+        scores.append(own["score"].item())
+        errors.append(own["se"].item())
+        entered += composite_tasks(own, reference="r", chance={"t": 0.15})["in_composite"].item()
+    assert np.mean(errors) == pytest.approx(np.std(scores), rel=0.1)
+    assert np.std(scores) == pytest.approx(0.074, abs=0.006)
+    assert entered / 400 < 0.05
+
+
+def test_a_clustered_error_is_the_literal_cr1(rng):
+    items = drawn_answers(rng, questions=7, answers=3)
+    items = items.drop(items.index[[2, 4, 5]])  # clusters of unequal size
+    own = benchmark_scores(items).iloc[0]
+    deviations = items["correct"] - items["correct"].mean()
+    sums = deviations.groupby(items["cluster"]).sum()
+    assert own["se"] == pytest.approx(np.sqrt(7 / 6 * (sums**2).sum()) / len(items), rel=1e-12)
+    counts = items.groupby("cluster")["correct"]
+    assert own["clusters_right"] == (counts.max() == 1).sum()
+    assert own["clusters_wrong"] == (counts.min() == 0).sum()
+    renamed = items.assign(cluster="passage " + items["cluster"].astype(str)).sample(frac=1, random_state=1)
+    assert benchmark_scores(renamed)["se"].item() == pytest.approx(own["se"], rel=1e-12)
+
+
+def test_a_family_counts_clusters_and_not_the_answers_in_them():
+    for questions, limited in ((12, True), (24, False)):
+        items = pd.concat([items_of(r={"t": [1] * 5 + [0] * 5}).assign(cluster=str(q)) for q in range(questions)])
+        tasks = composite_tasks(
+            benchmark_scores(items), reference="r", chance={"t": 0.0}, families={"t": "mathematics"}
+        )
+        reason = tasks["reason"].item()
+        said = f"reference right on {questions} and wrong on {questions} clusters of items, 20 of each needed"
+        assert (said in reason) == limited
+
+
+def test_clusters_of_one_item_are_items():
+    items = items_of(r={"t": [1, 1, 1, 0]})
+    pd.testing.assert_frame_equal(benchmark_scores(items.assign(cluster=items["item"])), benchmark_scores(items))
+
+
+def test_one_cluster_has_no_error_and_enters_no_composite(rng):
+    own = benchmark_scores(drawn_answers(rng, questions=1, answers=50).assign(correct=1))
+    assert np.isnan(own["se"].item())
+    row = composite_tasks(own, reference="r", chance={"t": 0.0}).iloc[0]
+    assert not row["in_composite"]
+    assert row["reason"] == "one cluster of items has no standard error, 2 clusters needed"
 
 
 def test_composite_takes_tasks_clearly_above_chance():

@@ -43,6 +43,19 @@ def test_excess_is_the_difference_of_flip_rates_and_covers(rng):
     assert held / 400 == pytest.approx(0.95, abs=0.035)
 
 
+def test_excess_of_several_answers_to_one_item_is_clustered(rng):
+    spread, half = [], []
+    for _ in range(300):
+        right, question = np.ones(400, dtype=int), np.repeat(np.arange(40), 10)
+        quant = (rng.random(400) < np.repeat(rng.beta(0.5, 0.8, 40), 10)).astype(int)
+        found = excess_flips(right, right, quant, 0.95, question)
+        spread.append(found.estimate)
+        half.append(found.high - found.estimate)
+    assert np.mean(half) == pytest.approx(2.02 * np.std(spread), rel=0.12)  # t on 39 degrees of freedom
+    with pytest.raises(StatisticsError, match="clusters of them"):
+        excess_flips([1, 0], [1, 0], [0, 0], 0.95, ["one", "one"])
+
+
 def test_a_quant_no_worse_than_the_reference_with_itself_shows_nothing(rng):
     right = rng.random(2000) < 0.7
     again, quant = (right ^ (rng.random(2000) < 0.03) for _ in range(2))

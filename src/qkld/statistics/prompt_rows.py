@@ -79,18 +79,18 @@ def _benchmark_rows(
 def short_benchmarks(rows: pd.DataFrame, minimum: int, families: Mapping[str, str] | None = None) -> dict[str, str]:
     """Benchmarks on which the reference has fewer than ``minimum`` items right or wrong → why they are left out.
 
-    Benchmarks of one family (``families``: benchmark → family) are counted together, others each by itself. At the
-    floor a quant's answers are guesses and at the ceiling it can only lose: neither says what a divergence does.
-    Without a reference nothing is left out.
+    Benchmarks of one family (``families``: benchmark → family) are counted together, others each by itself; of items
+    that come in clusters, the clusters with a right and with a wrong answer are counted. At the floor a quant's answers
+    are guesses and at the ceiling it can only lose: neither says what a divergence does. Without a reference nothing is
+    left out.
     """
     if rows["reference_right"].isna().all():
         return {}
     named = families or {}
-    once = rows.drop_duplicates(["benchmark", "item"])
     found = {}
-    for group, part in once.groupby(once["benchmark"].map(lambda b: named.get(b, b)), sort=False):
-        right = int(part["reference_right"].sum())
-        wrong = len(part) - right
+    for group, part in rows.groupby(rows["benchmark"].map(lambda b: named.get(b, b)), sort=False):
+        known = part["reference_right"].astype(bool)
+        right, wrong = (int(part.loc[which, "prompt"].nunique()) for which in (known, ~known))
         if min(right, wrong) < minimum:
             place = "floor" if right < wrong else "ceiling"
             why = f"reference at the {place}: {right} items right and {wrong} wrong, {minimum} of each needed"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from qkld.clusters import cluster_index, cr1_error
 from qkld.errors import StatisticsError, explain
 
 ABOVE_CHANCE = 5.0
@@ -14,6 +15,9 @@ ABOVE_CHANCE = 5.0
 
 OF_EACH = 20
 """Right and wrong items of the reference that a task family needs not to be at its floor or ceiling."""
+
+LEAST_CLUSTERS = 2
+"""Clusters of items that a standard error needs."""
 
 
 def correct_matrix(items: pd.DataFrame, benchmark: str, column: str = "correct") -> pd.DataFrame:
@@ -50,19 +54,42 @@ def correct_matrix(items: pd.DataFrame, benchmark: str, column: str = "correct")
 
 
 def benchmark_scores(items: pd.DataFrame) -> pd.DataFrame:
-    """Each model's score on each benchmark: ``label, benchmark, items, right, score, se``.
+    """Each model's score on each benchmark, one a row.
 
-    ``score`` is a fraction of 1; ``se`` = √(p(1−p)/N) is that of drawing other items of the same kind, not of a
-    difference between two models, which share their items.
+    ``score`` is a fraction of 1; ``se`` is that of drawing other items of the same kind, not of a difference between
+    two models, which share their items: √(p(1−p)/N) for items drawn one by one, CR1 where they come in clusters (see
+    `qkld.clusters.cr1_error`), as answers that are drawn to one item several times do; NaN for a single cluster.
+
+    ``clusters`` counts what is drawn: distinct values of a column ``cluster``, the items without one;
+    ``clusters_right`` and ``clusters_wrong`` those with a right and with a wrong answer among them.
     """
-    table = items.groupby(["model", "benchmark"], sort=True)["correct"].agg(items="size", right="sum").reset_index()
-    table["score"] = table["right"] / table["items"]
-    table["se"] = np.sqrt(table["score"] * (1 - table["score"]) / table["items"])
-    return table.rename(columns={"model": "label"})
+    drawn = items.assign(cluster=items["cluster"] if "cluster" in items else items["item"])
+    groups = drawn.groupby(["model", "benchmark"], sort=True)
+    rows = [{"label": label, "benchmark": benchmark, **_score(rows)} for (label, benchmark), rows in groups]
+    return pd.DataFrame(rows)
+
+
+def _score(rows: pd.DataFrame) -> dict[str, float]:
+    """`benchmark_scores` of one model's items of one benchmark."""
+    correct, index = rows["correct"].to_numpy(dtype=float), cluster_index(rows["cluster"])
+    right, sizes = np.bincount(index, weights=correct), np.bincount(index)
+    score = float(correct.mean())
+    alone = len(sizes) == len(correct)
+    return {
+        "items": len(correct),
+        "clusters": len(sizes),
+        "right": int(correct.sum()),
+        "clusters_right": int((right > 0).sum()),
+        "clusters_wrong": int((right < sizes).sum()),
+        "score": score,
+        "se": float(np.sqrt(score * (1 - score) / len(correct))) if alone else cr1_error(correct, index),
+    }
 
 
 def families_at_limits(own: pd.DataFrame, families: Mapping[str, str]) -> dict[str, str]:
     """Task families at their floor or ceiling → why: the reference has fewer than `OF_EACH` items right or wrong.
+
+    Of items that come in clusters, the clusters with a right and with a wrong answer are counted.
 
     Parameters
     ----------
@@ -72,12 +99,12 @@ def families_at_limits(own: pd.DataFrame, families: Mapping[str, str]) -> dict[s
     found = {}
     for family in dict.fromkeys(families.values()):
         rows = own.loc[[benchmark for benchmark, its in families.items() if its == family]]
-        right = int(rows["right"].sum())
-        wrong = int(rows["items"].sum()) - right
+        right, wrong = int(rows["clusters_right"].sum()), int(rows["clusters_wrong"].sum())
         if min(right, wrong) < OF_EACH:
             place = "floor" if right < wrong else "ceiling"
+            what = "items" if (rows["clusters"] == rows["items"]).all() else "clusters of items"
             found[family] = (
-                f"family {family} at its {place}: reference right on {right} and wrong on {wrong} items, "
+                f"family {family} at its {place}: reference right on {right} and wrong on {wrong} {what}, "
                 f"{OF_EACH} of each needed"
             )
     return found
@@ -96,7 +123,8 @@ def composite_tasks(
     A benchmark enters if the reference's score is at least `ABOVE_CHANCE` standard errors above its chance level;
     ``control`` benchmarks never enter, nor do those of ``families`` (benchmark → family) that are at their floor or
     ceiling. The standard error is the larger of those at the score and at chance: at a score of 1 the first is 0 on
-    however few items. Only the reference is read, so no quant's score selects anything.
+    however few items. The second counts clusters, as if each were one item. Only the reference is read, so no quant's
+    score selects anything.
 
     Raises
     ------
@@ -122,20 +150,23 @@ def composite_tasks(
 
 
 def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool, limit: str) -> dict:
-    error = max(own["se"], np.sqrt(chance * (1 - chance) / own["items"]))
-    distance = (own["score"] - chance) / error if error > 0 else 0.0
+    error = np.maximum(own["se"], np.sqrt(chance * (1 - chance) / own["clusters"]))  # NaN where the first is
+    distance = 0.0 if error == 0 else (own["score"] - chance) / error
     enough = distance >= ABOVE_CHANCE
     reason = ""
     if control:
         reason = "named as control"
     elif limit:
         reason = limit
+    elif np.isnan(error):
+        reason = f"one cluster of items has no standard error, {LEAST_CLUSTERS} clusters needed"
     elif not enough:
         reason = f"reference {distance:.1f} standard errors above chance, {ABOVE_CHANCE:g} needed"
     return {
         "benchmark": benchmark,
         "role": "control" if control else "composite",
         "items": int(own["items"]),
+        "clusters": int(own["clusters"]),
         "chance": chance,
         "reference_score": own["score"],
         "se": error,

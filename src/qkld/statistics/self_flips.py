@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
+from qkld.clusters import clustered_mean
 from qkld.errors import StatisticsError, explain
+from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.direction import task_groups
 from qkld.statistics.flips import Flips, count_flips
 from qkld.statistics.score import correct_matrix
@@ -61,22 +62,31 @@ class Excess:
     high: float
 
 
-def excess_flips(reference: ArrayLike, again: ArrayLike, quant: ArrayLike, confidence: float) -> Excess:
-    """f_q − f₀ on the same items, with a normal interval of the paired difference of 0/1 flips.
+def excess_flips(
+    reference: ArrayLike, again: ArrayLike, quant: ArrayLike, confidence: float, clusters: ArrayLike | None = None
+) -> Excess:
+    """f_q − f₀ on the same items, with a t interval of the paired difference of 0/1 flips.
 
-    A quant is said to disagree with the reference only where the interval lies above 0.
+    A quant is said to disagree with the reference only where the interval lies above 0. Items of one of the
+    ``clusters`` are drawn together (CR1).
+
+    Raises
+    ------
+    StatisticsError
+        With fewer than two items, or clusters of items.
     """
     for other in (again, quant):
         count_flips(reference, other)
     first = np.asarray(reference, dtype=int)
     difference = np.abs(np.asarray(quant, dtype=int) - first) - np.abs(np.asarray(again, dtype=int) - first)
-    if difference.size < 2:
+    drawn = np.arange(difference.size) if clusters is None else np.asarray(clusters)
+    units = np.unique(drawn).size
+    if units < 2:
         raise StatisticsError(
-            explain("Too few items.", expected="at least 2 items", found=f"{difference.size}", do="use more items")
+            explain("Too few items.", expected="at least 2 items, or clusters of them", found=units, do="use more")
         )
-    estimate = float(difference.mean())
-    half = float(stats.norm.ppf(0.5 + confidence / 2) * difference.std(ddof=1) / np.sqrt(difference.size))
-    return Excess(estimate, estimate - half, estimate + half)
+    found = clustered_mean(difference.astype(float), drawn, confidence)
+    return Excess(found.estimate, found.low, found.high)
 
 
 def self_flip_table(
@@ -102,15 +112,20 @@ def self_flip_table(
         If a model lacks items, or an answer is neither 0 nor 1.
     """
     models = (reference, *([again] if again else []), *quants)
-    matrices = {b: _answers(items, b, models) for b in dict.fromkeys([*benchmarks, *tasks])}
+    everything = list(dict.fromkeys([*benchmarks, *tasks]))
+    matrices, clusters = {b: _answers(items, b, models) for b in everything}, clusters_by_task(items, everything) or {}
     rows = []
     for benchmark, parts in task_groups(benchmarks, tasks).items():
-        chosen = [matrices[task] for task in parts]
-        floor = _floor_columns(chosen, reference, again) if again else EMPTY
-        key = {"benchmark": benchmark, "items": sum(map(len, chosen))}
+        chosen = {task: matrices[task] for task in parts}
+        floor = _floor_columns(list(chosen.values()), reference, again) if again else EMPTY
+        key = {"benchmark": benchmark, "items": sum(map(len, chosen.values()))}
         for label in quants:
-            rate = float(np.mean([count_flips(m[reference], m[label]).flip_rate for m in chosen]))
-            beyond = [excess_flips(m[reference], m[again], m[label], confidence) for m in chosen] if again else []
+            rate = float(np.mean([count_flips(m[reference], m[label]).flip_rate for m in chosen.values()]))
+            beyond = [
+                excess_flips(m[reference], m[again], m[label], confidence, clusters.get(task))
+                for task, m in chosen.items()
+                if again
+            ]
             rows.append({"label": label, **key, **floor, "flip_rate": rate, **_excess_columns(beyond)})
     note = "" if again else "the reference was not run a second time"
     return pd.DataFrame(rows)[[*COLUMNS]].assign(note=note)
