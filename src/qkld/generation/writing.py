@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from qkld.errors import BenchmarkError, explain
 from qkld.generation.prompts import Prompt, Sampling, Written, as_written, cut, end_tokens, text_of
 from qkld.models import OpenedModel
+from qkld.models.head_input import head_input
 from qkld.models.library import transformers_library
 from qkld.models.spreading import running_device
 from qkld.windows import ANSWERS_AT_ONCE
@@ -135,8 +136,7 @@ def _last_hidden(model: OpenedModel, ids: Tensor, seen: Tensor, cache: Cache) ->
     if not model.supports_packing:  # rows of one length need neither, and the architecture may take none
         inputs = {"input_ids": ids}
     inputs = {name: value.to(device) for name, value in inputs.items()}
-    out = model.module.base_model(**inputs, past_key_values=cache, use_cache=True)
-    return out.last_hidden_state[:, -1].to(model.device)
+    return head_input(model.module, **inputs, past_key_values=cache, use_cache=True)[:, -1].to(model.device)
 
 
 def _next_tokens(model: OpenedModel, rows: list[_Row], hidden: Tensor, temperature: float) -> list[int | None]:

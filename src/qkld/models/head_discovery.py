@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from qkld.errors import ModelError, explain
 from qkld.models.head import Head
+from qkld.models.head_input import accepted
 from qkld.models.opened import trunk_states
 from qkld.models.spreading import running_device
 
@@ -78,12 +79,13 @@ def check_head(module: nn.Module, head: Head) -> None:
     Raises
     ------
     ModelError
-        With the largest difference and the module that was taken for the head.
+        If the model can not be run, if its logits are not finite, or if they differ: with the largest difference and
+        the module that was taken for the head.
     """
     ids = torch.tensor([[i % head.vocabulary for i in PROBE_IDS]])
-    device = running_device(module.get_input_embeddings())
-    own = module(input_ids=ids.to(device), use_cache=False).logits[0]
+    own = _own_logits(module, ids)
     ours = head.logits(trunk_states(module, ids)[0].to(head.weight.device))
+    _check_finite(ours)
     own = own.to(ours.device, torch.float64)
     difference = (own - ours.to(torch.float64)).abs().max().item()
     is_exact = math.frexp(head.scale)[0] == 0.5 or not _values(module, DIVISORS)
@@ -98,3 +100,36 @@ def check_head(module: nn.Module, head: Head) -> None:
                 do="add the architecture's scaling to qkld.models.head_discovery",
             )
         )
+
+
+def _own_logits(module: nn.Module, ids: Tensor) -> Tensor:
+    """The logits that the model's own forward pass gives, (tokens, vocab)."""
+    ids = ids.to(running_device(module.get_input_embeddings()))
+    try:
+        return module(**accepted(module, input_ids=ids, use_cache=False, return_dict=True)).logits[0]
+    except Exception as error:  # an operation without this dtype, inputs that text does not give, memory: all end here
+        raise ModelError(
+            explain(
+                f"{type(module).__name__} can not be run on token ids in {_dtype_name(module.dtype)}.",
+                expected="logits of a few tokens",
+                found=f"{type(error).__name__}: {error}"[:400],
+                do="take another compute dtype, or a class that transformers runs on text alone",
+            )
+        ) from error
+
+
+def _check_finite(logits: Tensor) -> None:
+    if not bool(torch.isfinite(logits).all()):
+        wider = "bfloat16 or float32" if logits.dtype == torch.float16 else "float32, or check the model's weights"
+        raise ModelError(
+            explain(
+                f"The model's logits are not finite in {_dtype_name(logits.dtype)}.",
+                expected="numbers for a few tokens",
+                found=f"NaN or infinity at {int((~torch.isfinite(logits)).any(-1).sum())} of {len(logits)} tokens",
+                do=f"take {wider}",
+            )
+        )
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

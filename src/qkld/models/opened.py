@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from qkld.models.bits import StoredBits
 from qkld.models.head import Head
+from qkld.models.head_input import head_input
 from qkld.models.spreading import running_device
 from qkld.params import ModelEntry
 
@@ -35,8 +36,8 @@ class OpenedModel:
         Bits per weight as stored.
     weights_sha256, tokenizer_sha256 : str
         Over the weights as computed with, and over what turns text into ids.
-    context_length : int
-        Longest input that the model was made for, in tokens.
+    context_length : float
+        Longest input that the model was made for, in tokens; infinite where there is no limit.
     supports_packing : bool
         Whether a block mask and position ids let several texts share one row without seeing each other.
     """
@@ -52,7 +53,7 @@ class OpenedModel:
     bits: StoredBits
     weights_sha256: str
     tokenizer_sha256: str
-    context_length: int
+    context_length: float
     supports_packing: bool
 
     @property
@@ -90,7 +91,6 @@ class OpenedModel:
         return states.to(self.device)
 
 
-@torch.inference_mode()
 def trunk_states(
     module: nn.Module,
     input_ids: Tensor,
@@ -102,4 +102,4 @@ def trunk_states(
     device = running_device(module.get_input_embeddings())
     inputs = {"input_ids": input_ids, "position_ids": position_ids, "attention_mask": attention_mask}
     inputs = {name: value.to(device) for name, value in inputs.items() if value is not None}
-    return module.base_model(**inputs, use_cache=False).last_hidden_state
+    return head_input(module, **inputs, use_cache=False)

@@ -11,6 +11,7 @@ from qkld.errors import ModelError, SourceError, explain
 from qkld.models import compressed_tensors, quantized
 from qkld.models.attention import attend_in_blocks
 from qkld.models.bits import StoredBits, tensor_bits
+from qkld.models.context import context_length
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
 from qkld.models.gguf import BITS_FILE, converted_bits, converted_folder, located
@@ -144,7 +145,6 @@ def _checked(
     attend_in_blocks(module, device, dtype)
     vocabulary = _vocabulary(entry, tokenizer, head)
     cut = head.cut(vocabulary)
-    config = module.config.get_text_config()
     return OpenedModel(
         entry=entry,
         module=module,
@@ -157,7 +157,7 @@ def _checked(
         bits=loaded.bits,
         weights_sha256=sha256,
         tokenizer_sha256=tokenizer_sha256(tokenizer),
-        context_length=config.max_position_embeddings,
+        context_length=context_length(module),
         supports_packing=supports_packing(module, dtype),
     )
 

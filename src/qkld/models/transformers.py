@@ -51,18 +51,17 @@ def load_module(
         which transformers would fill with random values.
     """
     try:
-        part = {} if "gguf_file" in options else _text_part(folder, label)
-        with quiet_loading(PARTS_LEFT_OUT if part else None):
+        described = {} if "gguf_file" in options else _described(folder, label, dtype)
+        with quiet_loading(PARTS_LEFT_OUT if "key_mapping" in described else None):
             module, report = transformers_library().AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 device_map=device_map,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation="sdpa",
                 output_loading_info=True,
                 **options,
-                **part,
+                **described,
             )
     except ModelError:
         raise
@@ -88,10 +87,18 @@ def load_module(
     return module.eval().requires_grad_(False)
 
 
-def _text_part(folder: Path, label: str) -> dict[str, Any]:
-    """What transformers is told where the folder's text part is to be loaded by itself."""
-    config = text_config(folder, label=label)
-    return {} if config is None else {"config": config, "key_mapping": OWN_NAMES}
+def _described(folder: Path, label: str, dtype: torch.dtype | str) -> dict[str, Any]:
+    """What transformers is told of a folder: its configuration, or its text part's where that is loaded by itself.
+
+    Whatever kernels the files ask for, the class takes torch's attention where it supports it and its own elsewhere
+    (soft caps, sinks, no attention at all), and the product of grouped experts, which takes no float64.
+    """
+    config, mapping = text_config(folder, label=label), {"key_mapping": OWN_NAMES}
+    if config is None:
+        config, mapping = transformers_library().AutoConfig.from_pretrained(folder, trust_remote_code=False), {}
+    config._attn_implementation = None
+    config._experts_implementation = "eager" if dtype == torch.float64 else None
+    return {"config": config, **mapping}
 
 
 def quantization_of(folder: Path) -> dict[str, Any] | None:

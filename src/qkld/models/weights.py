@@ -50,7 +50,8 @@ def check_finite(module: nn.Module, *, label: str) -> None:
                     f"'{label}' has weights that are not finite.",
                     expected="finite values",
                     found=f"NaN or infinity in {name}",
-                    do="get or make the weights again; a group of equal values or an overflow of float16 can do this",
+                    do="get or make the weights again; a group of equal values can do this, and so can an overflow of "
+                    "float16, which bfloat16 and float32 have not",
                 )
             )
 
