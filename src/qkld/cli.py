@@ -84,7 +84,8 @@ def _notebook(options: argparse.Namespace) -> int:
 
 
 def _analyse(options: argparse.Namespace) -> int:
-    from qkld.analyse import analyse_table, parse_item_counts
+    from qkld.analyse import Reading, analyse_table, parse_item_counts
+    from qkld.importing.groups import parse_groups
 
     scores = [name.strip() for name in options.scores.split(",")]
     summary = analyse_table(
@@ -99,6 +100,7 @@ def _analyse(options: argparse.Namespace) -> int:
         missing=options.missing,
         margin=options.margin,
         size=options.size,
+        reading=Reading(options.filter, options.metric, parse_groups(options.group)),
     )
     print(json.dumps(summary, indent=1, ensure_ascii=False))
     return 0
@@ -207,6 +209,7 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--items", type=Path, help="answers: Parquet or CSV with model, benchmark, item, correct; or a samples folder"
     )
+    _add_of_samples(parser)
     parser.add_argument("--reference", help="label of the reference's row, which enters no correlation")
     parser.add_argument("--n-items", help='items behind each score, where there are no --items: "mmlu=400,sciq=1000"')
     parser.add_argument("--zone", help='cut of the silent zone, fixed beforehand, for example "kl_mean<=0.02"')
@@ -225,6 +228,19 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(act=_published)
 
 
+def _add_of_samples(parser: argparse.ArgumentParser) -> None:
+    """What of lm-evaluation-harness's samples counts, and which parts are one benchmark."""
+    parser.add_argument("--filter", help="of samples with several filters the one that counts: NAME, or TASK=NAME,…")
+    parser.add_argument("--metric", help="the samples' metric that is 1 for a right answer: NAME, or TASK=NAME,…")
+    parser.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        metavar="NAME=PATTERN",
+        help="parts that are one benchmark: 'mmlu=mmlu_*'",
+    )
+
+
 def _add_import(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "import", help="per-item results made elsewhere, as the table that analyse --items reads; needs no torch"
@@ -234,7 +250,7 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--label", action="append", default=[], help="the model of each file in order, where files do not name it"
     )
-    parser.add_argument("--filter", help="of lm-evaluation-harness's samples, the filter whose answers count")
+    _add_of_samples(parser)
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     parser.set_defaults(act=_import)
     parser = commands.add_parser("served", help="score a model behind a server on a study's items of multiple choice")

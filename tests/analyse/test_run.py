@@ -58,7 +58,7 @@ def test_a_table_alone_says_what_it_can_not_conclude():
     summary = analyse_table(PUBLISHED, "kl_mean", SCORES, "f16", resampling=QUICK)
     assert available(summary) == {"correlation of fidelity with scores"}
     lacking = {n for entry in summary["conclusions"] for n in entry["needs"]}
-    assert {n.split(":")[0] for n in lacking} == {"--items", "--zone"}
+    assert {n.split(":")[0] for n in lacking} == {"--items", "--zone", "a column 'family'"}
     assert summary["verdict"] is summary["decision"] is summary["pairs"] is summary["score_noise"] is None
 
 
@@ -268,3 +268,39 @@ def test_command_line_refuses(capsys, tmp_path):
     assert "kl_mean of f16" in capsys.readouterr().err
     assert main([*arguments, "--missing", "drop", "--n-items", "sciq=100"]) == 2
     assert "NAME=NUMBER" in capsys.readouterr().err
+
+
+# --- tables without families, and metrics that fall -------------------------------------------------------------------
+
+
+def test_items_of_a_table_without_families(tmp_path):
+    """The smallest table and items of the README's own command."""
+    (tmp_path / "t.csv").write_text("quant,kld,arc\nref,,0.5\nq8,0.001,0.5\nq4,0.03,0.25\n")
+    rows = [f"{m},arc,{i},{c}" for m, a in (("ref", "1100"), ("q8", "1100"), ("q4", "1000")) for i, c in enumerate(a)]
+    (tmp_path / "i.csv").write_text("\n".join(["model,benchmark,item,correct", *rows]) + "\n")
+    call = {"reference": "ref", "items": tmp_path / "i.csv", "out": tmp_path / "out", "resampling": QUICK}
+    summary = analyse_table(tmp_path / "t.csv", "kld", ["arc"], **call)
+    assert summary["items"] == {"arc": 4}
+    flips = pd.read_csv(tmp_path / "out" / "flips.csv").set_index("label")
+    assert flips.loc["q4", ["leapfrogs", "drops"]].tolist() == [0, 1]
+    assert any("no families given" in need for entry in summary["conclusions"] for need in entry["needs"])
+
+
+def test_a_table_with_items_needs_no_families(own, tmp_path):
+    table = own.with_table(tmp_path, lambda t: t.drop(columns="family"))
+    summary = analyse_table(table, "kl_mean", OWN, "reference", "kl_mean<=0.05", items=own.items, resampling=QUICK)
+    assert row_of(summary["correlations"], "full")["p_within_families"] is None
+    assert summary["decision"]["benchmark"] == "composite"
+
+
+def test_the_curve_of_top1_agreement_walks_from_the_reference_outwards(tmp_path):
+    top1 = [99.5, 99.3, 99.1, 98.8, 98.2, 97.5, 96.4, 95.1, 94.0, 91.0, 88.0, 85.0]
+    mmlu = [70.1, 70.4, 69.9, 70.2, 70.3, 69.6, 69.8, 69.1, 69.3, 67.0, 65.2, 61.0]
+    pd.DataFrame({"quant": [f"q{i}" for i in range(12)], "top1": top1, "mmlu": mmlu}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    summary = analyse_table(tmp_path / "t.csv", "top1", ["mmlu"], None, "top1>=94", tmp_path / "o", resampling=QUICK)
+    curve = pd.read_csv(tmp_path / "o" / "zone_curve.csv")
+    zone = row_of(summary["correlations"], "zone", "mmlu")
+    assert curve.loc[curve["n"] == zone["n"], "estimate"].item() == pytest.approx(zone["estimate"])
+    assert (curve["cut"].iloc[0], curve["n"].iloc[0]) == (95.1, 8)

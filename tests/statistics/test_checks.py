@@ -10,6 +10,7 @@ from qkld.statistics.checks import (
     checked_kld,
     complete_quants,
     empty_columns,
+    is_divergence,
     noted,
     one_line,
     paired_columns,
@@ -127,3 +128,19 @@ def test_a_quant_counted_twice_is_refused(cohort, column):
     with pytest.raises(StatisticsError, match=f"each {column} once"):
         complete_quants(doubled, ["kl_mean"])
     check_quants_distinct(named.assign(weights_sha256=np.nan))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["kl_mean", "kld", "KLD", "Mean KLD", "mean_kld", "D_KL", "DKL", "kl_p99_9", "kl_reverse_mean", "KL-divergence",
+     "KL divergence (nats)", "meanKLD", "KLDivergence", "avg. KLD ↓", "Kullback–Leibler", "kl_mean_512"],
+)  # fmt: skip
+def test_a_kl_divergence_is_known_by_its_name(name):
+    assert is_divergence(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["ppl", "top1", "weekly", "log_kld", "ln KL", "kld_stderr", "KLD rank", "JSD", "Q4_K_L", "sparkle", "bpw"]
+)
+def test_other_metrics_are_no_kl_divergence(name):
+    assert not is_divergence(name)

@@ -105,3 +105,15 @@ def test_gaps_are_refused_or_dropped(cohort, noise):
     assert curve["note"].str.contains("hqq-6-g64").all()
     with pytest.raises(StatisticsError, match="no items of"):
         zone_curve(cohort, least=8, resampling=SETTINGS, envelope=Envelope(noise.of(list(noise.labels[:9]))))
+
+
+def test_the_curve_of_a_metric_that_falls_starts_at_the_reference_too(cohort):
+    """Top-1 agreement, made from KLD so that it ranks the other way round: the same quants, ρ with the other sign."""
+    turned = cohort.assign(top1=100 - 10 * cohort["kl_mean"])
+    one = zone_curve(cohort, least=8, resampling=SETTINGS)
+    other = zone_curve(turned, least=8, resampling=SETTINGS, metric="top1", falling=True)
+    assert other["n"].tolist() == one["n"].tolist()
+    assert other["cut"].is_monotonic_decreasing
+    assert other["estimate"].tolist() == pytest.approx([-e for e in one["estimate"]])
+    below = zone_curve(turned, least=8, resampling=SETTINGS, metric="top1")
+    assert below["estimate"].iloc[0] != pytest.approx(other["estimate"].iloc[0])

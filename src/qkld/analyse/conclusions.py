@@ -6,10 +6,13 @@ from typing import Any
 
 ITEMS = "--items: each model's answers, item by item"
 COUNTS = "--n-items: how many items are behind each score"
+FAMILIES = "a column 'family': no families given"
 REFERENCE = "--reference: the row of the reference"
 
 
-def conclusions(*, items: bool, reference: bool, counts: bool, zone: bool, divergence: bool) -> list[dict[str, Any]]:
+def conclusions(
+    *, items: bool, reference: bool, counts: bool, zone: bool, divergence: bool, families: bool
+) -> list[dict[str, Any]]:
     """One entry a conclusion: whether it is ``available``, what it rests on, and what it ``needs`` where it is not.
 
     ``reference`` is whether the reference's row has what the rest asks of it: a label in the table, and items where
@@ -22,6 +25,7 @@ def conclusions(*, items: bool, reference: bool, counts: bool, zone: bool, diver
     rows = (
         ("correlation of fidelity with scores", [], "table"),
         ("the same in the silent zone", [] if zone else ["--zone: a cut fixed beforehand"], "table"),
+        ("permutation p within families of quants", [] if families else [FAMILIES], "table"),
         ("standard error of scores, largest |ρ| that any metric could reach", noise, "items" if items else "table"),
         ("interval that holds for other items too", with_items, "items"),
         ("noise or missing direction: the verdict", verdict, "items"),

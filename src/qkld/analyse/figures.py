@@ -54,7 +54,8 @@ def save_figures(
     """Draw and save every figure that there are tables for; figure → its PNG."""
     cohort = own.cohort if "family" in own.cohort else own.cohort.assign(family="quants")
     styles = cohort_styles(cohort)
-    cut = zone.cut if zone and zone.column == own.fidelity and zone.sign in ("<", "<=") else None
+    near = (">", ">=") if own.falling else ("<", "<=")
+    cut = zone.cut if zone and zone.column == own.fidelity and zone.sign in near else None
     pictures = {}
     with plt.rc_context():
         use_style()
@@ -77,14 +78,15 @@ def _inside(own: OwnTable) -> set[str]:
 
 def _score(own: OwnTable, cohort: pd.DataFrame, styles: Styles, cut: float | None) -> Figure:
     figure, (ax,) = column_figure(WIDTH)
-    draw_kld_score(ax, cohort, styles, zone=_inside(own), cut=cut, kld=own.fidelity, score=score_column(own.headline))
+    named = {"kld": own.fidelity, "score": score_column(own.headline), "falling": own.falling}
+    draw_kld_score(ax, cohort, styles, zone=_inside(own), cut=cut, **named)
     _name_metric(ax, own)
     return figure
 
 
 def _curve(own: OwnTable, curve: pd.DataFrame, cut: float | None) -> Figure:
     figure, (ax,) = column_figure(WIDTH)
-    draw_zone_curve(ax, curve, cut=cut)
+    draw_zone_curve(ax, curve, cut=cut, falling=own.falling)
     _name_metric(ax, own, "zone cut: ")
     ax.set_ylabel(f"Spearman ρ ({metric_name(own.fidelity)}, {own.headline})")
     return figure

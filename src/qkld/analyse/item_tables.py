@@ -148,7 +148,7 @@ def noise_of(given: Answered) -> dict[str, NetNoise]:
 
 def curve_table(own: OwnTable, given: Answered | None, resampling: Resampling, least: int) -> pd.DataFrame:
     """ρ for every cut of the zone; of a KL divergence with items, also where it would lie were true scores monotone."""
-    call = {"least": least, "resampling": resampling, "metric": own.fidelity}
+    call = {"least": least, "resampling": resampling, "metric": own.fidelity, "falling": own.falling}
     if given is None or not is_divergence(own.fidelity):
         return zone_curve(own.cohort, benchmark=own.headline, **call)
     noise = list(noise_of(given).values())[-1]

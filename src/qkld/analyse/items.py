@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +11,17 @@ import pandas as pd
 from qkld.errors import StatisticsError, TableError, explain
 from qkld.importing.columns import DIVERGENCES
 from qkld.importing.formats import checked_items
+from qkld.importing.groups import Groups, grouped, harness_groups, suggested
 from qkld.importing.harness_samples import read_harness_samples
 from qkld.importing.long_table import read_long_table
-from qkld.importing.matching import check_same_requests
+from qkld.importing.matching import check_same_metrics, check_same_requests, metric_notes
 from qkld.statistics.checks import Missing
 
-UNREAD = ("request", "answer", "tokens", "truncated")
+UNREAD = ("request", "answer", "tokens", "truncated", "metric", "metrics")
 """Columns of imported items that no analysis reads."""
+
+NAMED = 8
+"""Names that a note gives before it counts the rest."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,23 @@ class OwnItems:
         return sorted(self.items["benchmark"].unique())
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How files of items are read: filter and metric of lm-evaluation-harness's samples, and groups of benchmarks."""
+
+    filter_name: str | None = None
+    metric: str | None = None
+    groups: Groups = field(default_factory=dict)
+
+
 def read_own_items(
-    path: Path, *, quants: Sequence[str], reference: str | None, scores: Sequence[str], missing: Missing = "refuse"
+    path: Path,
+    *,
+    quants: Sequence[str],
+    reference: str | None,
+    scores: Sequence[str],
+    missing: Missing = "refuse",
+    reading: Reading | None = None,
 ) -> OwnItems:
     """Read answers of the table's models to its benchmarks.
 
@@ -53,6 +72,7 @@ def read_own_items(
         folder a model, named by its label
     quants, reference : labels of the table; other models are left out and named
     scores : score columns of the table; benchmarks of another name are left out and named
+    reading : filter, metric and groups; a score that is a group of lm-evaluation-harness's own is made of its tasks
     missing : "drop" leaves out models that lack answers, "refuse" names them and stops
 
     Raises
@@ -64,14 +84,16 @@ def read_own_items(
     StatisticsError
         If a correctness is neither 0 nor 1, a KLD is negative, or models lack answers and ``missing`` is "refuse".
     """
-    items = checked_items(read_harness_samples(path) if path.is_dir() else read_long_table(path), source=str(path))
+    items = checked_items(_read(path, reading or Reading(), scores), source=str(path))
     check_same_requests(items)
+    check_same_metrics(items)
+    taken = metric_notes(items[items["benchmark"].isin(scores)])
     items = items.drop(columns=[c for c in UNREAD if c in items])
     labels = [*([reference] if reference is not None else []), *quants]
     kept = items[items["model"].isin(labels) & items["benchmark"].isin(scores)]
     if kept.empty:
         raise _nothing_shared(items, path, labels, scores)
-    notes = _left_out(items, labels, scores)
+    notes = [*taken, *_left_out(items, labels, scores)]
     short = _short_of_answers(kept, labels)
     if short and missing == "refuse":
         raise StatisticsError(
@@ -88,15 +110,31 @@ def read_own_items(
     return OwnItems(kept, tuple(notes))
 
 
+def _read(path: Path, reading: Reading, scores: Sequence[str]) -> pd.DataFrame:
+    """The items of a table or of a folder of samples, parts of one benchmark put together."""
+    if not path.is_dir():
+        return grouped(read_long_table(path), reading.groups)
+    items = read_harness_samples(path, filter_name=reading.filter_name, metric=reading.metric)
+    alone = set(scores) - set(items["benchmark"]) - set(reading.groups)
+    of_harness = {name: parts for name, parts in harness_groups(path).items() if name in alone}
+    return grouped(items, {**of_harness, **reading.groups})
+
+
 def _nothing_shared(items: pd.DataFrame, path: Path, labels: Sequence[str], scores: Sequence[str]) -> TableError:
     return TableError(
         explain(
             f"{path} has no answers of the table's models to its benchmarks.",
             expected=f"models among {list(labels)[:8]}, benchmarks among {list(scores)}",
             found=f"models {sorted(items['model'].unique())[:8]}, benchmarks {sorted(items['benchmark'].unique())[:8]}",
-            do="name models and benchmarks alike in both",
+            do=" or ".join(["name models and benchmarks alike in both", *_suggestions(items, scores)]),
         )
     )
+
+
+def _suggestions(items: pd.DataFrame, scores: Sequence[str]) -> list[str]:
+    """``--group`` for every score that has items in parts only."""
+    benchmarks = sorted(items["benchmark"].unique())
+    return [text for s in scores if s not in benchmarks and (text := suggested(benchmarks, s))]
 
 
 def _left_out(items: pd.DataFrame, labels: Sequence[str], scores: Sequence[str]) -> list[str]:
@@ -107,7 +145,13 @@ def _left_out(items: pd.DataFrame, labels: Sequence[str], scores: Sequence[str])
         "items of benchmarks that are no named score": benchmarks - set(scores),
         "scores without items, left out of what needs them": set(scores) - benchmarks,
     }
-    return [f"{what}: {', '.join(sorted(which))}" for what, which in named.items() if which]
+    notes = [f"{what}: {_some(sorted(which))}" for what, which in named.items() if which]
+    return [*notes, *(f"to use these parts as one score: {text}" for text in _suggestions(items, scores))]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _short_of_answers(items: pd.DataFrame, labels: Sequence[str]) -> dict[str, str]:

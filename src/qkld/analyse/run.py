@@ -20,7 +20,7 @@ from qkld.analyse.item_tables import (
     prompts_table,
     reference_tables,
 )
-from qkld.analyse.items import read_own_items
+from qkld.analyse.items import Reading, read_own_items
 from qkld.analyse.report import write_table_report
 from qkld.analyse.request import parse_zone
 from qkld.analyse.tables import OwnTable, describe_rows, read_own_table
@@ -57,6 +57,7 @@ def analyse_table(
     margin: float = MARGIN,
     size: str | None = None,
     remarks: Sequence[str] = (),
+    reading: Reading | None = None,
     resampling: Resampling = PAPER,
 ) -> dict[str, Any]:
     """A fidelity column against scores, and what the answers behind the scores allow to conclude.
@@ -74,6 +75,7 @@ def analyse_table(
     margin : difference to the reference that does not matter, a fraction of 1, to be fixed beforehand
     size : column by which the smallest equivalent quant is the smallest, for example stored bytes; the correlation at
         equal size is given with it
+    reading : filter, metric and groups of the items
     remarks : what a reader should know of the table, put before the notes
 
     Returns
@@ -90,7 +92,7 @@ def analyse_table(
     own = read_own_table(
         path, fidelity, scores, reference=reference, zone=parse_zone(zone) if zone else None, missing=missing, size=size
     )
-    given, notes = _given(own, items, missing)
+    given, notes = _given(own, items, missing, reading)
     tables = _tables(own, given, n_items or {}, margin, resampling)
     if zone is None:
         tables = {name: _only_full(found) for name, found in tables.items()}
@@ -105,11 +107,14 @@ def analyse_table(
     return summary
 
 
-def _given(own: OwnTable, items: Path | str | None, missing: Missing) -> tuple[Answered | None, tuple[str, ...]]:
+def _given(
+    own: OwnTable, items: Path | str | None, missing: Missing, reading: Reading | None
+) -> tuple[Answered | None, tuple[str, ...]]:
     """The answers, checked against the table, and notes on them."""
     if items is None:
         return None, ()
-    found = read_own_items(Path(items), quants=own.quants, reference=own.reference, scores=own.scores, missing=missing)
+    of_table = {"quants": own.quants, "reference": own.reference, "scores": own.scores}
+    found = read_own_items(Path(items), **of_table, missing=missing, reading=reading)
     return answered(own, found), found.notes
 
 
@@ -160,6 +165,7 @@ def _facts(
             counts=bool(n_items),
             zone=zone is not None,
             divergence=is_divergence(own.fidelity),
+            families="family" in own.cohort,
         ),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 
 from qkld.analyse.request import Zone
 from qkld.errors import StatisticsError, TableError, explain
-from qkld.statistics.checks import Missing, complete_quants, empty_columns, quants_of, score_column
+from qkld.statistics.checks import Missing, complete_quants, empty_columns, is_divergence, quants_of, score_column
 
 LABELS = ("label", "quant", "model", "name")
 """Names of a label column, the first that is there; else the table's first column is it."""
@@ -33,6 +34,7 @@ class OwnTable:
         ``size`` where the table has them.
     scores : score columns that are analysed, by their names in the table
     unit : ``fraction`` or ``percent``, as the table has its scores
+    falling : whether the fidelity column is the larger the nearer a quant is to the reference, as top-1 agreement is
     rounding : what the last decimal of a score stands for, a fraction of 1
     members : which rows are in the zone; none where no zone was given
     notes : what was left out, and what a reader should know of the table
@@ -42,6 +44,7 @@ class OwnTable:
     fidelity: str
     scores: tuple[str, ...]
     unit: str
+    falling: bool
     rounding: float
     members: pd.Series
     notes: tuple[str, ...]
@@ -110,6 +113,7 @@ def read_own_table(
         fidelity=fidelity,
         scores=tuple(kept),
         unit=unit,
+        falling=falls_with_distance(cohort, fidelity, zone),
         rounding=_last_decimal(table[kept]) / scale,
         members=inside & (cohort["role"] == "quant"),
         notes=(*notes, *gaps, *_alike(cohort, fidelity, kept), *_zeros(cohort, fidelity)),
@@ -252,6 +256,25 @@ def score_unit(table: pd.DataFrame, scores: Sequence[str]) -> str:
             do="bring all score columns to one unit",
         )
     )
+
+
+_NEARER = frozenset({"top", "agreement", "agree", "match", "same", "cosine", "acceptance", "accept", "overlap"})
+"""Words in names of metrics that are the larger the nearer a quant is to the reference."""
+
+
+def falls_with_distance(cohort: pd.DataFrame, fidelity: str, zone: Zone | None) -> bool:
+    """Whether more of a fidelity metric is nearer to the reference.
+
+    A KL divergence rises. Of others the zone's sign says it, else the reference's own value, else the metric's name.
+    """
+    if is_divergence(fidelity):
+        return False
+    if zone is not None and zone.column == fidelity:
+        return zone.sign in (">", ">=")
+    quants, own = quants_of(cohort)[fidelity], cohort.loc[cohort["role"] == "reference", fidelity].dropna()
+    if len(own) and not quants.min() < own.iloc[0] < quants.max():
+        return bool(own.iloc[0] >= quants.max())
+    return not _NEARER.isdisjoint(re.findall("[a-z]+", fidelity.lower()))
 
 
 # --- what is missing, doubled or zero ---------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ IMPORTED = Schema(
         "item": Column("str", "name of the item; ``name#2`` is its third sample where a model answered several times"),
         "correct": Column("int8", "1 where the model's answer is right, else 0"),
         "request": Column("str", "hash of what was asked, where the file tells it", optional=True),
+        "metric": Column("str", "what `correct` was taken from: acc, acc_norm, exact_match, …", optional=True),
+        "metrics": Column("str", "all metrics that the file has of the item", optional=True),
         "cluster": Column("str", "the item that samples belong to; intervals are clustered by it", optional=True),
         "answer": Column("str", "what the model answered: text, or its choice counted from 0", True, True),
         "margin": Column(

@@ -9,6 +9,8 @@ import pandas as pd
 from qkld.errors import ParameterError, explain
 from qkld.importing.columns import IMPORTED
 from qkld.importing.formats import import_items
+from qkld.importing.groups import parse_groups
+from qkld.importing.matching import metric_notes
 from qkld.provenance import made_by, sha256_of_file
 from qkld.tables import write_table
 
@@ -25,11 +27,19 @@ def run_import(options: argparse.Namespace) -> str:
         raise ParameterError(
             explain("--out needs a Parquet file.", expected="a name in .parquet", found=options.out, do="rename it")
         )
-    items = import_items(options.format, options.files, labels=options.label, filter_name=options.filter)
+    items = import_items(
+        options.format,
+        options.files,
+        labels=options.label,
+        filter_name=options.filter,
+        metric=options.metric,
+        groups=parse_groups(options.group),
+    )
     sources = {str(path): sha256_of_file(path) for path in options.files if path.is_file()}
     made = made_by(format=options.format, files=[str(p) for p in options.files], sha256=sources)
     write_table(options.out, items, IMPORTED, made)
-    return f"{options.out}: {len(items)} rows\n{_shares(items).to_string()}\n"
+    taken = "".join(f"{note}\n" for note in metric_notes(items))
+    return f"{options.out}: {len(items)} rows\n{taken}{_shares(items).to_string()}\n"
 
 
 def _shares(items: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from qkld.errors import ParameterError, TableError, explain
 from qkld.importing.bfcl import read_bfcl
 from qkld.importing.columns import COLUMNS, DIVERGENCES, IMPORTED
 from qkld.importing.evalplus import read_evalplus
+from qkld.importing.groups import Groups, grouped
 from qkld.importing.harness_samples import read_harness_samples
 from qkld.importing.livecodebench import read_livecodebench
 from qkld.importing.long_table import read_long_table
@@ -49,7 +50,13 @@ FORMATS = {
 
 
 def import_items(
-    name: str, paths: Sequence[Path], *, labels: Sequence[str] = (), filter_name: str | None = None
+    name: str,
+    paths: Sequence[Path],
+    *,
+    labels: Sequence[str] = (),
+    filter_name: str | None = None,
+    metric: str | None = None,
+    groups: Groups | None = None,
 ) -> pd.DataFrame:
     """Items of several models as one table of schema `IMPORTED`.
 
@@ -58,7 +65,9 @@ def import_items(
     name : a key of `FORMATS`
     paths : files or folders of that format
     labels : a model's label for each path, where the files do not name it
-    filter_name : of lm-evaluation-harness's samples, the filter to take
+    filter_name, metric : of lm-evaluation-harness's samples, the filter and the metric to take: ``NAME``, or
+        ``TASK=NAME`` separated by commas
+    groups : benchmark → patterns of the parts that make it up, see `qkld.importing.groups.grouped`
 
     Raises
     ------
@@ -71,15 +80,16 @@ def import_items(
     BenchmarkError
         If models answered other items, or were asked otherwise.
     """
-    _check_call(name, paths, labels, filter_name)
+    of_samples = {k: v for k, v in (("filter_name", filter_name), ("metric", metric)) if v is not None}
+    _check_call(name, paths, labels, of_samples)
     form = FORMATS[name]
     if form.read_all is not None:
         items = form.read_all(paths)
     else:
-        read = partial(form.read, filter_name=filter_name) if filter_name else form.read
+        read = partial(form.read, **of_samples)
         given = labels or [None] * len(paths)
         items = pd.concat([read(p, label=label) for p, label in zip(paths, given, strict=True)], ignore_index=True)
-    checked = checked_items(items, source=", ".join(str(p) for p in paths[:3]))
+    checked = checked_items(grouped(items, groups or {}), source=", ".join(str(p) for p in paths[:3]))
     check_same_items(checked)
     return IMPORTED.checked(_filled(checked))
 
@@ -114,7 +124,7 @@ def _filled(items: pd.DataFrame) -> pd.DataFrame:
     return items.drop(columns=[*empty, *alone])
 
 
-def _check_call(name: str, paths: Sequence[Path], labels: Sequence[str], filter_name: str | None) -> None:
+def _check_call(name: str, paths: Sequence[Path], labels: Sequence[str], of_samples: Mapping[str, str]) -> None:
     naming = FORMATS[name].naming if name in FORMATS else None
     problems = {
         "There is no such format.": (name in FORMATS, ", ".join(FORMATS), name, "give one of these"),
@@ -130,7 +140,11 @@ def _check_call(name: str, paths: Sequence[Path], labels: Sequence[str], filter_
             "give one --label for each file",
         ),
         "A filter belongs to samples of lm-evaluation-harness.": (
-            filter_name is None or name == "lm-eval", "no --filter", filter_name, "drop it"
+            name == "lm-eval" or "filter_name" not in of_samples, "no --filter", of_samples.get("filter_name"),
+            "drop it"
+        ),
+        "A metric belongs to samples of lm-evaluation-harness.": (
+            "metric" not in of_samples or name == "lm-eval", "no --metric", of_samples.get("metric"), "drop it"
         ),
     }  # fmt: skip
     for problem, (holds, expected, found, do) in problems.items():

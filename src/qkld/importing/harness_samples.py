@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.errors import TableError, explain
+from qkld.importing.choosing import Chosen, parse_chosen
 from qkld.importing.reading import json_lines, unreadable
 from qkld.provenance import key_of
 
@@ -18,23 +19,37 @@ SAMPLES = re.compile(r"^samples_(?P<task>.+)_\d{4}-\d\d-\d\dT[\d.\-]+\.jsonl$")
 """The harness's file names: ``<output_path>/<model>/samples_<task>_<time>.jsonl``."""
 
 METRICS = ("acc", "exact_match", "pass@1", "pass_at_1", "math_verify", "prompt_level_strict_acc")
-"""Metrics of a sample that are its correctness, the first that it has."""
+"""Metrics of a sample that are its correctness unless one is named, the first that it has; else its only metric."""
+
+FACTS = frozenset({"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"})
+"""What else a sample holds; and hashes."""
+
+NO_FILTER = "none"
+"""The harness's name of the filter of a task that has none."""
 
 
-def read_harness_samples(path: Path, *, label: str | None = None, filter_name: str | None = None) -> pd.DataFrame:
+def read_harness_samples(
+    path: Path, *, label: str | None = None, filter_name: str | None = None, metric: str | None = None
+) -> pd.DataFrame:
     """Items of one file of samples, or of a folder of them; the folder of a file names its model.
+
+    Column ``metric`` is what their correctness was taken from, ``metrics`` all that the samples hold.
 
     Parameters
     ----------
     path : a file, the folder of one model, or what was given as ``--output_path``
     label : the model, in place of its folder's name
-    filter_name : of a task that reads each answer in several ways (gsm8k: strict-match, flexible-extract) take this one
+    filter_name : of tasks that read each answer in several ways (gsm8k: strict-match, flexible-extract), the one to
+        take, ``NAME`` or ``TASK=NAME``, separated by commas; a task with a single one passes
+    metric : the metric that is the correctness, likewise, where it is not to be the first of `METRICS`
 
     Raises
     ------
     TableError
-        If there are no samples, or a line is none with a right or wrong answer, or has several filters.
+        If there are no samples, a line is none with a right or wrong answer, a task has several filters and none of
+        them was named, or it lacks the filter or metric that was named for it.
     """
+    filters, metrics = parse_chosen(filter_name, option="--filter"), parse_chosen(metric, option="--metric")
     candidates = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
     files = [(file, match["task"]) for file in candidates if (match := SAMPLES.match(file.name))]
     if not files:
@@ -46,54 +61,82 @@ def read_harness_samples(path: Path, *, label: str | None = None, filter_name: s
                 do="name the folder given as --output_path",
             )
         )
-    rows = [row for file, task in files for row in _rows(file, label or file.parent.name, task, filter_name)]
+    rows = [row for file, task in files for row in _rows(file, label or _model(file), task, filters, metrics)]
     if not rows:
         raise unreadable(path, "a sample a line", "no line")
     table = pd.DataFrame(rows)
     return table.drop(columns="margin") if table["margin"].isna().all() else table
 
 
-def _rows(path: Path, model: str, task: str, wanted: str | None) -> Iterator[dict[str, Any]]:
-    filters = set()
-    for number, sample in json_lines(path, expected="a sample of lm-evaluation-harness a line"):
-        own = str(sample.get("filter", "none")) if isinstance(sample, dict) else "none"
-        filters.add(own)
-        if wanted is None and len(filters) > 1:
-            raise _several_filters(path, filters)
-        if own in (wanted or own, "none"):
-            yield {"model": model, "benchmark": task, **_row(path, number, sample)}
-    if wanted is not None and filters.isdisjoint({wanted, "none"}):
-        raise _several_filters(path, filters)
+def _model(path: Path) -> str:
+    name = path.resolve().parent.name
+    if not name:
+        raise unreadable(path, "a folder that names the model", "the root of the file system")
+    return name
 
 
-def _row(path: Path, number: int, sample: Any) -> dict[str, Any]:
-    try:
-        metric = next(m for m in METRICS if m in sample)
-        return {
-            "item": str(sample["doc_id"]),
-            "correct": float(sample[metric]),
-            "request": key_of([sample.get(f"{part}_hash") for part in ("doc", "prompt", "target")]),
-            "answer": _answer(sample),
-            "margin": _margin(sample),
-        }
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
-        raise TableError(
-            explain(
-                f"{path}, line {number}, is no sample with a right or wrong answer.",
-                expected=f"JSON with doc_id and one of {METRICS}",
-                found=f"{type(error).__name__} {error}".strip(),
-                do="log samples of a task that has one of these metrics",
-            )
-        ) from error
+def _rows(path: Path, model: str, task: str, filters: Chosen, metrics: Chosen) -> Iterator[dict[str, Any]]:
+    samples = [(n, s if isinstance(s, dict) else {}) for n, s in json_lines(path, expected="a sample a line")]
+    wanted = _filter(path, task, [str(s.get("filter", NO_FILTER)) for _, s in samples], filters)
+    for number, sample in samples:
+        if str(sample.get("filter", NO_FILTER)) == wanted:
+            yield {"model": model, "benchmark": task, **_row(path, number, sample, task, metrics)}
 
 
-def _several_filters(path: Path, filters: set[str]) -> TableError:
+def _filter(path: Path, task: str, present: Sequence[str], chosen: Chosen) -> str:
+    """The filter of a task whose answers count."""
+    held = sorted(set(present) or {NO_FILTER})
+    named = chosen.of_task(task)
+    wanted = named or (chosen.everywhere if len(held) > 1 else held[0])
+    if wanted in held:
+        return wanted
+    raise TableError(
+        explain(
+            f"{path} has each item under several filters." if len(held) > 1 else f"{path} has one filter only.",
+            expected=f"'{wanted}'" if wanted else "one of them named",
+            found=", ".join(held),
+            do=f"name one of these with --filter NAME or --filter {task}=NAME",
+        )
+    )
+
+
+def _row(path: Path, number: int, sample: dict[str, Any], task: str, metrics: Chosen) -> dict[str, Any]:
+    held = _metrics(sample)
+    metric = metrics.of_task(task) or metrics.everywhere or _usual(held)
+    if "doc_id" not in sample or metric not in held or sample[metric] not in (0, 1):
+        raise _no_answer(path, number, sample, held, metric)
+    return {
+        "item": str(sample["doc_id"]),
+        "correct": float(sample[metric]),
+        "request": key_of([sample.get(f"{part}_hash") for part in ("doc", "prompt", "target")]),
+        "answer": _answer(sample, metric),
+        "margin": _margin(sample),
+        "metric": metric,
+        "metrics": ", ".join(held),
+    }
+
+
+def _metrics(sample: dict[str, Any]) -> list[str]:
+    """The metrics with a number: those that the sample lists, or in files of older versions all its numbers."""
+    named = sample.get("metrics") or [k for k in sample if k not in FACTS and not k.endswith("_hash")]
+    return [name for name in named if isinstance(sample.get(name), int | float)]
+
+
+def _usual(held: Sequence[str]) -> str | None:
+    return next((m for m in METRICS if m in held), held[0] if len(held) == 1 else None)
+
+
+def _no_answer(path: Path, number: int, sample: dict, held: Sequence[str], metric: str | None) -> TableError:
+    if metric in held and "doc_id" in sample:
+        found = f"{metric} = {sample[metric]}"
+    else:
+        found = f"metrics {', '.join(held) or 'none'}" + ("" if "doc_id" in sample else ", no doc_id")
     return TableError(
         explain(
-            f"{path} has each item under several filters.",
-            expected="one filter",
-            found=sorted(filters),
-            do="name one with --filter, or keep the lines of one filter",
+            f"{path}, line {number}, is no sample with a right or wrong answer.",
+            expected=f"JSON with doc_id, and {f'{metric!r}' if metric else f'one of {METRICS}'}, 0 or 1",
+            found=found,
+            do="name the metric that is 1 for a right answer with --metric NAME or --metric TASK=NAME",
         )
     )
 
@@ -107,11 +150,14 @@ def _choices(sample: dict[str, Any]) -> np.ndarray | None:
         return None
 
 
-def _answer(sample: dict[str, Any]) -> str | None:
-    """The choice taken, the first of equal ones, as the harness's ``acc`` has it; or the text generated."""
+def _answer(sample: dict[str, Any], metric: str) -> str | None:
+    """The choice taken, the first of equal ones, as the harness's ``acc`` has it; or the text generated.
+
+    None where another metric than ``acc`` chose: it divides by lengths that the sample does not hold.
+    """
     values, answers = _choices(sample), sample.get("filtered_resps")
     if values is not None and len(values) == len(answers):
-        return str(int(np.argmax(values)))
+        return str(int(np.argmax(values))) if metric == "acc" else None
     text = answers[0] if isinstance(answers, list) and answers else None
     return text if isinstance(text, str) else None
 

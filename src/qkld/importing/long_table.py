@@ -9,7 +9,7 @@ import pandas as pd
 from qkld.errors import TableError, explain
 from qkld.importing.columns import COLUMNS, OPTIONAL
 
-TEXTS = ("model", "benchmark", "item", "request", "cluster", "answer")
+TEXTS = ("model", "benchmark", "item", "request", "metric", "metrics", "cluster", "answer")
 """Columns read as text, so that item 007 does not become 7."""
 
 

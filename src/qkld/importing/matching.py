@@ -31,6 +31,41 @@ def check_same_items(items: pd.DataFrame) -> None:
     if problems:
         raise _mismatch(problems, "import models that were run on the same items, or one benchmark at a time")
     check_same_requests(items)
+    check_same_metrics(items)
+
+
+def check_same_metrics(items: pd.DataFrame) -> None:
+    """Refuse benchmarks whose answers were judged by one metric for some models and by another for others.
+
+    Raises
+    ------
+    BenchmarkError
+        Naming each such benchmark with its metrics.
+    """
+    if "metric" not in items:
+        return
+    judged = items.groupby(["benchmark", "model"], sort=False)["metric"].unique().map(set)
+    problems = []
+    for benchmark, own in judged.groupby("benchmark", sort=False):
+        if any(metrics != own.iloc[0] for metrics in own):
+            by_model = (f"'{model}' by {', '.join(sorted(map(str, m)))}" for (_, model), m in own.items())
+            problems.append(f"{benchmark}: {'; '.join(list(by_model)[:NAMED])}")
+    if problems:
+        raise _mismatch(problems, "take one metric for all models, with --metric where samples hold several")
+
+
+def metric_notes(items: pd.DataFrame) -> list[str]:
+    """By which metric each benchmark's answers were judged right, and which others the files hold."""
+    if "metric" not in items:
+        return []
+    columns = ["benchmark", "metric", *(["metrics"] if "metrics" in items else [])]
+    known = items[columns].dropna(subset="metric").drop_duplicates()
+    notes = []
+    for metric, rows in known.groupby("metric", sort=False):
+        held = {m for text in rows.get("metrics", pd.Series(dtype=str)).dropna() for m in text.split(", ")} - {metric}
+        more = f"; the files hold {', '.join(sorted(held))} too (--metric)" if held else ""
+        notes.append(f"right by '{metric}': {_some(list(rows['benchmark'].unique()))}{more}")
+    return notes
 
 
 def check_same_requests(items: pd.DataFrame) -> None:

@@ -181,11 +181,14 @@ def mark_floor(ax: Axes, cohort: pd.DataFrame, kld: str = "kl_mean", *, horizont
         ax.annotate("floor", (floor, 0), xycoords=("data", "axes fraction"), xytext=(2, 3), rotation=90, **note)
 
 
-def mark_cut(ax: Axes, cut: float, name: str) -> None:
-    """Shade the zone from the left end of a KLD axis to its cut, which is drawn, and name it at the bottom."""
+def mark_cut(ax: Axes, cut: float, name: str, *, falling: bool = False) -> None:
+    """Shade the zone from the left end of a KLD axis to its cut, which is drawn, and name it at the bottom.
+
+    With ``falling``, of a metric that is the larger the nearer, the zone lies right of its cut.
+    """
     left, right = ax.get_xlim()
-    ax.axvspan(left, cut, color="#F0E442", alpha=0.22, linewidth=0, zorder=0)
+    ax.axvspan(cut if falling else left, right if falling else cut, color="#F0E442", alpha=0.22, linewidth=0, zorder=0)
     ax.axvline(cut, color="0.35", linewidth=0.8, linestyle="--", zorder=1)
-    ax.set_xlim(left, max(right, 1.2 * cut))
-    ax.annotate(name, (cut, 0), xycoords=("data", "axes fraction"), xytext=(-3, 3), textcoords="offset points",
-                ha="right", va="bottom", fontsize=6.5)  # fmt: skip
+    ax.set_xlim(min(left, cut), right if falling else max(right, 1.2 * cut))
+    ax.annotate(name, (cut, 0), xycoords=("data", "axes fraction"), xytext=(3 if falling else -3, 3),
+                textcoords="offset points", ha="left" if falling else "right", va="bottom", fontsize=6.5)  # fmt: skip

@@ -31,6 +31,7 @@ def draw_kld_score(
     reference_error: float | None = None,
     kld: str = "kl_mean",
     score: str = "composite",
+    falling: bool = False,
 ) -> None:
     """Draw each quant's KLD (log axis) against its score, with the zone, the reference and the floor.
 
@@ -56,7 +57,7 @@ def draw_kld_score(
                     ha="right", va="bottom", fontsize=6.5)  # fmt: skip
     mark_floor(ax, cohort, kld)
     if cut is not None:
-        mark_cut(ax, cut, f"zone, n = {len(set(zone) & set(quants['label']))}")
+        mark_cut(ax, cut, f"zone, n = {len(set(zone) & set(quants['label']))}", falling=falling)
     percent_axis(ax.yaxis)
     ax.set_xlabel(KLD_LABEL + left_out(quants["label"], shown))
     ax.set_ylabel(f"{score.removeprefix('score_')} score (%)")

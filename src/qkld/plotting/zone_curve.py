@@ -11,8 +11,10 @@ N_COLOUR = "#D55E00"
 NULL_COLOUR = "#0072B2"
 
 
-def draw_zone_curve(ax: Axes, curve: pd.DataFrame, *, cut: float | None) -> Axes:
+def draw_zone_curve(ax: Axes, curve: pd.DataFrame, *, cut: float | None, falling: bool = False) -> Axes:
     """Draw ρ of the quants up to each cut with its interval; the number of quants on the right-hand axis.
+
+    ``falling`` is that of `qkld.statistics.zone_curve.zone_curve`: the axis then runs down, away from the reference.
 
     ``curve`` has ``cut`` (nats), ``n``, ``estimate``, ``low``, ``high``. Where it has ``null_low`` and ``null_high``,
     they are drawn as dashes: between them ρ would lie were the true scores monotone in KLD. The study's own cut is
@@ -28,7 +30,8 @@ def draw_zone_curve(ax: Axes, curve: pd.DataFrame, *, cut: float | None) -> Axes
             ax.plot(curve["cut"], curve[end], color=NULL_COLOUR, linewidth=0.9, linestyle="--", zorder=2, label=name)
         ax.legend(loc="upper left", bbox_to_anchor=(0, 1.16))
     counts = ax.twinx()
-    counts.step(curve["cut"], curve["n"], where="post", color=N_COLOUR, linewidth=0.8, linestyle=":")
+    side = "pre" if falling else "post"
+    counts.step(curve["cut"], curve["n"], where=side, color=N_COLOUR, linewidth=0.8, linestyle=":")
     counts.set_ylim(0, max(curve["n"].max() * 1.05, 1) if len(curve) else 1)
     counts.set_ylabel("quants in the zone (dotted)", color=N_COLOUR)
     counts.tick_params(axis="y", colors=N_COLOUR)
@@ -40,6 +43,8 @@ def draw_zone_curve(ax: Axes, curve: pd.DataFrame, *, cut: float | None) -> Axes
         ax.axvline(cut, color="0.35", linewidth=0.8, linestyle="--", zorder=2)
         ax.annotate("the study's cut", (cut, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
                     textcoords="offset points", ha="center", va="bottom", fontsize=6.5)  # fmt: skip
+    if falling:
+        ax.invert_xaxis()
     ax.set_ylim(-1.05, 1.05)
     ax.set_xlabel(f"zone cut: {KLD_LABEL}")
     ax.set_ylabel("Spearman ρ (KLD, composite)")

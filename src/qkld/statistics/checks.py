@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -83,9 +84,17 @@ def _refuse_missing_and_constant(name: str, column: np.ndarray, least: int) -> N
 # --- fidelity ---------------------------------------------------------------------------------------------------------
 
 
+_DIVERGENCE = re.compile(r"d?kl(d|ds|div|divergence|mean|median|max)?|kullback")
+_NO_DIVERGENCE = frozenset({"log", "ln", "lg", "rank", "sqrt", "se", "sd", "std", "stderr", "err", "error"})
+
+
 def is_divergence(metric: str) -> bool:
-    """Whether a metric is a KL divergence by its name (``kl…``), so that it is never negative."""
-    return metric.lower().startswith("kl")
+    """Whether a metric is a KL divergence by a word of its name (``kl_mean``, ``Mean KLD``, ``D_KL``): never negative.
+
+    A logarithm, root, rank or error of one (``ln KLD``, ``kl_mean_se``) is none.
+    """
+    words = re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", metric).lower())
+    return any(map(_DIVERGENCE.fullmatch, words)) and _NO_DIVERGENCE.isdisjoint(words)
 
 
 def checked_kld(kld: ArrayLike, *, name: str = "KLD", labels: Sequence[str] | None = None) -> np.ndarray:

@@ -230,7 +230,7 @@ def _direction_row(
         quants.loc[known, metric],
         y[known],
         resampling=resampling,
-        families=quants.loc[known, "family"],
+        families=quants.loc[known, "family"] if "family" in quants else None,
         names=(metric, str(values.name)),
         whole=(whole.loc[of_all.notna(), metric], of_all.dropna()),
     )

@@ -72,10 +72,13 @@ def zone_curve(
     benchmark: str = "composite",
     missing: Missing = "refuse",
     envelope: Envelope | None = None,
+    falling: bool = False,
 ) -> pd.DataFrame:
-    """Spearman of ``metric`` with a score for every cut with at least ``least`` quants at or below it.
+    """Spearman of ``metric`` with a score for every cut with at least ``least`` quants on the reference's side of it.
 
-    Nothing is selected: each value of the metric is a cut. Intervals are pointwise percentile intervals, so a curve of
+    Nothing is selected: each value of the metric is a cut, from the reference outwards. The reference's side is at or
+    below the cut; with ``falling``, of a metric that is the larger the nearer a quant is (top-1 agreement), at or above
+    it. Intervals are pointwise percentile intervals, so a curve of
     many cuts leaves them somewhere more often than one cut would. With an ``envelope`` of the same benchmark's noise,
     ``null_low`` to ``null_high`` is where ρ would lie were the true scores monotone in the metric.
     Columns: ``metric``, ``benchmark``, ``cut``, ``n``, `EMPTY`'s, ``note``.
@@ -87,11 +90,11 @@ def zone_curve(
     """
     score = score_column(benchmark)
     quants, left_out = complete_quants(cohort, [metric, score], missing=missing)
-    quants = quants.sort_values(metric, kind="stable").reset_index(drop=True)
+    quants = quants.sort_values(metric, kind="stable", ascending=not falling).reset_index(drop=True)
     redrawn = _redrawn(quants, metric, score, resampling, envelope)
     rows = []
-    for cut in np.unique(quants[metric].dropna()):
-        n = int((quants[metric] <= cut).sum())
+    for cut in quants[metric].dropna().unique():
+        n = int(((quants[metric] >= cut) if falling else (quants[metric] <= cut)).sum())
         if n >= least:
             point = _Point(quants, metric, score, n, least, resampling)
             found = noted(point.correlation, EMPTY)
@@ -100,7 +103,7 @@ def zone_curve(
             note = joined(left_out, found["note"])
             rows.append({"metric": metric, "benchmark": benchmark, "cut": cut, "n": n, **found, "note": note})
     if not rows:
-        note = f"no cut has {least} quants at or below it; the cohort has {len(quants_of(cohort))}"
+        note = f"no cut has {least} quants inside; the cohort has {len(quants_of(cohort))}"
         rows.append({"metric": metric, "benchmark": benchmark, "cut": np.nan, "n": len(quants), **EMPTY, "note": note})
     return pd.DataFrame(rows)
 
@@ -117,7 +120,7 @@ def _redrawn(
 
 @dataclass(frozen=True)
 class _Point:
-    """The first n quants by rising metric."""
+    """The first n quants from the reference outwards."""
 
     quants: pd.DataFrame
     metric: str
