@@ -107,5 +107,17 @@ def test_few_clusters_are_noted_in_every_row() -> None:
     few = summary(table)["note"].xs("prose", level="corpus").droplevel("context")
     assert few.str.startswith("8 clusters: intervals are rough below 40").all()
     enough = summary(table.assign(cluster=np.arange(len(table)) // 10))["note"].droplevel(["corpus", "context"])
-    assert set(enough[enough != ""].index) == {"kl_p99", "kl_p99_9"}  # 4 and 0.4 of 400 tokens
+    assert set(enough[enough != ""].index) == {"kl_p90", "kl_p95", "kl_p99", "kl_p99_9"}  # 40 to 0.4 of 400 tokens
     assert enough["kl_p99"] == "fewer than 5 tokens lie beyond it"
+
+
+@pytest.mark.parametrize(("windows", "noted"), [(40, {"kl_p99", "kl_p99_9"}), (600, set())])
+def test_tails_that_few_windows_hold_are_noted(windows: int, noted: set[str]) -> None:
+    """128 tokens a window, a tenth of the variance of ln KLD common to each: at 40 the p99 interval held it in .92."""
+    rng = np.random.default_rng(9)
+    whole = token_table(rng, windows=windows, tokens=128)
+    common = rng.standard_normal(windows)[whole["window"]]
+    log_kl = np.sqrt(0.1) * common + np.sqrt(0.9) * rng.standard_normal(len(whole))
+    notes = summary(whole.assign(kl=np.exp(log_kl)))["note"]
+    found = notes[notes.str.contains("clusters hold tokens beyond it")].index.get_level_values("metric")
+    assert set(found) - {"kl_p95"} == noted

@@ -20,6 +20,10 @@ QUANTILES = {"kl_median": 0.5, "kl_p90": 0.9, "kl_p95": 0.95, "kl_p99": 0.99, "k
 LEAST_BEYOND = 5
 """Tokens that have to lie beyond a quantile: with fewer, its estimate and its bootstrap are those of the maximum."""
 
+LEAST_CLUSTERS_BEYOND = 40
+"""Clusters that have to hold tokens beyond a quantile: of 17 to 26 in 40 windows, nominal 95 % intervals held it in .86
+to .93 of simulated corpora (99th percentile), of 4 or 5 in .77 to .88 (99.9th)."""
+
 METRICS = {
     "kl_mean": "mean KL(reference ‖ quant), nats a token",
     "kl_median": "median of the same; kl_p90, kl_p95, kl_p99 and kl_p99_9 are its further percentiles",
@@ -134,9 +138,9 @@ def summarise(
         chosen = Rows(tokens, finite)
         resamples = ClusterBootstrap(chosen["cluster"].to_numpy(), confidence, bootstrap=bootstrap, rng=rng)
         counts = {"tokens": count, "clusters": resamples.groups, "nonfinite": scored - count}
-        for metric, value in _metrics(chosen, metrics, resamples):
+        for metric, value, note in _metrics(chosen, metrics, resamples):
             where = {"quant": quant, "corpus": corpus, "context": context, "metric": metric}
-            rows.append({**where, **asdict(value), **counts, "note": _note(metric, count, resamples.groups)})
+            rows.append({**where, **asdict(value), **counts, "note": note})
     return FIDELITY.checked(pd.DataFrame(rows))
 
 
@@ -157,19 +161,28 @@ def _place_index(tokens: Columns) -> tuple[list[tuple[str, int]], NDArray[np.int
     return list(first.itertuples(index=False, name=None)), index
 
 
-def _metrics(tokens: Columns, metrics: Sequence[str], resamples: ClusterBootstrap) -> Iterator[tuple[str, Interval]]:
+def _metrics(
+    tokens: Columns, metrics: Sequence[str], resamples: ClusterBootstrap
+) -> Iterator[tuple[str, Interval, str]]:
+    """Every metric with its intervals and what to be careful of in them."""
+    few = few_clusters_note(resamples.groups)
     for metric in metrics:
-        yield metric, mean_metric(metric, tokens, resamples)
+        yield metric, mean_metric(metric, tokens, resamples), few
     kl = tokens["kl"].to_numpy()
-    yield from zip(QUANTILES, resamples.quantiles(kl, tuple(QUANTILES.values())), strict=True)
-    yield "kl_max", Interval(float(kl.max()))
+    for metric, value in zip(QUANTILES, resamples.quantiles(kl, tuple(QUANTILES.values())), strict=True):
+        holding = np.unique(resamples.index[kl > value.estimate]).size
+        tail = _tail_note(len(kl) * (1 - QUANTILES[metric]), holding, resamples.groups)
+        yield metric, value, "; ".join(n for n in (few, tail) if n)
+    yield "kl_max", Interval(float(kl.max())), few
 
 
-def _note(metric: str, tokens: int, clusters: int) -> str:
-    """What to be careful of in a metric's intervals; empty where there is nothing."""
-    beyond = tokens * (1 - QUANTILES.get(metric, 0.5))
-    far = f"fewer than {LEAST_BEYOND} tokens lie beyond it" if beyond < LEAST_BEYOND else ""
-    return "; ".join(note for note in (few_clusters_note(clusters), far) if note)
+def _tail_note(tokens: float, holding: int, clusters: int) -> str:
+    """What to be careful of where so many tokens, in so many of the clusters, lie beyond a quantile."""
+    if tokens < LEAST_BEYOND:
+        return f"fewer than {LEAST_BEYOND} tokens lie beyond it"
+    if holding < min(LEAST_CLUSTERS_BEYOND, clusters):
+        return f"{holding} of {clusters} clusters hold tokens beyond it: a short interval below {LEAST_CLUSTERS_BEYOND}"
+    return ""
 
 
 def mean_metric(metric: str, tokens: Columns, resamples: ClusterBootstrap) -> Interval:

@@ -65,7 +65,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "volume_direction": ("metric", "quantity", *CORRELATION[1:], "reliability"),
     "thinning": (
         *("metric", "benchmark", "subset", "n", "reliability_volume", "reliability_net", "rho_volume", "rho_net"),
-        *("gap", "gap_low", "gap_high", "kept", "rho_thinned", "rho_thinned_low"),
+        *("gap", "gap_low", "gap_high", "kept", "flips_left", "rho_thinned", "rho_thinned_low"),
         *("rho_thinned_high", "thinned_gap", "thinned_gap_low", "thinned_gap_high", "note"),
     ),
     "prompts": (
@@ -172,7 +172,7 @@ MEANINGS: Mapping[str, str] = {
     "critical": "|ρ| at which a variant is significant among all (max-T over all quants)",
     "cut": "mean KLD at or below which a quant is counted, nats; for `score_margin` and `equivalence` a fraction of 1",
     "decision": "`equivalent` to the reference within the margin, else `worse`, `better` or `undecided`; after "
-    "Holm over the quants",
+    "Holm over the quants and both tests of each",
     "decision_alone": "the same for a quant that was the only one asked about",
     "detectable": "smallest true difference of mean KLD that these windows find with power 0.8, nats",
     "design_effect": "variance of the score difference with clusters of items over that without; 1 where items name no "
@@ -209,6 +209,7 @@ MEANINGS: Mapping[str, str] = {
     "excess": "flip_rate − self_flip_rate: how much more a quant flips than the reference with itself",
     "excess_high": "upper end of its interval, paired by item and clustered where items are",
     "excess_low": "lower end of the same; above 0 where a quant disagrees with the reference beyond its own noise",
+    "flips_left": "flips of all quants that are kept on average; the thinned ρ rests on these alone",
     "floor_kld": "mean KLD of `floor-dtype` there, nats; subtracted from nothing",
     "form": "`as measured`, or `centred by quant`: ln KLD less the quant's mean",
     "gain": "AUROC of KLD less the baseline's; of a metric, its ρ less that of −mean KLD",
@@ -280,9 +281,9 @@ MEANINGS: Mapping[str, str] = {
     "p_adjusted_within_families": "the same with scores changing places within a family only",
     "p_break": "wild bootstrap p of one straight line in ln KLD against a hinge",
     "p_difference": "two-sided p of no difference to the reference (Tango's score test)",
-    "p_difference_holm": "the same after Holm over the quants",
+    "p_difference_holm": "the same after Holm over the quants and both tests of each (Shaffer's form)",
     "p_equivalent": "p of a difference of the margin or more, either way (TOST by Tango's score test)",
-    "p_equivalent_holm": "the same after Holm over the quants",
+    "p_equivalent_holm": "the same after Holm over the quants and both tests of each (Shaffer's form)",
     "p_holm": "p after Holm over all pairs",
     "p_exact": "two-sided exact McNemar p of as many leapfrogs as drops",
     "p_midp": "two-sided mid-p of the same: the headline, less conservative at few flips",

@@ -176,7 +176,8 @@ def _thinning(table: pd.DataFrame) -> TextTable:
             "quants": _plain("subset"),
             "ρ volume": _plain("rho_volume"),
             "ρ net": _plain("rho_net"),
-            "flips kept": _plain("kept", 1, percent=True),
+            "flips kept (%)": _plain("kept", 1, percent=True),
+            "flips kept": _whole("flips_left"),
             "ρ volume, thinned": _plain("rho_thinned"),
             "|ρ| difference, thinned": lambda row: with_interval(
                 {"estimate": row["thinned_gap"], "low": row["thinned_gap_low"], "high": row["thinned_gap_high"]}
@@ -191,9 +192,10 @@ def _decision(table: pd.DataFrame) -> TextTable:
     margin = 100 * shown["margin"].iloc[0]
     return _text(
         "Which quants are as good as the reference",
-        f"Score − reference score in points with Tango's interval; equivalent: shown to differ by less than {margin:g} "
-        "points. Decisions are after Holm over the quants. Items: that would decide an undecided quant with power .8, "
-        "were the difference seen the true one.",
+        "Score − reference score in points with Tango's interval, each quant by itself; equivalent: shown to differ by "
+        f"less than {margin:g} points. Decisions hold for all quants together (Holm), so that a quant whose interval "
+        "leaves 0 out may be undecided. Items: that would decide an undecided quant with power .8, were the difference "
+        "seen the true one.",
         {
             "quant": _plain("label"),
             "size": _plain("size"),

@@ -17,6 +17,7 @@ from qkld.statistics.decision import (
     decision_table,
     decisions,
     holm,
+    holm_of_both,
     pair_counts,
     pair_table,
 )
@@ -110,6 +111,27 @@ def test_holm_by_hand():
 def test_holm_is_statsmodels(rng):
     p = np.concatenate([rng.random(30) ** 3, [0.01, 0.01, 1.0, 0.0]])
     np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=1e-14)
+
+
+def test_one_error_rate_holds_for_both_tests_of_all_quants(rng):
+    """5 quants without a difference and 5 at the margin: a family each at 5 % calls .04 + .04 of the cohorts wrong."""
+    quants, items, flips, margin = 5, 3000, 0.02, 0.01
+    at = [[flips / 2 - net / 2, flips / 2 + net / 2, 1 - flips] for net in (0.0, margin)]
+    drawn = np.concatenate([rng.multinomial(items, shares, size=(2000, quants)) for shares in at], axis=1)
+    counts = drawn[..., [0]], drawn[..., [1]], np.array([items])
+    p = difference_p(*counts), equivalence_p(*counts, margin)
+    adjusted = np.array([holm_of_both(*both) for both in zip(*p, strict=True)])
+    wrong = (adjusted[:, 0, :quants] <= 0.05).any(axis=1) | (adjusted[:, 1, quants:] <= 0.05).any(axis=1)
+    assert wrong.mean() <= 0.06
+    apart = [(holm(a)[:quants] <= 0.05).any() or (holm(b)[quants:] <= 0.05).any() for a, b in zip(*p, strict=True)]
+    assert np.mean(apart) > 0.07
+
+
+def test_both_tests_adjusted_by_hand():
+    """3 quants: .01 × 3, .012 × 3, then q1 has no test left, so .02 × 2; and never less than a smaller p's."""
+    difference, equivalent = holm_of_both(np.array([0.01, 0.02, 0.3]), np.array([0.012, 0.9, 0.021]))
+    np.testing.assert_allclose(difference, [0.03, 0.04, 0.6])
+    np.testing.assert_allclose(equivalent, [0.036, 0.9, 0.042])
 
 
 def test_columns_agree_with_flips_and_with_the_tests(study, decision):

@@ -132,6 +132,26 @@ def test_tests_and_intervals_are_those_of_the_counts(flips):
     assert ((both["net_low"] <= both["net"]) & (both["net"] <= both["net_high"])).all()
 
 
+def test_a_difference_within_the_composite_s_flip_rate_has_its_items():
+    """2 flips of 80 items and none of 18: the mean can differ by 1.25 points, though .77 % gives its variance."""
+    items, answered = [], {"long": (80, 2), "short": (18, 0)}
+    for task, (n, flips) in answered.items():
+        right = np.ones(n, dtype=int)
+        for model, correct in (("ref", right), ("quant", np.where(np.arange(n) < flips, 0, right))):
+            names = [f"{i:02}" for i in range(n)]
+            items.append(pd.DataFrame({"model": model, "benchmark": task, "item": names, "correct": correct}))
+    table = flip_table(
+        pd.concat(items), reference="ref", benchmarks=list(answered), tasks=list(answered), confidence=0.95
+    ).set_index("benchmark")
+    assert table.loc["composite", "flip_rate"] == 0.0125
+    rate = 98 * (2 / 80) / 80 / 4
+    assert table.loc["composite", "items_point"] == pytest.approx(
+        items_for_difference(rate, 0.01, confidence=0.95, largest=0.0125)
+    )
+    assert table.loc["composite", "items_point"] > 98
+    assert np.isnan(table.loc["short", "items_point"])
+
+
 def test_the_composite_s_effective_flip_rate_gives_its_variance():
     """Of three tasks with their own sizes: variance of the mean of nets under no difference, times all items."""
     up, down, n = np.array([3, 8, 1]), np.array([5, 2, 0]), np.array([100, 400, 50])

@@ -12,7 +12,7 @@ SETTINGS = Resampling(confidence=0.95, resamples=50, permutations=30, seed=3)
 
 def test_draws_are_those_of_the_seed():
     assert (SETTINGS.counts(9) == resample_counts(9, 50, rng=np.random.default_rng(3))).all()
-    families = ["a", "b", "a", "b"]
+    families = ["a", "b"] * 6
     expected = permuted_orders(np.array(families), 30, rng=np.random.default_rng(3))
     assert (SETTINGS.orders(families) == expected).all()
     other = Resampling(confidence=0.95, resamples=50, permutations=30, seed=4)
@@ -24,7 +24,7 @@ def test_no_row_can_change_what_the_next_one_draws():
     with pytest.raises(ValueError, match="read-only"):
         SETTINGS.counts(9)[0, 0] = 7
     with pytest.raises(ValueError, match="read-only"):
-        SETTINGS.orders(["a"] * 5)[0, 0] = 7
+        SETTINGS.orders(["a"] * 9)[0, 0] = 7
 
 
 def test_items_are_drawn_from_numbers_of_their_own():

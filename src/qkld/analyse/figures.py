@@ -42,8 +42,8 @@ CAPTIONS = {
     "reliability": "Reliability of the score on random subsets of the items, on the curve that more items would "
     "follow; dashed: the items there are.",
     "decision": "Score − reference score of every quant, by falling size. Thin: interval of the difference; thick: the "
-    "one that equivalence rests on; grey: the margin. Decisions are after Holm over the quants, so that an interval "
-    "inside the margin may still be undecided.",
+    "one that equivalence rests on; grey: the margin. Decisions hold for all quants together (Holm), so that one "
+    "with an interval inside the margin, or without 0, may be undecided.",
 }
 """Figure → caption, in the order in which the report shows them."""
 

@@ -1,7 +1,7 @@
 """What a deployer asks: which quants are as good as the reference, which are worse, and which of two is the better.
 
-Many quants are looked at and one is picked, so p-values are adjusted by Holm's method over the quants, or the pairs,
-of a benchmark: with the confidence given, none of them is called wrongly.
+Many quants are looked at and one is picked, so p-values are adjusted by Holm's method over the quants of a benchmark,
+both of a quant's tests together, or over its pairs: with the confidence given, none of them is called wrongly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qkld.statistics.covariance import binary
 from qkld.statistics.design_effect import design_effects, pair_design_effects
 from qkld.statistics.direction import differences, flip_counts, part_of, quantity_values, task_groups
 from qkld.statistics.paired import difference_interval, difference_p, equivalence_p, score_z
-from qkld.statistics.sample_size import items_for_score
+from qkld.statistics.sample_size import items_for_equivalence, items_for_score
 from qkld.statistics.score import correct_matrix
 
 EQUIVALENT, WORSE, BETTER, UNDECIDED = "equivalent", "worse", "better", "undecided"
@@ -38,6 +38,23 @@ def holm(p: np.ndarray) -> np.ndarray:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(steps, 1.0)
     return adjusted
+
+
+def holm_of_both(p_difference: np.ndarray, p_equivalent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both tests' p-values of each quant (quants,), adjusted so that one error rate holds for all of them together.
+
+    Holm's method as Shaffer (1986, J Am Stat Assoc 81:826) sharpens it: "no difference" and "a difference of the margin
+    or more" can not both be true of a quant, so a step counts the quants of which one of the two is still open, and not
+    the tests. The first step is as strict as for one family of tests.
+    """
+    both = np.concatenate([p_difference, p_equivalent])
+    order, quants = np.argsort(both, kind="stable"), len(p_difference)
+    adjusted, largest, still = np.empty(len(both)), 0.0, np.full(quants, 2)
+    for test in order:
+        largest = max(largest, float(both[test]) * int((still > 0).sum()))
+        adjusted[test] = min(largest, 1.0)
+        still[test % quants] -= 1
+    return adjusted[:quants], adjusted[quants:]
 
 
 def decisions(net: np.ndarray, p_difference: np.ndarray, p_equivalent: np.ndarray, level: float) -> np.ndarray:
@@ -78,7 +95,7 @@ def decision_table(
     -------
     DataFrame
         ``net`` with its interval, the interval of confidence 2 · ``confidence`` − 1 that equivalence rests on, p of
-        "no difference" and of "a difference of the margin or more" (Tango's score test), both also after Holm,
+        "no difference" and of "a difference of the margin or more" (Tango's score test), also after `holm_of_both`,
         ``decision`` after Holm, ``decision_alone`` for a quant that was the only one asked about, the items that would
         decide an undecided one with power .8 were the difference seen the true one, and ``smallest``.
     """
@@ -107,7 +124,7 @@ def _judged(counts: Counts, effect: np.ndarray, margin: float, level: float) -> 
     inner_low, inner_high = difference_interval(*counts, 1 - 2 * level, effect)
     net = ((up - down) / total).mean(axis=-1)
     p_difference, p_equivalent = difference_p(*counts, effect), equivalence_p(*counts, margin, effect)
-    adjusted = holm(p_difference), holm(p_equivalent)
+    adjusted = holm_of_both(p_difference, p_equivalent)
     decided = decisions(net, *adjusted, level)
     needed = _items_to_decide(counts, effect, margin, level / len(net))
     return {
@@ -134,9 +151,9 @@ def _items_to_decide(counts: Counts, effect: np.ndarray, margin: float, level: f
     So it is more than the items that did not decide.
     """
     items = counts[2].sum(axis=-1)
-    inside = np.minimum(score_z(*counts, -margin, effect), -score_z(*counts, margin, effect))
+    inside = score_z(*counts, -margin, effect), -score_z(*counts, margin, effect)
     apart = np.abs(score_z(*counts, 0.0, effect))
-    return np.fmin(items_for_score(inside, items, level=level), items_for_score(apart, items, level=level / 2))
+    return np.fmin(items_for_equivalence(*inside, items, level=level), items_for_score(apart, items, level=level / 2))
 
 
 def _with_smallest(table: pd.DataFrame) -> pd.DataFrame:

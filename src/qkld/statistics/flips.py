@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -144,15 +145,16 @@ def _benchmark_rows(benchmark: str, counted: Mapping[str, Sequence[Flips]], conf
     table = pd.DataFrame([_row(label, benchmark, parts, confidence) for label, parts in counted.items()])
     counts = [[[getattr(p, f) for p in parts] for parts in counted.values()] for f in ("leapfrogs", "drops", "items")]
     low, high = difference_interval(*counts, confidence)
-    rate = effective_flip_rate(*counts)
+    rate, largest = effective_flip_rate(*counts), table["flip_rate"]
+    needed = partial(items_for_difference, rate, confidence=confidence, largest=largest)
     note = table.pop("note")
     return table.assign(
         net_low=low,
         net_high=high,
         p_midp=mcnemar_midp(table["leapfrogs"], table["drops"]),
         p_exact=mcnemar_exact(table["leapfrogs"], table["drops"]),
-        items_half_point=items_for_difference(rate, 0.005, confidence=confidence),
-        items_point=items_for_difference(rate, 0.01, confidence=confidence),
+        items_half_point=needed(0.005),
+        items_point=needed(0.01),
         note=note,
     )
 

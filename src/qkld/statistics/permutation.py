@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import permutations as permutations_of
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,14 +17,36 @@ TIE = 1e-12
 """Two correlations closer than this count as equal: permuted sums round differently."""
 
 
+MOST_ENUMERATED = 5040
+"""Rearrangements up to which every one is taken once instead of a random draw: those of seven quants."""
+
+
 def permuted_orders(families: np.ndarray, permutations: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Random rearrangements of quants within their families, shape (permutations + 1, n); the last one is no change."""
+    """Rearrangements of quants within their families, the last one no change.
+
+    All of them, each once, where there are at most `MOST_ENUMERATED`: a share of these is an exact p. Otherwise
+    ``permutations`` random ones and no change, shape (permutations + 1, n).
+    """
+    sizes = np.unique(families, return_counts=True)[1]
+    if math.prod(math.factorial(size) for size in sizes.tolist()) <= MOST_ENUMERATED:
+        return _every_order(families)
     keys = rng.random((permutations, families.size))
     orders = np.tile(np.arange(families.size), (permutations + 1, 1))
     for family in np.unique(families):
         members = np.flatnonzero(families == family)
         orders[:-1, members] = members[np.argsort(keys[:, members], axis=1)]
     return orders
+
+
+def _every_order(families: np.ndarray) -> np.ndarray:
+    """Each rearrangement within families once, (rearrangements, n), no change last."""
+    orders = np.arange(families.size)[None]
+    for family in np.unique(families):
+        members = np.flatnonzero(families == family)
+        moved = np.array(list(permutations_of(members)))
+        orders = np.repeat(orders, len(moved), axis=0)
+        orders[:, members] = np.tile(moved, (len(orders) // len(moved), 1))
+    return orders[::-1]
 
 
 def permuted_correlations(x: np.ndarray, y: np.ndarray, orders: np.ndarray, method: Method) -> np.ndarray:
@@ -79,6 +103,7 @@ def permutation_p(
 ) -> float:
     """Two-sided permutation p of no association, counting the observed arrangement as one of them (add-one).
 
+    Exact where `permuted_orders` has every arrangement; otherwise of ``permutations`` random ones.
     With ``families``, scores change places within a quantizer family only, which holds its size where families share
     a recipe; the distance is then taken from the mean over permutations, which is not 0.
 

@@ -26,7 +26,7 @@ class Resampling:
         return _counts(n, self.resamples, self.seed)
 
     def orders(self, families: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Rearrangements of quants within their families, (permutations + 1, n), read-only; a function of the seed."""
+        """`permuted_orders` of quants within their families, (orders, n), read-only; a function of the seed."""
         return _orders(tuple(families), self.permutations, self.seed)
 
     def item_rng(self) -> np.random.Generator:

@@ -29,7 +29,7 @@ LEAST_DEFINED = 0.95
 EMPTY = dict.fromkeys(
     (
         *("reliability_volume", "reliability_net", "rho_volume", "rho_net", "gap", "gap_low"),
-        *("gap_high", "kept", "rho_thinned", "rho_thinned_low", "rho_thinned_high", "thinned_gap"),
+        *("gap_high", "kept", "flips_left", "rho_thinned", "rho_thinned_low", "rho_thinned_high", "thinned_gap"),
         *("thinned_gap_low", "thinned_gap_high"),
     ),
     np.nan,
@@ -89,9 +89,9 @@ def thinning_table(
     """|ρ| of a fidelity metric with volume less that with the net, as measured and with volume thinned.
 
     One row a benchmark and subset: reliabilities, ρ of both, the difference of |ρ| with its paired bootstrap interval
-    over quants, the share of flips ``kept``, and the same with volume thinned in ``draws`` random ways (medians; the
-    interval of ``rho_thinned`` is over ways of thinning, that of ``thinned_gap`` over quants too). Volume is
-    the flip rate. What can not be had is NaN, and ``note`` says why.
+    over quants, the share of flips ``kept``, how many of all quants' flips these are (``flips_left``), and the same
+    with volume thinned in ``draws`` random ways (medians; the interval of ``rho_thinned`` is over ways of thinning,
+    that of ``thinned_gap`` over quants too). Volume is the flip rate. What can not be had is NaN; ``note`` says why.
     """
     quants, everything = quants_of(cohort.assign(_inside=members)), list(dict.fromkeys([*benchmarks, *tasks]))
     moved = differences(items, reference=reference, tasks=everything, labels=list(quants["label"]))
@@ -161,6 +161,7 @@ def _thinned(given: _Given, resampling: Resampling, draws: int) -> dict[str, flo
     rho_low, rho_high = percentile_interval(rho, resampling.confidence)
     return {
         "kept": kept,
+        "flips_left": round(kept * float(quantity_values(given.moved, "volume").sum())),
         "rho_thinned": float(np.median(rho)),
         "rho_thinned_low": rho_low,
         "rho_thinned_high": rho_high,
