@@ -20,7 +20,7 @@ from qkld.cohort import (
 from qkld.errors import BenchmarkError, ModelError, StageError
 from qkld.paths import StudyPaths
 from qkld.statistics.variants import check_variants_distinct
-from qkld.tables import COHORT, ITEMS, read_table, read_table_and_provenance
+from qkld.tables import COHORT, FIDELITY, ITEMS, read_table, read_table_and_provenance
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,20 @@ def test_at_floor_is_three_times_the_floor_of_the_dtype(cohort):
     floor = cohort.set_index("label").loc["floor-dtype", "kl_mean"]
     expected = (cohort["role"] == "quant") & (cohort["kl_mean"] < 3 * floor)
     assert (cohort["at_floor"] == expected).all()
+
+
+def test_a_floor_that_could_not_be_measured_leaves_no_quant_at_it(study, tables):
+    drawn, fidelity, items, facts = tables
+    unknown = fidelity["floor-dtype"].assign(estimate=np.nan, low=np.nan, high=np.nan, note="not measured: no float64")
+    cohort = build_cohort(study, {**fidelity, "floor-dtype": FIDELITY.checked(unknown)}, items, facts)
+    assert not cohort["at_floor"].any()
+    assert cohort.set_index("label").loc["floor-dtype", list(VARIANTS)].isna().all()
+    assert cohort.loc[cohort["role"] == "quant", list(VARIANTS)].equals(
+        drawn.loc[drawn["role"] == "quant", list(VARIANTS)]
+    )
+    assert dict(zip(cohort["label"], cohort["note"], strict=True)) == {
+        label: "not measured: no float64" if label == "floor-dtype" else "" for label in cohort["label"]
+    }
 
 
 def test_composite_leaves_out_what_is_near_chance(study, tables):

@@ -14,14 +14,15 @@ from conftest import Place
 
 from qkld.corpora import scored_by_context
 from qkld.divergence import FullLogits, token_divergence
-from qkld.errors import StageError, StoreError, TableError
-from qkld.floors import opened_run
+from qkld.errors import ModelError, StageError, StoreError, TableError
+from qkld.floors import measured_row, opened_run
 from qkld.measuring import Scored, forget_partial, measure
 from qkld.models import OpenedModel, open_model
 from qkld.params import FLOOR_DTYPE, Corpus, ReferenceLogits, Study, load_params
 from qkld.paths import StudyPaths
 from qkld.recording import corpus_windows, greedy_answers, open_corpora, record_corpora
 from qkld.reference import ReferenceStore
+from qkld.tables import TOKENS, write_table
 
 pytestmark = pytest.mark.model
 
@@ -199,6 +200,26 @@ def test_the_floor_of_the_dtype_runs_the_reference_in_the_next_wider_one(
         table = measure(run.model, stores[:1], own_place.folder / "partial", tile=8192, windows=1, same_dtype=False)
     assert run.windows is None
     assert 0 < table["kl"].mean() < 1e-7
+
+
+def test_a_floor_that_can_not_be_computed_says_why_and_a_quant_is_refused(
+    own_place: Place, params: Study, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    whole = LlamaRMSNorm.forward
+    monkeypatch.setattr(LlamaRMSNorm, "forward", lambda self, states: whole(self, states).float())
+    row = measured_row(params, FLOOR_DTYPE, stores, own_place.folder / "partial")
+    assert row.reason.startswith("not measured: LlamaForCausalLM can not be run on token ids in float64. RuntimeError")
+    write_table(own_place.folder / "tokens.parquet", row.tokens, TOKENS, {})
+    scored = {(s.header.name, c, i, p) for s, w in stores for i, of in enumerate(w) for c, ps in of.items() for p in ps}
+    assert set(row.tokens[["corpus", "context", "window", "position"]].itertuples(index=False, name=None)) == scored
+    fidelity = row.fidelity(FLOOR_DTYPE, confidence=0.95, bootstrap=100, seed=1)
+    assert fidelity["estimate"].isna().all()
+    assert set(fidelity["note"]) == {row.reason}
+    monkeypatch.setattr(LlamaRMSNorm, "forward", lambda self, states: whole(self, states).double())
+    with pytest.raises(ModelError, match="can not be run on token ids in float32"):
+        measured_row(params, "torchao-int4-g64", stores, own_place.folder / "partial")
 
 
 def test_a_damaged_window_is_noticed_and_named(

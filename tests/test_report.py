@@ -158,6 +158,15 @@ def test_whole_study_misses_only_what_its_notes_say(simulated):
     assert any("standard error" in limit for limit in limits_of(study))
 
 
+def test_a_floor_that_could_not_be_measured_is_missing_with_its_reason(simulated_copy):
+    study, why = simulated_copy, "not measured: LlamaForCausalLM can not be run on token ids in float64."
+    floor = study.cohort["label"] == "floor-dtype"
+    study.cohort.loc[floor, "kl_mean"] = np.nan
+    study.cohort["note"] = np.where(floor, why, "")
+    assert any(f"The floor of the compute dtype is {why}" in line for line in missing_of(study))
+    assert why in render_report(study, {})
+
+
 def test_study_without_composite_says_so_and_shows_its_first_benchmark(without_composite):
     study = without_composite
     assert shown_score(study).column == "score_arc_easy"

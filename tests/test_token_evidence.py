@@ -12,7 +12,7 @@ from conftest import Place
 from simulated_tokens import tokens_of_quant
 
 from qkld.errors import StageError
-from qkld.fidelity import summarise
+from qkld.fidelity import summarise, unmeasured
 from qkld.paired import PAIRED, paired_difference
 from qkld.params import GgufModel, MadeGguf, load_params
 from qkld.provenance import made_by
@@ -103,6 +103,17 @@ def test_the_breakdown_holds_floors_and_quants_and_its_parts_make_the_whole(stud
             parts = rows[(rows["by"] == by) & (rows["tokens"] > 0)]
             assert parts["tokens"].sum() == whole["tokens"]
             assert np.average(parts["estimate"], weights=parts["tokens"]) == pytest.approx(whole["estimate"])
+
+
+def test_a_floor_that_could_not_be_measured_is_in_no_breakdown(study: LoadedStudy) -> None:
+    label, why = "floor-dtype", "not measured: no float64 here"
+    tokens = study.tokens(label).assign(kl=np.nan, entropy_reference=np.nan)
+    write_table(study.paths.kld(label), tokens, TOKENS, made_by())
+    write_table(study.paths.fidelity(label), unmeasured(tokens, label, reason=why), FIDELITY, made_by())
+    again = load_study("smoke")
+    assert set(fidelity_breakdown(again)["label"]) == {"floor-batch", *again.quants}
+    assert paired_fidelity(again)["floor_kld"].isna().all()
+    assert set(again.fidelity.loc[again.fidelity["quant"] == label, "note"]) == {why}
 
 
 def test_a_missing_token_table_names_its_notebook(study: LoadedStudy) -> None:

@@ -182,9 +182,9 @@ def _score_columns(study: Study, items: pd.DataFrame) -> pd.DataFrame:
     return table.join(composite(scores, chosen).set_index("label"))
 
 
-def _at_floor(cohort: pd.DataFrame) -> pd.Series:
-    floor = cohort.loc[cohort["label"] == FLOOR_DTYPE, "kl_mean"].item()
-    if np.isnan(floor):
+def _at_floor(cohort: pd.DataFrame, fidelity_tables: Mapping[str, pd.DataFrame]) -> pd.Series:
+    """Which quants lie at the floor; none where it was tried and could not be measured."""
+    if FLOOR_DTYPE not in fidelity_tables:
         raise StageError(
             explain(
                 "The floor of the compute dtype is not measured.",
@@ -193,6 +193,7 @@ def _at_floor(cohort: pd.DataFrame) -> pd.Series:
                 do=f"run {_MADE_IN['fidelity']} with quant = '{FLOOR_DTYPE}'",
             )
         )
+    floor = cohort.loc[cohort["label"] == FLOOR_DTYPE, "kl_mean"].item()
     return (cohort["role"] == "quant") & (cohort["kl_mean"] < FLOOR_FACTOR * floor)
 
 
@@ -258,7 +259,10 @@ def build_cohort(
             row |= _fidelity_columns(study, fidelity_tables[label], label)
         rows.append(row)
     cohort = pd.DataFrame(rows).join(_score_columns(study, items), on="label")
-    cohort["at_floor"] = _at_floor(cohort)
+    cohort["at_floor"] = _at_floor(cohort, fidelity_tables)
+    notes = {label: table.loc[table["estimate"].isna(), "note"] for label, table in fidelity_tables.items()}
+    if reasons := {label: note.iloc[0] for label, note in notes.items() if len(note)}:
+        cohort["note"] = cohort["label"].map(reasons).fillna("")
     return COHORT.checked(cohort)
 
 

@@ -144,6 +144,18 @@ def summarise(
     return FIDELITY.checked(pd.DataFrame(rows))
 
 
+def unmeasured(tokens: pd.DataFrame, quant: str, *, reason: str) -> pd.DataFrame:
+    """The rows of `summarise` for a row of a study that could not be measured: no estimates, the reason as the note."""
+    nothing = asdict(Interval(np.nan)) | {"tokens": 0, "clusters": 0, "nonfinite": 0, "note": reason}
+    metrics = [m for m in MEANS if SECOND_WALK.get(m, "kl") in tokens.columns]
+    rows = [
+        {"quant": quant, "corpus": corpus, "context": context, "metric": metric, **nothing}
+        for corpus, context in _place_index(tokens)[0]
+        for metric in (*metrics, *QUANTILES, "kl_max")
+    ]
+    return FIDELITY.checked(pd.DataFrame(rows))
+
+
 def _places(tokens: pd.DataFrame | SpooledTable) -> Iterator[tuple[tuple[str, int], int, NDArray[np.bool_]]]:
     """Each corpus and context: its scored tokens, and which rows of the table are its finite ones."""
     places, index = _place_index(tokens)

@@ -12,6 +12,7 @@ import jinja2
 import pandas as pd
 
 from qkld.numbers import flat_numbers, printed, significant
+from qkld.params import FLOOR_DTYPE
 from qkld.plotting.axes import floor_of
 from qkld.provenance import made_by, write_json, written_whole
 from qkld.report_tables import all_tables, notes_of, parameter_rows
@@ -116,7 +117,7 @@ def missing_of(study: LoadedStudy) -> list[str]:
         )
     ]
     if floor_of(study.cohort) is None:
-        missing.append("The floor of the compute dtype is 0 or was not measured, so no figure draws it.")
+        missing.append(f"The floor of the compute dtype is {_no_floor(study)}, so no figure draws it.")
     for model in (study.params.reference, *study.params.quants):
         if model.to_be_checked:
             missing.append(f"{model.label}: still to be checked: {', '.join(model.to_be_checked)}")
@@ -153,8 +154,14 @@ def facts_of(study: LoadedStudy) -> list[tuple[str, str]]:
         ("zone", f"{zone['rule']} at {zone['cut']:g} {unit}: {zone['n_zone']} quants"),
         ("text", f"{params.headline.corpus}, windows of {params.headline.context or 'their own'} tokens"),
         ("benchmarks", ", ".join(study.benchmarks)),
-        ("floor", "0 or not measured" if floor is None else f"{significant(floor)} nats a token"),
+        ("floor", _no_floor(study) if floor is None else f"{significant(floor)} nats a token"),
     ]
+
+
+def _no_floor(study: LoadedStudy) -> str:
+    """Why a figure draws no floor: the rounding changes nothing, or it could not be measured."""
+    reasons = study.cohort.loc[study.cohort["label"] == FLOOR_DTYPE].get("note", [""])
+    return next(filter(None, reasons), "0 or not measured")
 
 
 def _quants_table(study: LoadedStudy) -> TextTable:

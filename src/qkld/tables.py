@@ -161,7 +161,8 @@ TOKENS = Schema(
     },
     key=("corpus", "context", "window", "position"),
 )
-"""One scored token a row. A value is missing (NaN) where either model's logits were not finite."""
+"""One scored token a row. A value is missing (NaN) where either model's logits were not finite,
+and in every row of a floor that could not be computed."""
 
 FIDELITY = Schema(
     "fidelity",
@@ -170,7 +171,7 @@ FIDELITY = Schema(
         "corpus": Column("str", "corpus of the study"),
         "context": Column("int32", "context length in tokens; 0 where every window has its own"),
         "metric": Column("str", "see fidelity.METRICS"),
-        "estimate": Column("float64", "value of the metric"),
+        "estimate": Column("float64", "value of the metric; none where the note says why", missing=True),
         "low": Column(
             "float64", "lower end of the clustered interval: CR1 for a mean, bootstrap for a quantile", missing=True
         ),
@@ -180,7 +181,10 @@ FIDELITY = Schema(
         "tokens": Column("int64", "scored tokens that entered the estimate"),
         "clusters": Column("int64", "clusters that the interval rests on"),
         "nonfinite": Column("int64", "scored tokens left out because a model's logits were not finite"),
-        "note": Column("str", "says where clusters are too few for the intervals to be trusted; else empty"),
+        "note": Column(
+            "str",
+            "says where clusters are too few for the intervals to be trusted, or why there is no estimate; else empty",
+        ),
     },
     key=("quant", "corpus", "context", "metric"),
 )
@@ -271,6 +275,7 @@ COHORT = Schema(
         ),
         "weights_sha256": Column("str", "hash of the weights as computed with", missing=True),
         "at_floor": Column("bool", "mean KL below three times the floor of the compute dtype"),
+        "note": Column("str", "why a floor has no fidelity; else empty", optional=True),
     },
     key=("label",),
     more=True,

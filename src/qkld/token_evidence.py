@@ -61,11 +61,13 @@ def paired_fidelity(study: LoadedStudy) -> pd.DataFrame:
 
 
 def fidelity_breakdown(study: LoadedStudy) -> pd.DataFrame:
-    """KLD, perplexity ratio and agreement by the reference's entropy and by position, floors first.
+    """KLD, perplexity ratio and agreement by the reference's entropy and by position, floors that were measured first.
 
     Columns `qkld.breakdown.BREAKDOWN`; intervals and resamples as in `paired_fidelity`.
     """
-    return breakdown_table(study.tokens, [*FLOOR_RECIPES, *quants_by_kld(study)], **_resampled(study))
+    measured = set(study.fidelity.loc[study.fidelity["estimate"].notna(), "quant"])
+    floors = [label for label in FLOOR_RECIPES if label in measured]
+    return breakdown_table(study.tokens, [*floors, *quants_by_kld(study)], **_resampled(study))
 
 
 def _resampled(study: LoadedStudy) -> dict[str, float | int]:

@@ -90,6 +90,23 @@ def defined(folders: tuple[Path, Path], text: Path) -> float:
     return float(np.mean(token_divergence(FullLogits(both[0]), FullLogits(both[1]), targets).kl.numpy()))
 
 
+def test_a_floor_that_can_not_be_computed_is_not_measured_and_the_rest_is(
+    elsewhere, folders, text, capsys, monkeypatch
+) -> None:
+    from transformers.models.llama.modeling_llama import LlamaAttention
+
+    whole = LlamaAttention.forward
+    monkeypatch.setattr(
+        LlamaAttention, "forward", lambda self, hidden_states, **more: whole(self, hidden_states.float(), **more)
+    )
+    how = ("--device", "cpu", "--dtype", "float32", "--bootstrap", "100", "--windows", "2", "--context", "24")
+    values = compared(elsewhere, "--reference", str(folders[0]), "--quant", str(folders[1]), "--text", str(text), *how)
+    assert mean_kld(values, folders[1].name) == pytest.approx(defined(folders, text), rel=1e-4)
+    assert values["floor"].startswith("not measured: LlamaForCausalLM can not be run on token ids in float64.")
+    assert values["made_by"]["floor_dtype"] is None
+    assert f"floor      {values['floor']}" in capsys.readouterr().out
+
+
 @pytest.mark.model
 def test_two_quants_of_the_demo_model_are_measured_tested_and_written(own_place, tmp_path, text, capsys) -> None:
     quants = ("--quant", "bnb-nf4", "--quant", "torchao:int8,group=32")

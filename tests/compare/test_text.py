@@ -36,6 +36,7 @@ def comparison(*, floor: bool = True, pair: bool = True, same: bool = False) -> 
             "compute_dtype": "float32",
             "device": "cpu",
             "floor_dtype": "float64" if floor else None,
+            "without_floor": None if floor else "not measured: no float64",
             "statistics": {"confidence": 0.9, "bootstrap": 100, "power": 0.8, "seed": 0},
         },
         fidelity=pd.concat(parts, ignore_index=True),
@@ -63,7 +64,7 @@ def test_the_floor_is_shown_and_subtracted_from_nothing() -> None:
     made = comparison(pair=False)
     without = comparison(pair=False, floor=False)
     assert "of the reference in float64; subtracted from nothing" in shown(made)
-    assert "floor      not measured" in shown(without)
+    assert "\nfloor      not measured: no float64\n" in shown(without)
     row = made.fidelity.set_index(["quant", "metric"]).loc[("q", "kl_mean")]
     assert row["estimate"] == without.fidelity.set_index(["quant", "metric"]).loc[("q", "kl_mean"), "estimate"]
 
@@ -105,4 +106,6 @@ def test_json_holds_every_figure_and_is_strict() -> None:
 
 @pytest.mark.parametrize("floor", [True, False])
 def test_json_says_whether_the_floor_was_measured(floor: bool) -> None:
-    assert as_json(comparison(pair=False, floor=floor))["floor"] == ("measured" if floor else "not measured")
+    assert as_json(comparison(pair=False, floor=floor))["floor"] == (
+        "measured" if floor else "not measured: no float64"
+    )

@@ -18,16 +18,15 @@ from qkld.compare.behind_server import compare_served, served_quants
 from qkld.compare.bounded import BoundedComparison, compare_bounded
 from qkld.compare.preparing import opened_session, quants_of, reference_of
 from qkld.compare.request import Comparison, Request
-from qkld.compare.session import Session
+from qkld.compare.session import Session, let_go
 from qkld.errors import ParameterError
 from qkld.fidelity import summarise
-from qkld.floors import WIDER
+from qkld.floors import NOT_COMPUTED, WIDER, reason_of
 from qkld.models import open_model
 from qkld.paired import floor_means, paired_table
 from qkld.params import FLOOR_DTYPE, StoredModel, load_params
 from qkld.paths import project_root
 from qkld.provenance import made_by
-from qkld.reference import ReferenceStore
 from qkld.stores import HiddenStates
 
 
@@ -51,18 +50,28 @@ def compare(request: Request) -> Comparison | BoundedComparison:
             return compare_bounded(request, reference, quants, study)
         session = opened_session(request, Path(folder), reference, study)
         base = reference if isinstance(reference, StoredModel) else (study.reference if study else None)
-        if request.floor and base is not None and _has_wider(session.store):
-            wider = session.compute.model_copy(update={"compute_dtype": WIDER[session.store.header.dtype]})
-            session.measured(FLOOR_DTYPE, lambda: open_model(base, reference=base, compute=wider), same_dtype=False)
+        if base is not None:
+            _measure_floor(session, base)
         for quant in quants:
             own = base or quant
             session.measured(quant.label, lambda q=quant, r=own: open_model(q, reference=r, compute=session.compute))
         return _summed_up(session, [q.label for q in quants])
 
 
-def _has_wider(store: ReferenceStore) -> bool:
-    """Whether the device computes in the next wider dtype: MPS has no float64."""
-    return not (store.header.device == "mps" and WIDER[store.header.dtype] == "float64")
+def _measure_floor(session: Session, base: StoredModel) -> None:
+    """The reference in the next wider dtype; where it can not be run in that, the session keeps the reason."""
+    if not session.request.floor:
+        return
+    header = session.store.header
+    wider = session.compute.model_copy(update={"compute_dtype": WIDER[header.dtype]})
+    if header.device == "mps" and wider.compute_dtype == "float64":
+        session.without_floor = "not measured: MPS has no float64"
+        return
+    try:
+        session.measured(FLOOR_DTYPE, lambda: open_model(base, reference=base, compute=wider), same_dtype=False)
+    except NOT_COMPUTED as error:
+        session.without_floor = reason_of(error)
+        let_go()
 
 
 def _summed_up(session: Session, quants: list[str]) -> Comparison:
@@ -99,6 +108,7 @@ def _record(session: Session) -> dict[str, Any]:
         "device": header.device,
         "weights": request.weights,
         "floor_dtype": session.facts.get(FLOOR_DTYPE, {}).get("compute_dtype"),
+        "without_floor": None if FLOOR_DTYPE in session.facts else session.without_floor,
         "statistics": {name: getattr(request, name) for name in ("confidence", "bootstrap", "power", "seed")},
     }
 

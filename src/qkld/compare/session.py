@@ -22,7 +22,10 @@ from qkld.tables import TOKENS, read_table, write_table
 
 @dataclass
 class Session:
-    """One comparison under way: its folder, its store, and the labels measured so far."""
+    """One comparison under way: its folder, its store, and the labels measured so far.
+
+    ``without_floor`` is what is said in the floor's place where it is not among them.
+    """
 
     request: Request
     folder: Path
@@ -31,6 +34,7 @@ class Session:
     scored: Scored
     text: str
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    without_floor: str = "not measured"
 
     def tokens(self, label: str) -> pd.DataFrame:
         return read_table(self.folder / f"{label}.parquet", TOKENS, made_in="qkld compare")

@@ -36,7 +36,11 @@ def as_json(made: Comparison) -> dict[str, Any]:
     """The same as JSON values: an empty number is null, an infinite one ``"inf"``."""
     tables = {"fidelity": made.fidelity, "breakdown": made.breakdown, "paired": made.paired}
     rows = {name: plain_rows(table) for name, table in tables.items()}
-    return {"made_by": made.made, "floor": "measured" if made.made["floor_dtype"] else "not measured", **rows}
+    return {
+        "made_by": made.made,
+        "floor": "measured" if made.made["floor_dtype"] else made.made["without_floor"],
+        **rows,
+    }
 
 
 def _head(made: Comparison) -> str:
@@ -52,7 +56,7 @@ def _head(made: Comparison) -> str:
 def _floor(made: Comparison) -> str:
     rows = made.fidelity[(made.fidelity["quant"] == FLOOR_DTYPE) & (made.fidelity["metric"] == "kl_mean")]
     if rows.empty:
-        return "not measured"
+        return made.made["without_floor"]
     places = "; ".join(f"{signed(r['estimate'])} {_ends(r)}" for r in rows.to_dict("records"))
     return f"mean KLD {places} of the reference in {made.made['floor_dtype']}; subtracted from nothing"
 
