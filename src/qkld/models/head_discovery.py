@@ -71,10 +71,10 @@ def _values(module: nn.Module, names: tuple[str, ...]) -> list[float]:
 
 @torch.inference_mode()
 def check_head(module: nn.Module, head: Head) -> None:
-    """Hold the head against the model's own logits of a few tokens: they must be bit-equal.
+    """Hold the head against the model's own logits of a few tokens: nothing but rounding may lie between them.
 
-    A divisor that is no power of two is applied here as a factor and there as a division; then, and only then, the
-    last bit may differ.
+    Where a machine runs both products by one kernel in one shape they are bit-equal, elsewhere they round apart: see
+    `_rounding`.
 
     Raises
     ------
@@ -84,22 +84,37 @@ def check_head(module: nn.Module, head: Head) -> None:
     """
     ids = torch.tensor([[i % head.vocabulary for i in PROBE_IDS]])
     own = _own_logits(module, ids)
-    ours = head.logits(trunk_states(module, ids)[0].to(head.weight.device))
+    hidden = trunk_states(module, ids)[0].to(head.weight.device)
+    ours = head.logits(hidden)
     _check_finite(ours)
-    own = own.to(ours.device, torch.float64)
-    difference = (own - ours.to(torch.float64)).abs().max().item()
-    is_exact = math.frexp(head.scale)[0] == 0.5 or not _values(module, DIVISORS)
-    allowed = 0.0 if is_exact else 2 * torch.finfo(ours.dtype).eps * own.abs().max().item()
-    if not difference <= allowed:
-        raise ModelError(
-            explain(
-                f"The head found in {type(module).__name__} does not give the model's logits back.",
-                expected=f"no difference beyond {allowed:g}",
-                found=f"largest difference {difference:g} with {type(module.get_output_embeddings()).__name__}, "
-                f"scale {head.scale:g}, soft cap {head.softcap}",
-                do="add the architecture's scaling to qkld.models.head_discovery",
-            )
+    difference = (own.to(ours.device, torch.float64) - ours.to(torch.float64)).abs()
+    beyond = difference > _rounding(head, hidden, ours)
+    if not bool(beyond.any()) and bool(difference.isfinite().all()):
+        return
+    raise ModelError(
+        explain(
+            f"The head found in {type(module).__name__} does not give the model's logits back.",
+            expected="no difference beyond rounding",
+            found=f"largest difference {difference.max().item():g}, {int(beyond.sum())} of {beyond.numel()} beyond "
+            f"rounding, with {type(module.get_output_embeddings()).__name__}, scale {head.scale:g}, soft cap "
+            f"{head.softcap}",
+            do="add the architecture's scaling to qkld.models.head_discovery",
         )
+    )
+
+
+def _rounding(head: Head, hidden: Tensor, logits: Tensor) -> Tensor:
+    """Largest difference that rounding makes between two ways to compute logits, (tokens, vocab), float64.
+
+    Two sums of n products in any order are within 2 λ √n u Σ|products| of each other, up to a probability of
+    2 exp(−λ²/2) (Higham and Mary 2019, SIAM J. Sci. Comput. 41, A2815; u of the sums, λ = 6), and Σ|products| is at
+    most the product of both lengths. Rounding to the logits' dtype and scaling them, here by a factor and there by a
+    divisor, add a unit in the last place each.
+    """
+    sums = torch.promote_types(logits.dtype, torch.float32)
+    lengths = [torch.linalg.vector_norm(rows, dim=-1, dtype=sums).to(torch.float64) for rows in (hidden, head.weight)]
+    spread = 12 * math.sqrt(head.width) * torch.finfo(sums).eps / 2 * abs(head.scale) * torch.outer(*lengths)
+    return spread + 2 * torch.finfo(logits.dtype).eps * logits.to(torch.float64).abs()
 
 
 def _own_logits(module: nn.Module, ids: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ def settings(entry: GgufModel) -> dict[str, Any]:
 
 
 def open_llamacpp(
-    entry: GgufModel, *, tokenizer: Any, reference_folder: Path, reshaped: bool, compute: Compute
+    entry: GgufModel, *, tokenizer: Any, reference_folder: Path, reshaped: bool, packs: bool, compute: Compute
 ) -> LlamaCppModel:
     """Open a GGUF file in llama.cpp.
 
@@ -112,6 +112,8 @@ def open_llamacpp(
         The reference's, which every id comes from.
     reference_folder : Path
         Of the reference's model, to compare layers and width with; ``reshaped`` where it runs padded.
+    packs : bool
+        Whether the reference's texts share rows; the file's then do too, unless its architecture does not let them.
     compute : Compute
         Its device says where llama.cpp runs: a GPU that is named must be one that the library was built for; with
         ``auto`` it runs on the CPU where it was built without. The walk over the vocabulary runs on the device itself.
@@ -152,7 +154,7 @@ def open_llamacpp(
         weights_sha256=weights_and_engine_sha256(held, entry),
         tokenizer_sha256=tokenizer_sha256(tokenizer),
         context_length=module.context_length,
-        supports_packing=module.shares_prefixes,
+        supports_packing=packs and module.shares_prefixes,
         contents=held,
     )
 

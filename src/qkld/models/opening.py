@@ -23,7 +23,7 @@ from qkld.models.packing import supports_packing
 from qkld.models.spreading import room, running_device, spread
 from qkld.models.tokenizer import check_same_tokenizer, tokenizer_sha256
 from qkld.models.transformed import is_transformed, transformed_folder
-from qkld.models.transformers import Loaded, folder_bits, load_module, load_tokenizer, quantization_of
+from qkld.models.transformers import Loaded, folder_bits, folder_config, load_module, load_tokenizer, quantization_of
 from qkld.models.weights import cast_weights, check_finite, weights_sha256
 from qkld.params import Compute, GgufModel, MadeModel, ModelEntry, StoredModel
 
@@ -63,14 +63,31 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
         loaded = _stored(entry, compute, device, dtype)
         if entry != reference:
             check_same_tokenizer(load_tokenizer(stored_folder(reference)), loaded.tokenizer, label=entry.label)
-    return _checked(entry, loaded, compute, device, dtype)
+    return _checked(entry, loaded, compute, device, dtype, packs=_packs(entry, reference))
+
+
+def _packs(entry: ModelEntry, reference: StoredModel) -> bool:
+    """Whether a model's texts may share a row: the reference's may, and those of its own architecture.
+
+    Configurations decide it and nothing measured, so that a quant has the reference's layout on every machine.
+    """
+    made_or_same = isinstance(entry, MadeModel) or entry == reference
+    return all(
+        supports_packing(folder_config(stored_folder(model), label=model.label))
+        for model in ([reference] if made_or_same else [reference, entry])
+    )
 
 
 def _in_llamacpp(entry: GgufModel, reference: StoredModel, compute: Compute) -> OpenedModel:
     folder = stored_folder(reference)
     is_padded = reference.pad is not None
     return open_llamacpp(
-        entry, tokenizer=load_tokenizer(folder), reference_folder=folder, reshaped=is_padded, compute=compute
+        entry,
+        tokenizer=load_tokenizer(folder),
+        reference_folder=folder,
+        reshaped=is_padded,
+        packs=supports_packing(folder_config(folder, label=reference.label)),
+        compute=compute,
     )
 
 
@@ -131,7 +148,7 @@ def _made(
 
 
 def _checked(
-    entry: ModelEntry, loaded: Loaded, compute: Compute, device: torch.device, dtype: torch.dtype
+    entry: ModelEntry, loaded: Loaded, compute: Compute, device: torch.device, dtype: torch.dtype, *, packs: bool
 ) -> OpenedModel:
     module, tokenizer = loaded.module, loaded.tokenizer
     check_finite(module, label=entry.label)
@@ -158,7 +175,7 @@ def _checked(
         weights_sha256=sha256,
         tokenizer_sha256=tokenizer_sha256(tokenizer),
         context_length=context_length(module),
-        supports_packing=supports_packing(module, dtype),
+        supports_packing=packs,
     )
 
 

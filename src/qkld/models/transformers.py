@@ -93,12 +93,23 @@ def _described(folder: Path, label: str, dtype: torch.dtype | str) -> dict[str, 
     Whatever kernels the files ask for, the class takes torch's attention where it supports it and its own elsewhere
     (soft caps, sinks, no attention at all), and the product of grouped experts, which takes no float64.
     """
-    config, mapping = text_config(folder, label=label), {"key_mapping": OWN_NAMES}
-    if config is None:
-        config, mapping = transformers_library().AutoConfig.from_pretrained(folder, trust_remote_code=False), {}
-    config._attn_implementation = None
+    config, is_part = _configuration(folder, label)
     config._experts_implementation = "eager" if dtype == torch.float64 else None
-    return {"config": config, **mapping}
+    return {"config": config, **({"key_mapping": OWN_NAMES} if is_part else {})}
+
+
+def folder_config(folder: Path, *, label: str) -> Any:
+    """The configuration of the model that `load_module` gives: the folder's, or that of its text part."""
+    return _configuration(folder, label)[0]
+
+
+def _configuration(folder: Path, label: str) -> tuple[Any, bool]:
+    config = text_config(folder, label=label)
+    is_part = config is not None
+    if not is_part:
+        config = transformers_library().AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config._attn_implementation = None
+    return config, is_part
 
 
 def quantization_of(folder: Path) -> dict[str, Any] | None:
