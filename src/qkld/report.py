@@ -17,6 +17,7 @@ from qkld.plotting.axes import floor_of
 from qkld.provenance import made_by, write_json, written_whole
 from qkld.report_tables import all_tables, notes_of, parameter_rows
 from qkld.shown import shown_score
+from qkld.statistics.one_item import MOST
 from qkld.study import ANALYSES, LoadedStudy
 from qkld.tables import COHORT, read_table_and_provenance
 from qkld.text_tables import TextTable
@@ -49,8 +50,8 @@ CAPTIONS = {
 BROKEN_DOWN = "fidelity_breakdown"
 """A table too long for one file of numbers; its CSV file holds it."""
 
-FROM_TOKENS = ("paired_fidelity", BROKEN_DOWN)
-"""Tables whose notes also say where an interval is rough."""
+EXPLAINED = {"paired_fidelity": "low", BROKEN_DOWN: "low", "flips": "improvement_fraction", "decision": "net"}
+"""Tables whose notes also say other things, with the column whose empty cells they explain."""
 
 
 def study_numbers(study: LoadedStudy) -> dict[str, Any]:
@@ -105,7 +106,17 @@ def limits_of(study: LoadedStudy) -> list[str]:
         limits.insert(1, f"The composite rests on {sizes}; the reference's has a standard error of {error} points.")
     else:
         limits.insert(1, "No benchmark enters the composite: the reference is too near chance on these few items.")
-    return [*limits, *study.params.notes]
+    return [*limits, *one_item_limit(study), *study.params.notes]
+
+
+def one_item_limit(study: LoadedStudy) -> list[str]:
+    """What one item weighs in the shown score, and for how many quants one item makes most of the difference."""
+    table = study.analysis("decision")
+    shown = table[table["benchmark"] == shown_score(study).benchmark]
+    made = int((shown["one_item"] > MOST).sum())
+    weight = printed(shown["item_weight"].iloc[0], percent=True)
+    few = f"; for {made} of {len(shown)} quants a single item makes more than half of the difference to the reference"
+    return [f"One item weighs up to {weight} points of the score{few if made else ''}."]
 
 
 def missing_of(study: LoadedStudy) -> list[str]:
@@ -113,7 +124,7 @@ def missing_of(study: LoadedStudy) -> list[str]:
     missing = [
         f"{name}: {reason} ({count} {'row' if count == 1 else 'rows'})"
         for name, reason, count in notes_of(
-            {name: t[t["low"].isna()] if name in FROM_TOKENS else t for name, t in result_tables(study).items()}
+            {n: t[t[EXPLAINED[n]].isna()] if n in EXPLAINED else t for n, t in result_tables(study).items()}
         )
     ]
     if floor_of(study.cohort) is None:

@@ -126,14 +126,16 @@ def composite_table(study: LoadedStudy) -> TextTable:
             printed(row["chance"], 0, percent=True),
             f"{printed(row['reference_score'], 1, percent=True)} ± {printed(row['se'], 1, percent=True)}",
             printed(row["above_chance_se"], 1),
+            "" if pd.isna(row["item_weight"]) else printed(row["item_weight"], percent=True),
             "yes" if row["in_composite"] else f"no: {row['reason']}",
         )
         for row in study.analysis("composite").to_dict("records")
     ]
     return TextTable(
         "Benchmarks",
-        "A benchmark enters the composite where the reference scores at least five standard errors above chance.",
-        ("benchmark", "items", "chance (%)", "reference (%)", "SE above chance", "in the composite"),
+        "A benchmark enters the composite where the reference scores at least five standard errors above chance. One "
+        "item: what it weighs in the composite, in points.",
+        ("benchmark", "items", "chance (%)", "reference (%)", "SE above chance", "one item", "in the composite"),
         tuple(rows),
     )
 
@@ -195,7 +197,8 @@ def flips_table(study: LoadedStudy) -> TextTable:
     return TextTable(
         "Volume and direction",
         f"Against the reference on {benchmark}: leapfrogs are items that only the quant has right, drops those that "
-        "only the reference has right. Improvement fraction = leapfrogs / (leapfrogs + drops), Wilson interval.",
+        "only the reference has right. Improvement fraction = leapfrogs / (leapfrogs + drops), of a composite by its "
+        "benchmarks' mean rates, with Wilson's interval: net = flip rate × (2 × improvement fraction − 1).",
         ("quant", "leapfrogs", "drops", "flip rate (%)", "net (points)", "improvement fraction [interval]"),
         tuple(rows),
     )

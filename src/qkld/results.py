@@ -22,7 +22,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     ),
     "composite": (
         *("benchmark", "role", "items", "clusters", "chance", "reference_score", "se", "above_chance_se"),
-        *("in_composite", "reason"),
+        *("in_composite", "item_weight", "reason"),
     ),
     "correlation": CORRELATION,
     "partial": (
@@ -56,7 +56,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "flips": (
         *("label", "benchmark", "items", "reference_right", "model_right", "leapfrogs", "drops", "volume"),
         *("flip_rate", "net", "improvement_fraction", "improvement_low", "improvement_high", "z"),
-        *("net_low", "net_high", "p_midp", "p_exact", "items_half_point", "items_point", "note"),
+        *("net_low", "net_high", "p_midp", "p_exact", "items_half_point", "items_point", "item_weight", "note"),
     ),
     "self_flips": (
         *("label", "benchmark", "items", "self_flips", "self_flip_rate", "flip_rate", "excess", "excess_low"),
@@ -97,7 +97,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
         *("label", "benchmark", "items", "design_effect", "size", "flip_rate", "net", "net_low", "net_high"),
         "equivalence_low",
         *("equivalence_high", "margin", "p_difference", "p_difference_holm", "p_equivalent", "p_equivalent_holm"),
-        *("decision", "decision_alone", "items_needed", "smallest"),
+        *("decision", "decision_alone", "items_needed", "item_weight", "one_item", "note", "smallest"),
     ),
     "pairs": (
         *("benchmark", "label_a", "label_b", "items", "design_effect", "flip_rate", "difference", "low", "high", "p"),
@@ -205,7 +205,7 @@ MEANINGS: Mapping[str, str] = {
     "failed": "items that the model has wrong",
     "family": "quantizer family",
     "fisher_p": "Fisher's exact test of who is routed to against who is right",
-    "flip_rate": "volume / items",
+    "flip_rate": "volume / items; of several benchmarks the mean of their rates",
     "excess": "flip_rate − self_flip_rate: how much more a quant flips than the reference with itself",
     "excess_high": "upper end of its interval, paired by item and clustered where items are",
     "excess_low": "lower end of the same; above 0 where a quant disagrees with the reference beyond its own noise",
@@ -222,7 +222,8 @@ MEANINGS: Mapping[str, str] = {
     "gap_low": "lower end of the same",
     "high": "upper end of the interval: percentile bootstrap over quants for a correlation (the paper's)",
     "hinge_gain": "AICc of a score linear in KLD less AICc of the hinge in ln KLD: at 0 or below the break is none",
-    "improvement_fraction": "leapfrogs / volume; empty where the volume is 0",
+    "improvement_fraction": "leapfrogs / volume, of several benchmarks by their mean rates: net = flip_rate (2 "
+    "improvement_fraction − 1) in every row; empty where the volume is 0",
     "improvement_high": "upper end of its Wilson interval",
     "improvement_low": "lower end of its Wilson interval",
     "in_composite": "whether the task enters the composite",
@@ -230,6 +231,8 @@ MEANINGS: Mapping[str, str] = {
     "inflation": "variance inflation of the metric beside the control, 1/(1 − ρ²): above 5 a partial correlation "
     "near 0 says nothing",
     "items": "benchmark items",
+    "item_weight": "what one item weighs in the score, a fraction of 1: the most that an item, or a cluster of items, "
+    "of one of its benchmarks does; in `composite` of its own benchmark, empty where that does not enter",
     "items_at_least": "items that it takes even if R²_true is as far from ½ as the data allow",
     "items_for_reliability": "items of the same kind that give a reliability of 0.8, by Spearman and Brown",
     "items_half_point": "items that find a true difference of 0.5 points to the reference with power .8; empty where "
@@ -276,6 +279,8 @@ MEANINGS: Mapping[str, str] = {
     "null_high": "upper end of where ρ would lie were true scores monotone in the metric: 95 % of redrawn scores",
     "null_low": "lower end of the same: 5 % of redrawn scores",
     "null_median": "median of the same",
+    "one_item": "share of the difference to the reference that one item, or cluster of items, makes: above ½ `note` "
+    "says so, above 1 the rest points the other way; empty where there is no difference",
     "p": "two-sided permutation p, the observed arrangement counted",
     "p_adjusted": "permutation p adjusted for choosing among all variants (single-step max-T)",
     "p_adjusted_within_families": "the same with scores changing places within a family only",
@@ -391,7 +396,8 @@ MEANINGS: Mapping[str, str] = {
     "inf where there is no difference",
     "without_family_high": "largest correlation with one family left out",
     "without_family_low": "smallest correlation with one family left out",
-    "z": "(leapfrogs − drops) / √volume, the signed root of McNemar's statistic",
+    "z": "(leapfrogs − drops) / √volume, the signed root of McNemar's statistic; of several benchmarks the net in "
+    "standard errors of no direction",
     "z_accuracy": "accuracy of a router to the lower ln KLD after standardising it within each model",
     "z_fisher_p": "Fisher's exact test of the same",
     "z_high": "upper end of its interval",

@@ -195,7 +195,8 @@ def _decision(table: pd.DataFrame) -> TextTable:
         "Score − reference score in points with Tango's interval, each quant by itself; equivalent: shown to differ by "
         f"less than {margin:g} points. Decisions hold for all quants together (Holm), so that a quant whose interval "
         "leaves 0 out may be undecided. Items: that would decide an undecided quant with power .8, were the difference "
-        "seen the true one.",
+        f"seen the true one. One item weighs up to {100 * shown['item_weight'].iloc[0]:.2f} points; the last column "
+        "says where a single one makes more than half of the difference, or the decision.",
         {
             "quant": _plain("label"),
             "size": _plain("size"),
@@ -205,6 +206,7 @@ def _decision(table: pd.DataFrame) -> TextTable:
             ),
             "decision": lambda row: row["decision"] + (", the smallest" if row["smallest"] else ""),
             "items needed": _whole("items_needed"),
+            "one item": _plain("note"),
         },
         shown,
     )

@@ -206,3 +206,39 @@ def test_one_quant_is_no_pair(study):
 def test_columns_are_the_schema_s(decision, pairs):
     check_columns("decision", decision.columns)
     check_columns("pairs", pairs.columns)
+
+
+def few_items(counts: dict[str, tuple[int, int]], tasks: dict[str, int]) -> pd.DataFrame:
+    """Items of a reference that has every item right but ten, and of quants with so many drops on each task."""
+    rows = []
+    for place, (task, n) in enumerate(tasks.items()):
+        right = (np.arange(n) >= 10).astype(int)
+        answers = {"ref": right} | {q: np.where(np.arange(n) >= n - d[place], 0, right) for q, d in counts.items()}
+        names = [f"{i:04}" for i in range(n)]
+        rows += [pd.DataFrame({"model": m, "benchmark": task, "item": names, "correct": c}) for m, c in answers.items()]
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_what_one_item_makes_and_decides_is_said():
+    """98 items as the demo's: one drop of 18 is 2.78 points. On 300, four drops are a loss, and three are none."""
+    counts = {"one": (0, 1), "two": (1, 1), "many": (8, 1)}
+    items = few_items(counts, {"arc_easy": 80, "sciq": 18})
+    cohort = pd.DataFrame({"label": ["ref", *counts], "role": ["reference", "quant", "quant", "quant"]})
+    common = {"reference": "ref", "margin": 0.05, "confidence": 0.95}
+    tasks = ["arc_easy", "sciq"]
+    table = decision_table(items, cohort, benchmarks=tasks, tasks=tasks, **common)
+    rows = table[table["benchmark"] == "composite"].set_index("label")
+    assert rows["item_weight"].to_numpy() == pytest.approx(1 / 36)
+    assert list(rows.loc[["one", "two"], "note"]) == [
+        "one item makes −2.78 of −2.78 points",
+        "one item makes −2.78 of −3.40 points",
+    ]
+    assert rows.loc["two", "one_item"] == pytest.approx((1 / 36) / (1 / 36 + 1 / 160))
+    assert rows.loc["many", "note"] == ""
+    single = few_items({"loss": (6,)}, {"arc_easy": 300})
+    alone = cohort.iloc[:2].assign(label=["ref", "loss"])
+    decided = decision_table(single, alone, benchmarks=["arc_easy"], tasks=[], **common | {"margin": 0.001}).iloc[0]
+    assert (decided["decision"], decided["decision_alone"]) == ("worse", "worse")
+    single = few_items({"loss": (4,)}, {"arc_easy": 300})
+    decided = decision_table(single, alone, benchmarks=["arc_easy"], tasks=[], **common | {"margin": 0.001}).iloc[0]
+    assert decided["note"] == "worse rests on one item: undecided without it"

@@ -12,8 +12,16 @@ from qkld.errors import StatisticsError
 from qkld.results import check_columns
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.direction import direction_reliability
-from qkld.statistics.flips import QUANTITIES, Flips, count_flips, direction_table, effective_flip_rate, flip_table
-from qkld.statistics.paired import difference_interval, mcnemar_midp
+from qkld.statistics.flips import (
+    QUANTITIES,
+    Flips,
+    MeanFlips,
+    count_flips,
+    direction_table,
+    effective_flip_rate,
+    flip_table,
+)
+from qkld.statistics.paired import difference_interval, mcnemar_midp, score_z
 from qkld.statistics.sample_size import items_for_difference
 from qkld.statistics.zone import zone_members
 
@@ -115,9 +123,86 @@ def test_composite_sums_counts_and_averages_rates(flips):
     tasks = list(BENCHMARKS)
     assert one.loc["composite", "volume"] == one.loc[tasks, "volume"].sum()
     assert one.loc["composite", "flip_rate"] == pytest.approx(one.loc[tasks, "flip_rate"].mean())
-    assert one.loc["composite", "improvement_fraction"] == pytest.approx(
-        one.loc[tasks, "leapfrogs"].sum() / one.loc[tasks, "volume"].sum()
+    gained, moved = (one.loc[tasks, c] / one.loc[tasks, "items"] for c in ("leapfrogs", "volume"))
+    assert one.loc["composite", "improvement_fraction"] == pytest.approx(gained.mean() / moved.mean())
+
+
+def test_net_is_volume_times_direction_in_every_row(study, flips):
+    """score = reference score + volume (2f − 1)/N; on the composite by the mean flip rate, as its note says."""
+    known = flips[flips["volume"] > 0]
+    assert known["net"].to_numpy() == pytest.approx(
+        known["flip_rate"] * (2 * known["improvement_fraction"] - 1), abs=1e-15
     )
+    assert np.sign(known["z"]).equals(np.sign(known["net"]))
+    whole = known["benchmark"] == "composite"
+    assert known.loc[~whole, "flip_rate"].equals(known.loc[~whole, "volume"] / known.loc[~whole, "items"])
+    assert known.loc[whole, "note"].str.contains("mean of 3 benchmarks: counts are sums").all()
+    assert known.loc[whole, ["p_midp", "p_exact"]].isna().all(axis=None)
+
+
+def demo_like(leapfrog_of_arc: int, drops_of_arc: int, drops_of_sciq: int) -> pd.DataFrame:
+    """80 items of ARC-Easy and 18 of SciQ, of which a quant has so many more and fewer right than the reference."""
+    rows = []
+    for task, n, up, down in (("arc_easy", 80, leapfrog_of_arc, drops_of_arc), ("sciq", 18, 0, drops_of_sciq)):
+        reference = np.r_[np.zeros(8, dtype=int), np.ones(n - 8, dtype=int)]
+        quant = reference.copy()
+        quant[:up], quant[n - down :] = 1, 0
+        for model, correct in (("ref", reference), ("quant", quant)):
+            items = [f"{i:03}" for i in range(n)]
+            rows.append(pd.DataFrame({"model": model, "benchmark": task, "item": items, "correct": correct}))
+    return pd.concat(rows, ignore_index=True)
+
+
+COMPOSITE = {"reference": "ref", "benchmarks": ["arc_easy", "sciq"], "tasks": ["arc_easy", "sciq"], "confidence": 0.95}
+
+
+@pytest.mark.parametrize(
+    ("flipped", "net", "said"),
+    [
+        ((1, 0, 1), -0.02153, "one item makes −2.78 of −2.15 points"),
+        ((0, 1, 1), -0.03403, "one item makes −2.78 of −3.40 points"),
+        ((0, 2, 1), -0.04028, "one item makes −2.78 of −4.03 points"),
+        ((0, 1, 0), -0.00625, "one item makes −0.62 of −0.62 points"),
+        ((0, 5, 1), -0.05903, ""),
+        ((0, 2, 0), -0.01250, ""),
+    ],
+)
+def test_a_difference_that_one_item_makes_is_said(flipped, net, said):
+    row = flip_table(demo_like(*flipped), **COMPOSITE).set_index("benchmark").loc["composite"]
+    assert row["net"] == pytest.approx(net, abs=5e-6)
+    assert row["item_weight"] == pytest.approx(1 / 36)
+    assert said in row["note"]
+    assert ("one item" in row["note"]) == bool(said)
+
+
+def test_direction_and_net_of_the_composite_agree():
+    """One leapfrog of 80 and one drop of 18: as many of each, and a loss, since the drop weighs more."""
+    row = flip_table(demo_like(1, 0, 1), **COMPOSITE).set_index("benchmark").loc["composite"]
+    assert (row["leapfrogs"], row["drops"]) == (1, 1)
+    assert row["improvement_fraction"] == pytest.approx((1 / 80) / (1 / 80 + 1 / 18))
+    assert row["z"] == pytest.approx(float(score_z([1, 0], [0, 1], [80, 18], 0.0)))
+    assert row["z"] == pytest.approx(-0.756, abs=5e-4)
+    assert row["improvement_low"] < row["improvement_fraction"] < row["improvement_high"]
+
+
+def test_rates_that_are_equal_stay_equal():
+    """Ties of direction are exact whatever the number of flips, or ranks would be of rounding."""
+    rows = [MeanFlips((Flips(98, 50, 50 - k, k, 2 * k),)) for k in range(1, 9)]
+    assert {row.improvement_fraction for row in rows} == {1 / 3}
+    assert {MeanFlips((Flips(98, 50, 50 + d, u, u - d),)).z for u, d in ((1, 1), (3, 2), (6, 3))} == {1.0}
+
+
+def test_clusters_widen_intervals_and_take_mcnemars_p_away(study):
+    items = study[1][study[1]["benchmark"] == "sciq"]
+    of_scores = {"reference": "reference", "benchmarks": ["sciq"], "tasks": [], "confidence": 0.95}
+    copies = pd.concat([items.assign(item=items["item"] + f"#{r}", cluster=items["item"]) for r in range(3)])
+    alone, clustered = flip_table(items, **of_scores), flip_table(copies, **of_scores)
+    assert clustered["flip_rate"].to_numpy() == pytest.approx(alone["flip_rate"].to_numpy())
+    np.testing.assert_allclose(clustered["improvement_low"], alone["improvement_low"], atol=0.01)
+    np.testing.assert_allclose(clustered["net_low"], alone["net_low"], atol=0.002)
+    assert clustered["item_weight"].to_numpy() == pytest.approx(alone["item_weight"].to_numpy())
+    assert clustered[["p_midp", "p_exact"]].isna().all(axis=None)
+    assert clustered["note"].str.contains("items come in clusters: no McNemar p").all()
 
 
 def test_tests_and_intervals_are_those_of_the_counts(flips):

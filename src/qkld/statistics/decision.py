@@ -15,10 +15,11 @@ import pandas as pd
 
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.answers import clusters_by_task
-from qkld.statistics.checks import quants_of
+from qkld.statistics.checks import joined, quants_of
 from qkld.statistics.covariance import binary
 from qkld.statistics.design_effect import design_effects, pair_design_effects
 from qkld.statistics.direction import differences, flip_counts, part_of, quantity_values, task_groups
+from qkld.statistics.one_item import Clusters, LargestPart, item_weight, largest_part
 from qkld.statistics.paired import difference_interval, difference_p, equivalence_p, score_z
 from qkld.statistics.sample_size import items_for_equivalence, items_for_score
 from qkld.statistics.score import correct_matrix
@@ -97,7 +98,9 @@ def decision_table(
         ``net`` with its interval, the interval of confidence 2 · ``confidence`` − 1 that equivalence rests on, p of
         "no difference" and of "a difference of the margin or more" (Tango's score test), also after `holm_of_both`,
         ``decision`` after Holm, ``decision_alone`` for a quant that was the only one asked about, the items that would
-        decide an undecided one with power .8 were the difference seen the true one, and ``smallest``.
+        decide an undecided one with power .8 were the difference seen the true one, and ``smallest``. ``item_weight``
+        is the most that one item weighs in the score and ``one_item`` the share of the difference that one makes (see
+        `qkld.statistics.one_item`); ``note`` says where that is more than half, and where the decision rests on it.
     """
     quants = quants_of(cohort)
     sizes = quants[size].to_numpy(dtype=float) if size in quants else np.full(len(quants), np.nan)
@@ -107,10 +110,12 @@ def decision_table(
     tables = []
     for benchmark, parts in task_groups(benchmarks, tasks).items():
         moved = part_of(answers, parts, slice(None))
-        found = _judged(flip_counts(moved), design_effects(moved, clusters), margin, 1 - confidence)
+        how = {"effect": design_effects(moved, clusters), "margin": margin, "level": 1 - confidence}
+        found = _judged(flip_counts(moved), **how)
         rates = {c: quantity_values(moved, c) for c in ("flip_rate", "net")}
         key = {"label": quants["label"], "benchmark": benchmark, "size": sizes, **rates}
-        tables.append(_with_smallest(pd.DataFrame({**key, **found})))
+        weighed = {"item_weight": item_weight(moved, clusters), **_one_item(moved, clusters, found, how)}
+        tables.append(_with_smallest(pd.DataFrame({**key, **found, **weighed})))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -143,6 +148,40 @@ def _judged(counts: Counts, effect: np.ndarray, margin: float, level: float) -> 
         "decision_alone": decisions(net, p_difference, p_equivalent, level),
         "items_needed": np.where(decided == UNDECIDED, needed, np.nan),
     }
+
+
+def _one_item(
+    moved: Mapping[str, np.ndarray], clusters: Clusters, found: Mapping[str, Any], how: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What one item makes of each quant's difference, and a note where much, or the decision, rests on it."""
+    part = largest_part(moved, clusters)
+    without = _decided_without(part, flip_counts(moved), (found["p_difference"], found["p_equivalent"]), **how)
+    rests = [
+        f"{now} rests on one {part.unit}: {then} without it" if now != UNDECIDED and then != now else ""
+        for now, then in zip(found["decision"], without, strict=True)
+    ]
+    return {"one_item": part.share, "note": [joined(*both) for both in zip(part.notes(), rests, strict=True)]}
+
+
+def _decided_without(
+    part: LargestPart,
+    counts: Counts,
+    p: tuple[np.ndarray, np.ndarray],
+    *,
+    effect: np.ndarray,
+    margin: float,
+    level: float,
+) -> list[str]:
+    """Each quant's decision had the one item answered as the reference does, the other quants as they are."""
+    up, down, total = counts
+    fewer = up - part.leapfrogs, down - part.drops, total
+    own = difference_p(*fewer, effect), equivalence_p(*fewer, margin, effect)
+    found = []
+    for quant in range(len(effect)):
+        here = np.arange(len(effect)) == quant
+        adjusted = holm_of_both(*(np.where(here, new, old) for new, old in zip(own, p, strict=True)))
+        found.append(str(decisions(part.net - part.part, *adjusted, level)[quant]))
+    return found
 
 
 def _items_to_decide(counts: Counts, effect: np.ndarray, margin: float, level: float) -> np.ndarray:

@@ -51,18 +51,29 @@ def flip_counts(moved: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray
 
 
 def quantity_values(moved: Mapping[str, np.ndarray], quantity: str) -> np.ndarray:
-    """A quantity of each quant over all tasks of ``moved``: (quants,); NaN where it is not defined."""
+    """A quantity of each quant over all tasks of ``moved``: (quants,); NaN where it is not defined.
+
+    Counts are sums over the tasks. Rates and direction are of the tasks' mean rates, so that net = flip rate (2f − 1)
+    with f the improvement fraction: see `qkld.statistics.flips`.
+    """
     up, down = (counts.sum(axis=-1) for counts in flip_counts(moved)[:2])
+    rate = np.mean([np.abs(d).mean(axis=0) for d in moved.values()], axis=0)
+    net = np.mean([d.mean(axis=0) for d in moved.values()], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "leapfrogs": up,
             "drops": down,
             "volume": up + down,
-            "flip_rate": np.mean([np.abs(d).mean(axis=0) for d in moved.values()], axis=0),
-            "net": np.mean([d.mean(axis=0) for d in moved.values()], axis=0),
-            "improvement_fraction": up / (up + down),
-            "z": (up - down) / np.sqrt(up + down),
+            "flip_rate": rate,
+            "net": net,
+            "improvement_fraction": (1 + net / rate) / 2,
+            "z": net / np.sqrt(equal_variance(moved)),
         }[quantity].astype(float)
+
+
+def equal_variance(moved: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Variance of each quant's net were leapfrogs and drops equally likely, Σ_b volume_b/(B N_b)²: (quants,)."""
+    return np.sum([np.abs(d).sum(axis=0) / (len(d) * len(moved)) ** 2 for d in moved.values()], axis=0)
 
 
 def influences(moved: Mapping[str, np.ndarray], quantity: str) -> list[np.ndarray]:
@@ -71,12 +82,16 @@ def influences(moved: Mapping[str, np.ndarray], quantity: str) -> list[np.ndarra
     Exact for the counts and rates; for ``improvement_fraction`` and ``z`` the derivative by the item's weight
     (infinitesimal jackknife). Quants must have a defined value.
     """
-    value, volume = quantity_values(moved, quantity), quantity_values(moved, "volume")
-    return [_influence(d, quantity, value, volume, len(d) * len(moved)).astype(float) for d in moved.values()]
+    value, rate = quantity_values(moved, quantity), quantity_values(moved, "flip_rate")
+    size = rate if quantity == "improvement_fraction" else equal_variance(moved)
+    return [_influence(d, quantity, value, size, len(d) * len(moved)).astype(float) for d in moved.values()]
 
 
-def _influence(d: np.ndarray, quantity: str, value: np.ndarray, volume: np.ndarray, share: int) -> np.ndarray:
-    """`influences` of one task's items; an item is one of ``share`` = tasks × items of the task in a mean rate."""
+def _influence(d: np.ndarray, quantity: str, value: np.ndarray, size: np.ndarray, share: int) -> np.ndarray:
+    """`influences` of one task's items; an item is one of ``share`` = tasks × items of the task in a mean rate.
+
+    ``size``: the flip rate for ``improvement_fraction``, `equal_variance` for ``z``.
+    """
     match quantity:
         case "leapfrogs":
             return d > 0
@@ -89,9 +104,9 @@ def _influence(d: np.ndarray, quantity: str, value: np.ndarray, volume: np.ndarr
         case "net":
             return d / share
         case "improvement_fraction":
-            return ((d > 0) - value * np.abs(d)) / volume
+            return ((d > 0) - value * np.abs(d)) / (share * size)
         case _:
-            return d / np.sqrt(volume) - value * np.abs(d) / (2 * volume)
+            return d / (share * np.sqrt(size)) - value * np.abs(d) / (2 * share**2 * size)
 
 
 def noise_variance(parts: Sequence[np.ndarray], clusters: Sequence[np.ndarray | None] | None = None) -> float:

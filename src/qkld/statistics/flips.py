@@ -4,6 +4,9 @@ An item that the quant has right and the reference wrong is a leapfrog, the othe
 flips (Dutta et al. 2024, arXiv:2407.09141). The identity of arXiv:2606.19558,
 score = reference score + volume (2f − 1)/N with f = leapfrogs/volume, is score − reference = (L − D)/N, which holds
 exactly and at volume 0 too.
+
+On the unweighted mean of several benchmarks every rate is the mean of theirs, so that net = flip rate (2f − 1) holds
+there as well, with f the mean rate of leapfrogs over the mean rate of flips; counts are sums and obey no such identity.
 """
 
 from __future__ import annotations
@@ -20,8 +23,12 @@ from numpy.typing import ArrayLike
 from statsmodels.stats.proportion import proportion_confint
 
 from qkld.errors import StatisticsError, explain
-from qkld.statistics.checks import quants_of
+from qkld.statistics.answers import clusters_by_task
+from qkld.statistics.checks import joined, quants_of
 from qkld.statistics.correlation import Resampling, correlate
+from qkld.statistics.covariance import net_differences
+from qkld.statistics.design_effect import design_effects
+from qkld.statistics.one_item import drawn_one_by_one, item_weight, largest_part
 from qkld.statistics.paired import difference_interval, mcnemar_exact, mcnemar_midp
 from qkld.statistics.sample_size import items_for_difference
 from qkld.statistics.score import correct_matrix
@@ -116,71 +123,136 @@ def count_flips(reference_correct: ArrayLike, model_correct: ArrayLike) -> Flips
     )
 
 
+@dataclass(frozen=True)
+class MeanFlips:
+    """Flips of one model on the unweighted mean of benchmarks; of one benchmark, its own.
+
+    Rates are exact fractions, so that equal ones stay equal however many items they are of.
+    """
+
+    parts: tuple[Flips, ...]
+
+    def total(self, count: str) -> int:
+        """A count of `Flips`, summed over the benchmarks."""
+        return sum(getattr(part, count) for part in self.parts)
+
+    def _mean(self, count: str, power: int = 1) -> Fraction:
+        """Σ_b count_b/(B N_b)^power: the mean rate at power 1, the variance of the net of equal rates at power 2."""
+        return sum(Fraction(getattr(p, count), (len(self.parts) * p.items) ** power) for p in self.parts)
+
+    @property
+    def flip_rate(self) -> float:
+        return float(self._mean("volume"))
+
+    @property
+    def net(self) -> float:
+        """Score minus the reference's score, a fraction of 1."""
+        return float(self._mean("leapfrogs") - self._mean("drops"))
+
+    @property
+    def improvement_fraction(self) -> float:
+        """Mean rate of leapfrogs over that of flips; NaN where no answer changed."""
+        volume = self._mean("volume")
+        return float(self._mean("leapfrogs") / volume) if volume else np.nan
+
+    @property
+    def z(self) -> float:
+        """The net in standard errors of equally likely leapfrogs and drops: `score_z` at 0; NaN at volume 0."""
+        net, variance = self._mean("leapfrogs") - self._mean("drops"), self._mean("volume", 2)
+        return float(np.sign(net)) * float(np.sqrt(float(net**2 / variance))) if variance else np.nan
+
+    def improvement_interval(self, confidence: float, design_effect: float = 1.0) -> tuple[float, float]:
+        """Wilson interval of the improvement fraction; NaN at volume 0.
+
+        Its number of trials is (Σ_b w_b V_b)²/Σ_b w_b² V_b with w_b = 1/N_b (Kish 1965), the volume itself on one
+        benchmark, over the ``design_effect`` of clusters of items.
+        """
+        if not self.total("volume"):
+            return np.nan, np.nan
+        trials = float(self._mean("volume") ** 2 / self._mean("volume", 2)) / design_effect
+        ends = proportion_confint(self.improvement_fraction * trials, trials, alpha=1 - confidence, method="wilson")
+        return float(ends[0]), float(ends[1])
+
+
 def flip_table(
     items: pd.DataFrame, *, reference: str, benchmarks: Sequence[str], tasks: Sequence[str], confidence: float
 ) -> pd.DataFrame:
     """Flips of every model but the reference on every benchmark, and on the composite of ``tasks``.
 
-    Items count as drawn one by one; `decision.decision_table` takes clusters of items into account.
-
     ``net_low`` and ``net_high`` are Tango's interval, ``p_midp`` and ``p_exact`` McNemar's test, ``items_half_point``
     and ``items_point`` the items on which a true difference of 0.5 and 1 point would be found with power .8.
+    ``item_weight`` is the most that one item weighs in the score, and ``note`` says where one item makes more than half
+    of the difference.
 
-    Rows of ``composite``: counts are sums over its tasks; ``flip_rate`` and ``net`` are unweighted means of the tasks',
-    so that ``net`` is exactly the difference of the composites; ``improvement_fraction``, ``z`` and McNemar's p are of
-    the sums, the interval is of the mean.
+    Rows of ``composite``: counts are sums over its tasks; rates, ``net`` and direction are those of `MeanFlips`, so
+    that ``net`` is exactly the difference of the composites, and ``flip_rate`` (2 ``improvement_fraction`` − 1) in
+    every row. McNemar's test is of one benchmark whose items are drawn one by one, so its cells are empty elsewhere;
+    `decision.decision_table` has a p for all. Intervals are widened where items come in clusters.
     """
-    counted: dict[str, dict[str, list[Flips]]] = {}
-    for benchmark in benchmarks:
-        matrix = correct_matrix(items, benchmark)
-        models = matrix.columns.drop(reference)
-        counted[benchmark] = {m: [count_flips(matrix[reference], matrix[m])] for m in models}
-    if tasks:
-        counted["composite"] = {m: [counted[t][m][0] for t in tasks] for m in counted[tasks[0]]}
-    return pd.concat([_benchmark_rows(*each, confidence) for each in counted.items()], ignore_index=True)
+    everything = list(dict.fromkeys([*benchmarks, *tasks]))
+    matrices, clusters = {b: correct_matrix(items, b) for b in everything}, clusters_by_task(items, everything)
+    groups = {b: [b] for b in benchmarks} | ({"composite": list(tasks)} if tasks else {})
+    tables = []
+    for benchmark, parts in groups.items():
+        chosen = {task: matrices[task] for task in parts}
+        tables.append(_benchmark_rows(benchmark, chosen, reference, clusters, confidence))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _benchmark_rows(benchmark: str, counted: Mapping[str, Sequence[Flips]], confidence: float) -> pd.DataFrame:
-    """One row a model from its flips on each task that the benchmark consists of."""
-    table = pd.DataFrame([_row(label, benchmark, parts, confidence) for label, parts in counted.items()])
-    counts = [[[getattr(p, f) for p in parts] for parts in counted.values()] for f in ("leapfrogs", "drops", "items")]
-    low, high = difference_interval(*counts, confidence)
+def _benchmark_rows(
+    benchmark: str,
+    matrices: Mapping[str, pd.DataFrame],
+    reference: str,
+    clusters: Mapping[str, np.ndarray] | None,
+    confidence: float,
+) -> pd.DataFrame:
+    """One row a model from its answers on each task that the benchmark consists of."""
+    models = list(next(iter(matrices.values())).columns.drop(reference))
+    moved = {task: net_differences(matrix, reference, models) for task, matrix in matrices.items()}
+    counted = [MeanFlips(tuple(count_flips(m[reference], m[model]) for m in matrices.values())) for model in models]
+    effect, alone = design_effects(moved, clusters), drawn_one_by_one(moved, clusters)
+    table = pd.DataFrame([_row(flips, confidence, float(wider)) for flips, wider in zip(counted, effect, strict=True)])
+    table.insert(0, "label", models)
+    table.insert(1, "benchmark", benchmark)
+    counts = [[[getattr(p, f) for p in flips.parts] for flips in counted] for f in ("leapfrogs", "drops", "items")]
+    low, high = difference_interval(*counts, confidence, effect)
     rate, largest = effective_flip_rate(*counts), table["flip_rate"]
     needed = partial(items_for_difference, rate, confidence=confidence, largest=largest)
-    note = table.pop("note")
+    tested = alone and len(matrices) == 1
+    by_mcnemar = {"p_midp": mcnemar_midp, "p_exact": mcnemar_exact}
+    kinds = _kinds_note(len(matrices), alone)
+    notes = zip(table["volume"], largest_part(moved, clusters).notes(), strict=True)
     return table.assign(
         net_low=low,
         net_high=high,
-        p_midp=mcnemar_midp(table["leapfrogs"], table["drops"]),
-        p_exact=mcnemar_exact(table["leapfrogs"], table["drops"]),
+        **{name: p(table["leapfrogs"], table["drops"]) if tested else np.nan for name, p in by_mcnemar.items()},
         items_half_point=needed(0.005),
         items_point=needed(0.01),
-        note=note,
+        item_weight=item_weight(moved, clusters),
+        note=[joined(kinds, "" if volume else UNCHANGED, one) for volume, one in notes],
     )
 
 
-def _row(label: str, benchmark: str, parts: Sequence[Flips], confidence: float) -> dict[str, Any]:
-    """One row from a model's flips on each task that the benchmark consists of."""
-    pooled = Flips(
-        *(sum(getattr(p, f) for p in parts) for f in ("items", "reference_right", "model_right", "leapfrogs", "drops"))
-    )
-    low, high = pooled.improvement_interval(confidence)
+UNCHANGED = "no answer changed: the direction is not defined"
+
+
+def _kinds_note(tasks: int, alone: bool) -> str:
+    """What a row's counts and rates are of, where that is not one benchmark of single items."""
+    several = f"mean of {tasks} benchmarks: counts are sums, rates and direction of the mean, no McNemar p"
+    return joined(several if tasks > 1 else "", "" if alone else "items come in clusters: no McNemar p")
+
+
+def _row(flips: MeanFlips, confidence: float, design_effect: float) -> dict[str, Any]:
+    low, high = flips.improvement_interval(confidence, design_effect)
+    counts = ("items", "reference_right", "model_right", "leapfrogs", "drops", "volume")
     return {
-        "label": label,
-        "benchmark": benchmark,
-        "items": pooled.items,
-        "reference_right": pooled.reference_right,
-        "model_right": pooled.model_right,
-        "leapfrogs": pooled.leapfrogs,
-        "drops": pooled.drops,
-        "volume": pooled.volume,
-        "flip_rate": float(np.mean([p.flip_rate for p in parts])),
-        "net": float(sum(p.net for p in parts) / len(parts)),
-        "improvement_fraction": pooled.improvement_fraction,
+        **{count: flips.total(count) for count in counts},
+        "flip_rate": flips.flip_rate,
+        "net": flips.net,
+        "improvement_fraction": flips.improvement_fraction,
         "improvement_low": low,
         "improvement_high": high,
-        "z": pooled.z,
-        "note": "" if pooled.volume else "no answer changed: the direction is not defined",
+        "z": flips.z,
     }
 
 

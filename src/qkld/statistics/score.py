@@ -124,7 +124,8 @@ def composite_tasks(
     ``control`` benchmarks never enter, nor do those of ``families`` (benchmark → family) that are at their floor or
     ceiling. The standard error is the larger of those at the score and at chance: at a score of 1 the first is 0 on
     however few items. The second counts clusters, as if each were one item. Only the reference is read, so no quant's
-    score selects anything.
+    score selects anything. ``item_weight`` is what one item, or an average cluster of items, weighs in the composite;
+    NaN for a benchmark that does not enter.
 
     Raises
     ------
@@ -146,7 +147,10 @@ def composite_tasks(
     own_families = families or {}
     limits = families_at_limits(own, own_families)
     limited = {b: limits.get(own_families.get(b, ""), "") for b in benchmarks}
-    return pd.DataFrame([_task_row(b, own.loc[b], chance[b], b in control, limited[b]) for b in benchmarks])
+    rows = pd.DataFrame([_task_row(b, own.loc[b], chance[b], b in control, limited[b]) for b in benchmarks])
+    weight = 1 / (rows["clusters"] * max(1, rows["in_composite"].sum()))
+    rows.insert(len(rows.columns) - 1, "item_weight", weight.where(rows["in_composite"]))
+    return rows
 
 
 def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool, limit: str) -> dict:

@@ -17,7 +17,14 @@ from qkld.errors import StatisticsError, explain
 from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.checks import joined, noted, quants_of
 from qkld.statistics.correlation import Resampling
-from qkld.statistics.direction import differences, part_of, quantity_values, reliability_of, task_groups
+from qkld.statistics.direction import (
+    differences,
+    equal_variance,
+    part_of,
+    quantity_values,
+    reliability_of,
+    task_groups,
+)
 from qkld.statistics.estimates import correlation, correlation_columns, correlations_of_counts
 from qkld.statistics.intervals import percentile_interval
 
@@ -61,7 +68,7 @@ def flips_kept(moved: Mapping[str, np.ndarray], clusters: Clusters = None) -> fl
     if now <= target:
         return 1.0
     spread = quantity_values(moved, "flip_rate").var(ddof=1)
-    counting = np.mean(sum(np.abs(d).sum(axis=0) / (len(d) * len(moved)) ** 2 for d in moved.values()))
+    counting = equal_variance(moved).mean()
     return float(1 / (1 + (now / target - 1) * spread / counting))
 
 
