@@ -107,17 +107,19 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
         *("metric", "benchmark", "subset", "n", "items", "zeros", "estimate", "mean_se"),
         *("reliability", "reliability_low", "reliability_high", "attainable", "attainable_low", "attainable_high"),
         *("items_for_reliability", "disattenuated", "disattenuated_low", "disattenuated_high"),
-        *("cochran_q", "cochran_p", "residual_p_linear", "residual_p_sqrt", "residual_p_log", "residual_p"),
+        *("cochran_q", "cochran_p", "cochran_test", "residual_p_linear", "residual_p_sqrt", "residual_p_log"),
+        *("residual_p", "residual_test"),
         *("tau", "tau_low", "tau_high", "least_tau", "predictive_low", "predictive_high", "predictive_p", "note"),
     ),
     "verdict": (
         *("metric", "benchmark", "subset", "n", "items", "verdict", "verdict_all", "verdict_kept"),
         *("verdict_inflated", "set_aside", "settles_as", "direction_z", "slope_z", "r2", "r2_low", "r2_high"),
-        *("cochran_p", "direction_z_kept", "r2_kept", "items_to_settle", "items_at_least", "note"),
+        *("cochran_p", "cochran_test", "direction_z_kept", "r2_kept", "items_to_settle", "items_at_least", "note"),
     ),
     "leave_one_out": (
         *("metric", "benchmark", "subset", "n", "left_out", "verdict", "estimate", "reliability", "cochran_p"),
-        *("residual_p", "tau", "predictive_low", "predictive_high", "direction_z", "r2", "r2_low", "r2_high", "note"),
+        *("cochran_test", "residual_p", "residual_test", "tau", "predictive_low", "predictive_high", "direction_z"),
+        *("r2", "r2_low", "r2_high", "note"),
     ),
     "zone_edge": (
         *("metric", "benchmark", "n", "items", "draws", "told_apart", "edge", "reliability", "expected_reliability"),
@@ -164,7 +166,10 @@ MEANINGS: Mapping[str, str] = {
     "clusters_right": "those of them with a right answer",
     "clusters_wrong": "those of them with a wrong answer",
     "cochran_p": "p of Cochran's Q",
-    "cochran_q": "Cochran's Q of equal true scores, under the covariance of the items' noise",
+    "cochran_q": "Cochran's Q of equal true scores, under the covariance of the items' noise; by sign flips the sum of "
+    "squared standardised differences from the mean",
+    "cochran_test": "how its p was found: `hotelling` (F, one benchmark) or `satterthwaite` (F, several) where items "
+    "are many for the quants and clusters near equal, else `sign-flip` of whole items or clusters",
     "composite": "unweighted mean of the scores of the tasks that enter it",
     "context": "context length in tokens; 0 where every window has its own",
     "control": "column held equal: a partial correlation is at equal bits per weight",
@@ -325,6 +330,7 @@ MEANINGS: Mapping[str, str] = {
     "reliability_net": "reliability of the net",
     "reliability_volume": "reliability of the flip rate",
     "residual_p": "the largest p of the three shapes",
+    "residual_test": "how that p was found, as for `cochran_test`",
     "residual_p_linear": "p of no differences beyond noise and a line in KLD",
     "residual_p_log": "the same for a line in ln KLD; empty where a KLD is 0",
     "residual_p_sqrt": "the same for a line in √KLD",

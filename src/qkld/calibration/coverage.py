@@ -16,7 +16,7 @@ from qkld.calibration.bounds import Bound, Checked
 from qkld.calibration.verdicts import answer_counts, error_bounds
 from qkld.calibration.worlds import WORLDS, ZONES, Cohort, draw_cohort, true_r2
 from qkld.errors import StatisticsError
-from qkld.statistics.covariance import NetNoise, item_covariance
+from qkld.statistics.covariance import noise_of_differences
 from qkld.statistics.estimates import correlation, resample_counts
 from qkld.statistics.intervals import percentile_interval, zmax_interval
 from qkld.statistics.twoway import TwoWay, draw_items
@@ -210,8 +210,7 @@ def _world_run(cell: WorldCell, rng: np.random.Generator) -> dict[str, Any]:
 def _verdict_from_items(cohort: Cohort, right: np.ndarray) -> dict[str, Any]:
     """The verdict with net scores and V from answers (items, 1 + quants), beside the truth."""
     moved = right[:, 1:] - right[:, :1]
-    labels = tuple(map(str, range(moved.shape[1])))
-    noise = NetNoise(labels, moved.mean(axis=0), item_covariance(moved), len(moved), len(moved), True)
+    noise = noise_of_differences("task", moved, tuple(map(str, range(moved.shape[1]))))
     r2, slope = true_r2(cohort.net, cohort.kld)
     return {"answer": headline(noise, cohort.kld)[0], "r2": r2, "slope": slope}
 

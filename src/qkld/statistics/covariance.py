@@ -7,7 +7,7 @@ verdict about them has to beat; one standard error a score does not show it, the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.score import correct_matrix
-
-Floats = NDArray[np.float64]
+from qkld.statistics.units import Floats, Part, unit_sums, units_of
 
 LEAST_UNITS = 2
 """Items, or clusters of items, that a covariance needs."""
@@ -40,6 +39,8 @@ class NetNoise:
         What was taken as drawn independently: items, or clusters of items.
     has_reference
         Whether ``net`` is measured from a reference. Whatever compares quants with each other does not depend on it.
+    parts
+        The benchmarks that ``covariance`` was estimated from, each with its units; none where it is known.
     """
 
     labels: tuple[str, ...]
@@ -48,6 +49,7 @@ class NetNoise:
     items: int
     units: int
     has_reference: bool
+    parts: tuple[Part, ...] = ()
 
     def of(self, labels: Sequence[str]) -> NetNoise:
         """The same for some of the quants, in the order given."""
@@ -69,7 +71,13 @@ class NetNoise:
             self.items,
             self.units,
             self.has_reference,
+            tuple(part.of(index) for part in self.parts),
         )
+
+    def noisier(self, times: float) -> NetNoise:
+        """The same net scores with so many times the item noise."""
+        parts = tuple(part.noisier(times) for part in self.parts)
+        return replace(self, covariance=times * self.covariance, parts=parts)
 
 
 def binary(correct: ArrayLike) -> NDArray[np.int8]:
@@ -119,26 +127,6 @@ def net_differences(correct: pd.DataFrame, reference: str | None, quants: Sequen
     return answers if reference is None else answers[:, :-1] - answers[:, -1:]
 
 
-def unit_sums(values: ArrayLike, clusters: ArrayLike | None = None) -> Floats:
-    """Sums of the rows of ``values`` (items, quants) within each cluster, shape (clusters, quants); rows where None."""
-    values = np.asarray(values, dtype=float)
-    if clusters is None:
-        return values
-    _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    if index.size != len(values):
-        raise StatisticsError(
-            explain(
-                "Clusters and items do not match.",
-                expected=f"a cluster for each of {len(values)} items",
-                found=f"{index.size} clusters",
-                do="name one cluster an item",
-            )
-        )
-    sums = np.zeros((int(index.max()) + 1, values.shape[1]))
-    np.add.at(sums, index, values)
-    return sums
-
-
 def item_covariance(differences: ArrayLike, clusters: ArrayLike | None = None) -> Floats:
     """Covariance of the mean of ``differences`` (items, quants) over draws of other items: shape (quants, quants).
 
@@ -158,8 +146,8 @@ def item_covariance(differences: ArrayLike, clusters: ArrayLike | None = None) -
             explain(
                 "Too few items for their noise.",
                 expected=f"at least {LEAST_UNITS} items, or clusters of items",
-                found=f"{len(sums)}",
-                do="use more items",
+                found=f"{len(values)} items{'' if clusters is None else f' in {len(sums)} clusters'}",
+                do="use more items, or name those clusters that were drawn one by one",
             )
         )
     return sums.T @ sums * (len(sums) / (len(sums) - 1)) / len(values) ** 2
@@ -178,13 +166,27 @@ def benchmark_noise(items: pd.DataFrame, benchmark: str, *, reference: str | Non
     matrix = correct_matrix(items, benchmark)
     differences = net_differences(matrix, reference, quants)
     clusters = item_clusters(items, benchmark, matrix.index)
+    return noise_of_differences(benchmark, differences, quants, clusters, has_reference=reference is not None)
+
+
+def noise_of_differences(
+    benchmark: str,
+    differences: NDArray[np.int8],
+    quants: Sequence[str],
+    clusters: ArrayLike | None = None,
+    *,
+    has_reference: bool = True,
+) -> NetNoise:
+    """The same from differences (items, quants) of −1, 0 and 1 and each item's cluster, if it has any."""
+    covariance, units = item_covariance(differences, clusters), units_of(benchmark, differences, clusters)
     return NetNoise(
         labels=tuple(quants),
         net=differences.sum(axis=0, dtype=np.int64) / len(differences),
-        covariance=item_covariance(differences, clusters),
+        covariance=covariance,
         items=len(differences),
-        units=len(differences) if clusters is None else int(np.unique(clusters).size),
-        has_reference=reference is not None,
+        units=len(units.sums),
+        has_reference=has_reference,
+        parts=(Part(units, np.arange(len(quants)), 1 / len(differences), covariance),),
     )
 
 
@@ -240,6 +242,7 @@ def composite_noise(parts: Sequence[NetNoise], weights: ArrayLike | None = None)
         items=sum(p.items for p in parts),
         units=sum(p.units for p in parts),
         has_reference=parts[0].has_reference,
+        parts=tuple(part.shared(w) for w, p in zip(share, parts, strict=True) for part in p.parts),
     )
 
 

@@ -1,21 +1,29 @@
 """Differences between quants beyond item noise, and what is left of them once KLD has explained its part.
 
-Meta-regression with known, correlated noise: net = Xb + u + e, e ~ N(0, V) item noise, u ~ N(0, τ²I) what X does not
-explain. Everything is computed on contrasts orthogonal to X, where the covariance is Λ + τ²I after one rotation.
+Meta-regression with correlated noise: net = Xb + u + e, e ~ N(0, V) item noise, u what X does not explain. Everything
+is computed on contrasts orthogonal to X; how they are tested depends on what V was estimated from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, special, stats
+from scipy import special
 
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.checks import checked_kld
+from qkld.statistics.contrast_tests import Tested, TestName, hotelling_p, invertible, satterthwaite_df, sign_flip
 from qkld.statistics.covariance import Floats, NetNoise
+
+RANK = 1e-10
+"""Share of the largest variance below which a contrast has no item noise but rounding."""
+
+CERTAIN = 1e-6
+"""Share of the largest net score beyond which a contrast without item noise is not 0 by rounding."""
 
 RIDGE = 1e-9
 """Share of the mean variance put on the diagonal: two quants that answer every item alike have no noise between."""
@@ -68,25 +76,104 @@ def shape_values(shape: str, kld: ArrayLike) -> Floats:
     return SHAPES[shape](values)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contrasts:
-    """What is left of net scores orthogonal to a design: ``values`` independent with variances ``noise`` + τ²."""
+    """What is left of net scores orthogonal to a design: ``basis`` (quants, contrasts), orthonormal columns."""
 
-    values: Floats
-    noise: Floats
+    noise: NetNoise
+    basis: Floats
 
     @property
-    def df(self) -> int:
-        return self.values.size
+    def count(self) -> int:
+        return self.basis.shape[1]
 
-    def q(self, tau2: float = 0.0) -> float:
-        """Generalised Q(τ²) = r'(V + τ²I)⁻¹r, r the least-squares residuals; χ² on ``df`` at the true τ²."""
-        return float((self.values**2 / (self.noise + tau2)).sum())
+    @cached_property
+    def projection(self) -> Floats:
+        """Onto the contrasts, (quants, quants): what a least-squares fit of the design leaves."""
+        return self.basis @ self.basis.T
+
+    @cached_property
+    def _rotated(self) -> tuple[Floats, Floats, Floats]:
+        """Directions (quants, rank) in which contrasts are independent with item noise of variance 1, net scores along
+        them, and net scores along those without noise.
+
+        Quants that answer every item alike have no noise between them, and U items give no more than U directions any.
+        """
+        self.check_noise()
+        variances, rotation = np.linalg.eigh(self.basis.T @ self.noise.covariance @ self.basis)
+        noisy, directions = variances > RANK * variances.max(), self.basis @ rotation
+        scaled = directions[:, noisy] / np.sqrt(variances[noisy])
+        return scaled, scaled.T @ self.noise.net, directions[:, ~noisy].T @ self.noise.net
+
+    @cached_property
+    def _shares(self) -> list[Floats]:
+        """What each benchmark adds to the variance 1 of the noisy directions: matrices V_b V⁻¹ but for a rotation."""
+        directions = self._rotated[0]
+        return [directions.T @ part.covariance @ directions for part in self.noise.parts]
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom ν of V, of a composite by Satterthwaite; infinite where V is known."""
+        parts = self.noise.parts
+        return satterthwaite_df(self._shares, [part.count - 1 for part in parts]) if parts else np.inf
+
+    def q(self) -> float:
+        """Cochran's Q = r'V⁻¹r, r the least-squares residuals: Hotelling's T² where V is estimated from the items."""
+        return float((self._rotated[1] ** 2).sum())
+
+    @cached_property
+    def test(self) -> TestName:
+        """The test that the items allow: χ² only where V is known, sign flips where V can not be inverted."""
+        parts = self.noise.parts
+        if not parts:
+            return "chi-square"
+        if self._certain or not invertible(parts, self._shares, self._rotated[1].size):
+            return "sign-flip"
+        return "hotelling" if len(parts) == 1 else "satterthwaite"
+
+    @property
+    def _certain(self) -> bool:
+        """Whether a contrast without any item noise is not 0."""
+        return bool(np.abs(self._rotated[2]).max(initial=0.0) > CERTAIN * np.abs(self.noise.net).max())
+
+    @cached_property
+    def tested(self) -> Tested:
+        """Whether item noise may be all that the design leaves.
+
+        Raises
+        ------
+        StatisticsError
+            As `check_noise`.
+        """
+        if self.test == "sign-flip":
+            return sign_flip(self.noise, self.projection)
+        q, rank = np.inf if self._certain else self.q(), self._rotated[1].size
+        p = special.chdtrc(rank, q) if self.test == "chi-square" else hotelling_p(q, rank, self.df)
+        return Tested(self.test, q, float(p))
 
     @property
     def p(self) -> float:
-        """P(Q ≥ the one seen) if item noise were all that the design leaves."""
-        return float(special.chdtrc(self.df, self.q()))
+        """p of `tested`."""
+        return self.tested.p
+
+    def check_noise(self) -> None:
+        """Refuse quants that no item tells from each other.
+
+        Raises
+        ------
+        StatisticsError
+            Saying what would be needed.
+        """
+        between = float((self.projection * self.noise.covariance).sum())
+        if not between > RANK * float(np.trace(self.noise.covariance)):
+            raise StatisticsError(
+                explain(
+                    "There is no item noise between the quants.",
+                    expected="items that some of these quants have right and others wrong",
+                    found="none",
+                    do="use more items or other quants",
+                )
+            )
 
 
 def contrasts(noise: NetNoise, predictor: ArrayLike | None = None) -> Contrasts:
@@ -95,7 +182,7 @@ def contrasts(noise: NetNoise, predictor: ArrayLike | None = None) -> Contrasts:
     Raises
     ------
     StatisticsError
-        If there are too few quants, the predictor is constant, or there is no item noise at all.
+        If there are too few quants, or the predictor is constant.
     """
     n = len(noise.labels)
     columns = [np.ones(n)] if predictor is None else [np.ones(n), np.asarray(predictor, dtype=float)]
@@ -118,8 +205,7 @@ def contrasts(noise: NetNoise, predictor: ArrayLike | None = None) -> Contrasts:
             )
         )
     complement = np.linalg.qr(np.stack(columns, axis=1), mode="complete")[0][:, len(columns) :]
-    variances, rotation = np.linalg.eigh(complement.T @ ridged(noise.covariance) @ complement)
-    return Contrasts(rotation.T @ (complement.T @ noise.net), variances)
+    return Contrasts(noise, complement)
 
 
 def ridged(covariance: Floats) -> Floats:
@@ -157,52 +243,3 @@ def residual_heterogeneity(noise: NetNoise, kld: ArrayLike) -> dict[str, Contras
     values = known_kld(kld)
     shapes = [shape for shape in SHAPES if shape != "log" or (values > 0).all()]
     return {shape: contrasts(noise, shape_values(shape, values)) for shape in shapes}
-
-
-@dataclass(frozen=True)
-class Dispersion:
-    """Standard deviation τ of true differences, a fraction of 1, with its interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-
-def dispersion(left: Contrasts, confidence: float) -> Dispersion:
-    """τ by Paule and Mandel (1982), Q(τ²) = df, with the Q-profile interval of Viechtbauer (2007).
-
-    The interval holds every τ ≥ 0 that a χ² test of Q(τ²) does not reject; it is 0 to 0 where scores lie closer
-    together than noise alone would put them.
-    """
-    tail = (1 - confidence) / 2
-    targets = (left.df, *(stats.chi2.isf(tail, left.df), stats.chi2.ppf(tail, left.df)))
-    return Dispersion(*(float(np.sqrt(_tau2_at(left, target))) for target in targets))
-
-
-def _tau2_at(left: Contrasts, target: float) -> float:
-    """The τ² ≥ 0 with Q(τ²) = target; 0 where Q is below it at 0 already. Q falls as τ² grows."""
-    if left.q() <= target:
-        return 0.0
-    above = float((left.values**2).sum()) / target
-    return float(optimize.brentq(lambda t: left.q(t) - target, 0.0, above, xtol=1e-18, rtol=1e-12))
-
-
-def least_dispersion(noise: NetNoise, *, predictors: int = 1, level: float = 0.05, power: float = 0.8) -> float:
-    """Smallest τ that Q finds with the given power: s √(χ²_{1−level}/χ²_{1−power} − 1), s² = tr(CV)/(n − 1).
-
-    ``predictors`` beside the intercept. Exact for noise of one variance and one correlation, near that otherwise.
-    """
-    n = len(noise.labels)
-    df = n - 1 - predictors
-    if df < 1:
-        raise StatisticsError(
-            explain(
-                "Too few quants for the least dispersion that can be seen.",
-                expected=f"at least {predictors + 2} quants",
-                found=f"{n}",
-                do="measure more quants, or widen the subset",
-            )
-        )
-    contrast = (np.trace(noise.covariance) - noise.covariance.sum() / n) / (n - 1)
-    ratio = stats.chi2.isf(level, df) / stats.chi2.isf(power, df)
-    return float(np.sqrt(contrast * (ratio - 1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,9 @@ from qkld.errors import StatisticsError
 from qkld.statistics.checks import check_quants_distinct, noted, one_line, quants_of
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.covariance import Floats, NetNoise
+from qkld.statistics.dispersion import dispersion, least_dispersion, spread
 from qkld.statistics.estimates import correlation
-from qkld.statistics.heterogeneity import (
-    SHAPES,
-    cochran_q,
-    dispersion,
-    known_kld,
-    least_dispersion,
-    residual_heterogeneity,
-)
+from qkld.statistics.heterogeneity import SHAPES, Contrasts, cochran_q, known_kld, residual_heterogeneity
 from qkld.statistics.intervals import bootstrap_correlations, percentile_interval
 from qkld.statistics.predictive import predictive_range
 from qkld.statistics.reliability import (
@@ -36,20 +30,27 @@ from qkld.statistics.verdict import CALIBRATED_FROM, Reading, verdict
 WANTED_RELIABILITY = 0.8
 """Reliability for which ``items_for_reliability`` is given."""
 
-NOISE_NUMBERS = (
+NOISE_COLUMNS = (
     *("estimate", "mean_se", "reliability", "reliability_low", "reliability_high"),
     *("attainable", "attainable_low", "attainable_high", "items_for_reliability"),
-    *("disattenuated", "disattenuated_low", "disattenuated_high", "cochran_q", "cochran_p"),
-    *("residual_p_linear", "residual_p_sqrt", "residual_p_log", "residual_p", "tau", "tau_low", "tau_high"),
-    *("least_tau", "predictive_low", "predictive_high", "predictive_p"),
+    *("disattenuated", "disattenuated_low", "disattenuated_high", "cochran_q", "cochran_p", "cochran_test"),
+    *("residual_p_linear", "residual_p_sqrt", "residual_p_log", "residual_p", "residual_test"),
+    *("tau", "tau_low", "tau_high", "least_tau", "predictive_low", "predictive_high", "predictive_p"),
 )
 
-VERDICT_NUMBERS = (
-    *("direction_z", "slope_z", "r2", "r2_low", "r2_high", "cochran_p"),
+VERDICT_COLUMNS = (
+    *("verdict", "verdict_all", "verdict_kept", "verdict_inflated", "set_aside", "settles_as"),
+    *("direction_z", "slope_z", "r2", "r2_low", "r2_high", "cochran_p", "cochran_test"),
     *("direction_z_kept", "r2_kept", "items_to_settle", "items_at_least"),
 )
 
-VERDICT_WORDS = ("verdict", "verdict_all", "verdict_kept", "verdict_inflated", "set_aside", "settles_as")
+WORDS = frozenset({*VERDICT_COLUMNS[:6], "cochran_test", "residual_test"})
+"""Columns that hold words and not numbers."""
+
+
+def _empty(columns: Sequence[str]) -> dict[str, Any]:
+    """A row before anything is known."""
+    return {column: "" if column in WORDS else np.nan for column in columns}
 
 
 def _subsets(
@@ -71,7 +72,7 @@ def _part(noise: NetNoise, inside: np.ndarray) -> NetNoise:
     return noise.of([label for label, kept in zip(noise.labels, inside, strict=True) if kept])
 
 
-def _collected(parts: Mapping[str, Callable[[], Mapping[str, float]]], empty: Mapping[str, float]) -> dict[str, Any]:
+def _collected(parts: Mapping[str, Callable[[], Mapping[str, Any]]], empty: Mapping[str, Any]) -> dict[str, Any]:
     """Every part's numbers; where one can not be had, its place stays empty and ``note`` says why."""
     row, notes = dict(empty), []
     for compute in parts.values():
@@ -125,7 +126,7 @@ def _noise_numbers(
         "residual": lambda: _residual_numbers(part, kld(), confidence),
         "predictive": lambda: _predictive_numbers(whole, metric.to_numpy(float), inside, draws, rng),
     }
-    return _collected(parts, dict.fromkeys(NOISE_NUMBERS, np.nan))
+    return _collected(parts, _empty(NOISE_COLUMNS))
 
 
 def _reliability_numbers(noise: NetNoise, confidence: float) -> dict[str, float]:
@@ -152,23 +153,31 @@ def _disattenuated_numbers(noise: NetNoise, kld: Floats, resampling: Resampling)
 
 
 def _equal_numbers(noise: NetNoise) -> dict[str, float]:
-    equal = cochran_q(noise)
-    return {"cochran_q": equal.q(), "cochran_p": equal.p}
+    found = cochran_q(noise).tested
+    return {"cochran_q": found.statistic, "cochran_p": found.p, "cochran_test": found.test}
 
 
-def _residual_numbers(noise: NetNoise, kld: Floats, confidence: float) -> dict[str, float]:
+def _residual_numbers(noise: NetNoise, kld: Floats, confidence: float) -> dict[str, Any]:
     """p of each shape; the largest is the test's, and its shape's τ is given: the smallest that any shape leaves."""
     left = residual_heterogeneity(noise, kld)
-    best = max(left, key=lambda shape: left[shape].p)
-    tau = dispersion(left[best], confidence)
+    tau = dispersion(_best(left), confidence)
     return {
         **{f"residual_p_{shape}": left[shape].p if shape in left else np.nan for shape in SHAPES},
-        "residual_p": left[best].p,
+        **_residual_p(_best(left)),
         "tau": tau.estimate,
         "tau_low": tau.low,
         "tau_high": tau.high,
         "least_tau": least_dispersion(noise),
     }
+
+
+def _best(left: Mapping[str, Contrasts]) -> Contrasts:
+    """What the shape leaves that item noise explains best."""
+    return max(left.values(), key=lambda contrasts: contrasts.p)
+
+
+def _residual_p(best: Contrasts) -> dict[str, Any]:
+    return {"residual_p": best.p, "residual_test": best.test}
 
 
 def _predictive_numbers(
@@ -188,8 +197,7 @@ def verdict_table(
     rows = []
     for key, whole, table, inside in _subsets(noises, cohort, members, metric):
         part, kld = _part(whole, inside), table.loc[inside, metric].to_numpy(float)
-        empty = {**dict.fromkeys(VERDICT_WORDS, ""), **dict.fromkeys(VERDICT_NUMBERS, np.nan)}
-        row = noted(lambda p=part, k=kld: _verdict_row(p, k), empty)
+        row = noted(lambda p=part, k=kld: _verdict_row(p, k), _empty(VERDICT_COLUMNS))
         rows.append({**key, "items": whole.items, **row})
     return pd.DataFrame(rows)
 
@@ -216,7 +224,7 @@ def _verdict_row(noise: NetNoise, kld: Floats) -> dict[str, Any]:
     }
 
 
-def _reading_numbers(found: Reading) -> dict[str, float]:
+def _reading_numbers(found: Reading) -> dict[str, Any]:
     return {
         "direction_z": found.z,
         "slope_z": found.slope_z,
@@ -224,14 +232,15 @@ def _reading_numbers(found: Reading) -> dict[str, float]:
         "r2_low": found.r2_low,
         "r2_high": found.r2_high,
         "cochran_p": found.cochran_p,
+        "cochran_test": found.cochran_test,
     }
 
 
 # --- one quant left out -----------------------------------------------------------------------------------------------
 
-LEFT_OUT_NUMBERS = (
-    *("estimate", "reliability", "cochran_p", "residual_p", "tau", "predictive_low", "predictive_high"),
-    *("direction_z", "r2", "r2_low", "r2_high"),
+LEFT_OUT_COLUMNS = (
+    *("verdict", "estimate", "reliability", "cochran_p", "cochran_test", "residual_p", "residual_test", "tau"),
+    *("predictive_low", "predictive_high", "direction_z", "r2", "r2_low", "r2_high"),
 )
 
 
@@ -255,8 +264,14 @@ def leave_one_out_table(
             rest = _part(whole, kept)
             row = _left_out_row(rest, table.loc[kept, metric], inside[kept], resampling, draws)
             rows.append({**key, "n": key["n"] - 1, "left_out": table["label"][i], **row})
-    columns = [*("metric", "benchmark", "subset", "n", "left_out", "verdict"), *LEFT_OUT_NUMBERS, "note"]
+    columns = [*("metric", "benchmark", "subset", "n", "left_out"), *LEFT_OUT_COLUMNS, "note"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _left_over(noise: NetNoise, kld: Floats) -> dict[str, Any]:
+    """p of residual heterogeneity and τ, without the interval that has to be simulated."""
+    best = _best(residual_heterogeneity(noise, kld))
+    return {**_residual_p(best), "tau": spread(best)}
 
 
 def _left_out_row(
@@ -272,9 +287,9 @@ def _left_out_row(
     parts = {
         "estimate": lambda: {"estimate": correlation(kld[inside], part.net)},
         "reliability": lambda: _reliability_numbers(part, resampling.confidence),
-        "residual": lambda: _residual_numbers(part, kld[inside], resampling.confidence),
+        "residual": lambda: _left_over(part, kld[inside]),
         "predictive": lambda: _predictive_numbers(whole, kld, inside, draws, rng),
         "verdict": reached,
     }
-    row = _collected(parts, {"verdict": "", **dict.fromkeys(LEFT_OUT_NUMBERS, np.nan)})
-    return {column: row[column] for column in ("verdict", *LEFT_OUT_NUMBERS, "note")}
+    row = _collected(parts, _empty(LEFT_OUT_COLUMNS))
+    return {column: row[column] for column in (*LEFT_OUT_COLUMNS, "note")}

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from qkld.errors import StatisticsError, explain
+from qkld.statistics.contrast_tests import TestName
 from qkld.statistics.covariance import Floats, NetNoise
 from qkld.statistics.explained import Explained, explained
 from qkld.statistics.heterogeneity import cochran_q, known_kld
@@ -70,6 +71,7 @@ class Reading:
     r2_high: float
     cochran_q: float
     cochran_p: float
+    cochran_test: TestName
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def decide(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> tuple[Answer, 
 def reading(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> Reading:
     """`decide` with its numbers: z_½, the slope's z, R²_true with the 90 % interval that matches, Cochran's Q."""
     answer, forms = decide(noise, kld, rule)
-    homogeneous = cochran_q(noise)
+    equal = cochran_q(noise).tested
     low, high = forms.interval(rule.limit)
     return Reading(
         answer=answer,
@@ -128,8 +130,9 @@ def reading(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> Reading:
         r2=forms.estimate,
         r2_low=low,
         r2_high=high,
-        cochran_q=homogeneous.q(),
-        cochran_p=homogeneous.p,
+        cochran_q=equal.statistic,
+        cochran_p=equal.p,
+        cochran_test=equal.test,
     )
 
 
@@ -188,7 +191,7 @@ def headline(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> tuple[Answer
     aside = outlying(noise.net, k, rule)
     everything, rest = _both(noise, k, aside, rule)
     agreed = _agreed(everything, rest)
-    if agreed in CLAIMS and _agreed(*_both(_louder(noise, rule.guard), k, aside, rule)) != agreed:
+    if agreed in CLAIMS and _agreed(*_both(noise.noisier(rule.guard), k, aside, rule)) != agreed:
         agreed = "undetermined"
     return agreed, everything, rest, aside
 
@@ -206,14 +209,9 @@ def _agreed(everything: Answer, rest: Answer) -> Answer:
     return everything if everything == rest and everything != "reversed" else "undetermined"
 
 
-def _louder(noise: NetNoise, times: float) -> NetNoise:
-    """The same net scores with this many times the item noise."""
-    return replace(noise, covariance=times * noise.covariance)
-
-
 def with_more_noise(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> Answer:
     """The verdict if item noise were ``rule.inflation`` times as large; no guard comes on top."""
-    return headline(_louder(noise, rule.inflation), kld, replace(rule, guard=1.0))[0]
+    return headline(noise.noisier(rule.inflation), kld, replace(rule, guard=1.0))[0]
 
 
 def verdict(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> Verdict:
