@@ -14,14 +14,10 @@ SIZES = {"width": 256, "inner": 512, "blocks": 2, "heads": 8, "key_heads": 4}
 """Multiples of 256, the block of a K-quant; heads of 32, the block of a quantized cache."""
 
 
-END = "<|endoftext|>"
-"""transformers adds this token to every GGUF tokenizer of this kind that lacks it."""
-
-
 def vocabulary() -> list[str]:
     """Tokens of the model, by id."""
     tokenizer = make_tokenizer()
-    return [*tokenizer.convert_ids_to_tokens(range(len(tokenizer))), END]
+    return tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
 
 
 def write_model(path: Path, *, tensors_a_part: int = 0, seed: int = 7, **changes: int) -> Path:
@@ -56,8 +52,7 @@ def _add_sizes(writer: gguf.GGUFWriter, sizes: dict[str, int]) -> None:
 
 def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
     tokens = vocabulary()
-    special = {0, 1, len(tokens) - 1}
-    kinds = [gguf.TokenType.CONTROL if i in special else gguf.TokenType.NORMAL for i in range(len(tokens))]
+    kinds = [gguf.TokenType.CONTROL if i in (0, 1) else gguf.TokenType.NORMAL for i in range(len(tokens))]
     merges = json.loads(make_tokenizer().backend_tokenizer.to_str())["model"]["merges"]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -65,7 +60,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
     writer.add_token_types(kinds)
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
     writer.add_bos_token_id(0)
-    writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_eos_token_id(1)
     writer.add_add_bos_token(False)
 
 

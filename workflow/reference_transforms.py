@@ -26,7 +26,8 @@ from qkld.corpora import read_documents, text_windows
 from qkld.divergence import FullLogits, TokenDivergence, token_divergence
 from qkld.models.exact import largest_logit_difference
 from qkld.models.gguf import converted_folder
-from qkld.models.transformers import load_module, load_tokenizer
+from qkld.models.opening import stored_tokenizer
+from qkld.models.transformers import load_module
 from qkld.models.transforms import transform
 from qkld.params import Corpus
 from qkld.provenance import made_by, write_json
@@ -43,9 +44,9 @@ CHANGES = {
 }
 
 
-def windows(folder: Path) -> Tensor:
+def windows() -> Tensor:
     """Token ids of the corpus, shape (windows, tokens)."""
-    cut = text_windows(CORPUS, read_documents(fetch(CORPUS.asset)), load_tokenizer(folder), 0.0)
+    cut = text_windows(CORPUS, read_documents(fetch(CORPUS.asset)), stored_tokenizer(reference_entry()), 0.0)
     return torch.tensor([window.tokens for window in cut.windows])
 
 
@@ -75,7 +76,7 @@ def measured() -> dict[str, Any]:
     """Both measurements; two models in float64 are in memory at a time."""
     folder = converted_folder(reference_entry())
     plain = load_module(folder, label="plain", dtype=torch.float32)
-    ids = windows(folder)
+    ids = windows()
     exact = {}
     for name, change in CHANGES.items():
         changed = transform(plain.double(), **change)

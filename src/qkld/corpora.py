@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qkld.errors import CorpusError, explain
+from qkld.models.tokenizer import start_of_text
 from qkld.params import Corpus
 from qkld.texts import JSON_LINES, JsonLine, bad_line, json_lines, read_text
 from qkld.windows import Window, kept_positions, scored_positions
@@ -55,9 +56,10 @@ def _text_of(path: Path, line: JsonLine) -> str:
 def text_windows(corpus: Corpus, documents: Iterable[str], tokenizer: Any, score_from: float) -> CorpusWindows:
     """Windows of a text corpus, each as long as its longest context; shorter contexts are the windows' beginnings.
 
-    With ``packing: packed`` documents are joined by an empty line and cut one after the other, and a window is a
-    cluster; with ``documents`` each document that is long enough gives its beginning, and is a cluster. A model is
-    causal, so one run of a window gives the exact logits of all its beginnings.
+    Every window starts with what the tokenizer puts before a text, such as BOS. With ``packing: packed`` documents are
+    joined by an empty line and cut one after the other, and a window is a cluster; with ``documents`` each document
+    that is long enough gives its beginning, and is a cluster. A model is causal, so one run of a window gives the exact
+    logits of all its beginnings.
     """
     contexts = [corpus.contexts_of(i) for i in range(corpus.windows)]
     cut = _packed if corpus.packing == "packed" else _beginnings
@@ -87,14 +89,9 @@ def scored_by_context(
     return [{c: scored_positions(c, score_from) for c in corpus.contexts_of(i)} for i in range(len(windows))]
 
 
-def _start(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts before a text, such as a beginning-of-sequence token; every window starts with it."""
-    return list(tokenizer("")["input_ids"])
-
-
 def _packed(documents: Iterable[str], tokenizer: Any, lengths: list[int]) -> Iterator[tuple[int, ...]]:
     """Windows of these lengths, cut one after the other from the joined documents."""
-    start, left = _start(tokenizer), []
+    start, left = start_of_text(tokenizer), []
     wanted = iter(lengths)
     room = next(wanted) - len(start)
     for document in documents:
@@ -110,7 +107,7 @@ def _packed(documents: Iterable[str], tokenizer: Any, lengths: list[int]) -> Ite
 
 def _beginnings(documents: Iterable[str], tokenizer: Any, lengths: list[int]) -> Iterator[tuple[int, ...]]:
     """The beginnings of documents that are long enough for these lengths, one a document."""
-    start = _start(tokenizer)
+    start = start_of_text(tokenizer)
     remaining = iter(documents)
     for length in lengths:
         for document in remaining:

@@ -163,15 +163,10 @@ def item_html(rows: pd.DataFrame, text: ItemText) -> str:
 
 
 def decoder(study: LoadedStudy) -> Callable[[int], str]:
-    """Token id → text by the reference's own tokenizer; ids in brackets where no tokenizer file lies beside it."""
-    from tokenizers import Tokenizer
+    """Token id → text by the reference's own tokenizer."""
+    from qkld.models.opening import stored_tokenizer
 
-    from qkld.models.opening import stored_folder
-
-    file = stored_folder(study.params.reference) / "tokenizer.json"
-    if not file.exists():
-        return lambda token: f"[{token}]"
-    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer = stored_tokenizer(study.params.reference)
     return lambda token: tokenizer.decode([int(token)], skip_special_tokens=False)
 
 

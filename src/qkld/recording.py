@@ -103,6 +103,7 @@ def corpus_header(windows: CorpusWindows, model: OpenedModel) -> StoreHeader:
 
 def record_windows(root: Path, header: StoreHeader, model: OpenedModel, *, description: str) -> dict[str, Any]:
     """Run a model over the windows that a store still misses, and seal it; returns the manifest."""
+    model.check_tokens(window.tokens for window in header.windows)
     with StoreWriter(root, header, model.head) as store:
         for index in tqdm(store.missing(), desc=description, unit="window"):
             window = header.windows[index]
@@ -113,6 +114,7 @@ def record_windows(root: Path, header: StoreHeader, model: OpenedModel, *, descr
 
 def _kept_answers(params: Study, prompts: list[tuple[int, ...]], model: OpenedModel) -> list[tuple[int, ...]]:
     """The reference's greedy answers, kept beside the stores so that a resumed run scores the same tokens."""
+    model.check_tokens(prompts)
     wanted = params.reference_logits.chat_answer_tokens
     dtype = str(model.compute_dtype)
     key = key_of([model.weights_sha256, model.tokenizer_sha256, dtype, model.device.type, prompts, wanted])
@@ -130,8 +132,14 @@ def greedy_answers(model: OpenedModel, prompts: list[tuple[int, ...]], max_token
     longest = max(len(p) for p in prompts)
     padded = torch.tensor([[end] * (longest - len(p)) + list(p) for p in prompts], device=model.device)
     attended = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    padding = list(range(model.vocabulary, model.vocabulary + model.padded_rows)) or None
     greedy = GenerationConfig(
-        do_sample=False, repetition_penalty=1.0, max_new_tokens=max_tokens, eos_token_id=end, pad_token_id=end
+        do_sample=False,
+        repetition_penalty=1.0,
+        max_new_tokens=max_tokens,
+        eos_token_id=end,
+        pad_token_id=end,
+        suppress_tokens=padding,
     )
     out = model.module.generate(padded, attention_mask=attended, generation_config=greedy)
     answers = out[:, longest:].tolist()

@@ -12,8 +12,9 @@ from tiny_models import make_tokenizer
 
 from qkld.errors import ModelError, TokenizerError
 from qkld.models.bits import StoredBits, Tally
-from qkld.models.gguf_checks import check_same_model, check_vocabulary, differences
+from qkld.models.gguf_checks import check_same_model, check_vocabulary
 from qkld.models.gguf_files import Contents, check_parts, contents, part_names, read, tensor_data_sha256
+from qkld.models.tokenizer import differences
 
 
 def write(path, tensors, *, file_type=None, tokens=None, blocks=1, width=64, more=()):
@@ -120,18 +121,33 @@ def test_the_vocabulary_is_held_token_by_token_against_the_references(tmp_path, 
     tokenizer = make_tokenizer()
     tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     weight = {"w": (values(rng), Type.F32)}
-    check_vocabulary(write(tmp_path / "1.gguf", weight, tokens=tokens), tokenizer, label="q")
-    check_vocabulary(write(tmp_path / "2.gguf", weight, tokens=[*tokens, "[PAD300]"]), tokenizer, label="q")
+    size = len(tokens)
+    check_vocabulary(write(tmp_path / "1.gguf", weight, tokens=tokens), tokenizer, size=size, label="q")
+    padded = [*tokens, f"[PAD{size}]", "<added>"]
+    check_vocabulary(write(tmp_path / "2.gguf", weight, tokens=padded), tokenizer, size=size, label="q")
+    tokenizer.add_tokens(["<without a row>"])
+    check_vocabulary(tmp_path / "1.gguf", tokenizer, size=size, label="q")
     swapped = [*tokens[:10], tokens[11], tokens[10], *tokens[12:]]
     with pytest.raises(TokenizerError, match=rf"differs in 2 of {len(tokens)}"):
-        check_vocabulary(write(tmp_path / "3.gguf", weight, tokens=swapped), tokenizer, label="q")
+        check_vocabulary(write(tmp_path / "3.gguf", weight, tokens=swapped), tokenizer, size=size, label="q")
     with pytest.raises(TokenizerError, match=r"(?s)differs in 1 of.*None"):
-        check_vocabulary(write(tmp_path / "4.gguf", weight, tokens=tokens[:-1]), tokenizer, label="q")
+        check_vocabulary(write(tmp_path / "4.gguf", weight, tokens=tokens[:-1]), tokenizer, size=size, label="q")
 
 
 def test_ids_that_the_reference_leaves_free_may_hold_anything():
     assert differences(["a", None, "c"], ["a", "x", "c", "d"]) == {}
     assert differences(["a", None, "c"], ["b", "x"]) == {0: "b", 2: None}
+
+
+def test_ids_without_a_name_and_spaces_of_sentencepiece_are_no_difference():
+    """llama.cpp's converter names free ids [PADn], which `header_tokens` gives as None, and respells added spaces."""
+    assert differences(["a", "<added>", "\u2581\u2581"], ["a", None, "  "]) == {}
+
+
+def test_a_file_without_a_vocabulary_is_refused(tmp_path, rng):
+    file = write(tmp_path / "1.gguf", {"w": (values(rng), Type.F32)})
+    with pytest.raises(TokenizerError, match=r"(?s)'q' has no tokenizer.*tokenizer\.ggml\.tokens.*architecture llama"):
+        check_vocabulary(file, make_tokenizer(), size=300, label="q")
 
 
 def test_a_file_of_another_model_is_refused(tmp_path, rng):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_models import make_module, make_tokenizer, save, stored
 
-from qkld.errors import ModelError, SourceError
+from qkld.errors import ModelError, SourceError, TokenizerError
 from qkld.models import open_model
 from qkld.models.devices import choose_device, choose_dtype, multiplies_bfloat16
 from qkld.models.head_discovery import find_head
@@ -179,10 +179,14 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, tiny, compute, value)
         open_model(stored(save(tmp_path, module)), reference=tiny, compute=compute)
 
 
-def test_a_head_smaller_than_the_tokenizer_is_refused(tmp_path, compute):
-    entry = stored(save(tmp_path, make_module(vocab_size=128)))
-    with pytest.raises(ModelError, match="smaller than its tokenizer"):
-        open_model(entry, reference=entry, compute=compute)
+def test_tokens_beyond_the_head_are_refused_only_where_a_text_holds_one(tmp_path, compute):
+    rows = len(make_tokenizer()) - 2
+    entry = stored(save(tmp_path, make_module(vocab_size=rows)))
+    opened = open_model(entry, reference=entry, compute=compute)
+    assert (opened.vocabulary, opened.padded_rows) == (rows, 0)
+    opened.check_tokens([[0, 5, rows - 1], [3]])
+    with pytest.raises(TokenizerError, match=rf"(?s)no row for.*ids below {rows}.*{rows}: "):
+        opened.check_tokens([[0, 5], [rows]])
 
 
 def test_auto_takes_the_first_device_there_is_and_an_absent_one_is_refused():

@@ -1,14 +1,21 @@
-"""Two tokenizers are equal when they turn text into the same ids, and are refused with both shown when not."""
+"""The reference's tokenizer gives the ids of all; a quant is refused where an id is another token of its own."""
 
 from __future__ import annotations
 
 import pytest
 from tiny_models import make_module, make_tokenizer, save, stored
-from tokenizers import pre_tokenizers
+from tokenizers import pre_tokenizers, processors
 
-from qkld.errors import TokenizerError
+from qkld.benchmarks.harness import HarnessModel
+from qkld.compare.preparing import _windows_there
+from qkld.corpora import text_windows
+from qkld.errors import ModelError, TokenizerError
 from qkld.models import open_model
-from qkld.models.tokenizer import check_same_tokenizer, tokenizer_sha256
+from qkld.models.tokenizer import check_same_tokens, named_tokens, start_of_text, tokenizer_sha256, vocabulary_size
+from qkld.models.transformers import load_tokenizer
+from qkld.params import Corpus
+
+TOKENS = len(make_tokenizer())
 
 
 def other_vocabulary():
@@ -42,32 +49,98 @@ def other_merges():
     )
 
 
-def test_the_same_tokenizer_passes_and_has_the_same_hash():
-    check_same_tokenizer(make_tokenizer(), make_tokenizer(), label="q")
-    assert tokenizer_sha256(make_tokenizer()) == tokenizer_sha256(make_tokenizer())
+def with_padding_token():
+    """As tuned models have: one more token, at the id behind the last."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "<|PAD_TOKEN|>"})
+    return tokenizer
 
 
-@pytest.mark.parametrize(
-    ("make", "what"),
-    [
-        (other_vocabulary, "vocabulary"),
-        (other_special_token, "special tokens"),
-        (other_pre_tokenizer, "ids of the probe text"),
-        (other_merges, "merges"),
-    ],
-)
-def test_a_difference_is_named_with_both_sides(make, what):
-    with pytest.raises(TokenizerError) as caught:
-        check_same_tokenizer(make_tokenizer(), make(), label="q4")
-    message = str(caught.value)
-    assert what in message
-    assert "'q4'" in message
-    expected, found = (next(x for x in message.splitlines() if x.strip().startswith(k)) for k in ("expected", "found"))
-    assert expected.split(":", 1)[1] != found.split(":", 1)[1]
-    assert tokenizer_sha256(make_tokenizer()) != tokenizer_sha256(make())
+def putting(before, behind):
+    """A tokenizer that puts these tokens before and behind a text."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[gMASK]", "<sop>"]})
+    used = dict.fromkeys([*before, *behind])
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*before, "$A", *behind],
+        special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in used],
+    )
+    return tokenizer
 
 
-def test_a_model_with_another_tokenizer_is_not_opened(tmp_path, tiny, compute):
-    entry = stored(save(tmp_path, make_module(), other_vocabulary()), label="q")
-    with pytest.raises(TokenizerError, match="vocabulary"):
+def test_every_part_of_a_tokenizer_is_in_its_hash():
+    others = (other_vocabulary, other_special_token, other_pre_tokenizer, other_merges, with_padding_token)
+    assert len({tokenizer_sha256(make()) for make in (make_tokenizer, make_tokenizer, *others)}) == 1 + len(others)
+
+
+def test_a_quant_with_another_vocabulary_is_not_opened_and_both_sides_are_named(tmp_path, tiny, compute):
+    entry = stored(save(tmp_path, make_module(), other_vocabulary()), label="q4")
+    with pytest.raises(TokenizerError, match=r"vocabulary of 'q4' differs in \d+ of \d+ tokens") as caught:
         open_model(entry, reference=tiny, compute=compute)
+    lines = str(caught.value).split("\n")
+    expected, found = (next(x for x in lines if x.strip().startswith(k)) for k in ("expected", "found"))
+    assert expected.split(":", 1)[1] != found.split(":", 1)[1]
+
+
+@pytest.mark.parametrize("make", [other_special_token, other_pre_tokenizer, other_merges, with_padding_token])
+def test_a_quant_is_measured_on_the_references_ids_whatever_its_own_tokenizer_would_make(tmp_path, tiny, compute, make):
+    entry = stored(save(tmp_path, make_module(), make()), label="q4")
+    opened, reference = (open_model(e, reference=tiny, compute=compute) for e in (entry, tiny))
+    assert tokenizer_sha256(make()) != opened.tokenizer_sha256 == reference.tokenizer_sha256
+    assert (
+        (opened.vocabulary, opened.padded_rows)
+        == (reference.vocabulary, reference.padded_rows)
+        == (TOKENS, 320 - TOKENS)
+    )
+
+
+def test_a_quant_with_fewer_rows_than_the_reference_has_tokens_is_refused(tmp_path, tiny, compute):
+    entry = stored(save(tmp_path, make_module(vocab_size=TOKENS - 1)), label="q4")
+    with pytest.raises(ModelError, match=rf"(?s)'q4' is smaller.*at least {TOKENS} rows.*{TOKENS - 1}"):
+        open_model(entry, reference=tiny, compute=compute)
+
+
+def test_rows_end_at_the_last_token_or_at_the_last_row():
+    tokenizer = with_padding_token()
+    sizes = [vocabulary_size(tokenizer, rows) for rows in (None, 320, TOKENS, 280)]
+    assert sizes == [TOKENS + 1, TOKENS + 1, TOKENS, 280]
+    assert named_tokens(tokenizer, TOKENS + 2)[TOKENS:] == ["<|PAD_TOKEN|>", None]
+    check_same_tokens(named_tokens(make_tokenizer(), TOKENS), named_tokens(tokenizer, TOKENS), label="q")
+
+
+BEFORE = (("<s>",), ("[gMASK]", "<sop>"), ())
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("behind", [(), ("</s>",), ("</s>", "<sop>")])
+def test_windows_and_prompts_begin_with_what_stands_before_a_text_alone(before, behind):
+    tokenizer, plain = putting(before, behind), putting(before, ())
+    text = "The quick brown fox, 12345 times. " * 20
+    start = [tokenizer.convert_tokens_to_ids(token) for token in before]
+    assert start_of_text(tokenizer) == start == plain("x")["input_ids"][:-1]
+    corpus = Corpus(name="text", path="t", context_lengths=(16,), windows=3)
+    made, expected = (text_windows(corpus, [text], t, 0.5) for t in (tokenizer, plain))
+    assert [w.tokens for w in made.windows] == [w.tokens for w in expected.windows]
+    assert all(list(w.tokens[: len(start)]) == start for w in made.windows)
+    assert _windows_there([text], tokenizer, 16, "packed") == _windows_there([text], plain, 16, "packed")
+    item = HarnessModel(tokenizer).item("0", [("The quick", " brown"), ("The quick", " fox, 12")])
+    assert list(item.prompt) == plain("The quick")["input_ids"]
+    assert [tokenizer.decode(choice) for choice in item.choices] == [" brown", " fox, 12"]
+
+
+@pytest.mark.parametrize("before", BEFORE[:2])
+def test_a_chat_that_begins_as_the_tokenizer_does_is_not_begun_twice(before):
+    tokenizer = putting(before, ("</s>",))
+    chat = "".join(before) + "The quick"
+    assert HarnessModel(tokenizer).tok_encode(chat) == putting(before, ())("The quick")["input_ids"]
+
+
+def test_a_folder_without_a_vocabulary_is_refused(tmp_path):
+    make_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(TokenizerError, match=r"(?s)no tokenizer that can be read.*tokenizer_config\.json"):
+        load_tokenizer(tmp_path)
+    for broken in ("", "{}", '{"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}}'):
+        (tmp_path / "tokenizer.json").write_text(broken)
+        with pytest.raises(TokenizerError, match="no tokenizer that can be read"):
+            load_tokenizer(tmp_path)

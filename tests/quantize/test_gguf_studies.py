@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qkld.models.gguf import converted_folder
-from qkld.models.transformers import load_tokenizer
+from qkld.models.opening import stored_tokenizer
 from qkld.params import load_params
 from qkld.plan import made_files
 from qkld.quantize.importance import check_disjoint, importance_windows, measured_documents
@@ -52,7 +51,7 @@ def test_llamacpp_knows_every_type(name):
 @pytest.mark.model
 def test_no_document_is_in_an_importance_matrix_and_measured(study):
     reference = study.reference.model_copy(update={"pad": None, "rotate": None})
-    tokenizer = load_tokenizer(converted_folder(reference))
+    tokenizer = stored_tokenizer(reference)
     (wanted,) = {made.importance for made in made_files(study) if made.importance}
     windows, taken = importance_windows(wanted, tokenizer)
     assert len(windows) == 36

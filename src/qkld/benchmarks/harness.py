@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lm_eval.api.model import TemplateLM
 from qkld.benchmarks.items import Item, item_from_pairs
 from qkld.errors import BenchmarkError, explain
 from qkld.generation import Prompt
+from qkld.models.tokenizer import start_of_text
 
 NO_CHOICE = -1
 """The choice of a model that has no answer to an item: with a NaN among them, its choices have no order."""
@@ -96,11 +98,25 @@ class HarnessModel(TemplateLM):
         begin = self.tokenizer.bos_token_id
         return self.eot_token_id if begin is None else begin
 
+    @cached_property
+    def _start(self) -> list[int]:
+        return start_of_text(self.tokenizer)
+
+    @cached_property
+    def _beginnings(self) -> tuple[str, ...]:
+        """Texts of what the tokenizer puts before a text, and of the prefix token."""
+        prefix = [] if self.prefix_token_id is None else [self.prefix_token_id]
+        return tuple(text for ids in (self._start, prefix) if (text := self.tokenizer.decode(ids)))
+
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """The tokens of a text behind what the tokenizer puts before one; nothing is put behind it.
+
+        A text that begins so itself, as a chat does, or with the prefix token, is given nothing once more.
+        """
         if add_special_tokens is None:
-            begins = string.startswith(self.tokenizer.decode(self.prefix_token_id))
-            return self.tokenizer.encode(string, **({"add_special_tokens": False} if begins else {}))
-        return self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
+            add_special_tokens = not any(string.startswith(text) for text in self._beginnings)
+        own = self.tokenizer.encode(string, add_special_tokens=False)
+        return [*(self._start if add_special_tokens else []), *own]
 
     @property
     def tokenizer_name(self) -> str:

@@ -152,6 +152,7 @@ def record_items(
 
     A pack with a missing item is run whole, so that shapes do not depend on where an earlier run was killed.
     """
+    model.check_tokens(window.tokens for window in header.windows)
     with StoreWriter(root, header, model.head) as store:
         missing, first = set(store.missing()), 0
         progress = tqdm(total=len(items), desc=f"reference on {header.name}", unit="item")

@@ -42,6 +42,7 @@ def model_answers(
     study: str, benchmark: Benchmark, prompts: Sequence[Prompt], model: OpenedModel, *, repeat: int = 0
 ) -> dict[str, Written]:
     """Request → a model's answer to every prompt; kept one by one below `StudyPaths.partial`."""
+    model.check_tokens(prompt.tokens for prompt in prompts)
     sampling = sampling_of(benchmark, repeat)
     folder = StudyPaths(study).partial / "answers" / model.label / f"{benchmark.task}-{answers_key(model, sampling)}"
     turn = f", {repeat + 1} of {benchmark.repeats}" if benchmark.repeats > 1 else ""

@@ -15,9 +15,8 @@ from qkld.compare.bounded import BoundedComparison, bounds_pairs, bounds_summary
 from qkld.compare.preparing import AnyStore, opened_session
 from qkld.compare.request import Request
 from qkld.errors import ParameterError, explain
-from qkld.models.opening import stored_folder
+from qkld.models.opening import stored_tokenizer
 from qkld.models.tokenizer import tokenizer_sha256
-from qkld.models.transformers import load_tokenizer
 from qkld.params import StoredModel, Study
 from qkld.paths import data_folder
 from qkld.provenance import made_by
@@ -133,7 +132,7 @@ def _tokenizer(reference: StoredModel | AnyStore, study: Study | None) -> Any:
                 do="give one of the two as --reference",
             )
         )
-    return load_tokenizer(stored_folder(model))
+    return stored_tokenizer(model)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from qkld.errors import CorpusError, explain
 from qkld.models import OpenedModel
 from qkld.models.head import Head
 from qkld.models.head_discovery import find_head
+from qkld.models.tokenizer import start_of_text
 from qkld.stores import LogitRows, Store
 from qkld.windows import Window
 
@@ -66,7 +67,7 @@ def live_model(model: OpenedModel, store: Store, *, as_llama: bool) -> LiveModel
                 do="make the store with shorter windows",
             )
         )
-    begin = tuple(model.tokenizer("")["input_ids"][:1]) if as_llama else ()
+    begin = tuple(start_of_text(model.tokenizer)[:1]) if as_llama else ()
     return LiveModel(model, _head_with(model, store.vocabulary), tuple(store.windows), begin)
 
 

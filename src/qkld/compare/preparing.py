@@ -12,6 +12,7 @@ from qkld.corpora import OWN_LENGTH, CorpusWindows, read_documents, scored_by_co
 from qkld.divergence.per_token import TILE
 from qkld.errors import CorpusError, ParameterError, StoreError, explain
 from qkld.models import OpenedModel, open_model
+from qkld.models.tokenizer import start_of_text
 from qkld.params import Compute, Corpus, MadeModel, ModelEntry, StoredModel, Study
 from qkld.recording import corpus_header, record_windows
 from qkld.reference import ReferenceStore
@@ -169,7 +170,7 @@ def _windows(request: Request, model: OpenedModel) -> tuple[Corpus, CorpusWindow
 
 def _windows_there(documents: list[str], tokenizer: Any, context: int, packing: str) -> int:
     """Windows that the text gives, at least 1 and at most `DEFAULT_WINDOWS`; counts tokens as `text_windows` does."""
-    room = context - len(tokenizer("")["input_ids"])
+    room = context - len(start_of_text(tokenizer))
     end = "\n\n" if packing == "packed" else ""
     windows, tokens = 0, 0
     for document in documents:

@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,18 @@ from qkld.locks import locked
 from qkld.models.bits import StoredBits
 from qkld.models.folders import check_stated_hash, files_sha256, local_folder, snapshot
 from qkld.models.gguf_files import check_parts, fact, gguf_bits, part_names, read, tensors
+from qkld.models.gguf_tokenizer import header_tokenizer
 from qkld.models.library import transformers_library
 from qkld.models.quiet import quiet_loading
-from qkld.models.transformers import load_module, load_tokenizer
+from qkld.models.transformers import load_module
 from qkld.params import GgufModel, Importance, StoredModel, identity
 from qkld.paths import data_folder
 from qkld.provenance import key_of, write_json
 
 BITS_FILE = "stored_bits.json"
+
+HEADER_VERSION = 1
+"""Raised when a change of `gguf_tokenizer` alters the ids of any text."""
 
 
 def converted_folder(entry: GgufModel) -> Path:
@@ -41,7 +46,7 @@ def converted_folder(entry: GgufModel) -> Path:
         If a file is no GGUF file, is truncated, or of a type or architecture that can not be read.
     """
     files = gguf_files(entry)
-    sha256 = files_sha256(files)
+    sha256 = _sha256(tuple(files), tuple(file.stat().st_mtime_ns for file in files))
     if entry.sha256 is not None:
         check_stated_hash(entry.label, sha256, entry.sha256)
     target = data_folder() / "converted" / sha256
@@ -49,6 +54,36 @@ def converted_folder(entry: GgufModel) -> Path:
         if not target.exists():  # else the same bytes have been checked: their header alone takes seconds to read
             check_parts(files)
             _convert(entry.label, files, target)
+    return target
+
+
+@lru_cache(maxsize=8)
+def _sha256(files: tuple[Path, ...], modified: tuple[int, ...]) -> str:
+    """Hash of files, once a process while they are the same: large ones take minutes."""
+    return files_sha256(list(files))
+
+
+def converted_tokenizer(entry: GgufModel) -> Path:
+    """The folder of the tokenizer that a GGUF file's header describes; made on first use, atomically.
+
+    Raises
+    ------
+    SourceError, ModelError
+        As `converted_folder`.
+    TokenizerError
+        If the header has no vocabulary, or one that no tokenizer can be made from.
+    """
+    converted = converted_folder(entry)
+    target = converted / f"tokenizer-{HEADER_VERSION}"
+    with locked(converted.parent / f".{converted.name}.lock"):
+        if not target.exists():
+            temporary = Path(tempfile.mkdtemp(dir=converted, prefix=".partial-"))
+            try:
+                header_tokenizer(gguf_files(entry)[0], label=entry.label).save_pretrained(temporary)
+                temporary.chmod(0o755)
+                temporary.rename(target)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
@@ -140,7 +175,7 @@ def converted_bits(folder: Path) -> StoredBits:
 
 
 def _convert(label: str, files: list[Path], target: Path) -> None:
-    """Write model, tokenizer and bits under a temporary name, then rename."""
+    """Write model and bits under a temporary name, then rename."""
     bits = gguf_bits(files)
     _check_dequantizable(label, files)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
@@ -157,7 +192,6 @@ def _convert(label: str, files: list[Path], target: Path) -> None:
             del module.config.quantization_config
         with quiet_loading():
             module.save_pretrained(temporary)
-        load_tokenizer(source.parent, gguf_file=source.name).save_pretrained(temporary)
         if len(files) > 1:
             source.unlink()
         write_json(temporary / BITS_FILE, bits.as_json())

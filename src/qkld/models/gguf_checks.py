@@ -3,46 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from qkld.errors import ModelError, TokenizerError, explain
 from qkld.models.gguf_files import fact
+from qkld.models.tokenizer import check_same_tokens, named_tokens
 
-SHOWN = 5
-"""Differing tokens named in a message."""
+TOKENIZER_MODEL = "tokenizer.ggml.model"
 
 
-def check_vocabulary(file: Path, tokenizer: Any, *, label: str) -> None:
-    """Refuse a file whose token of any id is not the reference tokenizer's; rows beyond its last token are padding.
-
-    The ids that are run come from the reference's tokenizer, so merges and pre-tokenizer of the file play no part.
+def check_vocabulary(file: Path, tokenizer: Any, *, size: int, label: str) -> None:
+    """Refuse a file whose token of any id below ``size`` is not the reference tokenizer's (`check_same_tokens`).
 
     Raises
     ------
     TokenizerError
-        With the number of differing tokens, and the first ones of both sides.
+        If tokens differ, or the file has no vocabulary.
     """
-    expected = tokenizer.convert_ids_to_tokens(list(range(max(tokenizer.get_vocab().values()) + 1)))
-    found = fact(file, "tokenizer.ggml.tokens") or []
-    differing = differences(expected, found)
-    if differing:
-        shown = list(differing)[:SHOWN]
+    check_same_tokens(named_tokens(tokenizer, size), header_tokens(file, label=label), label=label)
+
+
+def header_tokens(file: Path, *, label: str) -> list[str | None]:
+    """The tokens of a file's header by id; None for the placeholders that llama.cpp's converter gives free ids.
+
+    Raises
+    ------
+    TokenizerError
+        If the header has none, or one of them twice.
+    """
+    tokens = fact(file, "tokenizer.ggml.tokens")
+    if not tokens:
         raise TokenizerError(
             explain(
-                f"The vocabulary of '{label}' differs in {len(differing)} of {len(expected)} tokens.",
-                expected=", ".join(f"{i}: {expected[i]!r}" for i in shown),
-                found=", ".join(f"{i}: {differing[i]!r}" for i in shown),
-                do="use a quant of the same model, made with the same tokenizer files",
+                f"'{label}' has no tokenizer.",
+                expected=f"tokenizer.ggml.tokens in the header of {file.name}",
+                found=f"architecture {fact(file, 'general.architecture')}, tokenizer {fact(file, TOKENIZER_MODEL)}",
+                do="give a GGUF file of a language model, with its vocabulary",
             )
         )
-
-
-def differences(expected: Sequence[str | None], found: Sequence[str]) -> dict[int, str | None]:
-    """Id → the file's token, None beyond its end, where it differs; ids that the reference leaves free do not count."""
-    padded = [*found, *[None] * (len(expected) - len(found))]
-    return {i: padded[i] for i, token in enumerate(expected) if token is not None and padded[i] != token}
+    doubled = sorted(token for token, count in Counter(tokens).items() if count > 1 and token)
+    if doubled:
+        raise TokenizerError(
+            explain(
+                f"'{label}' has tokens twice in its vocabulary.",
+                expected="every token once: llama.cpp stops at such a file",
+                found=", ".join(f"{token!r}" for token in doubled[:5]),
+                do="make the file anew with today's llama.cpp",
+            )
+        )
+    return [None if token == f"[PAD{i}]" else token for i, token in enumerate(tokens)]
 
 
 def check_same_model(file: Path, folder: Path, *, label: str, reshaped: bool = False) -> None:
@@ -71,9 +83,18 @@ def check_same_model(file: Path, folder: Path, *, label: str, reshaped: bool = F
 
 def shape_of_folder(folder: Path) -> dict[str, int | None]:
     """Layers and width of a transformers model; None for what its configuration does not say."""
-    config: Mapping[str, Any] = json.loads((folder / "config.json").read_text())
-    config = config.get("text_config", config)
+    config = _text_config(folder)
     return {"layers": config.get("num_hidden_layers"), "width": config.get("hidden_size")}
+
+
+def rows_of_folder(folder: Path) -> int | None:
+    """Rows of the embedding and the head by a transformers model's configuration; None where it does not say."""
+    return _text_config(folder).get("vocab_size")
+
+
+def _text_config(folder: Path) -> Mapping[str, Any]:
+    config: Mapping[str, Any] = json.loads((folder / "config.json").read_text())
+    return config.get("text_config", config)
 
 
 def shape_of_file(file: Path) -> dict[str, int | None]:

@@ -14,15 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qkld.errors import ModelError, explain
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.gguf import checked_files
-from qkld.models.gguf_checks import check_same_model, check_vocabulary
+from qkld.models.gguf_checks import check_same_model, check_vocabulary, rows_of_folder
 from qkld.models.gguf_files import Contents, contents
 from qkld.models.llamacpp_batch import as_batch
 from qkld.models.llamacpp_library import LlamaCpp, check_offload, library, version
 from qkld.models.opened import OpenedModel
-from qkld.models.tokenizer import tokenizer_sha256
+from qkld.models.tokenizer import check_rows, tokenizer_sha256, vocabulary_size
 from qkld.params import Compute, GgufModel
 from qkld.provenance import canonical_json
 
@@ -126,7 +125,8 @@ def open_llamacpp(
     library()
     files = checked_files(entry)
     check_same_model(files[0], reference_folder, label=entry.label, reshaped=reshaped)
-    check_vocabulary(files[0], tokenizer, label=entry.label)
+    vocabulary = vocabulary_size(tokenizer, rows_of_folder(reference_folder))
+    check_vocabulary(files[0], tokenizer, size=vocabulary, label=entry.label)
     device = choose_device(compute.device)
     if compute.device not in ("auto", "cpu"):
         check_offload(entry.label)
@@ -140,7 +140,7 @@ def open_llamacpp(
         flash_attention=entry.flash_attention,
         threads=torch.get_num_threads(),
     )
-    vocabulary = _vocabulary(entry, tokenizer, module)
+    check_rows(vocabulary, module.vocabulary, label=entry.label)
     return LlamaCppModel(
         entry=entry,
         module=module,
@@ -162,18 +162,3 @@ def open_llamacpp(
 def weights_and_engine_sha256(held: Contents, entry: GgufModel) -> str:
     """Hash over the tensors and llama.cpp's settings: one file in two cache types makes two rows of a cohort."""
     return hashlib.sha256(canonical_json([held.tensor_data_sha256, settings(entry)]).encode()).hexdigest()
-
-
-def _vocabulary(entry: GgufModel, tokenizer: Any, module: LlamaCpp) -> int:
-    """Logits up to the tokenizer's last token; those beyond are padding."""
-    vocabulary = max(tokenizer.get_vocab().values()) + 1
-    if vocabulary > module.vocabulary:
-        raise ModelError(
-            explain(
-                f"'{entry.label}' gives fewer logits than its tokenizer has tokens.",
-                expected=f"at least {vocabulary}",
-                found=module.vocabulary,
-                do="use a quant of the same model, made with the same tokenizer files",
-            )
-        )
-    return vocabulary

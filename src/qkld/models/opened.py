@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from qkld.errors import TokenizerError, explain
 from qkld.models.bits import StoredBits
 from qkld.models.head import Head
 from qkld.models.head_input import head_input
@@ -24,14 +26,14 @@ class OpenedModel:
     entry : ModelEntry
         What the study says about it.
     module, tokenizer
-        The transformers model, in eval mode, and its tokenizer.
+        The transformers model, in eval mode, and the reference's tokenizer, which gives the ids of every model.
     head : Head
         Output head without padding rows, in the head dtype of the study.
     device, compute_dtype
         Where the hidden states come out and the head lies (the trunk's first device, where it is spread over several),
         and the dtype of the hidden states.
     vocabulary, padded_rows : int
-        Rows of the head that the tokenizer has tokens for, and rows beyond, which are ignored.
+        Rows of the head up to the tokenizer's last token, and rows beyond, which are ignored.
     bits : StoredBits
         Bits per weight as stored.
     weights_sha256, tokenizer_sha256 : str
@@ -76,6 +78,26 @@ class OpenedModel:
             "vocabulary": self.vocabulary,
             "padded_rows": self.padded_rows,
         }
+
+    def check_tokens(self, texts: Iterable[Sequence[int]]) -> None:
+        """Refuse texts that hold a token without a row, such as a tokenizer's added token beyond the model's head.
+
+        Raises
+        ------
+        TokenizerError
+            Naming the tokens, before anything is run.
+        """
+        beyond = sorted({token for text in texts for token in text if token >= self.vocabulary})
+        if beyond:
+            named = ", ".join(f"{i}: {self.tokenizer.convert_ids_to_tokens(i)!r}" for i in beyond[:5])
+            raise TokenizerError(
+                explain(
+                    f"The text holds tokens that '{self.label}' has no row for.",
+                    expected=f"ids below {self.vocabulary}, the rows of its head",
+                    found=named,
+                    do="take these tokens out of the text, or use the tokenizer that the model was made with",
+                )
+            )
 
     def hidden(
         self, input_ids: Tensor, *, position_ids: Tensor | None = None, attention_mask: Tensor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,14 +15,15 @@ from qkld.models.bits import StoredBits, tensor_bits
 from qkld.models.context import context_length
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
-from qkld.models.gguf import BITS_FILE, converted_bits, converted_folder, located
+from qkld.models.gguf import BITS_FILE, converted_bits, converted_folder, converted_tokenizer, gguf_files, located
+from qkld.models.gguf_checks import check_vocabulary, rows_of_folder
 from qkld.models.head import Head
 from qkld.models.head_discovery import check_head, find_head
 from qkld.models.llamacpp import open_llamacpp
 from qkld.models.opened import OpenedModel
 from qkld.models.packing import supports_packing
 from qkld.models.spreading import room, running_device, spread
-from qkld.models.tokenizer import check_same_tokenizer, tokenizer_sha256
+from qkld.models.tokenizer import check_rows, check_same_tokens, named_tokens, tokenizer_sha256, vocabulary_size
 from qkld.models.transformed import is_transformed, transformed_folder
 from qkld.models.transformers import Loaded, folder_bits, folder_config, load_module, load_tokenizer, quantization_of
 from qkld.models.weights import cast_weights, check_finite, weights_sha256
@@ -36,7 +38,7 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
     entry : ModelEntry
         The model to open.
     reference : StoredModel
-        The study's reference: made quants start from its weights as stored, and every tokenizer must equal its own.
+        The study's reference: made quants start from its weights as stored, and its tokenizer gives the ids of all.
     compute : Compute
         Device, dtypes, whether quantized layers run natively or from their dequantized weights, and whether a model
         that is larger than the device may be spread (``device_map: auto``): plain weights are then loaded, made and
@@ -47,7 +49,7 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
     SourceError
         If a file is missing or its hash, or that of the weights made, is not the one stated.
     TokenizerError
-        If the tokenizer differs from the reference's.
+        If a tokenizer is missing, or the vocabulary differs from the reference's.
     ModelError
         If the model can not be opened, made or measured.
     """
@@ -57,13 +59,16 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
             return _in_llamacpp(entry, reference, compute)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute, device)
+    tokenizer = stored_tokenizer(reference)
+    vocabulary = vocabulary_size(tokenizer, rows_of_folder(stored_folder(reference)))
     if isinstance(entry, MadeModel):
         loaded = _made(entry, reference, compute, device, dtype)
     else:
-        loaded = _stored(entry, compute, device, dtype)
         if entry != reference:
-            check_same_tokenizer(load_tokenizer(stored_folder(reference)), loaded.tokenizer, label=entry.label)
-    return _checked(entry, loaded, compute, device, dtype, packs=_packs(entry, reference))
+            _check_own_tokens(entry, tokenizer, vocabulary)
+        loaded = _stored(entry, compute, device, dtype)
+    ids = {"tokenizer": tokenizer, "vocabulary": vocabulary}
+    return _checked(entry, loaded, compute, device, dtype, **ids, packs=_packs(entry, reference))
 
 
 def _packs(entry: ModelEntry, reference: StoredModel) -> bool:
@@ -80,19 +85,34 @@ def _packs(entry: ModelEntry, reference: StoredModel) -> bool:
 
 def _in_llamacpp(entry: GgufModel, reference: StoredModel, compute: Compute) -> OpenedModel:
     folder = stored_folder(reference)
-    is_padded = reference.pad is not None
     return open_llamacpp(
         entry,
-        tokenizer=load_tokenizer(folder),
+        tokenizer=stored_tokenizer(reference),
         reference_folder=folder,
-        reshaped=is_padded,
+        reshaped=reference.pad is not None,
         packs=supports_packing(folder_config(folder, label=reference.label)),
         compute=compute,
     )
 
 
+def _check_own_tokens(entry: StoredModel, tokenizer: object, size: int) -> None:
+    """Refuse a quant whose own files give an id below ``size`` to another token than the reference's tokenizer does."""
+    if isinstance(entry, GgufModel):
+        check_vocabulary(gguf_files(entry)[0], tokenizer, size=size, label=entry.label)
+        return
+    own = load_tokenizer(model_folder(entry))
+    check_same_tokens(named_tokens(tokenizer, size), named_tokens(own, size), label=entry.label)
+
+
+def stored_tokenizer(entry: StoredModel) -> Any:
+    """The tokenizer of a stored model: of its folder, or what a GGUF file's header describes."""
+    if isinstance(entry, GgufModel):
+        return load_tokenizer(converted_tokenizer(entry))
+    return load_tokenizer(model_folder(entry))
+
+
 def stored_folder(entry: StoredModel) -> Path:
-    """The folder of safetensors and tokenizer that a stored model is opened from, padded and rotated as it asks."""
+    """The folder of safetensors that a stored model is opened from, padded and rotated as it asks."""
     folder = converted_folder(entry) if isinstance(entry, GgufModel) else model_folder(entry)
     return transformed_folder(entry, folder) if is_transformed(entry) else folder
 
@@ -114,7 +134,7 @@ def _stored(entry: StoredModel, compute: Compute, device: torch.device, dtype: t
     bits = _bits_of(folder, module)
     if compute.weights == "dequantized":
         quantized.dequantize(module, dtype)
-    return Loaded(module, load_tokenizer(folder), bits, is_placed=by_library or not is_spread)
+    return Loaded(module, bits, is_placed=by_library or not is_spread)
 
 
 def _made(
@@ -144,13 +164,21 @@ def _made(
     else:
         cast_weights(module, dtype)
     bits = StoredBits(trunk=made.trunk, embedding=untouched.embedding, head=untouched.head)
-    return Loaded(module, load_tokenizer(folder), bits, is_placed=native or not is_spread)
+    return Loaded(module, bits, is_placed=native or not is_spread)
 
 
 def _checked(
-    entry: ModelEntry, loaded: Loaded, compute: Compute, device: torch.device, dtype: torch.dtype, *, packs: bool
+    entry: ModelEntry,
+    loaded: Loaded,
+    compute: Compute,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    tokenizer: Any,
+    vocabulary: int,
+    packs: bool,
 ) -> OpenedModel:
-    module, tokenizer = loaded.module, loaded.tokenizer
+    module = loaded.module
     check_finite(module, label=entry.label)
     sha256 = weights_sha256(module)
     _check_made_hash(entry, sha256)
@@ -160,7 +188,7 @@ def _checked(
         head = _placed_head(module, head)
     check_head(module, head)
     attend_in_blocks(module, device, dtype)
-    vocabulary = _vocabulary(entry, tokenizer, head)
+    check_rows(vocabulary, head.vocabulary, label=entry.label)
     cut = head.cut(vocabulary)
     return OpenedModel(
         entry=entry,
@@ -183,21 +211,6 @@ def _placed_head(module: nn.Module, head: Head) -> Head:
     """The head of a spread module, lying where the module's first layers run; the module's own where it does."""
     device = running_device(module.get_input_embeddings())
     return find_head(module) if module.get_output_embeddings().weight.device == device else head.to(device=device)
-
-
-def _vocabulary(entry: ModelEntry, tokenizer: object, head: Head) -> int:
-    """Rows of the head up to the tokenizer's last token; those beyond are padding."""
-    vocabulary = max(tokenizer.get_vocab().values()) + 1
-    if vocabulary > head.vocabulary:
-        raise ModelError(
-            explain(
-                f"The head of '{entry.label}' is smaller than its tokenizer.",
-                expected=f"at least {vocabulary} rows",
-                found=head.vocabulary,
-                do="use the tokenizer that the model was made with",
-            )
-        )
-    return vocabulary
 
 
 def _check_made_hash(entry: ModelEntry, found: str) -> None:

@@ -13,7 +13,7 @@ from qkld.locks import locked
 from qkld.models.folders import files_sha256
 from qkld.models.gguf import BITS_FILE
 from qkld.models.quiet import quiet_loading
-from qkld.models.transformers import load_module, load_tokenizer, quantization_of
+from qkld.models.transformers import load_module, quantization_of
 from qkld.models.transforms import transform
 from qkld.params import StoredModel
 from qkld.paths import data_folder
@@ -29,7 +29,7 @@ def is_transformed(entry: StoredModel) -> bool:
 
 
 def transformed_folder(entry: StoredModel, folder: Path) -> Path:
-    """The folder of the transformed model, float32 safetensors and tokenizer; made on first use, atomically.
+    """The folder of the transformed model, float32 safetensors; made on first use, atomically.
 
     ``folder`` is the plain model's; the new one is named by its weights' hash, ``pad`` and ``rotate``. Float64 products
     are rounded once to float32; another machine's linear algebra may round single weights the other way.
@@ -54,7 +54,7 @@ def _source(folder: Path) -> str:
 
 
 def _write_folder(entry: StoredModel, folder: Path, target: Path) -> None:
-    """Write model and tokenizer under a temporary name, then rename."""
+    """Write the model under a temporary name, then rename."""
     if quantization_of(folder):
         raise ModelError(
             explain(
@@ -70,7 +70,6 @@ def _write_folder(entry: StoredModel, folder: Path, target: Path) -> None:
     try:
         with quiet_loading():
             changed.save_pretrained(temporary)
-        load_tokenizer(folder).save_pretrained(temporary)
         temporary.chmod(0o755)
         temporary.rename(target)
     finally:

@@ -15,26 +15,54 @@ from typing import Any
 import torch
 from torch import nn
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError, TokenizerError, explain
 from qkld.models.bits import Part, StoredBits, Tally, total
 from qkld.models.library import transformers_library
 from qkld.models.quiet import PARTS_LEFT_OUT, quiet_loading
 from qkld.models.text_part import OWN_NAMES, own_name, text_config
 
+VOCABULARIES = frozenset(("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json"))
+"""Files that a vocabulary is read from, beside SentencePiece's and tiktoken's; all others only say how it is used."""
+
 
 @dataclass(frozen=True)
 class Loaded:
-    """A module in eval mode, its tokenizer, its bits as stored, and whether it lies where it will run."""
+    """A module in eval mode, its bits as stored, and whether it lies where it will run."""
 
     module: nn.Module
-    tokenizer: Any
     bits: StoredBits
     is_placed: bool = True
 
 
-def load_tokenizer(folder: Path, **options: Any) -> Any:
-    """The folder's tokenizer; never runs code of the folder."""
-    return transformers_library().AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer; never runs code of the folder.
+
+    Raises
+    ------
+    TokenizerError
+        If the folder has none, or transformers can not read it.
+    """
+    held = sorted(p.name for p in folder.iterdir() if p.name in VOCABULARIES or p.suffix in (".model", ".tiktoken"))
+    if not held:
+        raise _no_tokenizer(folder, ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing")
+    try:
+        tokenizer = transformers_library().AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        if not tokenizer("a", add_special_tokens=False)["input_ids"]:
+            raise ValueError(f"no token for a letter among {len(tokenizer)}")
+    except Exception as error:  # damaged files, code of the folder's own, missing libraries: all end here
+        raise _no_tokenizer(folder, f"{', '.join(held)}; {type(error).__name__}: {error}"[:400]) from error
+    return tokenizer
+
+
+def _no_tokenizer(folder: Path, found: str) -> TokenizerError:
+    return TokenizerError(
+        explain(
+            f"{folder} has no tokenizer that can be read.",
+            expected=f"one of {', '.join(sorted(VOCABULARIES))} or tokenizer.model, as the model was published with",
+            found=found,
+            do="copy the tokenizer's files of the original model into the folder",
+        )
+    )
 
 
 def load_module(

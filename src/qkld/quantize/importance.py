@@ -32,7 +32,7 @@ NAMED = 60
 
 
 def importance_of(
-    model: OpenedModel, windows: Iterable[Sequence[int]], *, architecture: str = "llama"
+    model: OpenedModel, windows: Sequence[Sequence[int]], *, architecture: str = "llama"
 ) -> dict[str, np.ndarray]:
     """Mean squared input a column of every linear layer but the head; tensor name → (columns,), float32.
 
@@ -48,8 +48,10 @@ def importance_of(
     Raises
     ------
     ModelError
-        If a layer has no name in GGUF files of this architecture.
+        If a layer has no name in GGUF files of this architecture, or a window holds a token that the model has no row
+        for.
     """
+    model.check_tokens(windows)
     sums: dict[str, Tensor] = {}
     tokens = 0
     with squares_of_inputs(model.module, sums):

@@ -15,9 +15,8 @@ from qkld.models import OpenedModel, open_model
 from qkld.models.gguf import checked_files, importance_key, made_file, made_folder
 from qkld.models.gguf_files import fact
 from qkld.models.gguf_writing import write_gguf
-from qkld.models.opening import stored_folder
+from qkld.models.opening import stored_tokenizer
 from qkld.models.transformed import is_transformed
-from qkld.models.transformers import load_tokenizer
 from qkld.params import Compute, GgufModel, Importance, StoredModel, Study, identity
 from qkld.paths import StudyPaths
 from qkld.provenance import write_json
@@ -61,7 +60,7 @@ def make_study_files(study: Study, *, threads: int) -> pd.DataFrame:
     folder, wanted = made_folder(study.reference), wanted_files(study)
     texts = {quant.made.importance for quant in wanted.values() if quant.made.importance}
     if texts:
-        tokenizer = load_tokenizer(stored_folder(study.reference))
+        tokenizer = stored_tokenizer(study.reference)
         measured = measured_documents(study, tokenizer)
         for text in texts:
             check_disjoint(importance_windows(text, tokenizer)[1], measured)

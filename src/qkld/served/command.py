@@ -6,8 +6,9 @@ import argparse
 import shutil
 
 from qkld.errors import ParameterError, explain
-from qkld.models.opening import stored_folder
-from qkld.models.transformers import load_tokenizer
+from qkld.models.gguf_checks import rows_of_folder
+from qkld.models.opening import stored_folder, stored_tokenizer
+from qkld.models.tokenizer import vocabulary_size
 from qkld.params import load_params
 from qkld.paths import data_folder
 from qkld.provenance import made_by
@@ -32,9 +33,10 @@ def run_served(options: argparse.Namespace) -> str:
     study, model = load_params(options.study), served_model(options.quant)
     if options.label:
         model = model.model_copy(update={"label": options.label})
-    tokenizer = load_tokenizer(stored_folder(study.reference))
+    tokenizer = stored_tokenizer(study.reference)
+    vocabulary = vocabulary_size(tokenizer, rows_of_folder(stored_folder(study.reference)))
     partial = data_folder() / "served" / f"items-{model.label}"
-    with open_asker(model, tokenizer, max(tokenizer.get_vocab().values()) + 1) as asker:
+    with open_asker(model, tokenizer, vocabulary) as asker:
         items = score_served(asker, study.benchmarks, partial)
         facts = {"given_as": model.recipe, "server": asker.facts, "top_k": model.top_k}
     write_table(options.out, items, ITEMS, made_by(study=study.study, model=facts))
