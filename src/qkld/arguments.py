@@ -29,6 +29,14 @@ def positive_number(text: str) -> float:
     return value
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, found {text!r}")
+    return found
+
+
 def parameter(text: str) -> tuple[str, object]:
     """``name=value``, the value read as JSON where it is JSON and as text elsewhere."""
     name, equals, value = text.partition("=")

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qkld.arguments import parameter, positive_number, whole_number
+from qkld.arguments import names, parameter, positive_number, whole_number
 from qkld.errors import ParameterError, QkldError, explain, missing_models
 
 PIPE_CLOSED = 128 + signal.SIGPIPE
@@ -84,7 +84,7 @@ def _notebook(options: argparse.Namespace) -> int:
 
 
 def _analyse(options: argparse.Namespace) -> int:
-    from qkld.analyse import Reading, analyse_table, parse_item_counts
+    from qkld.analyse import Columns, Reading, analyse_table, parse_item_counts
     from qkld.importing.groups import parse_groups
 
     scores = [name.strip() for name in options.scores.split(",")]
@@ -101,6 +101,8 @@ def _analyse(options: argparse.Namespace) -> int:
         margin=options.margin,
         size=options.size,
         reading=Reading(options.filter, options.metric, parse_groups(options.group)),
+        columns=Columns(options.label, options.unit, options.divergence),
+        choices=parse_item_counts(options.choices, scores, of="choices") if options.choices else None,
     )
     print(json.dumps(summary, indent=1, ensure_ascii=False))
     return 0
@@ -210,6 +212,12 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
         "--items", type=Path, help="answers: Parquet or CSV with model, benchmark, item, correct; or a samples folder"
     )
     _add_of_samples(parser)
+    parser.add_argument(
+        "--label", type=names, default=(), help="columns that make up a quant's label; several by commas"
+    )
+    parser.add_argument("--unit", choices=("nats", "bits", "mnats"), help="of a KL divergence whose header names none")
+    parser.add_argument("--divergence", action="store_true", help="--fidelity is a KL divergence, whatever its name")
+    parser.add_argument("--choices", help='choices of an item, for scores at chance: "my_benchmark=4"')
     parser.add_argument("--reference", help="label of the reference's row, which enters no correlation")
     parser.add_argument("--n-items", help='items behind each score, where there are no --items: "mmlu=400,sciq=1000"')
     parser.add_argument("--zone", help='cut of the silent zone, fixed beforehand, for example "kl_mean<=0.02"')

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from qkld.analyse.request import parse_zone
-from qkld.analyse.tables import describe_rows, read_own_table, score_unit
+from qkld.analyse.scores import score_unit
+from qkld.analyse.tables import describe_rows, read_own_table
 from qkld.errors import StatisticsError, TableError
 
 BASE = pd.DataFrame(

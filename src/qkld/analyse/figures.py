@@ -54,8 +54,7 @@ def save_figures(
     """Draw and save every figure that there are tables for; figure → its PNG."""
     cohort = own.cohort if "family" in own.cohort else own.cohort.assign(family="quants")
     styles = cohort_styles(cohort)
-    near = (">", ">=") if own.falling else ("<", "<=")
-    cut = zone.cut if zone and zone.column == own.fidelity and zone.sign in near else None
+    cut = own.cut
     pictures = {}
     with plt.rc_context():
         use_style()

@@ -30,7 +30,11 @@ class Zone:
 
     def members(self, table: pd.DataFrame) -> pd.Series:
         """Which rows lie in the zone."""
-        return _COMPARE[self.sign](table[self.column], self.cut)
+        return self.holds(table[self.column])
+
+    def holds(self, values: pd.Series) -> pd.Series:
+        """Which values of its column lie in the zone."""
+        return _COMPARE[self.sign](values, self.cut)
 
 
 def parse_zone(text: str) -> Zone:
@@ -55,8 +59,8 @@ def parse_zone(text: str) -> Zone:
         ) from None
 
 
-def parse_item_counts(text: str, scores: Sequence[str]) -> dict[str, int]:
-    """Read ``mmlu=400,arc_challenge=299``: score column → items behind it.
+def parse_item_counts(text: str, scores: Sequence[str], *, of: str = "items") -> dict[str, int]:
+    """Read ``mmlu=400,arc_challenge=299``: score column → items behind it, or choices of an item.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def parse_item_counts(text: str, scores: Sequence[str]) -> dict[str, int]:
         if name not in scores or name in counts or not number.isdigit() or int(number) < 1:
             raise TableError(
                 explain(
-                    "The numbers of items can not be read.",
+                    f"The numbers of {of} can not be read.",
                     expected=f"NAME=NUMBER, separated by commas, each name once of {list(scores)}",
                     found=repr(part),
                     do='write for example "mmlu=400,arc_challenge=299"',

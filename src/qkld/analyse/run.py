@@ -21,8 +21,10 @@ from qkld.analyse.item_tables import (
     reference_tables,
 )
 from qkld.analyse.items import Reading, read_own_items
+from qkld.analyse.measure import Columns
 from qkld.analyse.report import write_table_report
 from qkld.analyse.request import parse_zone
+from qkld.analyse.scores import doubts
 from qkld.analyse.tables import OwnTable, describe_rows, read_own_table
 from qkld.provenance import made_by, sha256_of_file, write_json, written_whole
 from qkld.statistics.checks import Missing, is_divergence, quants_of, score_column
@@ -58,6 +60,8 @@ def analyse_table(
     size: str | None = None,
     remarks: Sequence[str] = (),
     reading: Reading | None = None,
+    columns: Columns | None = None,
+    choices: Mapping[str, int] | None = None,
     resampling: Resampling = PAPER,
 ) -> dict[str, Any]:
     """A fidelity column against scores, and what the answers behind the scores allow to conclude.
@@ -76,6 +80,8 @@ def analyse_table(
     size : column by which the smallest equivalent quant is the smallest, for example stored bytes; the correlation at
         equal size is given with it
     reading : filter, metric and groups of the items
+    columns : which columns are the label, and what the fidelity column is
+    choices : score → choices of an item, by which scores at chance are named, where it is not a known benchmark
     remarks : what a reader should know of the table, put before the notes
 
     Returns
@@ -89,17 +95,28 @@ def analyse_table(
         As `read_own_table` and `read_own_items`.
     """
     path = Path(table)
-    own = read_own_table(
-        path, fidelity, scores, reference=reference, zone=parse_zone(zone) if zone else None, missing=missing, size=size
-    )
+    cut = parse_zone(zone) if zone else None
+    of_rows = {"reference": reference, "zone": cut, "missing": missing, "size": size, "columns": columns}
+    own = read_own_table(path, fidelity, scores, **of_rows)
     given, notes = _given(own, items, missing, reading)
-    tables = _tables(own, given, n_items or {}, margin, resampling)
+    counts = dict(n_items or {})
+    notes = (*notes, *_doubtful_counts(own, counts))
+    counts = {**own.behind, **counts} if given is None else counts
+    tables = _tables(own, given, counts, margin, resampling)
+    found = doubts(
+        own.cohort,
+        own.fidelity,
+        {s: score_column(s) for s in own.scores},
+        unit=own.unit,
+        choices=choices or {},
+        items=counts if given is None else given.sizes,
+    )
     if zone is None:
         tables = {name: _only_full(found) for name, found in tables.items()}
     summary = {
         "table": path.name,
-        "table_sha256": sha256_of_file(path),
-        **_facts(own, given, zone, n_items or {}, [*remarks, *own.notes, *notes]),
+        "table_sha256": sha256_of_file(path) if path.is_file() else None,
+        **_facts(own, given, zone, counts, [*remarks, *own.notes, *notes, *found]),
         **_results(tables),
     }
     if out is not None:
@@ -158,7 +175,8 @@ def _facts(
         "zone_quants": list(own.cohort.loc[own.members, "label"]) if zone else None,
         "items": None if given is None else given.sizes,
         "n_items": dict(n_items),
-        "notes": [*notes, *_doubtful_counts(own, n_items)],
+        "read": list(own.read),
+        "notes": list(notes),
         "conclusions": conclusions(
             items=given is not None,
             reference=reference,

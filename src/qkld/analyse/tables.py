@@ -1,24 +1,28 @@
-"""Anybody's table of quants, read and checked: labels, unit of the scores, what is missing, zero and negative KLD."""
+"""Anybody's table of quants, read and checked: columns, labels, units, what is missing, zero and negative KLD."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from qkld.analyse.cells import BYTES
+from qkld.analyse.labels import labels_of, looks_like_reference, with_roles
+from qkld.analyse.measure import Columns, Measure, falls_with_distance, measured
+from qkld.analyse.number_columns import Numbers, read_numbers
 from qkld.analyse.request import Zone
+from qkld.analyse.scores import items_behind, last_decimal, score_unit
+from qkld.analyse.table_files import FileTable, plain_name, read_table_file
 from qkld.errors import StatisticsError, TableError, explain
-from qkld.statistics.checks import Missing, complete_quants, empty_columns, is_divergence, quants_of, score_column
+from qkld.statistics.checks import Missing, complete_quants, empty_columns, quants_of, score_column
 
-LABELS = ("label", "quant", "model", "name")
-"""Names of a label column, the first that is there; else the table's first column is it."""
+ERRORS = ("{}_se", "{}_stderr", "{}_err", "{}_std_err", "{} se", "{} stderr", "{} error", "{} ±", "± {}", "{} (±)")
+"""Names of a column that holds another one's standard error."""
 
-ROLES = ("reference", "quant", "floor")
 _NAMED = 8
 """Cells that a message names before it counts the rest."""
 
@@ -30,13 +34,18 @@ class OwnTable:
     Attributes
     ----------
     cohort : DataFrame
-        ``label, role``, the fidelity column, ``score_<name>`` as fractions and their mean ``composite``; ``family`` and
-        ``size`` where the table has them.
+        ``label, role``, the fidelity column, ``score_<name>`` as fractions and their mean ``composite``; ``family``,
+        ``size``, the standard errors ``<fidelity>_se`` and ``se_<name>`` where the table has them.
+    fidelity : its column; a KL divergence is in nats
     scores : score columns that are analysed, by their names in the table
     unit : ``fraction`` or ``percent``, as the table has its scores
     falling : whether the fidelity column is the larger the nearer a quant is to the reference, as top-1 agreement is
     rounding : what the last decimal of a score stands for, a fraction of 1
     members : which rows are in the zone; none where no zone was given
+    cut : the zone's cut of the fidelity column, in the cohort's unit; None where the zone is none of it
+    size_name : the size column with its unit
+    behind : score → items at which the standard errors of the table are those of shares
+    read : what columns and cells were taken for, a line each
     notes : what was left out, and what a reader should know of the table
     """
 
@@ -47,7 +56,11 @@ class OwnTable:
     falling: bool
     rounding: float
     members: pd.Series
-    notes: tuple[str, ...]
+    cut: float | None = None
+    size_name: str | None = None
+    behind: Mapping[str, int] = field(default_factory=dict)
+    read: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str | None:
@@ -79,8 +92,9 @@ def read_own_table(
     zone: Zone | None = None,
     missing: Missing = "refuse",
     size: str | None = None,
+    columns: Columns | None = None,
 ) -> OwnTable:
-    """Read a CSV or Parquet file with one quant a row.
+    """Read a table with one quant a row from any of `qkld.analyse.table_files`'s forms.
 
     A column ``role`` (reference, quant, floor) is heeded where there is one; else every row but ``reference`` is a
     quant. A score column without any value is left out by name.
@@ -89,55 +103,75 @@ def read_own_table(
     ------
     TableError
         If the file, a column or the reference's row is missing, a label or a column is named twice, a cell is no finite
-        number, the unit of the scores is not clear, or no quant has a value of the fidelity column or of any score.
+        number or has two readings, the unit of the scores is not clear, a score is no accuracy, or no quant has a value
+        of the fidelity column or of any score, or all have the same fidelity.
     StatisticsError
         If single cells are empty and ``missing`` is "refuse", or a KLD is negative.
     """
-    table = _read(path)
+    columns = columns or Columns()
     _check_columns(fidelity, scores)
-    wanted = [fidelity, *scores, *([zone.column] if zone else []), *([size] if size else [])]
-    _check_numbers(path, table, wanted)
-    label = _label_column(table, path)
-    cohort = _models(table, label, reference)
-    cohort = cohort.assign(**{fidelity: table[fidelity]}, **{score_column(s): table[s] for s in scores})
-    if size:
-        cohort["size"] = table[size]
+    wanted = [fidelity, *scores, *([zone.column] if zone else []), *([size] if size else []), *columns.label]
+    file = read_table_file(path, wanted)
+    table = _with_names(file.cells, wanted, path)
+    errors = _error_columns(table, [fidelity, *scores])
+    numeric = [c for c in wanted if c not in columns.label]
+    numbers = read_numbers(table, [*numeric, *errors.values()], source=str(path), form=file.form)
+    labels, said = labels_of(table, columns.label, path)
+    cohort = with_roles(labels, table.get("role"), reference)
+    measure = measured(fidelity, numbers[fidelity], columns)
+    cohort = _filled(cohort, table, measure, {s: numbers[s] for s in scores}, numbers.get(size) if size else None)
+    own = _own(cohort, measure, scores, numbers, zone=zone, missing=missing)
+    known = {c: numbers[e].values for c, e in errors.items()}
+    own = _with_errors(own, measure, numbers, known)
+    read = (*_form_said(file), *said, measure.said, *_scores_said(own, numbers), *own.read)
+    return replace(own, read=read, size_name=_with_unit(size, numbers[size].unit) if size else None)
+
+
+def _with_unit(name: str, unit: str) -> str:
+    shown = unit.upper().replace("I", "i") if unit in BYTES and unit != "bytes" else unit
+    return f"{name} ({shown})" if unit else name
+
+
+def _own(
+    cohort: pd.DataFrame,
+    measure: Measure,
+    scores: Sequence[str],
+    numbers: Mapping[str, Numbers],
+    *,
+    zone: Zone | None,
+    missing: Missing,
+) -> OwnTable:
+    """The cohort with its scores as fractions and its zone, complete quants only."""
+    fidelity = measure.name
+    inside = zone.holds(numbers[zone.column].values) if zone else pd.Series(False, index=cohort.index)
     kept, notes = _without_empty(cohort, fidelity, scores)
-    unit = score_unit(table[cohort["role"] != "floor"], kept)
+    shown = pd.DataFrame({s: numbers[s].values for s in kept})
+    unit = score_unit(shown[cohort["role"] != "floor"], kept, [s for s in kept if numbers[s].unit == "%"])
     scale = 100 if unit == "percent" else 1
     cohort[[score_column(s) for s in kept]] /= scale
     cohort, gaps = _complete(cohort, fidelity, kept, missing)
-    inside = zone.members(table.loc[cohort.index]) if zone else pd.Series(False, index=cohort.index)
+    _refuse_constant(cohort, fidelity)
+    near = _looks(cohort, fidelity)
+    of_metric = zone if zone and zone.column == measure.column else None
+    falling = falls_with_distance(cohort, fidelity, of_metric)
     return OwnTable(
         cohort=cohort.assign(composite=cohort[[score_column(s) for s in kept]].mean(axis=1, skipna=False)),
         fidelity=fidelity,
         scores=tuple(kept),
         unit=unit,
-        falling=falls_with_distance(cohort, fidelity, zone),
-        rounding=_last_decimal(table[kept]) / scale,
-        members=inside & (cohort["role"] == "quant"),
-        notes=(*notes, *gaps, *_alike(cohort, fidelity, kept), *_zeros(cohort, fidelity)),
+        falling=falling,
+        rounding=last_decimal(shown) / scale,
+        members=inside.loc[cohort.index] & (cohort["role"] == "quant"),
+        cut=of_metric.cut * measure.scale if of_metric and falling == (of_metric.sign in (">", ">=")) else None,
+        notes=(*notes, *gaps, *_alike(cohort, fidelity, kept), *_zeros(cohort, fidelity), *near),
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise TableError(
-            explain(
-                f"{path} can not be read.",
-                expected="a CSV file with a header, or a Parquet file",
-                found=error,
-                do="mend the path",
-            )
-        ) from error
-    if table.empty:
-        raise TableError(explain(f"{path} is empty.", expected="one quant a row", found="no rows", do="fill it"))
-    return table
+# --- columns ----------------------------------------------------------------------------------------------------------
 
 
-def _some(cells: Sequence[str]) -> str:
+def some(cells: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
     more = len(cells) - _NAMED
     return ", ".join(map(str, cells[:_NAMED])) + (f" and {more} more" if more > 0 else "")
 
@@ -156,125 +190,79 @@ def _check_columns(fidelity: str, scores: Sequence[str]) -> None:
         )
 
 
-def _check_numbers(path: Path, table: pd.DataFrame, wanted: Sequence[str]) -> None:
-    """Refuse columns that are missing, and cells that are words or infinite."""
-    missing = [c for c in wanted if c not in table.columns]
-    if missing:
+def _with_names(table: pd.DataFrame, wanted: Sequence[str], path: Path) -> pd.DataFrame:
+    """The table with its columns under the names that were asked for, which may differ in case, emphasis and spaces."""
+    names = [str(c) for c in table]
+    found, missing, doubled = {}, [], []
+    for name in dict.fromkeys(wanted):
+        places = [i for i, c in enumerate(names) if c == name] or [
+            i for i, c in enumerate(names) if plain_name(c) == plain_name(name)
+        ]
+        missing += [] if places else [name]
+        doubled += [name] if len(places) > 1 else []
+        found |= {places[0]: name} if places else {}
+    if missing or doubled:
         raise TableError(
             explain(
-                f"{path} lacks columns that were named.",
+                f"{path} lacks columns that were named." if missing else f"{path} has a column twice.",
                 expected=list(wanted),
-                found=f"missing {missing}; the table has {list(table.columns)}",
+                found=f"missing {missing}; the table has {names}" if missing else f"twice {doubled}",
                 do="name columns of the table",
             )
         )
-    numbers = {c: pd.to_numeric(table[c], errors="coerce") for c in wanted}
-    words = {c: table[c].notna() & ~np.isfinite(numbers[c]) for c in wanted}
-    cells = [f"{v!r} in {c}, row {i + 1}" for c, bad in words.items() for i, v in enumerate(table[c]) if bad.iloc[i]]
-    if cells:
-        raise TableError(
-            explain(
-                f"{path} has cells that are no numbers.",
-                expected="finite numbers, or an empty cell",
-                found=_some(cells),
-                do="empty those cells, or name another column",
-            )
-        )
+    return table.set_axis([found.get(i, c) for i, c in enumerate(names)], axis=1)
 
 
-def _label_column(table: pd.DataFrame, path: Path) -> str:
-    named = [c for c in LABELS if c in table.columns]
-    column = named[0] if named else table.columns[0]
-    doubled = table[column][table[column].duplicated()]
-    if len(doubled) or table[column].isna().any():
-        found = f"{_some(list(doubled.unique()))} twice" if len(doubled) else "a row without a label"
-        raise TableError(
-            explain(
-                f"{path} has a quant twice, or one without a label.",
-                expected=f"each value of '{column}' once",
-                found=found,
-                do="give every quant its own label",
-            )
-        )
-    return column
+def _error_columns(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
+    """Column → the column of its standard error, where the table has one by a usual name."""
+    plain = {plain_name(c): c for c in table}
+    pairs = ((c, plain.get(plain_name(form.format(c)))) for c in columns for form in ERRORS)
+    return {column: error for column, error in pairs if error is not None and error not in columns}
 
 
-def _models(table: pd.DataFrame, label: str, reference: str | None) -> pd.DataFrame:
-    """``label, role`` and ``family`` of every row."""
-    cohort = pd.DataFrame({"label": table[label].astype(str)})
-    if reference is not None and reference not in set(cohort["label"]):
-        raise TableError(
-            explain(
-                f"There is no row '{reference}'.",
-                expected=list(cohort["label"]),
-                found=reference,
-                do="name the reference as it is in the table, or leave --reference out",
-            )
-        )
-    cohort["role"] = table["role"].astype(str) if "role" in table else "quant"
-    if reference is not None:
-        cohort.loc[cohort["role"] == "reference", "role"] = "floor"
-        cohort.loc[cohort["label"] == reference, "role"] = "reference"
-    _check_roles(cohort)
-    if "family" in table:
-        cohort["family"] = table["family"].astype(str)
+def _filled(
+    cohort: pd.DataFrame, table: pd.DataFrame, measure: Measure, scores: Mapping[str, Numbers], size: Numbers | None
+) -> pd.DataFrame:
+    cohort = cohort.assign(**{measure.name: measure.values}, **{score_column(s): n.values for s, n in scores.items()})
+    family = next((c for c in table if plain_name(c) == "family"), None)
+    if family is not None:
+        cohort["family"] = table[family].astype(str)
+    if size is not None:
+        cohort["size"] = size.values
     return cohort
 
 
-def _check_roles(cohort: pd.DataFrame) -> None:
-    unknown = sorted(set(cohort["role"]) - set(ROLES))
-    references = cohort.loc[cohort["role"] == "reference", "label"]
-    if unknown or len(references) > 1:
-        raise TableError(
-            explain(
-                "The roles of the rows are not clear.",
-                expected=f"each role one of {ROLES}, at most one reference",
-                found=f"unknown {unknown}, references {list(references)}",
-                do="mend the column 'role', or name the reference with --reference",
-            )
-        )
+def _with_errors(
+    own: OwnTable, measure: Measure, numbers: Mapping[str, Numbers], beside: Mapping[str, pd.Series]
+) -> OwnTable:
+    """The table with standard errors, from cells ``value ± error`` or a column of errors beside."""
+    cohort, behind, said = own.cohort.copy(), {}, []
+    scale = 100 if own.unit == "percent" else 1
+    for column in (measure.column, *own.scores):
+        given = numbers[column].errors if numbers[column].errors is not None else beside.get(column)
+        if given is None or given.loc[cohort.index].isna().all():
+            continue
+        if column == measure.column:
+            cohort[f"{own.fidelity}_se"] = given * measure.scale
+            continue
+        cohort[f"se_{column}"] = given / scale
+        items = items_behind(cohort[score_column(column)], cohort[f"se_{column}"])
+        behind |= {column: items} if items else {}
+        of_items = f": that of {items:,} items or about so many" if items else ", of no one number of items"
+        said.append(f"the error of '{column}' is taken as its standard error{of_items}")
+    behind |= {s: numbers[s].items for s in own.scores if numbers[s].items}
+    return replace(own, cohort=cohort, behind=behind, read=tuple(said))
 
 
-def score_unit(table: pd.DataFrame, scores: Sequence[str]) -> str:
-    """``fraction`` where every score lies within 0 and 1, ``percent`` where every column passes 1 and none 100.
-
-    Raises
-    ------
-    TableError
-        If columns differ in unit or a value lies outside both.
-    """
-    high, low = table[list(scores)].max(), table[list(scores)].min()
-    if (low >= 0).all() and (high <= 1).all():
-        return "fraction"
-    if (low >= 0).all() and (high > 1).all() and (high <= 100).all():
-        return "percent"
-    raise TableError(
-        explain(
-            "The unit of the scores is not clear.",
-            expected="all scores within 0 and 1, or all in percent up to 100",
-            found=", ".join(f"{c}: {low[c]:g} to {high[c]:g}" for c in scores),
-            do="bring all score columns to one unit",
-        )
-    )
+def _form_said(file: FileTable) -> tuple[str, ...]:
+    forms = {"semicolons": "cells between semicolons", "tabs": "cells between tabs", "Markdown": "a Markdown table"}
+    return (*((forms[file.form],) if file.form in forms else ()), *file.notes)
 
 
-_NEARER = frozenset({"top", "agreement", "agree", "match", "same", "cosine", "acceptance", "accept", "overlap"})
-"""Words in names of metrics that are the larger the nearer a quant is to the reference."""
-
-
-def falls_with_distance(cohort: pd.DataFrame, fidelity: str, zone: Zone | None) -> bool:
-    """Whether more of a fidelity metric is nearer to the reference.
-
-    A KL divergence rises. Of others the zone's sign says it, else the reference's own value, else the metric's name.
-    """
-    if is_divergence(fidelity):
-        return False
-    if zone is not None and zone.column == fidelity:
-        return zone.sign in (">", ">=")
-    quants, own = quants_of(cohort)[fidelity], cohort.loc[cohort["role"] == "reference", fidelity].dropna()
-    if len(own) and not quants.min() < own.iloc[0] < quants.max():
-        return bool(own.iloc[0] >= quants.max())
-    return not _NEARER.isdisjoint(re.findall("[a-z]+", fidelity.lower()))
+def _scores_said(own: OwnTable, numbers: Mapping[str, Numbers]) -> list[str]:
+    """One line on all scores, and one on each that held more than digits."""
+    said = [f"'{s}': {'; '.join(more)}" for s in own.scores if (more := [p for p in numbers[s].said if p != "in %"])]
+    return [f"scores are read as {'percent' if own.unit == 'percent' else 'fractions of 1'}", *said]
 
 
 # --- what is missing, doubled or zero ---------------------------------------------------------------------------------
@@ -310,7 +298,7 @@ def _complete(
             explain(
                 "Some quants have no value in a column that was named.",
                 expected="a value in every cell of a quant, or none in the whole column",
-                found=f"empty: {_some(cells)}",
+                found=f"empty: {some(cells)}",
                 do="name the reference's row with --reference, fill the cells, or leave these quants out with "
                 "--missing drop",
             )
@@ -319,6 +307,19 @@ def _complete(
     rows = cohort.index[is_quant][~gaps.any(axis=1)]
     whole = pd.concat([cohort[~is_quant], kept.set_axis(rows)]).sort_index()
     return whole, [note] if note else []
+
+
+def _refuse_constant(cohort: pd.DataFrame, fidelity: str) -> None:
+    values = quants_of(cohort)[fidelity]
+    if len(values) > 1 and values.nunique() == 1:
+        raise TableError(
+            explain(
+                f"'{fidelity}' tells no quant from another.",
+                expected="at least two different values among the quants",
+                found=f"{values.iloc[0]:g} for all {len(values)} quants",
+                do="name another column as --fidelity",
+            )
+        )
 
 
 def _alike(cohort: pd.DataFrame, fidelity: str, scores: Sequence[str]) -> list[str]:
@@ -331,13 +332,14 @@ def _alike(cohort: pd.DataFrame, fidelity: str, scores: Sequence[str]) -> list[s
 
 def _zeros(cohort: pd.DataFrame, fidelity: str) -> list[str]:
     at_zero = list(quants_of(cohort).loc[lambda q: q[fidelity] == 0, "label"])
-    return [f"{fidelity} is 0 for {_some(at_zero)}: ranked, and in no logarithm"] if at_zero else []
+    return [f"{fidelity} is 0 for {some(at_zero)}: ranked, and in no logarithm"] if at_zero else []
 
 
-def _last_decimal(scores: pd.DataFrame) -> float:
-    """The unit of the last decimal that any score is printed with."""
-    decimals = [len(repr(float(v)).partition(".")[2]) for v in np.ravel(scores.to_numpy(dtype=float)) if np.isfinite(v)]
-    return 10.0 ** -max(decimals)
+def _looks(cohort: pd.DataFrame, fidelity: str) -> list[str]:
+    label = looks_like_reference(cohort, fidelity)
+    if label is None:
+        return []
+    return [f"'{label}' looks like the reference and is ranked as a quant here: if it is, say --reference '{label}'"]
 
 
 def describe_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

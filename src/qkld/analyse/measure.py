@@ -1,0 +1,103 @@
+"""The fidelity column: whether it is a KL divergence, in which unit, and which way it runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from qkld.analyse.number_columns import Numbers
+from qkld.analyse.request import Zone
+from qkld.errors import TableError, explain
+from qkld.statistics.checks import is_divergence, quants_of
+
+NATS = {"nats": 1.0, "bits": math.log(2), "mnats": 1e-3}
+"""Units of a KL divergence → nats."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How columns of a table are to be read.
+
+    Attributes
+    ----------
+    label : columns that make up a quant's label; none where the table is to say it
+    unit : unit of the KL divergence, a key of `NATS`; None where header or cells are to say it, else nats
+    divergence : whether the fidelity column is a KL divergence although its name does not say so
+    """
+
+    label: Sequence[str] = ()
+    unit: str | None = None
+    divergence: bool = False
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The fidelity column: its name in the table and here, its numbers in the unit here, and what it was taken for."""
+
+    column: str
+    name: str
+    scale: float
+    values: pd.Series
+    said: str
+
+
+def measured(column: str, numbers: Numbers, columns: Columns) -> Measure:
+    """A KL divergence in nats, whatever unit the table has; any other metric as it is."""
+    more = "".join(f"; {phrase}" for phrase in numbers.said)
+    if not (is_divergence(column) or columns.divergence):
+        taken = (
+            f"'{column}' is read as it stands: by its name it is no KL divergence (--divergence says that it is one)"
+        )
+        return Measure(column, column, 1.0, numbers.values, taken + more)
+    unit = columns.unit or _unit_of(column, numbers)
+    name = re.sub(rf"(?<![A-Za-z0-9]){unit}?(?![A-Za-z0-9])", "nats", column) if unit != "nats" else column
+    name = name if is_divergence(name) else f"KLD ({name})"
+    converted = "" if unit == "nats" else f", converted from {unit}"
+    said = f"'{column}' is taken as a KL divergence in nats{converted}{more}"
+    return Measure(column, name, NATS[unit], numbers.values * NATS[unit], said)
+
+
+def _unit_of(column: str, numbers: Numbers) -> str:
+    """The unit of a KL divergence, by its cells or its header; nats where neither says one.
+
+    Raises
+    ------
+    TableError
+        If the cells have a unit that no divergence has.
+    """
+    units = {unit: unit for unit in NATS} | {unit.removesuffix("s"): unit for unit in NATS}
+    if numbers.unit and numbers.unit not in units:
+        raise TableError(
+            explain(
+                f"'{column}' is no KL divergence by its unit.",
+                expected=f"nats or bits, or no unit; one of {list(NATS)}",
+                found=numbers.unit,
+                do="name another column as --fidelity, or say the unit with --unit",
+            )
+        )
+    words = [numbers.unit, *re.findall("[a-z0-9]+", column.lower())]
+    return next((units[word] for word in words if word in units), "nats")
+
+
+_NEARER = frozenset({"top", "agreement", "agree", "match", "same", "cosine", "acceptance", "accept", "overlap"})
+"""Words in names of metrics that are the larger the nearer a quant is to the reference."""
+
+
+def falls_with_distance(cohort: pd.DataFrame, fidelity: str, zone: Zone | None) -> bool:
+    """Whether more of a fidelity metric is nearer to the reference.
+
+    A KL divergence rises. Of others the sign of a zone of this metric says it, else the reference's own value, else the
+    metric's name.
+    """
+    if is_divergence(fidelity):
+        return False
+    if zone is not None:
+        return zone.sign in (">", ">=")
+    quants, own = quants_of(cohort)[fidelity], cohort.loc[cohort["role"] == "reference", fidelity].dropna()
+    if len(own) and not quants.min() < own.iloc[0] < quants.max():
+        return bool(own.iloc[0] >= quants.max())
+    return not _NEARER.isdisjoint(re.findall("[a-z]+", fidelity.lower()))
