@@ -71,7 +71,7 @@ def test_a_file_is_named_by_its_tensors_where_its_type_fell_back(tmp_path, rng):
     assert (fell_back.name, honest.name) == ("Q5_0 (called Q2_K)", "Q5_0")
     assert fell_back.shares == "Q5_0 66.7 %, Q8_0 33.3 %"  # the trunk's matrices alone
     assert fell_back.tensor_data_sha256 == honest.tensor_data_sha256
-    assert fell_back.bits.trunk == Tally(8 * 64 + 4 * 64 + 64, 8 * (8 * 2 * 22 + 4 * 2 * 34 + 64 * 4))
+    assert fell_back.bits.trunk == Tally(8 * 64 + 4 * 64 + 64, 8 * (8 * 2 * 22 + 4 * 2 * 34 + 64 * 4), plain=64)
 
 
 @pytest.mark.parametrize(

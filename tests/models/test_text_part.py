@@ -10,7 +10,6 @@ from tiny_models import SMALL, make_module, make_tokenizer, stored
 from qkld.errors import ModelError
 from qkld.models import open_model
 from qkld.models.attention import torchs_attention
-from qkld.models.text_part import own_name
 
 POSITIONS = {
     "rope_type": "yarn",
@@ -98,19 +97,3 @@ def test_a_quantized_whole_is_refused_by_name(save, compute):
 def test_a_model_that_only_reads_is_loaded_whole(save, compute):
     entry = save(make_module("Mistral"))
     assert isinstance(open_model(entry, reference=entry, compute=compute).module, transformers.MistralForCausalLM)
-
-
-@pytest.mark.parametrize(
-    ("name", "own"),
-    [
-        ("language_model.model.norm.weight", "model.norm.weight"),
-        ("language_model.lm_head.weight", "lm_head.weight"),
-        ("model.language_model.norm.weight", "model.norm.weight"),
-        ("lm_head.weight", "lm_head.weight"),
-        ("vision_tower.ln_pre.weight", None),
-        ("model.vision_tower.ln_pre.weight", None),
-        ("multi_modal_projector.norm.weight", None),
-    ],
-)
-def test_names_of_both_forms_of_a_whole_model(name, own):
-    assert own_name(name) == own

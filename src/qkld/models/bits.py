@@ -13,18 +13,27 @@ Part = Literal["trunk", "embedding", "head"]
 
 @dataclass(frozen=True)
 class Tally:
-    """Weights, and the bits they are stored in (scales, zero points and code books included)."""
+    """Weights, the bits they are stored in (scales, zero points and code books included), and those left plain.
+
+    Plain are weights stored as floating-point numbers of 16 bits or more, which no quantizer has touched.
+    """
 
     weights: int = 0
     bits: int = 0
+    plain: int = 0
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(self.weights + other.weights, self.bits + other.bits)
+        return Tally(self.weights + other.weights, self.bits + other.bits, self.plain + other.plain)
 
     @property
     def bits_per_weight(self) -> float:
         """Mean; NaN for no weights."""
         return self.bits / self.weights if self.weights else float("nan")
+
+    @property
+    def plain_share(self) -> float:
+        """Share of the weights that no quantizer has touched; NaN for no weights."""
+        return self.plain / self.weights if self.weights else float("nan")
 
 
 @dataclass(frozen=True)
@@ -58,14 +67,19 @@ class StoredBits:
         """Over the head; the embeddings' where the head is tied to them."""
         return (self.head if self.head.weights else self.embedding).bits_per_weight
 
+    @property
+    def plain_trunk_share(self) -> float:
+        """Share of the trunk's weights that no quantizer has touched."""
+        return self.trunk.plain_share
+
     def as_json(self) -> dict[str, Any]:
         """For the file beside a converted model."""
-        return {name: [t.weights, t.bits] for name, t in vars(self).items()}
+        return {name: [t.weights, t.bits, t.plain] for name, t in vars(self).items()}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> StoredBits:
         """The inverse of `as_json`."""
-        return StoredBits(**{name: Tally(*pair) for name, pair in value.items()})
+        return StoredBits(**{name: Tally(*numbers) for name, numbers in value.items()})
 
 
 def total(parts: Iterable[tuple[Part, Tally]]) -> StoredBits:
@@ -95,4 +109,6 @@ def part_names(module: nn.Module) -> dict[int, Part]:
 def plain_bits(module: nn.Module) -> StoredBits:
     """Bits of a module whose parameters are all plain tensors, stored as they lie in memory."""
     parts = part_names(module)
-    return total((parts.get(id(p), "trunk"), Tally(p.numel(), tensor_bits(p))) for p in module.parameters())
+    return total(
+        (parts.get(id(p), "trunk"), Tally(p.numel(), tensor_bits(p), plain=p.numel())) for p in module.parameters()
+    )

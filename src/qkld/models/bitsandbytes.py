@@ -17,6 +17,9 @@ from qkld.params import BitsandbytesModel
 INT8_THRESHOLD = 6.0
 """Activation columns beyond this are multiplied in 16 bits by LLM.int8; the library's and the paper's value."""
 
+QUANTIZES_EXPERTS = False
+"""transformers gives bitsandbytes linear layers only: fused experts stay as they are, as in every saved checkpoint."""
+
 
 def quantize(layer: nn.Linear, entry: BitsandbytesModel) -> nn.Module:
     """The library's layer with the weight quantized, on the layer's device."""

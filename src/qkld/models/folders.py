@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from qkld.errors import ModelError, SourceError, explain
 from qkld.params import StoredModel
@@ -11,8 +13,17 @@ from qkld.paths import project_root
 from qkld.provenance import sha256_of_file
 from qkld.sources import fetch
 
-SAFE_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
-"""What is taken from a repository: no pickle, no code."""
+SMALL_FILES = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+"""What is taken from a repository beside its weights: no pickle, no code."""
+
+SUBFOLDERS = ("*/*",)
+"""What is never taken: second copies of the weights (``original/``), other formats, checkpoints of the training."""
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""The file that transformers reads, and where there is none, the one that names the files it reads instead."""
+
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+"""What peft saves: weights that mean nothing without the model they were trained on."""
 
 
 def local_folder(entry: StoredModel) -> Path:
@@ -33,7 +44,7 @@ def local_folder(entry: StoredModel) -> Path:
     return folder
 
 
-def snapshot(entry: StoredModel, patterns: tuple[str, ...]) -> Path:
+def snapshot(entry: StoredModel, patterns: tuple[str, ...], ignored: tuple[str, ...] = ()) -> Path:
     """The files of a repository at the entry's revision that fit the patterns, downloaded where they are not cached."""
     from huggingface_hub import snapshot_download
 
@@ -47,7 +58,14 @@ def snapshot(entry: StoredModel, patterns: tuple[str, ...]) -> Path:
             )
         )
     try:
-        return Path(snapshot_download(entry.repository, revision=entry.revision, allow_patterns=list(patterns)))
+        return Path(
+            snapshot_download(
+                entry.repository,
+                revision=entry.revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=list(ignored),
+            )
+        )
     except Exception as error:  # the hub raises many kinds: no network, no such repository, gated, offline
         raise SourceError(
             explain(
@@ -60,30 +78,105 @@ def snapshot(entry: StoredModel, patterns: tuple[str, ...]) -> Path:
 
 
 def model_folder(entry: StoredModel) -> Path:
-    """The folder with a model's safetensors and tokenizer.
+    """The folder with a model's safetensors and tokenizer; of a repository, without weights that nobody reads.
 
     Raises
     ------
     SourceError
         If it is not there or its hash is not the entry's.
     ModelError
-        If it holds no safetensors: pickled weights are never loaded.
+        If it holds no safetensors (pickled weights are never loaded), or an adapter.
     """
-    folder = local_folder(entry) if entry.repository is None else snapshot(entry, SAFE_FILES)
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
+    folder = local_folder(entry) if entry.repository is None else _downloaded(entry)
+    _check_no_adapter(folder, entry.label)
+    files = weight_files(folder)
+    if not files or not all(file.is_file() for file in files):
         raise ModelError(
             explain(
-                f"Model '{entry.label}' has no safetensors.",
-                expected=f"*.safetensors in {folder}",
+                f"Model '{entry.label}' has no safetensors." if not files else f"Files of '{entry.label}' are missing.",
+                expected=f"{WEIGHTS}, or {INDEX} and the files it names, in {folder}",
                 found=sorted(p.name for p in folder.iterdir())[:20],
-                do="convert its weights to safetensors; pickled weights are refused because loading them runs code",
+                do="get the files again, or convert the weights to safetensors in transformers' layout; "
+                "pickled weights are refused because loading them runs code",
             )
         )
     expected = getattr(entry, "sha256", None)
     if expected is not None:
-        check_stated_hash(entry.label, files_sha256(weights), expected)
+        check_stated_hash(entry.label, files_sha256(files), expected)
     return folder
+
+
+def _downloaded(entry: StoredModel) -> Path:
+    """A repository's small files, then the weights that they say are read."""
+    folder = snapshot(entry, SMALL_FILES, SUBFOLDERS)
+    names = tuple(file.name for file in weight_files(folder)) or (WEIGHTS,)
+    return snapshot(entry, names, SUBFOLDERS)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors of a folder that transformers reads, in order of name; whatever else lies beside them is not.
+
+    Raises
+    ------
+    ModelError
+        If ``config.json`` or the index is damaged.
+    """
+    stated = read_json(folder / "config.json").get("transformers_weights")
+    for name in (WEIGHTS, INDEX) if stated is None else (str(stated),):
+        if (folder / name).is_file():
+            return _named_files(folder / name) if name.endswith(".index.json") else [folder / name]
+    return []
+
+
+def _named_files(index: Path) -> list[Path]:
+    """The files that an index of safetensors names."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise ModelError(
+            explain(
+                f"{index} can not be read.",
+                expected="a weight_map: name of a tensor → name of its file",
+                found=f"{names!r}"[:200],
+                do="get the file again",
+            )
+        )
+    return [index.parent / name for name in sorted(set(names.values()))]
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """An object from a model's JSON file; empty where there is no such file.
+
+    Raises
+    ------
+    ModelError
+        If it is no JSON object.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(value, dict):
+            return value
+        problem = type(value).__name__
+    except ValueError as error:
+        problem = str(error)
+    raise ModelError(
+        explain(f"{file} can not be read.", expected="a JSON object", found=problem, do="get the file again")
+    )
+
+
+def _check_no_adapter(folder: Path, label: str) -> None:
+    found = [name for name in ADAPTERS if (folder / name).is_file()]
+    if found:
+        raise ModelError(
+            explain(
+                f"The folder of '{label}' holds an adapter, which is not applied.",
+                expected="the whole model's weights",
+                found=f"{', '.join(found)} in {folder}",
+                do="merge the adapter into its base model first (peft: merge_and_unload), save that and give its "
+                "folder; or take the adapter's files out",
+            )
+        )
 
 
 def files_sha256(files: list[Path]) -> str:

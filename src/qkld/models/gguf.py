@@ -54,6 +54,8 @@ def converted_folder(entry: GgufModel) -> Path:
         if not target.exists():  # else the same bytes have been checked: their header alone takes seconds to read
             check_parts(files)
             _convert(entry.label, files, target)
+        elif not _counts_plain(target):
+            write_json(target / BITS_FILE, gguf_bits(files).as_json())
     return target
 
 
@@ -85,6 +87,11 @@ def converted_tokenizer(entry: GgufModel) -> Path:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _counts_plain(folder: Path) -> bool:
+    """Whether the bits beside a converted model say which weights are plain; earlier versions did not count them."""
+    return all(len(numbers) == 3 for numbers in json.loads((folder / BITS_FILE).read_text()).values())
 
 
 def checked_files(entry: GgufModel) -> list[Path]:

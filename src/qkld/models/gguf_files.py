@@ -111,9 +111,31 @@ def tensors(files: Sequence[Path]) -> Iterator[Any]:
         yield from read(file).tensors
 
 
+PLAIN_TYPES = ("F16", "BF16", "F32", "F64")
+"""Tensor types that no quantizer has touched."""
+
+
 def gguf_bits(files: Sequence[Path]) -> StoredBits:
-    """Bits of all tensors of a GGUF model, blocks and scales as they lie in the files."""
-    return total((_part(t.name), Tally(int(t.n_elements), 8 * int(t.n_bytes))) for t in tensors(files))
+    """Bits of a GGUF model's tensors, blocks and scales as they lie in the files.
+
+    Layers that only predict further tokens (``nextn_predict_layers``, the last ones) do not enter the logits and do not
+    count.
+    """
+    further = _further_layers(files[0])
+    return total((_part(t.name), tally_of(t)) for t in tensors(files) if not t.name.startswith(further))
+
+
+def tally_of(tensor: Any) -> Tally:
+    """A tensor's weights and bits."""
+    weights = int(tensor.n_elements)
+    return Tally(weights, 8 * int(tensor.n_bytes), plain=weights if tensor.tensor_type.name in PLAIN_TYPES else 0)
+
+
+def _further_layers(file: Path) -> tuple[str, ...]:
+    """Beginnings of the names of tensors in layers that predict further tokens."""
+    architecture = fact(file, "general.architecture")
+    layers, further = (fact(file, f"{architecture}.{key}") or 0 for key in ("block_count", "nextn_predict_layers"))
+    return tuple(f"blk.{number}." for number in range(layers - further, layers))
 
 
 def _part(name: str) -> Part:
@@ -190,8 +212,7 @@ def contents(files: Sequence[Path]) -> Contents:
     tallies: dict[str, Tally] = {}
     for tensor in tensors(files):
         if len(tensor.shape) > 1 and _part(tensor.name) == "trunk":
-            tally = Tally(int(tensor.n_elements), 8 * int(tensor.n_bytes))
-            tallies[tensor.tensor_type.name] = tallies.get(tensor.tensor_type.name, Tally()) + tally
+            tallies[tensor.tensor_type.name] = tallies.get(tensor.tensor_type.name, Tally()) + tally_of(tensor)
     types = dict(sorted(tallies.items(), key=lambda pair: -pair[1].weights))
     return Contents(file_type(files[0]), types or {"none": Tally()}, gguf_bits(files), tensor_data_sha256(files))
 

@@ -70,11 +70,11 @@ def _values(module: nn.Module, names: tuple[str, ...]) -> list[float]:
 
 
 @torch.inference_mode()
-def check_head(module: nn.Module, head: Head) -> None:
+def check_head(module: nn.Module, head: Head) -> torch.dtype:
     """Hold the head against the model's own logits of a few tokens: nothing but rounding may lie between them.
 
     Where a machine runs both products by one kernel in one shape they are bit-equal, elsewhere they round apart: see
-    `_rounding`.
+    `_rounding`. Returns the dtype of the hidden states.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def check_head(module: nn.Module, head: Head) -> None:
     difference = (own.to(ours.device, torch.float64) - ours.to(torch.float64)).abs()
     beyond = difference > _rounding(head, hidden, ours)
     if not bool(beyond.any()) and bool(difference.isfinite().all()):
-        return
+        return hidden.dtype
     raise ModelError(
         explain(
             f"The head found in {type(module).__name__} does not give the model's logits back.",

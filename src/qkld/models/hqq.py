@@ -14,6 +14,9 @@ from qkld.params import HqqModel
 
 UNPACKED_BITS = (6, 5)
 
+QUANTIZES_EXPERTS = False
+"""HQQ takes linear layers only: fused experts stay as they are."""
+
 
 def quantize(layer: nn.Linear, entry: HqqModel) -> nn.Module:
     """The library's layer with the weight quantized, on the layer's device."""

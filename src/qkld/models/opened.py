@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,6 +36,8 @@ class OpenedModel:
         Rows of the head up to the tokenizer's last token, and rows beyond, which are ignored.
     bits : StoredBits
         Bits per weight as stored.
+    left_out : Mapping
+        What its files hold and the model does not, by the beginning of its name → number of tensors.
     weights_sha256, tokenizer_sha256 : str
         Over the weights as computed with, and over what turns text into ids.
     context_length : float
@@ -57,6 +59,7 @@ class OpenedModel:
     tokenizer_sha256: str
     context_length: float
     supports_packing: bool
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -71,6 +74,8 @@ class OpenedModel:
             "bits_per_trunk_weight": self.bits.bits_per_trunk_weight,
             "bits_per_embedding_weight": self.bits.bits_per_embedding_weight,
             "bits_per_head_weight": self.bits.bits_per_head_weight,
+            "plain_trunk_share": self.bits.plain_trunk_share,
+            "stored_and_left_out": dict(self.left_out),
             "weights_sha256": self.weights_sha256,
             "tokenizer_sha256": self.tokenizer_sha256,
             "compute_dtype": str(self.compute_dtype).removeprefix("torch."),

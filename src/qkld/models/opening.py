@@ -9,24 +9,24 @@ import torch
 from torch import nn
 
 from qkld.errors import ModelError, SourceError, explain
-from qkld.models import compressed_tensors, quantized
 from qkld.models.attention import attend_in_blocks
-from qkld.models.bits import StoredBits, tensor_bits
+from qkld.models.bits import tensor_bits
 from qkld.models.context import context_length
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
-from qkld.models.gguf import BITS_FILE, converted_bits, converted_folder, converted_tokenizer, gguf_files, located
+from qkld.models.gguf import converted_folder, converted_tokenizer, gguf_files, located
 from qkld.models.gguf_checks import check_vocabulary, rows_of_folder
 from qkld.models.head import Head
 from qkld.models.head_discovery import check_head, find_head
 from qkld.models.llamacpp import open_llamacpp
+from qkld.models.loading import Loaded, made_model, stored_model
 from qkld.models.opened import OpenedModel
 from qkld.models.packing import supports_packing
 from qkld.models.spreading import room, running_device, spread
 from qkld.models.tokenizer import check_rows, check_same_tokens, named_tokens, tokenizer_sha256, vocabulary_size
 from qkld.models.transformed import is_transformed, transformed_folder
-from qkld.models.transformers import Loaded, folder_bits, folder_config, load_module, load_tokenizer, quantization_of
-from qkld.models.weights import cast_weights, check_finite, weights_sha256
+from qkld.models.transformers import folder_config, load_tokenizer
+from qkld.models.weights import check_finite, weights_sha256
 from qkld.params import Compute, GgufModel, MadeModel, ModelEntry, StoredModel
 
 
@@ -62,11 +62,12 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
     tokenizer = stored_tokenizer(reference)
     vocabulary = vocabulary_size(tokenizer, rows_of_folder(stored_folder(reference)))
     if isinstance(entry, MadeModel):
-        loaded = _made(entry, reference, compute, device, dtype)
+        folder = stored_folder(reference)
+        loaded = made_model(entry, folder, reference=reference.label, compute=compute, device=device, dtype=dtype)
     else:
         if entry != reference:
             _check_own_tokens(entry, tokenizer, vocabulary)
-        loaded = _stored(entry, compute, device, dtype)
+        loaded = stored_model(stored_folder(entry), label=entry.label, compute=compute, device=device, dtype=dtype)
     ids = {"tokenizer": tokenizer, "vocabulary": vocabulary}
     return _checked(entry, loaded, compute, device, dtype, **ids, packs=_packs(entry, reference))
 
@@ -117,56 +118,6 @@ def stored_folder(entry: StoredModel) -> Path:
     return transformed_folder(entry, folder) if is_transformed(entry) else folder
 
 
-def _bits_of(folder: Path, module: nn.Module) -> StoredBits:
-    """Bits of the GGUF file that the folder was converted from, else of the folder's own tensors."""
-    return converted_bits(folder) if (folder / BITS_FILE).is_file() else folder_bits(folder, module)
-
-
-def _stored(entry: StoredModel, compute: Compute, device: torch.device, dtype: torch.dtype) -> Loaded:
-    folder = stored_folder(entry)
-    method = (quantization_of(folder) or {}).get("quant_method")
-    is_spread = compute.device_map == "auto"
-    by_library = is_spread and method not in (None, "compressed-tensors")  # its kernels may run on a GPU only
-    placed = "auto" if by_library else {"": "cpu" if is_spread else device}
-    module = load_module(folder, label=entry.label, dtype=dtype, device_map=placed)
-    if method == "compressed-tensors":
-        compressed_tensors.decompress(module)
-    bits = _bits_of(folder, module)
-    if compute.weights == "dequantized":
-        quantized.dequantize(module, dtype)
-    return Loaded(module, bits, is_placed=by_library or not is_spread)
-
-
-def _made(
-    entry: MadeModel, reference: StoredModel, compute: Compute, device: torch.device, dtype: torch.dtype
-) -> Loaded:
-    """Quantize the reference's weights: as stored where they run dequantized, in the compute dtype where natively.
-
-    Where the model may be spread, native quants have to fit the device, to which they go layer by layer.
-    """
-    folder = stored_folder(reference)
-    if quantization_of(folder):
-        raise ModelError(
-            explain(
-                f"'{entry.label}' can not be made from '{reference.label}'.",
-                expected="a reference with plain weights",
-                found="a quantized one",
-                do="choose the unquantized model as the reference",
-            )
-        )
-    native, is_spread = compute.weights == "native", compute.device_map == "auto"
-    home = torch.device("cpu") if is_spread else device
-    module = load_module(folder, label=entry.label, dtype=dtype if native else "auto", device_map={"": home})
-    untouched = _bits_of(folder, module)
-    made = quantized.quantize_trunk(module, entry, device=device, dense=None if native else dtype)
-    if native:
-        quantized.move_plain(module, device)
-    else:
-        cast_weights(module, dtype)
-    bits = StoredBits(trunk=made.trunk, embedding=untouched.embedding, head=untouched.head)
-    return Loaded(module, bits, is_placed=native or not is_spread)
-
-
 def _checked(
     entry: ModelEntry,
     loaded: Loaded,
@@ -186,7 +137,7 @@ def _checked(
     if not loaded.is_placed:
         spread(module, room(module, device, reserved=tensor_bits(head.weight) // 8))
         head = _placed_head(module, head)
-    check_head(module, head)
+    _check_dtype(entry, check_head(module, head), compute, dtype)
     attend_in_blocks(module, device, dtype)
     check_rows(vocabulary, head.vocabulary, label=entry.label)
     cut = head.cut(vocabulary)
@@ -200,11 +151,26 @@ def _checked(
         vocabulary=vocabulary,
         padded_rows=head.vocabulary - vocabulary,
         bits=loaded.bits,
+        left_out=loaded.left_out,
         weights_sha256=sha256,
         tokenizer_sha256=tokenizer_sha256(tokenizer),
         context_length=context_length(module),
         supports_packing=packs,
     )
+
+
+def _check_dtype(entry: ModelEntry, found: torch.dtype, compute: Compute, dtype: torch.dtype) -> None:
+    """Refuse a model whose hidden states are of another dtype than the study says."""
+    if found != dtype:
+        native = f" with weights: {compute.weights}" if compute.weights == "native" else ""
+        raise ModelError(
+            explain(
+                f"'{entry.label}' computes in another dtype than is said of it.",
+                expected=f"hidden states in {dtype}",
+                found=f"{found}{native}",
+                do="take that compute dtype, or weights: dequantized",
+            )
+        )
 
 
 def _placed_head(module: nn.Module, head: Head) -> Head:

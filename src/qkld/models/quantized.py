@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import ModuleType
+from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from qkld.errors import ModelError, explain
 from qkld.models import bitsandbytes, compressed_tensors, hqq, torchao
 from qkld.models.bits import StoredBits, Tally, plain_bits, tensor_bits
+from qkld.models.experts import Experts, fused_experts
 from qkld.params import MadeModel
 
 MAKERS: dict[str, ModuleType] = {"bitsandbytes": bitsandbytes, "torchao": torchao, "hqq": hqq}
-"""Families that quants are made with here; each also gives quantize and weight_bits."""
+"""Families that quants are made with here; each also gives quantize, weight_bits and QUANTIZES_EXPERTS."""
 
 FAMILIES: tuple[ModuleType, ...] = (*MAKERS.values(), compressed_tensors)
 """Each family gives owns, dense_weight and stored_tensors."""
@@ -30,37 +34,113 @@ def trunk_linears(module: nn.Module) -> dict[str, nn.Linear]:
     return {name: m for name, m in module.named_modules() if isinstance(m, nn.Linear) and m is not head}
 
 
+class Weights(Protocol):
+    """The weights that quants are made from: as a module holds them, or as its files do."""
+
+    bits: StoredBits
+    """Of the whole model before it is quantized."""
+
+    def weight(self, name: str) -> Tensor:
+        """The tensor that a parameter is quantized from."""
+
+    def weight_bits(self, name: str) -> int:
+        """The bits that it is stored in."""
+
+
+@dataclass
+class InMemory:
+    """A module's weights as they lie in memory."""
+
+    module: nn.Module
+
+    def __post_init__(self) -> None:
+        self.bits = plain_bits(self.module)
+
+    def weight(self, name: str) -> Tensor:
+        """The parameter itself."""
+        return self.module.get_parameter(name).data
+
+    def weight_bits(self, name: str) -> int:
+        """As it lies in memory."""
+        return tensor_bits(self.module.get_parameter(name))
+
+
 def quantize_trunk(
-    module: nn.Module, entry: MadeModel, *, device: torch.device | None = None, dense: torch.dtype | None = None
+    module: nn.Module,
+    entry: MadeModel,
+    *,
+    weights: Weights | None = None,
+    device: torch.device | None = None,
+    dense: bool = False,
 ) -> StoredBits:
     """Quantize every linear layer of the trunk in place; embeddings, head and norms stay as they are.
 
-    Returns the bits as stored; what is not quantized counts as it lies in memory. Layers are quantized one at a time on
-    ``device`` (None: where they lie). With ``dense`` each becomes a plain layer of that dtype again at once, where it
-    lay before, so that a device has to hold one layer and not the model.
+    Layers are quantized one at a time on ``device`` (None: where they lie), from ``weights`` (None: as they lie). With
+    ``dense`` each becomes a plain layer again at once, of the dtype and at the place it had, so that a device has to
+    hold one layer and not the model; then the experts that a family can quantize are quantized as well.
+
+    Returns
+    -------
+    StoredBits
+        As stored; what is not quantized counts as ``weights`` say.
 
     Raises
     ------
     ModelError
-        If there is no linear layer, or one's width is no multiple of the group size.
+        If there is nothing to quantize, or a layer's width is no multiple of the group size.
     """
+    weights = weights or InMemory(module)
+    family, before = MAKERS[entry.method], weights.bits
     layers = trunk_linears(module)
-    _check_groups(layers, entry)
-    family = MAKERS[entry.method]
-    before = plain_bits(module)
-    saved = 0
+    experts = fused_experts(module) if dense and family.QUANTIZES_EXPERTS else []
+    _check_groups({n: m.in_features for n, m in layers.items()} | {e.name: e.width for e in experts}, entry)
+    change, made = Tally(), {}
     for name, layer in layers.items():
-        plain, home = tensor_bits(layer.weight), layer.weight.device
-        made = family.quantize(layer if device is None else layer.to(device), entry)
-        saved += plain - family.weight_bits(made)
-        module.set_submodule(name, made if dense is None else plain_layer(made, dense).to(home))
-    return StoredBits(
-        Tally(before.trunk.weights, before.trunk.bits - saved), embedding=before.embedding, head=before.head
-    )
+        if id(layer.weight) not in made:  # layers may share one weight
+            source = _linear(weights.weight(f"{name}.weight"), layer.bias)
+            quantized = family.quantize(source if device is None else source.to(device), entry)
+            change += _change(layer.weight, weights.weight_bits(f"{name}.weight"), family.weight_bits(quantized))
+            made[id(layer.weight)] = layer.weight, _dense_like(layer, quantized) if dense else quantized
+        module.set_submodule(name, made[id(layer.weight)][1])
+    for one in experts:
+        bits = _quantize_experts(one, weights.weight(one.name), entry, device)
+        change += _change(one.parameter, weights.weight_bits(one.name), bits)
+    return StoredBits(before.trunk + change, embedding=before.embedding, head=before.head)
 
 
-def _check_groups(layers: dict[str, nn.Linear], entry: MadeModel) -> None:
-    if not layers:
+def _change(parameter: Tensor, before: int, after: int) -> Tally:
+    """What the trunk's tally gains when a plain weight is quantized."""
+    return Tally(0, after - before, plain=-parameter.numel())
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+    return layer
+
+
+def _dense_like(layer: nn.Linear, quantized: nn.Module) -> nn.Linear:
+    """A plain layer with the quantized weight in a layer's dtype and place, and that layer's own bias."""
+    weight = family_of(quantized).dense_weight(quantized)
+    return _linear(weight.to(device=layer.weight.device, dtype=layer.weight.dtype), layer.bias)
+
+
+def _quantize_experts(one: Experts, weight: Tensor, entry: MadeModel, device: torch.device | None) -> int:
+    """Quantize each expert's matrix by itself, along its inputs, and write its values back; returns the bits."""
+    family, bits = MAKERS[entry.method], 0
+    for number, matrix in enumerate(weight):
+        source = _linear((matrix.T if one.is_transposed else matrix).contiguous(), None)
+        quantized = family.quantize(source if device is None else source.to(device), entry)
+        bits += family.weight_bits(quantized)
+        values = family.dense_weight(quantized)
+        one.parameter.data[number].copy_(values.T if one.is_transposed else values)
+    return bits
+
+
+def _check_groups(widths: dict[str, int], entry: MadeModel) -> None:
+    """Refuse a trunk without anything to quantize, or whose input widths no groups divide."""
+    if not widths:
         raise ModelError(
             explain(
                 f"'{entry.label}' has nothing to quantize.",
@@ -70,33 +150,29 @@ def _check_groups(layers: dict[str, nn.Linear], entry: MadeModel) -> None:
             )
         )
     group = getattr(entry, "group_size", None)
-    for name, layer in layers.items():
-        if group is not None and layer.in_features % group:
+    for name, width in widths.items():
+        if group is not None and width % group:
             raise ModelError(
                 explain(
                     f"'{entry.label}' can not be made: layer {name} does not divide into groups.",
                     expected=f"an input width that is a multiple of {group}",
-                    found=layer.in_features,
+                    found=width,
                     do="choose a group size that divides the width of every layer",
                 )
             )
 
 
-def dequantize(module: nn.Module, dtype: torch.dtype) -> None:
-    """Replace every quantized linear layer by a plain one that holds the same weights in ``dtype``."""
+def dequantize(module: nn.Module, dtypes: torch.dtype | Mapping[str, torch.dtype]) -> None:
+    """Replace every quantized linear layer by a plain one of the same weights, in one dtype or in each tensor's own."""
     for name, layer in list(module.named_modules()):
-        if family_of(layer) is not None:
-            module.set_submodule(name, plain_layer(layer, dtype))
-
-
-def plain_layer(layer: nn.Module, dtype: torch.dtype) -> nn.Linear:
-    """A plain linear layer that holds a quantized layer's weights in ``dtype``, on the same device."""
-    weight = family_of(layer).dense_weight(layer).to(dtype)
-    plain = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    plain.weight = nn.Parameter(weight, requires_grad=False)
-    if layer.bias is not None:
-        plain.bias = nn.Parameter(layer.bias.to(dtype), requires_grad=False)
-    return plain
+        if family_of(layer) is None:
+            continue
+        tensors = {"weight": family_of(layer).dense_weight(layer), "bias": layer.bias}
+        plain = {
+            key: None if t is None else t.to(dtypes if isinstance(dtypes, torch.dtype) else dtypes[f"{name}.{key}"])
+            for key, t in tensors.items()
+        }
+        module.set_submodule(name, _linear(plain["weight"], plain["bias"]))
 
 
 def move_plain(module: nn.Module, device: torch.device) -> None:

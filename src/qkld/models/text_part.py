@@ -7,7 +7,6 @@ what text never runs through.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +20,25 @@ OWN_NAMES = {
 }
 """The text model's own names by those that whole models are stored under, as patterns of the names' beginnings."""
 
-_HEAD = "lm_head."
-
 
 def text_config(folder: Path, *, label: str) -> Any | None:
-    """The configuration of the text part where only that is a causal language model, or None.
+    """The configuration of the text part where that is to be loaded by itself; None where the whole folder is.
 
     Raises
     ------
     ModelError
-        If the folder's weights are quantized: the names in its quantization are those of the whole model.
+        If transformers has no causal language model for either, or the weights of a whole that has none are quantized:
+        the names in its quantization are those of the whole model.
     """
     transformers = transformers_library()
     whole = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    text = whole.get_text_config()
-    known = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-    if text is whole or type(whole) in known or type(text) not in known:
+    text, known = whole.get_text_config(), transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    is_quantized = getattr(whole, "quantization_config", None) is not None
+    if type(whole) in known and (is_quantized or not _also_sees(whole, text)):
         return None
-    if getattr(whole, "quantization_config", None) is not None:
+    if type(text) not in known:
+        raise _refusal(whole, label)
+    if is_quantized:
         raise ModelError(
             explain(
                 f"The text part of '{label}' can not be loaded by itself.",
@@ -51,9 +51,18 @@ def text_config(folder: Path, *, label: str) -> Any | None:
     return text
 
 
-def own_name(stored: str) -> str | None:
-    """The text model's name of a stored tensor; None where it belongs to another part."""
-    for pattern, own in OWN_NAMES.items():
-        if re.match(pattern, stored):
-            return re.sub(pattern, own, stored)
-    return stored if stored.startswith(_HEAD) else None
+def _also_sees(whole: Any, text: Any) -> bool:
+    """Whether transformers' causal language model for the whole holds more than that for its text part."""
+    known = transformers_library().MODEL_FOR_CAUSAL_LM_MAPPING
+    return text is not whole and type(text) in known and known[type(whole)] is not known[type(text)]
+
+
+def _refusal(whole: Any, label: str) -> ModelError:
+    return ModelError(
+        explain(
+            f"Model '{label}' can not be measured as a language model.",
+            expected="a causal language model that transformers has a class for, or one with a text part that is such",
+            found=f"{type(whole).__name__}, model type {whole.model_type}",
+            do="give a model that predicts the next token of a text",
+        )
+    )

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from qkld.models.quiet import quiet_loading
 from qkld.params import TorchaoModel
 
+QUANTIZES_EXPERTS = True
+"""torchao quantizes any parameter by name, so each expert's matrix is quantized as a linear layer's would be."""
+
 
 @cache
 def library() -> ModuleType:

@@ -10,7 +10,7 @@ import torch
 
 from qkld.errors import ModelError, explain
 from qkld.locks import locked
-from qkld.models.folders import files_sha256
+from qkld.models.folders import files_sha256, weight_files
 from qkld.models.gguf import BITS_FILE
 from qkld.models.quiet import quiet_loading
 from qkld.models.transformers import load_module, quantization_of
@@ -50,7 +50,7 @@ def transformed_folder(entry: StoredModel, folder: Path) -> Path:
 def _source(folder: Path) -> str:
     """Hash of the plain weights; a folder converted from a GGUF file is named by that file's, checked on opening."""
     converted = (folder / BITS_FILE).is_file()
-    return folder.name if converted else files_sha256(sorted(folder.glob("*.safetensors")))
+    return folder.name if converted else files_sha256(weight_files(folder))
 
 
 def _write_folder(entry: StoredModel, folder: Path, target: Path) -> None:

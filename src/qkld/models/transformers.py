@@ -7,8 +7,6 @@ run on a GPU only and were not run.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,14 @@ import torch
 from torch import nn
 
 from qkld.errors import ModelError, TokenizerError, explain
-from qkld.models.bits import Part, StoredBits, Tally, total
+from qkld.models.folders import read_json
 from qkld.models.library import transformers_library
 from qkld.models.quiet import PARTS_LEFT_OUT, quiet_loading
-from qkld.models.text_part import OWN_NAMES, own_name, text_config
+from qkld.models.stored import Sources, sources_of
+from qkld.models.text_part import OWN_NAMES, text_config
 
 VOCABULARIES = frozenset(("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json"))
 """Files that a vocabulary is read from, beside SentencePiece's and tiktoken's; all others only say how it is used."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A module in eval mode, its bits as stored, and whether it lies where it will run."""
-
-    module: nn.Module
-    bits: StoredBits
-    is_placed: bool = True
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -142,67 +132,10 @@ def _configuration(folder: Path, label: str) -> tuple[Any, bool]:
 
 def quantization_of(folder: Path) -> dict[str, Any] | None:
     """The saved quantization's configuration, or None for plain weights."""
-    return json.loads((folder / "config.json").read_text()).get("quantization_config")
+    return read_json(folder / "config.json").get("quantization_config")
 
 
-def folder_bits(folder: Path, module: nn.Module) -> StoredBits:
-    """Bits of the tensors in the folder's safetensors, over the weights of the same architecture unquantized.
-
-    Bits are counted from the files' headers, so packed integers, scales, zero points and absmax all count, and integers
-    that a library writes unpacked count as the bytes they take.
-    """
-    from safetensors import safe_open
-
-    embedding, head = _prefixes(module)
-
-    def part(name: str) -> Part:
-        if _is_below(name, head):
-            return "head"
-        return "embedding" if _is_below(name, embedding) else "trunk"
-
-    is_part = text_config(folder, label=folder.name) is not None
-    counts = [(part(name), Tally(weights=numel)) for name, numel in _plain_sizes(module)]
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for stored in tensors.offset_keys():
-                name = own_name(stored) if is_part else stored
-                if name is not None:
-                    counts.append((part(name), Tally(bits=_stored_bits(tensors.get_slice(stored)))))
-    return total(counts)
-
-
-_BITS = {"F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16}
-
-
-def _stored_bits(tensor: Any) -> int:
-    numel = 1
-    for size in tensor.get_shape():
-        numel *= size
-    return numel * _BITS.get(tensor.get_dtype(), 8)
-
-
-def _prefixes(module: nn.Module) -> tuple[str, str | None]:
-    """Names of the embedding and the head module; the head is None where its weight is the embedding's."""
-    names = {id(m): name for name, m in module.named_modules()}
-    embedding, head = module.get_input_embeddings(), module.get_output_embeddings()
-    tied = getattr(head, "weight", None) is getattr(embedding, "weight", None)
-    return names[id(embedding)], None if tied or head is None else names[id(head)]
-
-
-def _is_below(name: str, prefix: str | None) -> bool:
-    """Whether a tensor is a module's; files of some architectures leave the base model's own prefix out."""
-    if prefix is None:
-        return False
-    return name.startswith(f"{prefix}.") or name.startswith(f"{prefix.partition('.')[2] or prefix}.")
-
-
-def _plain_sizes(module: nn.Module) -> list[tuple[str, int]]:
-    """Names and sizes of the parameters that the architecture has without quantization."""
-    import copy
-
-    config = copy.deepcopy(module.config)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    with torch.device("meta"):
-        plain = transformers_library().AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    return [(name, parameter.numel()) for name, parameter in plain.named_parameters()]
+def sources(folder: Path, module: nn.Module, *, label: str) -> Sources:
+    """What a module that `load_module` gave was loaded from; asked before any of its layers is replaced."""
+    is_part = _configuration(folder, label)[1]
+    return sources_of(folder, module, key_mapping=OWN_NAMES if is_part else None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from qkld.errors import ModelError, explain
+from qkld.models.library import transformers_library
 from qkld.models.quantized import family_of
 from qkld.models.tensors import tensor_bytes
 
@@ -26,13 +29,33 @@ def stored_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from ((name, p.data) for name, p in module.named_parameters() if id(p) not in inside)
 
 
-def cast_weights(module: nn.Module, dtype: torch.dtype) -> None:
-    """Cast every parameter of a plain module in place, as transformers does on loading.
+def loaded_dtypes(module: nn.Module, dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """Tensor → the dtype that transformers loads it in where the same architecture is not quantized.
 
-    Buffers stay: ``module.to`` would round the frequencies of the rotary embedding, and with them every position.
+    That is ``dtype``, or float32 where the architecture keeps a tensor in it.
     """
-    for parameter in module.parameters():
-        parameter.data = parameter.data.to(dtype)
+    config = copy.deepcopy(module.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.device("meta"):
+        plain = transformers_library().AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    kept = [(re.compile(name.replace("*", ".*")), wide) for name, wide in plain._get_dtype_plan(dtype).items()]
+    return {
+        name: next((wide for pattern, wide in kept if pattern.search(name)), tensor.dtype)
+        for name, tensor in plain.state_dict(keep_vars=True).items()
+    }
+
+
+def cast_plain(module: nn.Module, dtypes: Mapping[str, torch.dtype]) -> None:
+    """Cast every parameter of 16 bits or more that no quantized layer owns, in place.
+
+    Buffers stay: their dtype is the architecture's, and a rotary embedding's frequencies would be rounded.
+    """
+    for name, layer in module.named_modules():
+        if family_of(layer) is None:
+            for key, parameter in layer.named_parameters(prefix=name, recurse=False):
+                if parameter.is_floating_point() and parameter.element_size() > 1 and key in dtypes:
+                    parameter.data = parameter.data.to(dtypes[key])
 
 
 def check_finite(module: nn.Module, *, label: str) -> None:
