@@ -115,6 +115,11 @@ def test_other_requests_are_refused_by_benchmark_and_item(study, tables):
         build_cohort(study, fidelity, {**items, "hqq-8-g64": table}, facts)
     with pytest.raises(BenchmarkError, match=r"(?s)'sciq' has items that not every model answered.*items 17 "):
         check_same_requests(pd.concat([*items.values(), table.drop(index=row).assign(model="late")]))
+    named = {label: rows.assign(metric="acc") for label, rows in items.items()}
+    check_same_requests(pd.concat(named.values()))
+    named["hqq-8-g64"] = named["hqq-8-g64"].assign(metric="acc_norm")
+    with pytest.raises(BenchmarkError, match="'arc_easy' was judged by another metric for some models"):
+        check_same_requests(pd.concat(named.values()))
 
 
 def test_missing_measurements_name_the_notebook(study, tables):

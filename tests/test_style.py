@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 
 ORDER = (
-    *("errors", "arguments", "texts", "storage", "paths", "checking", "entries", "params"),
+    *("errors", "arguments", "texts", "storage", "paths", "checking", "entries", "task_metrics", "params"),
     *("provenance", "locks", "spool", "tables", "windows"),
     *("sources", "sandbox", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors"),

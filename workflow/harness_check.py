@@ -98,20 +98,26 @@ class Harness(HFLM):
 
 
 def harness_choices(task: LoadedTask, harness: Harness) -> pd.DataFrame:
-    """The compared columns by the harness's own model, one row an item, and the lead of its best choice, nats."""
+    """The compared columns by the harness's own model, one row an item, and the lead of its best choice.
+
+    Margin, lead and entropy are of log-probabilities as the task's metric compares them: nats, per character for
+    ``acc_norm``.
+    """
     rows = []
     for sample in _samples(task, harness):
         logp = np.array([response[0] for response in sample["filtered_resps"]])
-        right, (second, best) = sample["target"], np.sort(logp)[-2:]
-        probabilities = log_softmax(logp)
+        by_length = task.metric == "acc_norm"
+        compared = logp / [len(text) for text in task.task.doc_to_choice(sample["doc"])] if by_length else logp
+        right, (second, best) = sample["target"], np.sort(compared)[-2:]
+        probabilities = log_softmax(compared)
         rows.append(
             {
                 "item": str(task.items[sample["doc_id"]]),
-                "correct": int(sample["acc"]),
-                "answer": int(np.argmax(logp)),
+                "correct": int(sample[task.metric]),
+                "answer": int(np.argmax(compared)),
                 "right": right,
                 "logp_right": logp[right],
-                "margin": logp[right] - np.delete(logp, right).max(),
+                "margin": compared[right] - np.delete(compared, right).max(),
                 "choice_entropy": -(np.exp(probabilities) * probabilities).sum(),
                 "lead": best - second,
             }

@@ -98,6 +98,8 @@ def check_distinct_weights(weights: Mapping[str, str]) -> None:
 def check_same_requests(items: pd.DataFrame) -> None:
     """Refuse models that were asked different things: an item's request hash is the same for each, and each has it.
 
+    What says that an answer is right has to be the same for all as well.
+
     Raises
     ------
     BenchmarkError
@@ -105,20 +107,27 @@ def check_same_requests(items: pd.DataFrame) -> None:
     """
     models = items["model"].nunique()
     for benchmark, rows in items.groupby("benchmark"):
-        by_item = rows.groupby("item").agg(requests=("request", "nunique"), models=("model", "nunique"))
+        judged = rows if "metric" in rows else rows.assign(metric="")
+        columns = {"requests": ("request", "nunique"), "models": ("model", "nunique"), "metrics": ("metric", _distinct)}
+        by_item = judged.groupby("item").agg(**columns)
         for problem, bad in (
             ("was asked differently of different models", by_item.index[by_item["requests"] > 1]),
             ("has items that not every model answered", by_item.index[by_item["models"] < models]),
+            ("was judged by another metric for some models", by_item.index[by_item["metrics"] > 1]),
         ):
             if len(bad):
                 raise BenchmarkError(
                     explain(
                         f"Benchmark '{benchmark}' {problem}.",
-                        expected=f"one request hash an item, and {models} models for each item",
+                        expected=f"one request hash and one metric an item, and {models} models for each item",
                         found=f"items {', '.join(map(str, bad[:5]))}{' …' if len(bad) > 5 else ''} ({len(bad)} in all)",
                         do="delete the item tables of this study and run notebook 03_benchmark_scores again",
                     )
                 )
+
+
+def _distinct(values: pd.Series) -> int:
+    return values.nunique(dropna=False)
 
 
 # --- building ---------------------------------------------------------------------------------------------------------

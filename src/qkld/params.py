@@ -34,6 +34,7 @@ from qkld.entries import (
 )
 from qkld.errors import ParameterError, explain
 from qkld.paths import known_studies, params_file
+from qkld.task_metrics import ChoiceMetric
 
 __all__ = [
     "FLOORS",
@@ -132,6 +133,8 @@ class Corpus(Strict):
 class Benchmark(Strict):
     """One task: a YAML of the harness's form, how many items of it, its chance level, and its part in the composite.
 
+    ``metric`` says which choice counts as the answer in multiple choice, by default what the field publishes (see
+    `qkld.task_metrics`); ``chance`` is what guessing scores by it, 1/choices for both.
     ``family`` groups tasks; one whose reference is at its floor or ceiling stays out of the composite. ``prompt`` says
     whether the prompt goes through the model's chat template. Only tasks in which the model writes its answers take the
     rest: the longest answer in tokens, and for answers that are drawn the temperature, the seed and their number.
@@ -140,6 +143,7 @@ class Benchmark(Strict):
 
     task: Label
     chance: float = Field(ge=0, lt=1)
+    metric: ChoiceMetric | None = None
     limit: int | None = Field(default=None, ge=1)
     role: Literal["composite", "control"] = "composite"
     seed: int = Field(default=0, ge=0)
@@ -171,7 +175,7 @@ def asked(benchmark: Benchmark) -> dict[str, Any]:
 
     So an entry that names none of them is what it was before there were any, and nothing runs again for it.
     """
-    later = ("family", "prompt", "answer_tokens", "temperature", "repeats", "sampling_seed", "sandbox")
+    later = ("metric", "family", "prompt", "answer_tokens", "temperature", "repeats", "sampling_seed", "sandbox")
     values = benchmark.model_dump(mode="json")
     return {k: v for k, v in values.items() if k not in later or v != Benchmark.model_fields[k].default}
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from qkld.numbers import NOT_AVAILABLE, p_value, printed, significant, with_interval
 from qkld.plotting.axes import metric_name
-from qkld.shown import drawn_flips, shown_score, zone_of
+from qkld.shown import drawn_flips, score_names, shown_score, zone_of
 from qkld.statistics.prompts import POOL as ALL_QUANTS
 from qkld.statistics.router import POOL as ALL_PAIRS
 from qkld.study import LoadedStudy
@@ -36,6 +36,11 @@ def _of(table: pd.DataFrame, **wanted: str | int) -> pd.DataFrame:
     return table
 
 
+def _named(study: LoadedStudy, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the metric of each benchmark in its name."""
+    return table.assign(benchmark=table["benchmark"].replace(score_names(study))) if "benchmark" in table else table
+
+
 def _level(study: LoadedStudy) -> str:
     return f"{study.resampling.confidence:.0%}".replace("%", " %")
 
@@ -50,7 +55,8 @@ def headline_table(study: LoadedStudy) -> TextTable:
     zone = _of(study.analysis("zone"), benchmark=benchmark)
     moved = _of(study.analysis("volume_direction"), benchmark=benchmark)
     rows = []
-    for quantity, name in (("score", f"{benchmark} score"), *QUANTITY_NAMES.items()):
+    shown = score_names(study).get(benchmark, benchmark)
+    for quantity, name in (("score", f"{shown} score"), *QUANTITY_NAMES.items()):
         table = zone if quantity == "score" else _of(moved, quantity=quantity)
         for row in table.to_dict("records"):
             subset = "full cohort" if row["subset"] == "full" else "zone"
@@ -103,7 +109,7 @@ def cohort_table(study: LoadedStudy) -> TextTable:
             "KLD [interval]",
             "top-1 (%)",
             "PPL ratio",
-            f"{shown.benchmark} (%)",
+            f"{score_names(study).get(shown.benchmark, shown.benchmark)}, %",
             "",
         ),
         tuple(rows),
@@ -122,6 +128,7 @@ def composite_table(study: LoadedStudy) -> TextTable:
     rows = [
         (
             row["benchmark"],
+            row["metric"],
             _counted(row),
             printed(row["chance"], 0, percent=True),
             f"{printed(row['reference_score'], 1, percent=True)} ± {printed(row['se'], 1, percent=True)}",
@@ -134,8 +141,12 @@ def composite_table(study: LoadedStudy) -> TextTable:
     return TextTable(
         "Benchmarks",
         "A benchmark enters the composite where the reference scores at least five standard errors above chance. One "
-        "item: what it weighs in the composite, in points.",
-        ("benchmark", "items", "chance (%)", "reference (%)", "SE above chance", "one item", "in the composite"),
+        "item: what it weighs in the composite, in points. acc takes the most likely choice, so that short ones are "
+        "favoured and a score may lie below chance; acc_norm the most likely one per character.",
+        (
+            *("benchmark", "metric", "items", "chance (%)", "reference (%)", "SE above chance", "one item"),
+            "in the composite",
+        ),
         tuple(rows),
     )
 
@@ -167,7 +178,7 @@ def benchmarks_table(study: LoadedStudy) -> TextTable:
     """ρ of mean KLD with each benchmark, full cohort and zone."""
     rows = [
         (f"{row['benchmark']}, {'full cohort' if row['subset'] == 'full' else 'zone'}", *_rho(row))
-        for row in study.analysis("zone").sort_values("benchmark", kind="stable").to_dict("records")
+        for row in _named(study, study.analysis("zone")).sort_values("benchmark", kind="stable").to_dict("records")
     ]
     return TextTable(
         "Each benchmark",
@@ -196,9 +207,10 @@ def flips_table(study: LoadedStudy) -> TextTable:
     ]
     return TextTable(
         "Volume and direction",
-        f"Against the reference on {benchmark}: leapfrogs are items that only the quant has right, drops those that "
-        "only the reference has right. Improvement fraction = leapfrogs / (leapfrogs + drops), of a composite by its "
-        "benchmarks' mean rates, with Wilson's interval: net = flip rate × (2 × improvement fraction − 1).",
+        f"Against the reference on {score_names(study).get(benchmark, benchmark)}: leapfrogs are items that only the "
+        "quant has right, drops those that only the reference has right. Improvement fraction = leapfrogs / (leapfrogs "
+        "+ drops), of a composite by its benchmarks' mean rates, with Wilson's interval: net = flip rate × (2 × "
+        "improvement fraction − 1).",
         ("quant", "leapfrogs", "drops", "flip rate (%)", "net (points)", "improvement fraction [interval]"),
         tuple(rows),
     )
@@ -206,8 +218,10 @@ def flips_table(study: LoadedStudy) -> TextTable:
 
 def prompts_table(study: LoadedStudy) -> TextTable:
     """The failed-to-passed ratio of all quants together, and the router over all pairs, for each benchmark."""
-    prompts = _of(study.analysis("prompts"), label=ALL_QUANTS).set_index("benchmark").to_dict("index")
-    router = _of(study.analysis("router"), label_a=ALL_PAIRS).set_index("benchmark").to_dict("index")
+    prompts, router = (
+        _named(study, _of(study.analysis(name), **pool)).set_index("benchmark").to_dict("index")
+        for name, pool in (("prompts", {"label": ALL_QUANTS}), ("router", {"label_a": ALL_PAIRS}))
+    )
     rows = [
         (
             benchmark,
@@ -243,13 +257,13 @@ def _ends_of(row: Mapping, column: str) -> dict[str, float]:
 
 def per_prompt_tables(study: LoadedStudy) -> list[TextTable]:
     """Ratio and router, baselines, quants on one prompt, the two ways to flip, and metrics that may carry direction."""
-    return [prompts_table(study), *(TEXTS[name](study.analysis(name)) for name in PER_PROMPT)]
+    return [prompts_table(study), *(TEXTS[name](_named(study, study.analysis(name))) for name in PER_PROMPT)]
 
 
 def evidence_tables(study: LoadedStudy, names: Sequence[str] = EVIDENCE) -> list[TextTable]:
     """What the items show and decide, for the score that headlines are about."""
     benchmark = shown_score(study).benchmark
-    return [TEXTS[name](_of(study.analysis(name), benchmark=benchmark)) for name in names]
+    return [TEXTS[name](_named(study, _of(study.analysis(name), benchmark=benchmark))) for name in names]
 
 
 def all_tables(study: LoadedStudy) -> list[TextTable]:

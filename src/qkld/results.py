@@ -18,10 +18,11 @@ CORRELATION = (
 
 RESULTS: Mapping[str, tuple[str, ...]] = {
     "scores": (
-        *("label", "benchmark", "items", "clusters", "right", "clusters_right", "clusters_wrong", "score", "se"),
+        *("label", "benchmark", "metric", "items", "clusters", "right", "clusters_right", "clusters_wrong"),
+        *("score", "se"),
     ),
     "composite": (
-        *("benchmark", "role", "items", "clusters", "chance", "reference_score", "se", "above_chance_se"),
+        *("benchmark", "metric", "role", "items", "clusters", "chance", "reference_score", "se", "above_chance_se"),
         *("in_composite", "item_weight", "reason"),
     ),
     "correlation": CORRELATION,
@@ -54,7 +55,7 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
         *("null_low", "null_median", "null_high", "note"),
     ),
     "flips": (
-        *("label", "benchmark", "items", "reference_right", "model_right", "leapfrogs", "drops", "volume"),
+        *("label", "benchmark", "metric", "items", "reference_right", "model_right", "leapfrogs", "drops", "volume"),
         *("flip_rate", "net", "improvement_fraction", "improvement_low", "improvement_high", "z"),
         *("net_low", "net_high", "p_midp", "p_exact", "items_half_point", "items_point", "item_weight", "note"),
     ),
@@ -160,7 +161,7 @@ MEANINGS: Mapping[str, str] = {
     "bucket_from": "its lower edge: nats of the reference's entropy, or position in the window; empty for all tokens",
     "bucket_to": "its upper edge, which belongs to the next bucket",
     "by": "what the tokens are split by: `corpus` (all tokens), `entropy` of the reference, or `position`",
-    "chance": "score of guessing; of the router ½",
+    "chance": "score of guessing by the benchmark's metric; of the router ½",
     "clusters": "clusters that the interval rests on: documents or windows; of scores, what is drawn: items, or "
     "clusters of them such as several answers to one item",
     "clusters_right": "those of them with a right answer",
@@ -266,7 +267,8 @@ MEANINGS: Mapping[str, str] = {
     "margin": "difference of scores that does not matter, a fraction of 1",
     "mean_se": "root mean squared standard error of the net scores over items, a fraction of 1",
     "method": "`spearman` (midranks), `kendall` (τ_b) or `pearson_log` (of ln metric)",
-    "metric": "fidelity metric or measurement variant",
+    "metric": "fidelity metric or measurement variant; of `scores`, `composite` and `flips` what says that an answer "
+    "is right: `acc`, `acc_norm`, `exact_match`, …",
     "metric_right": "1 where the better quant of an ordered pair has the lower metric, 0 where the higher",
     "missing": "items without a KLD",
     "model_right": "items that the model has right",

@@ -27,6 +27,15 @@ class ShownScore:
     reference_error: float
 
 
+def score_names(study: LoadedStudy) -> dict[str, str]:
+    """Benchmark → its name with the metric that says what is right, such as ``hellaswag (acc_norm)``."""
+    table = study.analysis("composite")
+    return {
+        str(row.benchmark): f"{row.benchmark} ({row.metric})" if row.metric else str(row.benchmark)
+        for row in table.itertuples()
+    }
+
+
 def zone_of(study: LoadedStudy) -> Zone:
     """The zone that notebook 05 wrote."""
     members = study.analysis("zone_members")

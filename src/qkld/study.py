@@ -53,7 +53,7 @@ ANALYSES: Mapping[str, str] = {
 """Result table → the notebook that writes it."""
 
 TEXT = (
-    *("note", "reason", "same_ranks_as"),
+    *("note", "reason", "same_ranks_as", "metric"),
     *("verdict", "verdict_all", "verdict_kept", "verdict_inflated", "set_aside", "settles_as"),
 )
 """Columns of result tables whose empty cells are empty words, not missing numbers."""

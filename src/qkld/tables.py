@@ -197,13 +197,23 @@ ITEMS = Schema(
         "item": Column("str", "name of the item: its number in the benchmark's file"),
         "request": Column("str", "hash of the item's token ids and of where each choice begins"),
         "correct": Column("int8", "1 where the model's answer is right, else 0"),
+        "metric": Column(
+            "str",
+            "what says that it is right: acc, acc_norm, exact_match, pass@1, …; see qkld.task_metrics",
+            optional=True,
+        ),
         "answer": Column(
             "int16",
             "choice that the model takes, counted from 0; −1 where a choice has no finite log-probability, or where "
             "the model writes its answer",
         ),
         "right": Column("int16", "the right choice, counted from 0; −1 where the model writes its answer"),
-        "margin": Column("float64", "log-probability of the right choice minus the best wrong one, nats", missing=True),
+        "margin": Column(
+            "float64",
+            "log-probability of the right choice minus the best wrong one, nats; nats per character where the metric "
+            "is acc_norm, so that it is above 0 where the answer is right",
+            missing=True,
+        ),
         "kl_prompt": Column("float64", "mean KL(reference ‖ model) over the prompt's tokens, nats", missing=True),
         "kl_choice_right": Column(
             "float64", "mean KL(reference ‖ model) over the right choice's tokens, nats", missing=True
@@ -247,10 +257,14 @@ ITEMS = Schema(
             optional=True,
         ),
         "choice_entropy": Column(
-            "float64", "entropy of the model's probabilities of the choices, renormalised to them, nats", True, True
+            "float64",
+            "entropy of the model's probabilities of the choices, renormalised to them, nats; by log-probabilities per "
+            "character where the metric is acc_norm",
+            True,
+            True,
         ),
         "kl_options": Column(
-            "float64", "KL(reference ‖ model) of the probabilities of the choices, renormalised, nats", True, True
+            "float64", "KL(reference ‖ model) of the same probabilities of the choices, nats", True, True
         ),
         "base": Column(
             "str", "reference that the model's KLs are against, where items of several are put together", optional=True

@@ -33,3 +33,15 @@ def test_the_reference_itself_has_no_divergence(rng):
 @pytest.mark.parametrize(("model", "reference"), [([-1.0, math.nan], [1.0, 1.0]), ([-1.0, -2.0], [1.0, None])])
 def test_a_choice_without_a_probability_leaves_no_number(model, reference):
     assert set(choice_columns(model, reference, [0.5, None], [1, 1], 0).values()) == {None}
+
+
+def test_a_metric_that_divides_by_length_divides_both_sides():
+    model, lengths = np.log([0.02, 0.06, 0.12]), [2, 4, 12]
+    reference = np.log([0.1, 0.3, 0.2])
+    found = choice_columns(model, -reference, [0.7, 0.8, 0.9], [1, 1, 1], 1, lengths)
+    own, theirs = (np.exp(v / lengths) / np.exp(v / lengths).sum() for v in (model, reference))
+    assert found["choice_entropy"] == pytest.approx(stats.entropy(own))
+    assert found["kl_options"] == pytest.approx(stats.entropy(theirs, own))
+    assert found["kl_answer"] == 0.9  # per character the reference takes the last choice, by the sum the second
+    assert found["logp_reference_answer"] == pytest.approx(math.log(0.12))
+    assert found["logp_right"] == pytest.approx(math.log(0.06))

@@ -68,7 +68,15 @@ def test_every_item_is_judged_as_by_the_harness_own_model(name, reference, tmp_p
     ours = item_table("ours", task, reference.tokenizer, {i.request: s for i, s in zip(items, scores, strict=True)})
     own = HFLM(pretrained=reference.module, tokenizer=reference.tokenizer, softmax_dtype="float32", batch_size=4)
     theirs = evaluate(own, {"tasks": {task.name: task.task}}, bootstrap_iters=0)["samples"][task.name]
-    assert list(ours["correct"]) == [int(sample["acc"]) for sample in theirs]
+    assert set(ours["metric"]) == {task.metric}
+    assert (task.metric == "acc_norm") == (name in ("hellaswag", "openbookqa"))
+    for metric in {"acc", "acc_norm"} & set(theirs[0]):
+        asked = replace(task, benchmark=task.benchmark.model_copy(update={"metric": metric}))
+        table = item_table(
+            "ours", asked, reference.tokenizer, {i.request: s for i, s in zip(items, scores, strict=True)}
+        )
+        assert list(table["correct"]) == [int(sample[metric]) for sample in theirs]
+        assert ((table["margin"] > 0) == (table["correct"] == 1)).all()
     answers = {item.request: score.answer for item, score in zip(items, scores, strict=True)}
     for request, sample in zip(ours["request"], theirs, strict=True):
         harness = [response[0] for response in sample["filtered_resps"]]

@@ -248,3 +248,21 @@ def test_items_without_a_wrong_choice_are_refused(write_lines, tokenizer):
     row = {**ROWS["arc_easy"], "choices": {"text": ["ice"], "label": ["2"]}}
     with pytest.raises(BenchmarkError, match="without wrong choices"):
         items_of(load("arc_easy", write_lines([row])), tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [("arc_easy", "acc"), ("sciq", "acc"), ("mmlu", "acc"), ("hellaswag", "acc_norm"), ("openbookqa", "acc_norm")],
+)
+def test_a_task_is_scored_by_the_metric_it_is_published_by(name, metric, write_lines):
+    data = write_lines([ROWS[name]])
+    assert load_task(Benchmark(task=name, chance=0.25), data).metric == metric
+    other = {"acc": "acc_norm", "acc_norm": "acc"}[metric]
+    assert load_task(Benchmark(task=name, chance=0.25, metric=other), data).metric == other
+
+
+def test_a_written_answer_has_the_metric_of_its_judge(write_lines):
+    data = write_lines([{"question": "What is 1 + 1?", "answer": "#### 2"}])
+    assert load_task(Benchmark(task="gsm8k", chance=0), data).metric == "exact_match"
+    with pytest.raises(BenchmarkError, match="metric acc"):
+        load_task(Benchmark(task="gsm8k", chance=0, metric="acc"), data)

@@ -9,7 +9,7 @@ from qkld.benchmarks.harness import NO_CHOICE
 from qkld.benchmarks.items import distinct
 from qkld.benchmarks.loading import items_of, load_task
 from qkld.benchmarks.recording import items_header, record_items
-from qkld.benchmarks.scores import _report_unanswered, item_table, score_items
+from qkld.benchmarks.scores import _lengths, _report_unanswered, item_table, score_items
 from qkld.errors import BenchmarkError
 from qkld.params import Benchmark
 from qkld.reference import ReferenceStore
@@ -142,3 +142,46 @@ def test_items_without_an_answer_are_counted_and_a_model_without_any_is_refused(
     assert "tiny on arc_easy: 3 of 8 items" in capsys.readouterr().out
     with pytest.raises(BenchmarkError, match="no answer to any item of 'arc_easy'"):
         _report_unanswered("tiny", task.name, without_answers(scores, scores))
+
+
+def test_acc_norm_divides_by_the_characters_of_each_choice(write_lines, arc_rows, tiny, tokenizer, tmp_path):
+    """Choices of very different length: the metric, the answer and the margin are of ln p a character."""
+    texts = ["sun", "a rather long answer about the ice", "lead", "salt from the sea and more of it"]
+    rows = [
+        {**row, "choices": {"text": texts[n % 4 :] + texts[: n % 4], "label": list("ABCD")}, "answerKey": "ABCD"[n % 4]}
+        for n, row in enumerate(arc_rows)
+    ]
+    tables = {}
+    for metric in ("acc", "acc_norm"):
+        task = load_task(Benchmark(task="arc_easy", chance=0.25, metric=metric), write_lines(rows))
+        items = distinct(items_of(task, tokenizer))
+        header = items_header("arc_easy", items, tiny.reference, pack_tokens=PACK)
+        record_items(tmp_path / "reference", header, items, tiny.reference, pack_tokens=PACK)
+        store = ReferenceStore.open(header.folder(tmp_path / "reference"))
+        scores = score_items(tiny.quant, items, store, tmp_path / "quant", pack_tokens=PACK, tile=100)
+        tables[metric] = table_of(tiny.quant, task, scores)
+        for row, source in zip(tables[metric].itertuples(), rows, strict=True):
+            values = np.array(scores[row.request].answer.loglikelihood)
+            values = values / ([len(t) for t in source["choices"]["text"]] if metric == "acc_norm" else 1)
+            assert row.metric == metric
+            assert row.answer == values.argmax()
+            assert row.correct == (row.answer == row.right) == (row.margin > 0)
+            assert row.margin == pytest.approx(values[row.right] - np.delete(values, row.right).max(), rel=1e-12)
+    assert (tables["acc"]["answer"] != tables["acc_norm"]["answer"]).any()
+
+
+def test_an_empty_choice_has_no_length_to_divide_by(write_lines, arc_rows, tiny, tokenizer):
+    empty = {**arc_rows[1], "choices": {**arc_rows[1]["choices"], "text": ["", *arc_rows[1]["choices"]["text"][1:]]}}
+    rows = write_lines([arc_rows[0], empty])
+    task = load_task(Benchmark(task="arc_easy", chance=0.125, metric="acc_norm"), rows)
+    first, second = (dict(document) for document in task.task.eval_docs)
+    assert list(_lengths(task, first)) == [float(len(text)) for text in arc_rows[0]["choices"]["text"]]
+    with pytest.raises(BenchmarkError, match="metric: acc"):
+        _lengths(task, second)
+
+
+def test_a_metric_that_the_task_does_not_report_is_refused(task, scored, tiny):
+    other = replace(task, benchmark=task.benchmark.model_copy(update={"metric": "acc_norm"}))
+    other.task._metric_fn_list.pop("acc_norm")
+    with pytest.raises(BenchmarkError, match="reports no 'acc_norm'"):
+        table_of(tiny.quant, other, scored(tiny.quant))

@@ -104,6 +104,18 @@ def test_the_metric_is_said_and_can_be_named(tmp_path):
         assert set(items["metric"]) == {"acc_norm"}
 
 
+def test_a_task_is_judged_by_the_metric_it_is_published_by(tmp_path):
+    """Of HellaSwag the field gives acc_norm; a margin of log-probabilities that it does not compare is left out."""
+    choices = {"target": "0", "filtered_resps": [["-9.0", "False"], ["-6.0", "False"]]}
+    for task, correct, metric in (("hellaswag", 1, "acc_norm"), ("arc_easy", 0, "acc")):
+        path = write(tmp_path, task, [{**BOTH, **choices, "acc": 0.0, "acc_norm": 1.0}])
+        items = import_items("lm-eval", [path])
+        assert (items["correct"].item(), items["metric"].item()) == (correct, metric)
+        assert ("margin" in items) == (metric == "acc")
+    only = write(tmp_path, "hellaswag", [{"filter": "none", "metrics": ["acc"], "acc": 1.0}])
+    assert import_items("lm-eval", [only])["metric"].item() == "acc"
+
+
 @pytest.mark.parametrize("metric", ["acc_norm", "em", "f1", "exact", "score", "mc1"])
 def test_the_only_metric_of_a_task_is_taken_by_any_name(tmp_path, metric):
     path = write(tmp_path, "own", [{"filter": "none", "metrics": [metric], metric: 1.0}])

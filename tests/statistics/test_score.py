@@ -33,6 +33,7 @@ def test_score_and_error():
     assert table.iloc[0].to_dict() == {
         "label": "r",
         "benchmark": "t",
+        "metric": "",
         "items": 4,
         "clusters": 4,
         "right": 3,
@@ -41,6 +42,16 @@ def test_score_and_error():
         "score": 0.75,
         "se": pytest.approx(np.sqrt(0.75 * 0.25 / 4)),
     }
+
+
+def test_tables_name_the_metric_of_each_benchmark():
+    items = items_of(r={"arc_easy": [1, 0] * 20, "hellaswag": [1, 0, 0, 0] * 10, "own": [1, 0]})
+    named = items.assign(metric=items["benchmark"].map({"arc_easy": "acc", "hellaswag": "acc_norm"}))
+    expected = {"arc_easy": "acc", "hellaswag": "acc_norm", "own": ""}
+    scores = benchmark_scores(named)
+    assert dict(zip(scores["benchmark"], scores["metric"], strict=True)) == expected
+    tasks = composite_tasks(scores, reference="r", chance=dict.fromkeys(expected, 0.25))
+    assert dict(zip(tasks["benchmark"], tasks["metric"], strict=True)) == expected
 
 
 def test_answers_drawn_to_one_item_are_one_cluster(rng):

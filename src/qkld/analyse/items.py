@@ -17,7 +17,7 @@ from qkld.importing.long_table import read_long_table
 from qkld.importing.matching import check_same_metrics, check_same_requests, metric_notes
 from qkld.statistics.checks import Missing
 
-UNREAD = ("request", "answer", "tokens", "truncated", "metric", "metrics")
+UNREAD = ("request", "answer", "tokens", "truncated", "metrics")
 """Columns of imported items that no analysis reads."""
 
 NAMED = 8

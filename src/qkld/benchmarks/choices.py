@@ -21,6 +21,7 @@ def choice_columns(
     kl: Sequence[float | None],
     tokens: Sequence[int],
     right: int,
+    lengths: Sequence[float] | None = None,
 ) -> dict[str, float | None]:
     """Columns of the item table that weigh the choices against each other; all None where a choice has no finite ln p.
 
@@ -31,18 +32,21 @@ def choice_columns(
     kl : mean KL(reference ‖ model) over each choice's tokens, nats
     tokens : tokens of each choice
     right : the right choice
+    lengths : what the metric divides each choice's ln p by, its characters for ``acc_norm``; None for ``acc``
 
     Returns
     -------
     dict
         ``logp_right``: the model's ln p of the right choice; ``logp_reference_answer``: its mean ln p over the tokens
         of the reference's own choice, and ``kl_answer``: ``kl`` of that one; ``choice_entropy`` of its probabilities of
-        the choices, and ``kl_options``: KL(reference ‖ model) of those, both renormalised to the choices, nats.
+        the choices, and ``kl_options``: KL(reference ‖ model) of those, both renormalised to the choices, nats. The
+        reference's choice and these probabilities are by the metric's ln p, divided by ``lengths``.
     """
     if None in nll_reference or not np.isfinite(model).all():
         return dict.fromkeys(COLUMNS)
-    reference = -np.array(nll_reference, dtype=float) * np.array(tokens)
-    own, theirs = log_softmax(np.array(model, dtype=float)), log_softmax(reference)
+    divisor = np.ones(len(model)) if lengths is None else np.array(lengths, dtype=float)
+    reference = -np.array(nll_reference, dtype=float) * np.array(tokens) / divisor
+    own, theirs = log_softmax(np.array(model, dtype=float) / divisor), log_softmax(reference)
     answer = int(np.argmax(reference))
     return {
         "logp_right": float(model[right]),

@@ -19,6 +19,7 @@ from qkld.families import bfcl, instructions
 from qkld.families.checkers import Checker
 from qkld.generation import Prompt
 from qkld.params import Benchmark
+from qkld.task_metrics import published_metric
 from qkld.texts import json_lines
 
 TASK_FOLDER = Path(__file__).with_name("tasks")
@@ -41,6 +42,10 @@ PREPARED: Mapping[str, Callable[[], None]] = {"ifeval": instructions.prepare}
 
 COMPLETED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {"bfcl": bfcl.with_prompts}
 """What makes the lines that a task reads from the lines of its file."""
+
+
+CHECKED_BY: Mapping[Checker, str] = {"code": "pass@1", "bfcl": "valid_call"}
+"""Metric of answers that a checker judges: programs that pass their tests, calls that are the right ones."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,13 @@ class LoadedTask:
     task: Any
     items: tuple[int, ...]
     judging: Judging | None = None
+
+    @property
+    def metric(self) -> str:
+        """What says that an answer is right: a metric of the harness, or of what checks the answer."""
+        if self.judging is not None:
+            return self.judging.metric or CHECKED_BY[self.judging.checker]
+        return self.benchmark.metric or published_metric(self.name)
 
     @property
     def name(self) -> str:
@@ -173,7 +185,16 @@ def chosen_items(available: int, limit: int | None, *, seed: int) -> tuple[int, 
 
 
 def _check_kind(benchmark: Benchmark, judging: Judging | None) -> None:
-    """Refuse keys of written answers for a task in which none is written."""
+    """Refuse keys of written answers where choices are compared, and a metric of choices where answers are written."""
+    if judging is not None and benchmark.metric is not None:
+        raise BenchmarkError(
+            explain(
+                f"In task '{benchmark.task}' the answer is written.",
+                expected="no metric: that is for multiple choice",
+                found=f"metric {benchmark.metric}",
+                do="take it out of the benchmark's entry",
+            )
+        )
     if judging is None and benchmark.answer_tokens is not None:
         raise BenchmarkError(
             explain(

@@ -173,8 +173,11 @@ def _rows(
     for sample in samples:
         item = asker.item(str(task.items[sample["doc_id"]]), sample["arguments"])
         score = scores[item.request]
-        right, correct = _checked(item, sample)
-        loglikelihood, choice = np.array(score.answer.told), score.answer.choice
+        right, correct = _checked(item, sample, task.metric)
+        lengths = _lengths(task, sample["doc"])
+        loglikelihood = np.array(score.answer.told)
+        compared = loglikelihood if lengths is None else loglikelihood / lengths
+        choice = NO_CHOICE if score.answer.choice == NO_CHOICE else int(np.argmax(compared))
         whole = None not in score.kl_choice
         yield {
             "model": label,
@@ -182,9 +185,10 @@ def _rows(
             "item": item.name,
             "request": item.request,
             "correct": 0 if choice == NO_CHOICE else correct,
+            "metric": task.metric,
             "answer": choice,
             "right": right,
-            "margin": loglikelihood[right] - np.delete(loglikelihood, right).max(),
+            "margin": compared[right] - np.delete(compared, right).max(),
             "kl_prompt": score.kl_prompt,
             "kl_choice_right": score.kl_choice[right],
             "kl_choice_mean": float(np.mean(score.kl_choice)) if whole else None,
@@ -195,21 +199,38 @@ def _rows(
             "nll_prompt": score.nll_prompt,
             "entropy_prompt": score.entropy_prompt,
             **choice_columns(
-                loglikelihood, score.nll_reference, score.kl_choice, [len(c) for c in item.choices], right
+                loglikelihood, score.nll_reference, score.kl_choice, [len(c) for c in item.choices], right, lengths
             ),
         }
 
 
-def _checked(item: Item, sample: dict[str, Any]) -> tuple[int, int]:
-    """(the right choice, the harness's ``acc``) of a sample, or a BenchmarkError where the task states neither."""
-    right, correct = sample["target"], sample.get("acc")
+def _lengths(task: LoadedTask, document: dict[str, Any]) -> np.ndarray | None:
+    """Characters of each choice, by which ``acc_norm`` divides as the harness counts them; None for ``acc``."""
+    if task.metric != "acc_norm":
+        return None
+    lengths = np.array([float(len(choice)) for choice in task.task.doc_to_choice(document)])
+    if not lengths.all():
+        raise BenchmarkError(
+            explain(
+                f"A choice of '{task.name}' is empty, so that acc_norm can not divide by its characters.",
+                expected="a text for every choice",
+                found=list(task.task.doc_to_choice(document)),
+                do="mend the item's line, or write `metric: acc` for the benchmark",
+            )
+        )
+    return lengths
+
+
+def _checked(item: Item, sample: dict[str, Any], metric: str) -> tuple[int, int]:
+    """(the right choice, the harness's metric) of a sample, or a BenchmarkError where the task states neither."""
+    right, correct = sample["target"], sample.get(metric)
     if not isinstance(right, int) or not 0 <= right < len(item.choices) or correct not in (0, 1):
         raise BenchmarkError(
             explain(
-                f"Item {item.name} has no single right choice, or its task reports no 'acc'.",
-                expected=f"one right choice below {len(item.choices)}, and acc 0 or 1",
-                found=f"right choice {right!r}, acc {correct!r}",
-                do="use a multiple-choice task with one right choice and the metric 'acc'",
+                f"Item {item.name} has no single right choice, or its task reports no '{metric}'.",
+                expected=f"one right choice below {len(item.choices)}, and {metric} 0 or 1",
+                found=f"right choice {right!r}, {metric} {correct!r}",
+                do="use a multiple-choice task with one right choice that reports it, or name another metric",
             )
         )
     return right, int(correct)

@@ -145,6 +145,7 @@ def written_rows(
             "item": prompt.name if task.benchmark.repeats == 1 else f"{prompt.name}#{repeat}",
             "request": item.request,
             "correct": is_right,
+            "metric": task.metric,
             "answer": NO_CHOICE,
             "right": NO_CHOICE,
             "kl_prompt": score.kl_prompt,

@@ -14,12 +14,14 @@ from qkld.errors import TableError, explain
 from qkld.importing.choosing import Chosen, parse_chosen
 from qkld.importing.reading import json_lines, unreadable
 from qkld.provenance import key_of
+from qkld.task_metrics import published_metric
 
 SAMPLES = re.compile(r"^samples_(?P<task>.+)_\d{4}-\d\d-\d\dT[\d.\-]+\.jsonl$")
 """The harness's file names: ``<output_path>/<model>/samples_<task>_<time>.jsonl``."""
 
 METRICS = ("acc", "exact_match", "pass@1", "pass_at_1", "math_verify", "prompt_level_strict_acc")
-"""Metrics of a sample that are its correctness unless one is named, the first that it has; else its only metric."""
+"""Metrics of a sample that are its correctness unless one is named: what its task is published by, else the first of
+these that it has, else its only metric."""
 
 FACTS = frozenset({"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"})
 """What else a sample holds; and hashes."""
@@ -41,7 +43,7 @@ def read_harness_samples(
     label : the model, in place of its folder's name
     filter_name : of tasks that read each answer in several ways (gsm8k: strict-match, flexible-extract), the one to
         take, ``NAME`` or ``TASK=NAME``, separated by commas; a task with a single one passes
-    metric : the metric that is the correctness, likewise, where it is not to be the first of `METRICS`
+    metric : the metric that is the correctness, likewise, where it is not to be the usual one (`METRICS`)
 
     Raises
     ------
@@ -102,7 +104,7 @@ def _filter(path: Path, task: str, present: Sequence[str], chosen: Chosen) -> st
 
 def _row(path: Path, number: int, sample: dict[str, Any], task: str, metrics: Chosen) -> dict[str, Any]:
     held = _metrics(sample)
-    metric = metrics.of_task(task) or metrics.everywhere or _usual(held)
+    metric = metrics.of_task(task) or metrics.everywhere or _usual(task, held)
     if "doc_id" not in sample or metric not in held or sample[metric] not in (0, 1):
         raise _no_answer(path, number, sample, held, metric)
     return {
@@ -110,7 +112,7 @@ def _row(path: Path, number: int, sample: dict[str, Any], task: str, metrics: Ch
         "correct": float(sample[metric]),
         "request": key_of([sample.get(f"{part}_hash") for part in ("doc", "prompt", "target")]),
         "answer": _answer(sample, metric),
-        "margin": _margin(sample),
+        "margin": _margin(sample) if metric == "acc" else np.nan,
         "metric": metric,
         "metrics": ", ".join(held),
     }
@@ -122,8 +124,8 @@ def _metrics(sample: dict[str, Any]) -> list[str]:
     return [name for name in named if isinstance(sample.get(name), int | float)]
 
 
-def _usual(held: Sequence[str]) -> str | None:
-    return next((m for m in METRICS if m in held), held[0] if len(held) == 1 else None)
+def _usual(task: str, held: Sequence[str]) -> str | None:
+    return published_metric(task, held) or next((m for m in METRICS if m in held), held[0] if len(held) == 1 else None)
 
 
 def _no_answer(path: Path, number: int, sample: dict, held: Sequence[str], metric: str | None) -> TableError:

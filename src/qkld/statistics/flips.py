@@ -31,7 +31,7 @@ from qkld.statistics.design_effect import design_effects
 from qkld.statistics.one_item import drawn_one_by_one, item_weight, largest_part
 from qkld.statistics.paired import difference_interval, mcnemar_exact, mcnemar_midp
 from qkld.statistics.sample_size import items_for_difference
-from qkld.statistics.score import correct_matrix
+from qkld.statistics.score import correct_matrix, metric_of
 
 QUANTITIES = ("leapfrogs", "drops", "volume", "flip_rate", "net", "improvement_fraction", "z")
 """What a fidelity metric is correlated with: how much moved (the first four), and which way (the last three)."""
@@ -179,10 +179,10 @@ def flip_table(
 ) -> pd.DataFrame:
     """Flips of every model but the reference on every benchmark, and on the composite of ``tasks``.
 
-    ``net_low`` and ``net_high`` are Tango's interval, ``p_midp`` and ``p_exact`` McNemar's test, ``items_half_point``
-    and ``items_point`` the items on which a true difference of 0.5 and 1 point would be found with power .8.
-    ``item_weight`` is the most that one item weighs in the score, and ``note`` says where one item makes more than half
-    of the difference.
+    ``metric`` names what says that an answer is right. ``net_low`` and ``net_high`` are Tango's interval, ``p_midp``
+    and ``p_exact`` McNemar's test, ``items_half_point`` and ``items_point`` the items on which a true difference of 0.5
+    and 1 point would be found with power .8. ``item_weight`` is the most that one item weighs in the score, and
+    ``note`` says where one item makes more than half of the difference.
 
     Rows of ``composite``: counts are sums over its tasks; rates, ``net`` and direction are those of `MeanFlips`, so
     that ``net`` is exactly the difference of the composites, and ``flip_rate`` (2 ``improvement_fraction`` − 1) in
@@ -195,7 +195,9 @@ def flip_table(
     tables = []
     for benchmark, parts in groups.items():
         chosen = {task: matrices[task] for task in parts}
-        tables.append(_benchmark_rows(benchmark, chosen, reference, clusters, confidence))
+        table = _benchmark_rows(benchmark, chosen, reference, clusters, confidence)
+        table.insert(2, "metric", metric_of(items[items["benchmark"].isin(parts)]))
+        tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 

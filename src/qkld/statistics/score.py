@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,6 +61,7 @@ def benchmark_scores(items: pd.DataFrame) -> pd.DataFrame:
     two models, which share their items: √(p(1−p)/N) for items drawn one by one, CR1 where they come in clusters (see
     `qkld.clusters.cr1_error`), as answers that are drawn to one item several times do; NaN for a single cluster.
 
+    ``metric`` is what says that an answer is right, as the items name it; empty where they do not.
     ``clusters`` counts what is drawn: distinct values of a column ``cluster``, the items without one;
     ``clusters_right`` and ``clusters_wrong`` those with a right and with a wrong answer among them.
     """
@@ -69,13 +71,19 @@ def benchmark_scores(items: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _score(rows: pd.DataFrame) -> dict[str, float]:
+def metric_of(items: pd.DataFrame) -> str:
+    """What says that these answers are right, several metrics with commas between; empty where items do not name it."""
+    return ", ".join(sorted(items["metric"].dropna().unique())) if "metric" in items else ""
+
+
+def _score(rows: pd.DataFrame) -> dict[str, Any]:
     """`benchmark_scores` of one model's items of one benchmark."""
     correct, index = rows["correct"].to_numpy(dtype=float), cluster_index(rows["cluster"])
     right, sizes = np.bincount(index, weights=correct), np.bincount(index)
     score = float(correct.mean())
     alone = len(sizes) == len(correct)
     return {
+        "metric": metric_of(rows),
         "items": len(correct),
         "clusters": len(sizes),
         "right": int(correct.sum()),
@@ -153,7 +161,7 @@ def composite_tasks(
     return rows
 
 
-def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool, limit: str) -> dict:
+def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool, limit: str) -> dict[str, Any]:
     error = np.maximum(own["se"], np.sqrt(chance * (1 - chance) / own["clusters"]))  # NaN where the first is
     distance = 0.0 if error == 0 else (own["score"] - chance) / error
     enough = distance >= ABOVE_CHANCE
@@ -168,6 +176,7 @@ def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool, limi
         reason = f"reference {distance:.1f} standard errors above chance, {ABOVE_CHANCE:g} needed"
     return {
         "benchmark": benchmark,
+        "metric": own["metric"],
         "role": "control" if control else "composite",
         "items": int(own["items"]),
         "clusters": int(own["clusters"]),
