@@ -94,7 +94,7 @@ def save_head(root: Place, head: Head) -> str:
         tensors = {"weight": head.weight.detach().cpu().contiguous()}
         if head.bias is not None:
             tensors["bias"] = head.bias.detach().cpu().contiguous()
-        note = {"sha256": sha256, "scale": repr(head.scale), "softcap": repr(head.softcap)}
+        note = {"sha256": sha256, "scale": repr(head.scale), "softcap": repr(head.softcap), "wide": repr(head.wide)}
         with written_whole(path) as temporary:
             save_file(tensors, temporary, metadata=note)
     return sha256
@@ -108,7 +108,8 @@ def load_head(root: Place, sha256: str) -> Head:
             note = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         softcap = None if note["softcap"] == "None" else float(note["softcap"])
-        head = Head(tensors["weight"], tensors.get("bias"), float(note["scale"]), softcap)
+        is_wide = note.get("wide") == "True"
+        head = Head(tensors["weight"], tensors.get("bias"), float(note["scale"]), softcap, is_wide)
         found = head.sha256()
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         found = f"{type(error).__name__}: {error}"

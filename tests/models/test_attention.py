@@ -6,6 +6,8 @@ import itertools
 
 import pytest
 import torch
+import transformers
+from conftest import workflow_script
 from tiny_models import make_module, save, stored
 
 from qkld.models import attention, open_model
@@ -118,6 +120,23 @@ def test_models_give_what_they_give_with_torchs_attention(opened):
         assert not torch.equal(found, wanted), "both were computed by the same kernel"
         torch.testing.assert_close(found[:, rows], wanted[:, rows], rtol=1e-4, atol=1e-5)
     assert opened.module.config._attn_implementation == NAME
+
+
+@pytest.mark.parametrize("model_type", ["deepseek_v32", "glm_moe_dsa", "dots3_note_text"])
+def test_models_that_select_keys_for_torchs_attention_alone_keep_it(model_type):
+    configuration = workflow_script("small_configurations").small_configuration(model_type)
+    module = transformers.AutoModelForCausalLM.from_config(configuration).eval()
+    ids = torch.randint(2, 300, (1, 60), generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        wanted = module(ids).logits
+        attend_in_blocks(module, CPU, torch.float32)
+        torch.testing.assert_close(module(ids).logits, wanted)
+    assert module.config._attn_implementation == "sdpa"
+
+
+def test_rows_come_before_heads_in_memory_as_classes_that_take_a_view_need():
+    found = blockwise_attention(*drawn(70, batch=2), seen=None).transpose(1, 2)
+    assert found.is_contiguous()
 
 
 def test_answers_are_written_token_by_token_as_with_torchs_attention(opened):

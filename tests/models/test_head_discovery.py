@@ -8,8 +8,9 @@ from tiny_models import make_module
 
 from qkld.errors import ModelError
 from qkld.models.head import Head
-from qkld.models.head_discovery import check_head, find_head
+from qkld.models.head_discovery import check_head, find_head, proven_head
 from qkld.models.opened import trunk_states
+from qkld.reference import load_head, save_head
 
 IDS = torch.arange(40).reshape(2, 20)
 
@@ -52,6 +53,46 @@ def test_a_head_with_another_scaling_is_refused(change):
     found = find_head(module)
     with pytest.raises(ModelError, match="does not give the model's logits back"):
         check_head(module, Head(found.weight, **change))
+
+
+@pytest.mark.parametrize("kind", ["Granite", "HyperCLOVAX"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_value_that_one_class_divides_by_and_another_multiplies_with_is_taken_as_the_class_does(kind, dtype):
+    module = make_module(kind, logits_scaling=8.0).to(dtype)
+    head, _ = proven_head(module, find_head(module))
+    assert head.scale == (0.125 if kind == "Granite" else 8.0)
+    assert not head.wide
+    with torch.inference_mode():
+        assert torch.equal(head.logits(trunk_states(module, IDS)), module(IDS).logits)
+
+
+def test_logits_that_are_capped_in_float32_are_capped_so_here(tmp_path):
+    module = make_module("Beam", final_logit_softcapping=2.0, initializer_range=0.5).to(torch.bfloat16)
+    found = find_head(module)
+    head, _ = proven_head(module, found)
+    assert head.wide
+    with torch.inference_mode():
+        own = module(IDS).logits
+    assert own.dtype == torch.float32
+    torch.testing.assert_close(head.logits(trunk_states(module, IDS)), own, rtol=1e-6, atol=1e-6)
+    assert (found.logits(trunk_states(module, IDS)).float() - own).abs().max() > 1e-3
+    assert head.sha256() != found.sha256()
+    again = load_head(tmp_path, save_head(tmp_path, head))
+    assert again.wide
+    assert again.sha256() == head.sha256()
+
+
+def test_fewer_logits_than_the_head_has_rows_are_as_many_here():
+    module = make_module()
+    whole = type(module).forward
+    module.forward = lambda *given, **named: cut_logits(whole(module, *given, **named))
+    head, _ = proven_head(module, find_head(module))
+    assert head.vocabulary == 310
+
+
+def cut_logits(output):
+    output.logits = output.logits[..., :310]
+    return output
 
 
 def test_a_swapped_row_is_refused():

@@ -10,7 +10,7 @@ from qkld.divergence import FullLogits
 from qkld.errors import CorpusError, explain
 from qkld.models import OpenedModel
 from qkld.models.head import Head
-from qkld.models.head_discovery import find_head
+from qkld.models.head_discovery import find_head, proven_head
 from qkld.models.tokenizer import start_of_text
 from qkld.stores import LogitRows, Store
 from qkld.windows import Window
@@ -78,5 +78,5 @@ def _head_with(model: OpenedModel, vocabulary: int) -> Head:
     """
     if not model.vocabulary < vocabulary <= model.vocabulary + model.padded_rows:
         return model.head
-    whole = find_head(model.module).to(dtype=model.head.weight.dtype, device=model.device)
-    return whole.cut(vocabulary)
+    whole, _ = proven_head(model.module, find_head(model.module))
+    return whole.to(dtype=model.head.weight.dtype, device=model.device).cut(vocabulary)

@@ -83,12 +83,13 @@ def check_shapes(reference: LogitSource, quant: LogitSource, targets: Tensor) ->
 
 
 def kernel_fits(*sources: LogitSource) -> bool:
-    """Whether the Triton kernel takes them: heads on CUDA, no soft cap, a dtype it knows, and Triton is installed."""
+    """Whether the Triton kernel takes them: heads on CUDA, scaled in a dtype that it knows, not capped; Triton is there."""
     heads = [s.head for s in sources if isinstance(s, HeadLogits) and isinstance(s.head, Head)]
     return (
         len(heads) == len(sources)
         and all(source.shape[0] > 0 for source in sources)
-        and all(h.weight.is_cuda and h.softcap is None and h.weight.dtype in KERNEL_DTYPES for h in heads)
+        and all(h.weight.is_cuda and h.weight.dtype in KERNEL_DTYPES for h in heads)
+        and all(h.softcap is None and not h.wide for h in heads)
         and find_spec("triton") is not None
     )
 

@@ -7,8 +7,12 @@ sequence see about a tenth of it.
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -28,8 +32,8 @@ def attend_in_blocks(module: nn.Module, device: torch.device, dtype: torch.dtype
     """Let a model on the CPU compute its attention here, where this is faster than torch's own.
 
     That is in float32, and in bfloat16 on a processor that multiplies it and has no AMX, which torch's own kernel uses;
-    in other dtypes, on other devices, and for models that do not take their attention from transformers' registry,
-    nothing changes.
+    in other dtypes, on other devices, and for models that do not take their attention from transformers' registry, or
+    do other things for another name there (DeepSeek V3.2 selects keys for torch's only), nothing changes.
     """
     if device.type == "cpu" and _is_faster(dtype) and _takes_another(module):
         _register()
@@ -55,7 +59,19 @@ def _is_faster(dtype: torch.dtype) -> bool:
 
 
 def _takes_another(module: nn.Module) -> bool:
-    return module.config._attn_implementation == "sdpa" and module._can_set_attn_implementation()
+    is_torchs = module.config._attn_implementation == "sdpa" and module._can_set_attn_implementation()
+    return is_torchs and not any(_asks_for_names(of) for of in {type(part).__module__ for part in module.modules()})
+
+
+@cache
+def _asks_for_names(python_module: str) -> bool:
+    """Whether a file of transformers compares the name of the attention, and so may run otherwise under another one."""
+    if not python_module.startswith("transformers.models."):
+        return False
+    return (
+        re.search(r"_attn_implementation\s*(==|!=|in\b|not in\b)", inspect.getsource(sys.modules[python_module]))
+        is not None
+    )
 
 
 def _register() -> None:
@@ -123,7 +139,7 @@ def blockwise_attention(
     Returns
     -------
     Tensor, shape (batch, heads, rows, width of value)
-        In the dtype of ``query``.
+        In the dtype of ``query``; a view whose rows come before its heads in memory, as transformers hands it on.
     """
     batch, heads, rows, width = query.shape
     key_heads = key.shape[1]
@@ -138,7 +154,7 @@ def blockwise_attention(
         _hide(scores.view(batch, key_heads, end - begin, served, -1), seen, begin, first)
         shares = torch.softmax(scores, dim=-1).to(values.dtype)
         out[:, begin:end] = torch.bmm(shares, values[:, first:last]).unflatten(1, (end - begin, served))
-    return out.view(batch, key_heads, rows, served, -1).transpose(2, 3).reshape(batch, heads, rows, -1)
+    return out.view(batch, key_heads, rows, served, -1).transpose(1, 2).reshape(batch, rows, heads, -1).transpose(1, 2)
 
 
 def _by_group(query: Tensor, key_heads: int) -> Tensor:

@@ -29,12 +29,15 @@ class Head:
         Factor on the product (Cohere's ``logit_scale``, the inverse of Granite's ``logits_scaling``).
     softcap : float or None
         Gemma 2's ``final_logit_softcapping``.
+    wide : bool
+        Whether a 16-bit product is made float32 before it is scaled and capped, as the model's own is.
     """
 
     weight: Tensor
     bias: Tensor | None = None
     scale: float = 1.0
     softcap: float | None = None
+    wide: bool = False
 
     @property
     def vocabulary(self) -> int:
@@ -45,6 +48,11 @@ class Head:
     def width(self) -> int:
         """Width of the hidden states it takes."""
         return self.weight.shape[1]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the product is scaled or capped."""
+        return self.scale != 1.0 or self.softcap is not None
 
     def logits(self, hidden: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Logits of vocabulary rows ``start:stop``, in the head's dtype; (tokens, width) → (tokens, stop − start)."""
@@ -57,6 +65,8 @@ class Head:
     def _logits(self, hidden: Tensor, start: int, stop: int | None, product: Product) -> Tensor:
         bias = None if self.bias is None else self.bias[start:stop]
         out = product(hidden.to(self.weight.dtype), self.weight[start:stop], bias)
+        if self.wide:
+            out = out.to(torch.promote_types(out.dtype, torch.float32))
         if self.scale != 1.0:
             out = out * self.scale
         if self.softcap is not None:
@@ -75,7 +85,8 @@ class Head:
 
     def sha256(self) -> str:
         """Content hash over weight, bias, scale and soft cap."""
-        digest = hashlib.sha256(f"{self.weight.dtype}{tuple(self.weight.shape)}{self.scale}{self.softcap}".encode())
+        form = f"{self.weight.dtype}{tuple(self.weight.shape)}{self.scale}{self.softcap}{'wide' if self.wide else ''}"
+        digest = hashlib.sha256(form.encode())
         for tensor in (self.weight, self.bias):
             if tensor is not None:
                 digest.update(tensor_bytes(tensor))

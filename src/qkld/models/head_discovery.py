@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from qkld.models.spreading import running_device
 PROBE_IDS = (1, 5, 17, 3, 29, 11, 2, 23)
 """Token ids of the probe; any ids do, taken modulo the vocabulary."""
 
-SOFTCAPS = ("final_logit_softcapping",)
+SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 FACTORS = ("logit_scale", "lm_head_multiplier")
 DIVISORS = ("logits_scaling",)
 
@@ -25,7 +27,8 @@ def find_head(module: nn.Module) -> Head:
     """The head with all its rows, in the dtype it is stored in.
 
     The product's factor and soft cap come from the configuration: ``logit_scale`` (Cohere), ``logits_scaling``
-    (Granite, a divisor), ``lm_head_multiplier`` (Falcon-H1), ``final_logit_softcapping`` (Gemma).
+    (Granite, a divisor), ``lm_head_multiplier`` (Falcon-H1), ``final_logit_softcapping`` (Gemma), ``logits_soft_cap``
+    (RecurrentGemma), ``output_logit_soft_cap`` (xLSTM); `proven_head` says whether the class takes them so.
 
     Raises
     ------
@@ -69,12 +72,11 @@ def _values(module: nn.Module, names: tuple[str, ...]) -> list[float]:
     return [float(value) for name in names if (value := getattr(config, name, None)) is not None]
 
 
-@torch.inference_mode()
-def check_head(module: nn.Module, head: Head) -> torch.dtype:
-    """Hold the head against the model's own logits of a few tokens: nothing but rounding may lie between them.
+def check_head(module: nn.Module, head: Head) -> None:
+    """Hold a head against the model's own logits of a few tokens: nothing but rounding may lie between them.
 
     Where a machine runs both products by one kernel in one shape they are bit-equal, elsewhere they round apart: see
-    `_rounding`. Returns the dtype of the hidden states.
+    `_rounding`.
 
     Raises
     ------
@@ -82,39 +84,72 @@ def check_head(module: nn.Module, head: Head) -> torch.dtype:
         If the model can not be run, if its logits are not finite, or if they differ: with the largest difference and
         the module that was taken for the head.
     """
+    _first_proven(module, head, [head])
+
+
+def proven_head(module: nn.Module, head: Head) -> tuple[Head, torch.dtype]:
+    """The head in the form that gives the model's own logits of a few tokens: what `find_head` found, or nearly so.
+
+    A configuration's name does not tell whether a class multiplies by the value (HyperCLOVA X) or divides by it
+    (Granite), or takes it at all; nor whether it scales in float32, or gives fewer logits than the head has rows. These
+    forms lie further apart than any rounding. Returns the dtype of the hidden states too.
+
+    Raises
+    ------
+    ModelError
+        As `check_head`, of the form that was found first.
+    """
+    scales = dict.fromkeys((head.scale, 1 / head.scale, 1.0))
+    softcaps = dict.fromkeys((head.softcap, None))
+    return _first_proven(module, head, [replace(head, scale=s, softcap=c) for c in softcaps for s in scales])
+
+
+@torch.inference_mode()
+def _first_proven(module: nn.Module, head: Head, forms: Iterable[Head]) -> tuple[Head, torch.dtype]:
     ids = torch.tensor([[i % head.vocabulary for i in PROBE_IDS]])
     own = _own_logits(module, ids)
     hidden = trunk_states(module, ids)[0].to(head.weight.device)
-    ours = head.logits(hidden)
-    _check_finite(ours)
-    difference = (own.to(ours.device, torch.float64) - ours.to(torch.float64)).abs()
-    beyond = difference > _rounding(head, hidden, ours)
-    if not bool(beyond.any()) and bool(difference.isfinite().all()):
-        return hidden.dtype
+    _check_finite(head.logits(hidden))
+    own = own.to(head.weight.device)
+    is_wide = own.dtype == torch.float32 and torch.finfo(head.weight.dtype).bits < 32
+    forms = [replace(form.cut(own.shape[-1]), wide=is_wide and form.is_changed) for form in forms]
+    differences = [_beyond_rounding(form, hidden, own) for form in forms]
+    for form, (_, beyond) in zip(forms, differences, strict=True):
+        if not beyond:
+            return form, hidden.dtype
+    largest, beyond = differences[0]
     raise ModelError(
         explain(
             f"The head found in {type(module).__name__} does not give the model's logits back.",
             expected="no difference beyond rounding",
-            found=f"largest difference {difference.max().item():g}, {int(beyond.sum())} of {beyond.numel()} beyond "
-            f"rounding, with {type(module.get_output_embeddings()).__name__}, scale {head.scale:g}, soft cap "
-            f"{head.softcap}",
+            found=f"largest difference {largest:g}, {beyond} of {own.numel()} beyond rounding, with "
+            f"{type(module.get_output_embeddings()).__name__}, scale {head.scale:g}, soft cap {head.softcap}",
             do="add the architecture's scaling to qkld.models.head_discovery",
         )
     )
 
 
-def _rounding(head: Head, hidden: Tensor, logits: Tensor) -> Tensor:
+def _beyond_rounding(head: Head, hidden: Tensor, own: Tensor) -> tuple[float, int]:
+    """Largest difference of a head's logits from the model's own, and how many differ by more than rounding."""
+    ours = head.logits(hidden)
+    difference = (own.to(torch.float64) - ours.to(torch.float64)).abs()
+    eps = max(torch.finfo(dtype).eps for dtype in (own.dtype, ours.dtype))
+    within = difference <= _rounding(head, hidden, ours, eps)  # false for NaN
+    return difference.max().item(), int((~within).sum())
+
+
+def _rounding(head: Head, hidden: Tensor, logits: Tensor, eps: float) -> Tensor:
     """Largest difference that rounding makes between two ways to compute logits, (tokens, vocab), float64.
 
     Two sums of n products in any order are within 2 λ √n u Σ|products| of each other, up to a probability of
     2 exp(−λ²/2) (Higham and Mary 2019, SIAM J. Sci. Comput. 41, A2815; u of the sums, λ = 6), and Σ|products| is at
-    most the product of both lengths. Rounding to the logits' dtype and scaling them, here by a factor and there by a
-    divisor, add a unit in the last place each.
+    most the product of both lengths. Rounding to the coarser dtype of both logits (``eps`` of 1) and scaling them, here
+    by a factor and there by a divisor, add a unit in the last place each.
     """
     sums = torch.promote_types(logits.dtype, torch.float32)
     lengths = [torch.linalg.vector_norm(rows, dim=-1, dtype=sums).to(torch.float64) for rows in (hidden, head.weight)]
     spread = 12 * math.sqrt(head.width) * torch.finfo(sums).eps / 2 * abs(head.scale) * torch.outer(*lengths)
-    return spread + 2 * torch.finfo(logits.dtype).eps * logits.to(torch.float64).abs()
+    return spread + 2 * eps * logits.to(torch.float64).abs()
 
 
 def _own_logits(module: nn.Module, ids: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from qkld.models.folders import model_folder
 from qkld.models.gguf import converted_folder, converted_tokenizer, gguf_files, located
 from qkld.models.gguf_checks import check_vocabulary, rows_of_folder
 from qkld.models.head import Head
-from qkld.models.head_discovery import check_head, find_head
+from qkld.models.head_discovery import find_head, proven_head
 from qkld.models.llamacpp import open_llamacpp
 from qkld.models.loading import Loaded, made_model, stored_model
 from qkld.models.opened import OpenedModel
@@ -137,7 +137,8 @@ def _checked(
     if not loaded.is_placed:
         spread(module, room(module, device, reserved=tensor_bits(head.weight) // 8))
         head = _placed_head(module, head)
-    _check_dtype(entry, check_head(module, head), compute, dtype)
+    head, states = proven_head(module, head)
+    _check_dtype(entry, states, compute, dtype)
     attend_in_blocks(module, device, dtype)
     check_rows(vocabulary, head.vocabulary, label=entry.label)
     cut = head.cut(vocabulary)
