@@ -197,3 +197,19 @@ def test_native_quants_open_in_the_compute_dtype(name, tiny, compute):
     states = opened.hidden(IDS)
     assert states.dtype == torch.bfloat16
     assert states.isfinite().all()
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_linear_layers_that_do_something_else_keep_their_class(dense):
+    module = make_module("Llama4Text", num_local_experts=2, intermediate_size_mlp=128)
+    routers = {n: m for n, m in module.named_modules() if type(m).__name__ == "Llama4Router"}
+    before = {name: router.weight.clone() for name, router in routers.items()}
+    quantize_trunk(module, ALL["nf4"], dense=dense)
+    assert routers
+    for name, router in routers.items():
+        assert module.get_submodule(name) is router
+        assert torch.equal(router.weight, before[name]) is not dense
+    assert module(IDS).logits.isfinite().all()
+    assert type(module.get_submodule("model.layers.0.self_attn.q_proj")).__name__ == (
+        "Linear" if dense else "Linear4bit"
+    )

@@ -83,7 +83,7 @@ def check_shapes(reference: LogitSource, quant: LogitSource, targets: Tensor) ->
 
 
 def kernel_fits(*sources: LogitSource) -> bool:
-    """Whether the Triton kernel takes them: heads on CUDA, scaled in a dtype that it knows, not capped; Triton is there."""
+    """Whether the Triton kernel takes them: heads on CUDA, scaled in a dtype it knows, not capped; Triton is there."""
     heads = [s.head for s in sources if isinstance(s, HeadLogits) and isinstance(s.head, Head)]
     return (
         len(heads) == len(sources)

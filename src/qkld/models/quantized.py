@@ -76,8 +76,9 @@ def quantize_trunk(
     """Quantize every linear layer of the trunk in place; embeddings, head and norms stay as they are.
 
     Layers are quantized one at a time on ``device`` (None: where they lie), from ``weights`` (None: as they lie). With
-    ``dense`` each becomes a plain layer again at once, of the dtype and at the place it had, so that a device has to
-    hold one layer and not the model; then the experts that a family can quantize are quantized as well.
+    ``dense`` each stays the layer it is, with the quantized values in its weight's dtype and place, so that a device
+    has to hold one layer and not the model; then the experts that a family can quantize are quantized as well. Without,
+    the library's own layers take the place of those that do what torch's linear layer does.
 
     Returns
     -------
@@ -91,17 +92,21 @@ def quantize_trunk(
     """
     weights = weights or InMemory(module)
     family, before = MAKERS[entry.method], weights.bits
-    layers = trunk_linears(module)
+    layers = {n: m for n, m in trunk_linears(module).items() if dense or _is_plain(m)}
     experts = fused_experts(module) if dense and family.QUANTIZES_EXPERTS else []
     _check_groups({n: m.in_features for n, m in layers.items()} | {e.name: e.width for e in experts}, entry)
     change, made = Tally(), {}
     for name, layer in layers.items():
-        if id(layer.weight) not in made:  # layers may share one weight
+        weight = layer.weight
+        if id(weight) not in made:  # layers may share one weight
             source = _linear(weights.weight(f"{name}.weight"), layer.bias)
             quantized = family.quantize(source if device is None else source.to(device), entry)
-            change += _change(layer.weight, weights.weight_bits(f"{name}.weight"), family.weight_bits(quantized))
-            made[id(layer.weight)] = layer.weight, _dense_like(layer, quantized) if dense else quantized
-        module.set_submodule(name, made[id(layer.weight)][1])
+            change += _change(weight, weights.weight_bits(f"{name}.weight"), family.weight_bits(quantized))
+            made[id(weight)] = weight, None if dense else quantized
+            if dense:
+                weight.data = family.dense_weight(quantized).to(device=weight.device, dtype=weight.dtype)
+        if not dense:
+            module.set_submodule(name, made[id(weight)][1])
     for one in experts:
         bits = _quantize_experts(one, weights.weight(one.name), entry, device)
         change += _change(one.parameter, weights.weight_bits(one.name), bits)
@@ -120,10 +125,18 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     return layer
 
 
-def _dense_like(layer: nn.Linear, quantized: nn.Module) -> nn.Linear:
-    """A plain layer with the quantized weight in a layer's dtype and place, and that layer's own bias."""
-    weight = family_of(quantized).dense_weight(quantized)
-    return _linear(weight.to(device=layer.weight.device, dtype=layer.weight.dtype), layer.bias)
+@torch.inference_mode()
+def _is_plain(layer: nn.Linear) -> bool:
+    """Whether a layer does what torch's linear layer does; some classes of linear layers group, route or split."""
+    if type(layer).forward is nn.Linear.forward:
+        return True
+    given = torch.linspace(-1, 1, 2 * layer.in_features).reshape(2, -1).to(layer.weight)
+    try:
+        found = layer(given)
+    except Exception:  # inputs of another shape, or others beside them: it does something else
+        return False
+    wanted = nn.functional.linear(given, layer.weight, layer.bias)
+    return isinstance(found, Tensor) and found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-2)
 
 
 def _quantize_experts(one: Experts, weight: Tensor, entry: MadeModel, device: torch.device | None) -> int:
