@@ -25,7 +25,7 @@ ORDER = (
     *("sources", "sandbox", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors"),
     *("families", "generation", "benchmarks", "served"),
-    *("statistics", "calibration", "cohort", "results", "study", "evidence", "token_evidence"),
+    *("statistics", "calibration", "cohort", "results", "study", "evidence", "token_evidence", "committing"),
     *("numbers", "shown", "silent_zone", "prompt_tables", "importing"),
     *("plotting", "text_tables", "report_tables", "report", "analyse", "plan", "plan_report", "estimate", "readme"),
     *("explore", "explore_widgets", "compare", "quantize", "notebooks", "speed", "bench", "workflow", "runner", "cli"),

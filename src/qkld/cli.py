@@ -65,6 +65,14 @@ def _collect(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    from qkld.committing import export_study
+
+    kept = export_study(options.study, options.out, tokens=not options.without_tokens)
+    print(f"{kept.folder}: {sum(1 for _ in kept.folder.rglob('*.parquet'))} tables and {kept.page.name}")
+    return 0
+
+
 def _notebook(options: argparse.Namespace) -> int:
     from qkld.notebooks import run_notebook
     from qkld.params import load_params
@@ -199,6 +207,11 @@ def _add_small(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("study")
     parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
     parser.set_defaults(act=_collect)
+    parser = commands.add_parser("export", help="put a finished study's tables, without texts, into studies/")
+    parser.add_argument("study")
+    parser.add_argument("--out", type=Path, help="another folder, which is replaced")
+    parser.add_argument("--without-tokens", action="store_true", help="leave the tokens' table out")
+    parser.set_defaults(act=_export)
     parser = commands.add_parser("readme", help="put the demo's tables and the schemas into README.md")
     parser.set_defaults(act=_readme)
 

@@ -16,7 +16,6 @@ from qkld.statistics.self_flips import self_flip_table
 from qkld.statistics.split_zone import Half, split_halves
 from qkld.statistics.twoway import ItemDraws, draw_items
 from qkld.study import LoadedStudy
-from qkld.tables import ITEMS, read_table
 
 
 def composite_tasks(study: LoadedStudy) -> list[str]:
@@ -43,10 +42,7 @@ def item_draws(study: LoadedStudy) -> ItemDraws:
 
 def second_run(study: LoadedStudy) -> pd.DataFrame | None:
     """The reference's items from its run in another batch shape; None where the study does not ask for one."""
-    if not study.params.self_flips:
-        return None
-    made_in = f"notebook 03_benchmark_scores for '{FLOOR_BATCH}'"
-    return read_table(study.paths.items(FLOOR_BATCH), ITEMS, made_in=made_in)
+    return study.second_run if study.params.self_flips else None
 
 
 def _with_second_run(study: LoadedStudy) -> dict[str, Any]:

@@ -140,6 +140,7 @@ def item_rows(study: LoadedStudy, benchmark: str, item: str, quant: str) -> pd.D
             )
         )
     columns = ["answer", "right", "correct", "margin", "kl_prompt", "kl_choice_right", "kl_choice_mean"]
+    columns += [c for c in ("metric",) if c in items]
     return rows.set_index("model").loc[wanted, columns]
 
 
@@ -155,7 +156,8 @@ def item_html(rows: pd.DataFrame, text: ItemText) -> str:
     for model, row in rows.iterrows():
         said = "right" if row["correct"] else "wrong"
         moved = "" if math.isnan(row["kl_choice_mean"]) else f", KL of its choices {significant(row['kl_choice_mean'])}"
-        lines.append(f"<p>{html.escape(str(model))}: {said}, margin {row['margin']:.3f} nats{moved}</p>")
+        unit = "nats a character" if row.get("metric") == "acc_norm" else "nats"
+        lines.append(f"<p>{html.escape(str(model))}: {said}, margin {row['margin']:.3f} {unit}{moved}</p>")
     return "".join(lines)
 
 
@@ -176,8 +178,17 @@ def window_tokens(tokens: pd.DataFrame, corpus: str, context: int, window: int) 
     Raises
     ------
     TableError
-        If the table has no such window.
+        If the table has no such window, or no ids of its tokens.
     """
+    if "token" not in tokens:
+        raise TableError(
+            explain(
+                "These tokens can not be shown as text.",
+                expected="a token table with the ids of its tokens",
+                found="the part of one that the repository keeps, without them",
+                do="run the study with `qkld run`",
+            )
+        )
     part = tokens[(tokens["corpus"] == corpus) & (tokens["context"] == context)]
     rows = part[part["window"] == window].sort_values("position")
     if rows.empty:

@@ -42,6 +42,7 @@ LARGE_SAMPLE = 10_000
 
 _PLACE = ("corpus", "context")
 _SAME = (*TOKENS.key, "cluster", "token")
+"""What tells tokens apart; tables without the ids of their tokens are told apart by the places alone."""
 
 
 # --- the same tokens --------------------------------------------------------------------------------------------------
@@ -60,7 +61,7 @@ def same_tokens(
     a, b = (t.sort_values(list(TOKENS.key), ignore_index=True) for t in (tokens_a, tokens_b))
     rows = min(len(a), len(b))
     differs = np.zeros(rows, dtype=bool)
-    for column in _SAME:
+    for column in _same_columns(a, b):
         differs |= a[column].to_numpy()[:rows] != b[column].to_numpy()[:rows]
     if len(a) != len(b) or differs.any():
         first = int(differs.argmax()) if differs.any() else rows
@@ -75,10 +76,14 @@ def same_tokens(
     return a, b
 
 
+def _same_columns(*tables: pd.DataFrame) -> list[str]:
+    return [column for column in _SAME if all(column in table for table in tables)]
+
+
 def _described(tokens: pd.DataFrame, row: int) -> str:
     if row >= len(tokens):
         return "none at the first difference"
-    return ", ".join(f"{column} {tokens[column].iat[row]}" for column in _SAME)
+    return ", ".join(f"{column} {tokens[column].iat[row]}" for column in _same_columns(tokens))
 
 
 # --- power ------------------------------------------------------------------------------------------------------------
@@ -322,5 +327,9 @@ def _each(
     """Both token tables of one pair after the other, without the columns that no pair needs."""
     held: dict[str, pd.DataFrame] = {}
     for a, b in pairs:
-        held = {k: held[k] if k in held else tokens_of(k)[[*_SAME, "kl"]] for k in (a, b)}
+        held = {k: held[k] if k in held else _needed(tokens_of(k)) for k in (a, b)}
         yield held[a], held[b]
+
+
+def _needed(tokens: pd.DataFrame) -> pd.DataFrame:
+    return tokens[[*_same_columns(tokens), "kl"]]

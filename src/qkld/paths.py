@@ -61,6 +61,34 @@ def known_studies(folder: Path | None = None) -> list[str]:
 
 
 @dataclass(frozen=True)
+class CommittedPaths:
+    """Where the tables of a finished study lie that are kept in the repository: ``studies/<study>``."""
+
+    folder: Path
+
+    @property
+    def page(self) -> Path:
+        """What the tables are, their licences, and a checksum of each."""
+        return self.folder / "README.md"
+
+    @property
+    def cohort(self) -> Path:
+        return self.folder / "cohort.parquet"
+
+    @property
+    def fidelity(self) -> Path:
+        """Fidelity of every quant and floor, one below the other."""
+        return self.folder / "fidelity.parquet"
+
+    def items(self, model: str) -> Path:
+        return self.folder / "items" / f"{model}.parquet"
+
+    def tokens(self, quant: str) -> Path:
+        """What `qkld.tables.KEPT_TOKENS` keeps of a token table."""
+        return self.folder / "tokens" / f"{quant}.parquet"
+
+
+@dataclass(frozen=True)
 class StudyPaths:
     """Where one study keeps its files. ``run`` is ``runs/<study>`` unless ``$QKLD_RUNS`` moves ``runs``."""
 
@@ -128,6 +156,10 @@ class StudyPaths:
     def notebook(self, name: str) -> Path:
         """An executed notebook."""
         return self.run / "notebooks" / f"{name}.ipynb"
+
+    @property
+    def committed(self) -> CommittedPaths:
+        return CommittedPaths(project_root() / "studies" / self.study)
 
     @property
     def figures(self) -> Path:

@@ -19,7 +19,6 @@ from qkld.report_tables import all_tables, notes_of, parameter_rows
 from qkld.shown import shown_score
 from qkld.statistics.one_item import MOST
 from qkld.study import ANALYSES, LoadedStudy
-from qkld.tables import COHORT, read_table_and_provenance
 from qkld.text_tables import TextTable
 
 CAPTIONS = {
@@ -137,8 +136,7 @@ def missing_of(study: LoadedStudy) -> list[str]:
 
 def provenance_of(study: LoadedStudy) -> list[tuple[str, str]]:
     """Commit, versions and machine of the cohort and of this report, and what made each result table."""
-    _, cohort = read_table_and_provenance(study.paths.cohort, COHORT, made_in="qkld collect")
-    now = made_by()
+    cohort, now = study.cohort_made_by, made_by()
     rows = [
         ("commit, cohort", str(cohort["commit"])),
         ("commit, report", str(now["commit"])),

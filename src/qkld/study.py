@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from qkld.cohort import FLOOR_RECIPES
 from qkld.errors import StageError, explain
-from qkld.params import Study, knobs, load_params, with_knobs
-from qkld.paths import StudyPaths
+from qkld.params import FLOOR_BATCH, Study, knobs, load_params, with_knobs
+from qkld.paths import CommittedPaths, StudyPaths
 from qkld.provenance import made_by, write_json, written_whole
 from qkld.results import check_columns
 from qkld.statistics.correlation import Resampling
-from qkld.tables import COHORT, FIDELITY, ITEMS, TOKENS, read_table
+from qkld.tables import COHORT, FIDELITY, ITEMS, KEPT_TOKENS, TOKENS, read_table, read_table_and_provenance
 
 ANALYSES: Mapping[str, str] = {
     "scores": "04_correlation",
@@ -63,7 +64,10 @@ _COLLECT = "notebooks 02_quant_kld and 03_benchmark_scores for every model, then
 
 @dataclass(frozen=True)
 class LoadedStudy:
-    """One study: its parameters, its paths, and its tables, each read when first asked for and checked then."""
+    """One study: its parameters, its paths, and its tables, each read when first asked for and checked then.
+
+    Where no run of it was made here, its tables are those that the repository keeps, if it does; see `origin`.
+    """
 
     params: Study
 
@@ -92,18 +96,58 @@ class LoadedStudy:
         return LoadedStudy(with_knobs(self.params, stage, **values))
 
     @cached_property
+    def committed(self) -> CommittedPaths | None:
+        """The study's tables in the repository, where no run here has made any; else None."""
+        kept = self.paths.committed
+        return kept if kept.cohort.exists() and not self.paths.cohort.exists() else None
+
+    @property
+    def origin(self) -> str:
+        """Where the tables come from, in a line."""
+        if self.committed is None:
+            return f"tables of the run of '{self.params.study}' here"
+        commit = str(self._cohort_and_provenance[1]["commit"])
+        return f"no run of '{self.params.study}' here: its tables in the repository, made at commit {commit}"
+
+    @cached_property
+    def _cohort_and_provenance(self) -> tuple[pd.DataFrame, dict[str, Any]]:
+        path = self.paths.cohort if self.committed is None else self.committed.cohort
+        return read_table_and_provenance(path, COHORT, made_in=_COLLECT)
+
+    @property
     def cohort(self) -> pd.DataFrame:
         """One row a model: what it is, its fidelity, its scores."""
-        return read_table(self.paths.cohort, COHORT, made_in=_COLLECT)
+        return self._cohort_and_provenance[0]
+
+    @property
+    def cohort_made_by(self) -> dict[str, Any]:
+        """What made the cohort: commit, versions, machine."""
+        return self._cohort_and_provenance[1]
 
     @cached_property
     def items(self) -> pd.DataFrame:
         """One row a model and benchmark item."""
-        return read_table(self.paths.all_items, ITEMS, made_in=_COLLECT)
+        if self.committed is None:
+            return read_table(self.paths.all_items, ITEMS, made_in=_COLLECT)
+        labels = [self.params.reference.label, *self.quants]
+        return pd.concat([self._committed_items(label) for label in labels], ignore_index=True)
+
+    def _committed_items(self, label: str) -> pd.DataFrame:
+        return read_table(self.committed.items(label), ITEMS, made_in="`git checkout studies`")
+
+    @cached_property
+    def second_run(self) -> pd.DataFrame:
+        """The reference's items from its run in another batch shape."""
+        if self.committed is not None:
+            return self._committed_items(FLOOR_BATCH)
+        made_in = f"notebook 03_benchmark_scores for '{FLOOR_BATCH}'"
+        return read_table(self.paths.items(FLOOR_BATCH), ITEMS, made_in=made_in)
 
     @cached_property
     def fidelity(self) -> pd.DataFrame:
         """One row a quant or floor, corpus, context and metric, with intervals."""
+        if self.committed is not None:
+            return read_table(self.committed.fidelity, FIDELITY, made_in="`git checkout studies`")
         labels = [*FLOOR_RECIPES, *self.quants]
         return pd.concat(
             [
@@ -114,9 +158,13 @@ class LoadedStudy:
         )
 
     def tokens(self, quant: str) -> pd.DataFrame:
-        """One row a scored token of a quant or floor."""
+        """One row a scored token of a quant or floor; those that the repository keeps have no token ids."""
         if quant not in FLOOR_RECIPES:
             self.params.entry(quant)
+        if self.committed is not None:
+            return read_table(
+                self.committed.tokens(quant), KEPT_TOKENS, made_in=f"the study with `qkld run {self.params.study}`"
+            )
         return read_table(self.paths.kld(quant), TOKENS, made_in=f"notebook 02_quant_kld for '{quant}'")
 
     def analysis(self, name: str) -> pd.DataFrame:

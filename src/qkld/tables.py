@@ -164,6 +164,19 @@ TOKENS = Schema(
 """One scored token a row. A value is missing (NaN) where either model's logits were not finite,
 and in every row of a floor that could not be computed."""
 
+KEPT_TOKENS = Schema(
+    "tokens kept",
+    {
+        name: TOKENS.columns[name]
+        for name in (
+            *("corpus", "context", "window", "cluster", "position"),
+            *("kl", "nll_reference", "nll_quant", "same_top1", "entropy_reference"),
+        )
+    },
+    key=TOKENS.key,
+)
+"""What the repository keeps of a token table: all that notebook 04 reads, without the ids that are the text."""
+
 FIDELITY = Schema(
     "fidelity",
     {
