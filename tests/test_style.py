@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 
 ORDER = (
     *("errors", "arguments", "texts", "storage", "paths", "checking", "entries", "task_metrics", "params"),
-    *("provenance", "locks", "spool", "tables", "windows"),
+    *("provenance", "sealing", "locks", "spool", "parquet", "tables", "windows"),
     *("sources", "sandbox", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors"),
     *("families", "generation", "benchmarks", "served"),

@@ -32,7 +32,7 @@ class CorpusError(QkldError):
 
 
 class StoreError(QkldError):
-    """A reference store is missing, damaged, or belongs to something else."""
+    """A store, or another file that a run keeps, is missing, damaged, or belongs to something else."""
 
 
 class TableError(QkldError):

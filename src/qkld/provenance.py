@@ -149,7 +149,11 @@ def _no_space(path: Path, error: OSError) -> DiskError:
 
 
 def write_json(path: Place, value: Any) -> None:
-    """Write a JSON file whole, with sorted keys, so that equal content is equal bytes."""
-    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    """Write a JSON file whole, as `json_text` spells it."""
     with written_whole(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """The text of a JSON file: sorted keys, a value a line, so that equal content is equal bytes."""
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from qkld.errors import StageError, StoreError, explain
 from qkld.models import OpenedModel
 from qkld.params import Corpus, Study, identity
 from qkld.paths import StudyPaths, project_root
-from qkld.provenance import key_of, write_json
+from qkld.provenance import key_of
 from qkld.reference import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter
+from qkld.sealing import FORMAT, read_sealed, write_sealed
 from qkld.sources import fetch
 from qkld.windows import ANSWERS_AT_ONCE
 
@@ -48,8 +48,7 @@ def record_corpora(params: Study, model: OpenedModel) -> dict[str, Any]:
             "clusters": windows.clusters,
             **{name: manifest[name] for name in ("scored_tokens", "raw_bytes", "stored_bytes")},
         }
-    write_json(paths.corpora_seal, seal)
-    return seal
+    return write_sealed(paths.corpora_seal, seal)
 
 
 def made_for(params: Study) -> dict[str, Any]:
@@ -117,12 +116,13 @@ def _kept_answers(params: Study, prompts: list[tuple[int, ...]], model: OpenedMo
     model.check_tokens(prompts)
     wanted = params.reference_logits.chat_answer_tokens
     dtype = str(model.compute_dtype)
-    key = key_of([model.weights_sha256, model.tokenizer_sha256, dtype, model.device.type, prompts, wanted])
+    key = key_of([FORMAT, model.weights_sha256, model.tokenizer_sha256, dtype, model.device.type, prompts, wanted])
     path = StudyPaths(params.study).reference / f"answers-{key}.json"
     if not path.exists():
         batches = (prompts[i : i + ANSWERS_AT_ONCE] for i in range(0, len(prompts), ANSWERS_AT_ONCE))
-        write_json(path, [answer for batch in batches for answer in greedy_answers(model, batch, wanted)])
-    return [tuple(answer) for answer in json.loads(path.read_text())]
+        write_sealed(path, {"answers": [a for batch in batches for a in greedy_answers(model, batch, wanted)]})
+    kept = read_sealed(path, do=f"delete it and run {NOTEBOOK}")
+    return [tuple(answer) for answer in kept["answers"]]
 
 
 @torch.inference_mode()
@@ -171,7 +171,7 @@ def read_seal(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
         raise StageError(
             explain("The reference has not been recorded.", expected=path, found="no such file", do=f"run {NOTEBOOK}")
         )
-    seal = json.loads(path.read_text())
+    seal = read_sealed(path, do=f"delete it and run {NOTEBOOK}")
     found = seal["made_for"]
     if found != expected:
         differing = {k: (found.get(k), v) for k, v in expected.items() if found.get(k) != v}

@@ -3,7 +3,8 @@
 A store is a folder: ``header.json`` says what it holds, ``hidden.zarr`` holds one chunk a window (the bits of the
 hidden states, byte-shuffled, zstd, crc32c), ``done/`` one small file a finished window with its digest, and
 ``manifest.json``, written last, seals them. Zarr reads a missing chunk as zeros and does not see a swapped one, so
-every window's digest is checked on reading. The output head lies once beside all stores, under its content hash.
+every window's digest is checked on reading. The output head lies once beside all stores, under its content hash, and
+the manifest holds the digest of its file.
 
 The folder is one of this machine or lies in object storage (`qkld.storage`), where no lock keeps a second writer out.
 """
@@ -14,6 +15,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -29,7 +31,8 @@ from qkld.errors import StoreError, explain
 from qkld.locks import locked
 from qkld.models.head import Head
 from qkld.models.tensors import BITS_OF, bits_to_tensor, tensor_to_bits
-from qkld.provenance import key_of, sha256_of_file, write_json, written_whole
+from qkld.provenance import canonical_json, key_of, sha256_of_file, write_json, written_whole
+from qkld.sealing import read_sealed, write_sealed
 from qkld.storage import Place, local_file, place
 from qkld.windows import Window
 
@@ -37,6 +40,12 @@ LOCK_PATIENCE = 900.0
 """Seconds a writer waits for another one, such as the orphan of a killed run, to let go of a store."""
 
 NOTEBOOK = "notebooks/01_reference_logits.ipynb"
+
+FORMAT = 2
+"""Raised when what a store keeps changes: 2 has digests of every file."""
+
+FILES = {"header_sha256": "header.json", "array_sha256": "hidden.zarr/zarr.json"}
+"""Files of a store beside its windows, by the name of their digest in its manifest."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,8 @@ class StoreHeader:
 
     @cached_property
     def key(self) -> str:
-        """16 hex digits over the header: stores of other numbers have other folders."""
-        return key_of(asdict(self))
+        """16 hex digits over the header: stores of other numbers, or in another format, have other folders."""
+        return key_of({"format": FORMAT, **asdict(self)})
 
     @property
     def dtype(self) -> torch.dtype:
@@ -83,7 +92,7 @@ class StoreHeader:
 
 def head_file(root: Place, sha256: str) -> Place:
     """Where the head with this content hash lies."""
-    return root / "heads" / f"{sha256[:32]}.safetensors"
+    return root / "heads" / f"{sha256[:32]}-{FORMAT}.safetensors"
 
 
 def save_head(root: Place, head: Head) -> str:
@@ -94,36 +103,40 @@ def save_head(root: Place, head: Head) -> str:
         tensors = {"weight": head.weight.detach().cpu().contiguous()}
         if head.bias is not None:
             tensors["bias"] = head.bias.detach().cpu().contiguous()
-        note = {"sha256": sha256, "scale": repr(head.scale), "softcap": repr(head.softcap), "wide": repr(head.wide)}
+        facts = {"scale": head.scale, "softcap": head.softcap, "wide": head.wide}
+        note = canonical_json(facts)  # one text, as safetensors writes several in any order
         with written_whole(path) as temporary:
-            save_file(tensors, temporary, metadata=note)
+            save_file(tensors, temporary, metadata={"head": note})
     return sha256
 
 
-def load_head(root: Place, sha256: str) -> Head:
-    """Read a head back and check that it is the one with this content hash."""
+def load_head(root: Place, sha256: str, file_sha256: str) -> Head:
+    """Read the head with this content hash back and check that its file has this digest."""
     path = head_file(root, sha256)
     try:
-        with local_file(path) as local, safe_open(local, framework="pt") as file:
-            note = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        softcap = None if note["softcap"] == "None" else float(note["softcap"])
-        is_wide = note.get("wide") == "True"
-        head = Head(tensors["weight"], tensors.get("bias"), float(note["scale"]), softcap, is_wide)
-        found = head.sha256()
+        with local_file(path) as local:
+            found = sha256_of_file(local)
+            head = _head_in(local) if found == file_sha256 else None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         found = f"{type(error).__name__}: {error}"
         head = None
-    if head is None or found != sha256:
+    if head is None:
         raise StoreError(
             explain(
                 f"The stored head {path} is missing or altered.",
-                expected=sha256,
+                expected=file_sha256,
                 found=found,
                 do=f"delete it and run {NOTEBOOK}",
             )
         )
     return head
+
+
+def _head_in(file: Path) -> Head:
+    with safe_open(file, framework="pt") as stored:
+        note = json.loads(stored.metadata()["head"])
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+    return Head(tensors["weight"], tensors.get("bias"), note["scale"], note["softcap"], note["wide"])
 
 
 def _array(folder: Place, header: StoreHeader, mode: Literal["r", "a"]) -> zarr.Array:
@@ -206,7 +219,7 @@ class StoreWriter:
         padded[: len(bits)] = bits
         try:
             self._array[window] = padded
-            write_json(self._done(window), {"window": window, "sha256": self.header.windows[window].digest(bits)})
+            write_sealed(self._done(window), {"window": window, "digest": self.header.windows[window].digest(bits)})
         except OSError as error:
             raise StoreError(
                 explain(
@@ -228,20 +241,37 @@ class StoreWriter:
                     do=f"run {NOTEBOOK} again",
                 )
             )
-        digests = [json.loads(self._done(i).read_text())["sha256"] for i in range(len(self.header.windows))]
+        again = f"delete {self.folder} and run {NOTEBOOK}"
+        digests = [read_sealed(self._done(i), do=again)["digest"] for i in range(len(self.header.windows))]
         stored = sum(f.stat().st_size for f in (self.folder / "hidden.zarr" / "c").rglob("*") if f.is_file())
         itemsize = BITS_OF[self.header.dtype][1]().itemsize
         manifest = {
+            "format": FORMAT,
             "key": self.header.key,
-            "header_sha256": sha256_of_file(self.folder / "header.json"),
+            **self._file_digests(),
             "digests": digests,
             "scored_tokens": self.header.scored_tokens,
             "raw_bytes": self.header.scored_tokens * self.header.width * itemsize,
             "stored_bytes": stored,
         }
-        manifest["sha256"] = key_of(manifest)
-        write_json(self.folder / "manifest.json", manifest)
-        return manifest
+        return write_sealed(self.folder / "manifest.json", manifest)
+
+    def _file_digests(self) -> dict[str, str]:
+        """SHA-256 of the files beside the windows, once the head's was found to hold this very head."""
+        path = head_file(self.root, self.header.head_sha256)
+        head_sha256 = sha256_of_file(path)
+        head = load_head(self.root, self.header.head_sha256, head_sha256)
+        if head.sha256() != self.header.head_sha256:
+            raise StoreError(
+                explain(
+                    f"The stored head {path} is altered.",
+                    expected=self.header.head_sha256,
+                    found=head.sha256(),
+                    do=f"delete it and run {NOTEBOOK}",
+                )
+            )
+        own = {name: sha256_of_file(self.folder / file) for name, file in FILES.items()}
+        return {**own, "head_file_sha256": head_sha256}
 
 
 class ReferenceStore:
@@ -262,25 +292,24 @@ class ReferenceStore:
             If it is not there, not sealed, edited, or not the store with ``expected_key``.
         """
         folder = place(folder)
+        manifest = read_sealed(folder / "manifest.json", do=f"run {NOTEBOOK}; if it is there, delete the folder before")
+        if manifest.get("format") != FORMAT:
+            raise StoreError(
+                explain(
+                    f"{folder} was written by another version of qkld.",
+                    expected=f"format {FORMAT}",
+                    found=f"format {manifest.get('format', 1)}",
+                    do=f"run {NOTEBOOK}, which writes a new folder, and delete this one",
+                )
+            )
         try:
-            manifest = json.loads((folder / "manifest.json").read_text())
             header = StoreHeader.from_json(json.loads((folder / "header.json").read_text()))
             checks = {
-                "manifest": (key_of({k: v for k, v in manifest.items() if k != "sha256"}), manifest["sha256"]),
-                "header": (sha256_of_file(folder / "header.json"), manifest["header_sha256"]),
+                **{name: (sha256_of_file(folder / file), manifest[name]) for name, file in FILES.items()},
                 "key": (header.key, manifest["key"]),
                 "digests": (len(manifest["digests"]), len(header.windows)),
             }
-        except FileNotFoundError as error:
-            raise StoreError(
-                explain(
-                    "The reference store is not there, or not finished.",
-                    expected=folder / "manifest.json",
-                    found=error,
-                    do=f"run {NOTEBOOK}",
-                )
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise _altered(folder, "its JSON files", f"{type(error).__name__}: {error}") from error
         for what, (found, expected) in checks.items():
             if found != expected:
@@ -310,7 +339,7 @@ class ReferenceStore:
     def head(self) -> Head:
         """The reference's head, in the dtype its logits are computed in."""
         if self._head is None:
-            self._head = load_head(self.root, self.header.head_sha256)
+            self._head = load_head(self.root, self.header.head_sha256, self.manifest["head_file_sha256"])
         return self._head
 
     def hidden(self, window: int) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,7 @@ def provenance_of(study: LoadedStudy) -> list[tuple[str, str]]:
         ("packages", ", ".join(f"{k} {v}" for k, v in cohort["packages"].items())),
     ]
     for name, notebook in ANALYSES.items():
-        made = json.loads(study.paths.analysis(name).with_suffix(".json").read_text())
+        made = study.made(name)
         knobs = ", ".join(f"{k} {v}" for k, v in made["knobs"].items())
         rows.append((f"{name}.csv", f"{notebook}: {knobs}" if knobs else notebook))
     return rows

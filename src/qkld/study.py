@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +16,9 @@ from qkld.cohort import FLOOR_RECIPES
 from qkld.errors import StageError, explain
 from qkld.params import FLOOR_BATCH, Study, knobs, load_params, with_knobs
 from qkld.paths import CommittedPaths, StudyPaths
-from qkld.provenance import made_by, write_json, written_whole
+from qkld.provenance import made_by, sha256_of_file, written_whole
 from qkld.results import check_columns
+from qkld.sealing import altered, read_sealed, write_sealed
 from qkld.statistics.correlation import Resampling
 from qkld.tables import COHORT, FIDELITY, ITEMS, KEPT_TOKENS, TOKENS, read_table, read_table_and_provenance
 
@@ -174,6 +177,8 @@ class LoadedStudy:
         ------
         StageError
             If there is no table of that name, or it is not made yet.
+        StoreError
+            If it was changed, or an earlier version of qkld wrote it.
         """
         path = self._result_path(name)
         if not path.exists():
@@ -185,7 +190,11 @@ class LoadedStudy:
                     do=f"run notebook {ANALYSES[name]} first",
                 )
             )
-        table = pd.read_csv(path)
+        again = f"delete it and run notebook {ANALYSES[name]}"
+        data, stated = path.read_bytes(), self.made(name)["table_sha256"]
+        if (found := hashlib.sha256(data).hexdigest()) != stated:
+            raise altered(path, f"digest {found} instead of {stated}", do=again)
+        table = pd.read_csv(io.BytesIO(data))
         text = [c for c in TEXT if c in table]
         return table.assign(**{c: table[c].astype("object").fillna("").astype("str") for c in text})
 
@@ -196,7 +205,12 @@ class LoadedStudy:
         made = made_by(study=self.params.study, table=name, knobs=knobs(self.params, ANALYSES[name]))
         with written_whole(path) as temporary:
             table.to_csv(temporary, index=False)
-        write_json(path.with_suffix(".json"), made)
+            made["table_sha256"] = sha256_of_file(temporary)
+        write_sealed(path.with_suffix(".json"), made)
+
+    def made(self, name: str) -> dict[str, Any]:
+        """What made a result table: provenance, the stage's knobs, and the digest of its file."""
+        return read_sealed(self._result_path(name).with_suffix(".json"), do=f"run notebook {ANALYSES[name]}")
 
     def _result_path(self, name: str) -> Path:
         if name not in ANALYSES:

@@ -1,36 +1,26 @@
 """The schema of every table that crosses a stage, and its reading and writing with provenance and digest.
 
-Each table is a Parquet file. Its metadata carry the schema's name, what made the table, and a SHA-256 over both and
-over every value, because Parquet does not notice every altered byte by itself. Reading checks all three.
+Each table is a Parquet file. Its note carries the schema's name and what made the table, and a SHA-256 over all bytes
+of the file (`qkld.parquet`), because Parquet does not notice every altered byte by itself. Reading checks all three.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from qkld.errors import StageError, TableError, explain
-from qkld.provenance import canonical_json, written_whole
+from qkld.parquet import DIGEST, AlteredFile, read_parquet, write_parquet
 from qkld.spool import SpooledTable
 
 EXACT_TYPES = frozenset({"bool", "int8", "int16", "int32", "int64"})
 """Column types that pandas fills by wrapping round or cutting off, where a value does not fit."""
 
-ROWS_AT_ONCE = 65_536
-"""Rows that are digested and written together, so that memory does not grow with a table's length."""
-
-_METADATA_KEY = b"qkld"
-_NOTE_KEYS = {"schema", "made_by", "sha256"}
+_NOTE_KEYS = {"schema", "made_by", DIGEST}
 
 
 @dataclass(frozen=True)
@@ -325,51 +315,6 @@ def describe(schema: Schema) -> str:
     return "\n".join(rows)
 
 
-def _digest(schema_name: str, made: dict[str, Any], arrow: pa.Table) -> str:
-    """SHA-256 over provenance, column names, types and values.
-
-    The values are taken as they come out of Arrow, where every NaN is the same one, and column by column; how a table
-    is cut into chunks changes nothing.
-    """
-    digest = hashlib.sha256(canonical_json({"schema": schema_name, "made_by": made}).encode())
-    for name in arrow.column_names:
-        pieces = _pieces(arrow[name])
-        first = next(pieces)
-        numeric = isinstance(first.dtype, np.dtype) and first.dtype.kind in "biuf"
-        digest.update(canonical_json([name, arrow.num_rows, str(first.dtype) if numeric else "text"]).encode())
-        whole = chain([first], pieces)
-        for part in map(_bytes_of, whole) if numeric else map(str.encode, _json_parts(whole)):
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def _pieces(column: pa.ChunkedArray) -> Iterator[pd.Series]:
-    """A column as pandas would have it whole, some rows at a time.
-
-    Whole numbers with missing values become floats in pandas, and truth values objects; so these come in one piece.
-    """
-    in_one = column.null_count and (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type))
-    rows = max(1, len(column)) if in_one else ROWS_AT_ONCE
-    for start in range(0, max(1, len(column)), rows):
-        yield column.slice(start, rows).to_pandas()
-
-
-def _bytes_of(values: pd.Series) -> bytes:
-    return np.ascontiguousarray(values.to_numpy()).tobytes()
-
-
-def _json_parts(pieces: Iterable[pd.Series], rows: int = 8192) -> Iterator[str]:
-    """`canonical_json` of a column of texts that comes in pieces, itself in pieces that are short."""
-    yield "["
-    between = ""
-    for values in pieces:
-        for start in range(0, len(values), rows):
-            texts = [None if pd.isna(v) else str(v) for v in values.iloc[start : start + rows]]
-            yield between + canonical_json(texts)[1:-1]
-            between = ","
-    yield "]"
-
-
 def write_table(path: Path, table: pd.DataFrame | SpooledTable, schema: Schema, made: dict[str, Any]) -> None:
     """Write a table whole: checked against its schema, with provenance and digest in its metadata.
 
@@ -378,11 +323,8 @@ def write_table(path: Path, table: pd.DataFrame | SpooledTable, schema: Schema, 
     if isinstance(table, SpooledTable):
         arrow = table.arrow
     else:
-        arrow = pa.Table.from_pandas(schema.checked(table), preserve_index=False).replace_schema_metadata(None)
-    note = {"schema": schema.name, "made_by": made, "sha256": _digest(schema.name, made, arrow)}
-    arrow = arrow.replace_schema_metadata({_METADATA_KEY: canonical_json(note).encode()})
-    with written_whole(path) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd", write_page_checksum=True, row_group_size=ROWS_AT_ONCE)
+        arrow = pa.Table.from_pandas(schema.checked(table), preserve_index=False)
+    write_parquet(path, arrow, {"schema": schema.name, "made_by": made})
 
 
 def read_table(path: Path, schema: Schema, *, made_in: str) -> pd.DataFrame:
@@ -405,37 +347,31 @@ def read_table_and_provenance(path: Path, schema: Schema, *, made_in: str) -> tu
                 do=f"run {made_in} first",
             )
         )
+    again = f"delete it and run {made_in}"
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            arrow = file.read()
-        note = json.loads((arrow.schema.metadata or {}).get(_METADATA_KEY, b"null"))
-        table = arrow.to_pandas()
-    except (pa.ArrowException, OSError, ValueError) as error:
+        arrow, note = read_parquet(path)
+    except AlteredFile as error:
         raise TableError(
             explain(
-                f"{path} can not be read.",
-                expected="a whole Parquet file",
-                found=error,
-                do=f"delete it and run {made_in}",
+                f"{path} was altered after it was written.", expected="every byte as written", found=error, do=again
             )
         ) from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TableError(
+            explain(f"{path} can not be read.", expected="a whole Parquet file with its digest", found=error, do=again)
+        ) from error
+    _check_note(path, note, schema, do=again)
+    return schema.checked(arrow.to_pandas()), note["made_by"]
+
+
+def _check_note(path: Path, note: Any, schema: Schema, *, do: str) -> None:
+    """Refuse a table of another schema or program."""
     if not isinstance(note, dict) or set(note) != _NOTE_KEYS or note["schema"] != schema.name:
         raise TableError(
             explain(
                 f"{path} is no '{schema.name}' table of qkld.",
                 expected=f"metadata of schema '{schema.name}'",
                 found=note.get("schema") if isinstance(note, dict) else "no qkld metadata",
-                do=f"delete it and run {made_in}",
+                do=do,
             )
         )
-    found = _digest(note["schema"], note["made_by"], arrow)
-    if found != note["sha256"]:
-        raise TableError(
-            explain(
-                f"{path} was altered after it was written.",
-                expected=note["sha256"],
-                found=found,
-                do=f"delete it and run {made_in}",
-            )
-        )
-    return schema.checked(table), note["made_by"]

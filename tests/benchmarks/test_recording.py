@@ -8,9 +8,9 @@ from qkld.benchmarks.packing import hidden_states, split_into_packs
 from qkld.benchmarks.recording import items_header, open_benchmark, record_items, windows_of
 from qkld.errors import BenchmarkError, StageError
 from qkld.params import load_params
-from qkld.provenance import write_json
 from qkld.recording import made_for
 from qkld.reference import ReferenceStore
+from qkld.sealing import write_sealed
 
 ITEMS = [Item(str(i), tuple(range(i, 2 * i + 3)), ((i, 5), (6,), (7, 8, 9 + i))) for i in range(12)]
 PACK = 60
@@ -70,7 +70,7 @@ def recorded(tiny, tmp_path, monkeypatch):
     place = {"folder": store.folder.name, "key": store.header.key}
     part = {name: made_for(params)[name] for name in ("reference", "compute")}
     seal = {"made_for": part, "benchmarks": {"made_up": place}}
-    write_json(tmp_path / "runs" / "smoke" / "seals" / "benchmarks.json", seal)
+    write_sealed(tmp_path / "runs" / "smoke" / "seals" / "benchmarks.json", seal)
     return params
 
 

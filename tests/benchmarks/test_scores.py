@@ -10,7 +10,7 @@ from qkld.benchmarks.items import distinct
 from qkld.benchmarks.loading import items_of, load_task
 from qkld.benchmarks.recording import items_header, record_items
 from qkld.benchmarks.scores import _lengths, _report_unanswered, item_table, score_items
-from qkld.errors import BenchmarkError
+from qkld.errors import BenchmarkError, StoreError
 from qkld.params import Benchmark
 from qkld.reference import ReferenceStore
 from qkld.tables import ITEMS
@@ -91,7 +91,7 @@ def test_a_damaged_part_is_refused(scored, tiny, tmp_path, content):
     scored(tiny.quant)
     part = min((tmp_path / tiny.quant.label).iterdir())
     part.write_text(content)
-    with pytest.raises(BenchmarkError, match=f"{part.name} was damaged"):
+    with pytest.raises(StoreError, match=f"{part.name} was damaged"):
         scored(tiny.quant)
 
 
@@ -99,9 +99,9 @@ def test_an_edited_part_with_a_key_missing_is_refused(scored, tiny, tmp_path):
     scored(tiny.quant)
     part = min((tmp_path / tiny.quant.label).iterdir())
     values = json.loads(part.read_text())
-    del next(iter(values.values()))["kl_choice"]
+    del next(iter(v for v in values.values() if isinstance(v, dict)))["kl_choice"]
     part.write_text(json.dumps(values))
-    with pytest.raises(BenchmarkError, match="was damaged"):
+    with pytest.raises(StoreError, match="was damaged"):
         scored(tiny.quant)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from qkld.errors import BenchmarkError
+from qkld.errors import StoreError
 from qkld.generation import Sampling, keeping, kept_answers
 from qkld.generation.keeping import answers_key
 
@@ -55,13 +55,13 @@ def test_prompts_that_ask_the_same_are_answered_once(model, prompts, tmp_path):
     assert len(kept(model, twice, tmp_path)) == len(list(tmp_path.glob("*.json"))) == 1
 
 
-@pytest.mark.parametrize("change", [("text", "other"), ("tokens", [1]), ("truncated", 3), ("digest", "0" * 16), None])
+@pytest.mark.parametrize("change", [("request", "other"), ("answer", {}), ("more", 3), ("sha256", "0" * 16), None])
 def test_a_damaged_or_edited_answer_is_refused(model, prompts, tmp_path, change):
     kept(model, prompts[:1], tmp_path)
     (path,) = tmp_path.glob("*.json")
     values = json.loads(path.read_text())
     path.write_text("{" if change is None else json.dumps({**values, change[0]: change[1]}))
-    with pytest.raises(BenchmarkError, match=f"{path.name} was damaged"):
+    with pytest.raises(StoreError, match=f"{path.name} was damaged"):
         kept(model, prompts[:1], tmp_path)
 
 
@@ -75,3 +75,11 @@ def test_the_key_names_model_and_sampling_and_no_seed_where_none_is_used(model):
     ]
     assert len(set(keys)) == len(keys)
     assert answers_key(model, Sampling(seed=3)) == answers_key(model, GREEDY)
+
+
+def test_another_prompt_s_answer_is_refused(model, prompts, tmp_path):
+    kept(model, prompts[:2], tmp_path)
+    first, second = sorted(tmp_path.glob("*.json"))
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(StoreError, match="the answer to"):
+        kept(model, prompts[:2], tmp_path)

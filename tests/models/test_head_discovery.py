@@ -10,7 +10,8 @@ from qkld.errors import ModelError
 from qkld.models.head import Head
 from qkld.models.head_discovery import check_head, find_head, proven_head
 from qkld.models.opened import trunk_states
-from qkld.reference import load_head, save_head
+from qkld.provenance import sha256_of_file
+from qkld.reference import head_file, load_head, save_head
 
 IDS = torch.arange(40).reshape(2, 20)
 
@@ -77,7 +78,8 @@ def test_logits_that_are_capped_in_float32_are_capped_so_here(tmp_path):
     torch.testing.assert_close(head.logits(trunk_states(module, IDS)), own, rtol=1e-6, atol=1e-6)
     assert (found.logits(trunk_states(module, IDS)).float() - own).abs().max() > 1e-3
     assert head.sha256() != found.sha256()
-    again = load_head(tmp_path, save_head(tmp_path, head))
+    sha256 = save_head(tmp_path, head)
+    again = load_head(tmp_path, sha256, sha256_of_file(head_file(tmp_path, sha256)))
     assert again.wide
     assert again.sha256() == head.sha256()
 

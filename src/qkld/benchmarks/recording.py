@@ -18,8 +18,8 @@ from qkld.generation import Prompt
 from qkld.models import OpenedModel
 from qkld.params import Benchmark, Study
 from qkld.paths import StudyPaths
-from qkld.provenance import write_json
 from qkld.reference import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter, Window
+from qkld.sealing import write_sealed
 from qkld.sources import fetch
 
 
@@ -69,8 +69,7 @@ def record_benchmarks(params: Study, model: OpenedModel) -> dict[str, Any]:
             "clusters": len(items),
             **{name: manifest[name] for name in ("scored_tokens", "raw_bytes", "stored_bytes")},
         }
-    write_json(paths.benchmarks_seal, seal)
-    return seal
+    return write_sealed(paths.benchmarks_seal, seal)
 
 
 def made_for(params: Study) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,11 @@ from qkld.measuring import check_comparable, partial_key
 from qkld.models import OpenedModel
 from qkld.params import Benchmark, Study
 from qkld.paths import StudyPaths
-from qkld.provenance import write_json
 from qkld.reference import LOCK_PATIENCE, ReferenceStore
+from qkld.sealing import read_sealed, write_sealed
 from qkld.tables import ITEMS
+
+AGAIN = "delete it and run notebooks/03_benchmark_scores.ipynb again"
 
 
 def score_benchmarks(params: Study, model: OpenedModel) -> pd.DataFrame:
@@ -136,20 +137,20 @@ def score_items(
 
 
 def _save(path: Path, pack: Sequence[Item], scores: Sequence[ItemScore]) -> None:
-    write_json(path, {item.request: score.to_json() for item, score in zip(pack, scores, strict=True)})
+    write_sealed(path, {item.request: score.to_json() for item, score in zip(pack, scores, strict=True)})
 
 
 def _saved(path: Path, pack: Sequence[Item]) -> dict[str, ItemScore]:
+    values = read_sealed(path, do=AGAIN)
     try:
-        values = json.loads(path.read_text())
         return {item.request: ItemScore.from_json(values[item.request]) for item in pack}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchmarkError(
             explain(
-                f"{path} was damaged or edited.",
-                expected="the scores of one pack of items",
+                f"{path} belongs to other items.",
+                expected="the scores of this pack of items",
                 found=f"{type(error).__name__}: {error}",
-                do="delete it and run notebooks/03_benchmark_scores.ipynb again",
+                do=AGAIN,
             )
         ) from error
 

@@ -14,13 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
-from qkld.provenance import key_of, written_whole
+from qkld.parquet import read_parquet, write_parquet
+from qkld.provenance import key_of
+from qkld.sealing import altered
 
 CALIBRATED = ("qkld.calibration.", "qkld.statistics.")
 """Packages whose modules a block's numbers come from."""
 
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "pingouin")
+
+FORMAT = 2
+"""Raised when blocks are kept in another way, so that older ones are not read."""
 
 _SECONDS = "block_seconds"
 
@@ -82,11 +88,19 @@ def _source(module: str) -> str:
 
 
 def kept(folder: Path, named: dict[str, Any], run: Callable[[], Block]) -> Block:
-    """The block of this name in ``folder``; run and written there where it is not. Read back in either case."""
-    file = folder / f"{key_of(named)}.parquet"
+    """The block of this name in ``folder``; run and written there where it is not. Read back in either case.
+
+    Raises
+    ------
+    StoreError
+        If the block's file was damaged.
+    """
+    file = folder / f"{key_of({'format': FORMAT, **named})}.parquet"
     if not file.exists():
         block = run()
-        with written_whole(file) as temporary:
-            block.table.assign(**{_SECONDS: block.seconds}).to_parquet(temporary, index=False)
-    table = pd.read_parquet(file)
-    return Block(table.drop(columns=_SECONDS), float(table[_SECONDS].iloc[0]))
+        write_parquet(file, pa.Table.from_pandas(block.table, preserve_index=False), {_SECONDS: block.seconds})
+    try:
+        table, note = read_parquet(file)
+        return Block(table.to_pandas(), note[_SECONDS])
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise altered(file, error, do="delete it and run `make calibrate` again") from error

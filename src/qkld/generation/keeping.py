@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tqdm.auto import tqdm
 
-from qkld.errors import BenchmarkError, explain
 from qkld.generation.prompts import Prompt, Sampling, Written
 from qkld.generation.writing import write_answers
 from qkld.locks import locked
 from qkld.models import OpenedModel
-from qkld.provenance import key_of, write_json
+from qkld.provenance import key_of
 from qkld.reference import LOCK_PATIENCE
+from qkld.sealing import FORMAT, altered, read_sealed, write_sealed
+
+AGAIN = "delete it and run the same notebook again"
 
 
 def kept_answers(
@@ -28,8 +28,10 @@ def kept_answers(
 
     Raises
     ------
+    StoreError
+        If a kept answer was damaged or edited.
     BenchmarkError
-        If a kept answer was damaged or edited, or a prompt does not fit into the model's context.
+        If a prompt does not fit into the model's context.
     """
     distinct = list({prompt.request: prompt for prompt in prompts}.values())
     with locked(folder / ".lock", patience=LOCK_PATIENCE):
@@ -44,6 +46,7 @@ def answers_key(model: OpenedModel, sampling: Sampling) -> str:
     """Name of whatever decides a model's answers beside the prompt; batches do not (see `generation.writing`)."""
     return key_of(
         {
+            "format": FORMAT,
             "weights": model.weights_sha256,
             "head": model.head.sha256(),
             "tokenizer": model.tokenizer_sha256,
@@ -58,30 +61,13 @@ def _file(folder: Path, prompt: Prompt) -> Path:
     return folder / f"{prompt.request}.json"
 
 
-def _digest(prompt: Prompt, values: dict[str, Any]) -> str:
-    return key_of([prompt.request, values])
-
-
 def _save(path: Path, prompt: Prompt, written: Written) -> None:
     values = {**asdict(written), "tokens": list(written.tokens)}
-    write_json(path, {**values, "digest": _digest(prompt, values)})
+    write_sealed(path, {"request": prompt.request, "answer": values})
 
 
 def _read(path: Path, prompt: Prompt) -> Written:
-    try:
-        values = json.loads(path.read_text())
-        digest, expected = values.pop("digest"), _digest(prompt, values)
-        problem = None if digest == expected else f"digest {digest}, not {expected}"
-        written = Written(**{**values, "tokens": tuple(values["tokens"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"{type(error).__name__}: {error}"
-    if problem:
-        raise BenchmarkError(
-            explain(
-                f"{path} was damaged or edited.",
-                expected="one answer with its digest",
-                found=problem,
-                do="delete it and run the same notebook again",
-            )
-        )
-    return written
+    kept = read_sealed(path, do=AGAIN)
+    if kept.get("request") != prompt.request:
+        raise altered(path, f"the answer to {kept.get('request')}", do=AGAIN)
+    return Written(**{**kept["answer"], "tokens": tuple(kept["answer"]["tokens"])})

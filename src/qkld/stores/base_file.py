@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from qkld.errors import StoreError, explain
 from qkld.provenance import written_whole
+from qkld.sealing import altered, read_sealed, write_sealed
 from qkld.storage import Place, place
 from qkld.stores.base_format import (
     CLAMP_TOLERANCE,
@@ -27,7 +28,6 @@ from qkld.stores.base_format import (
     Codes,
     encode_rows,
 )
-from qkld.stores.sealing import altered, read_seal, write_seal
 from qkld.windows import Window
 
 ROWS_AT_ONCE = 64
@@ -111,7 +111,7 @@ def seal_base_file(path: str | Place, **made: Any) -> BaseFile:
 
 def _write_seal(path: Place, beginning: bytes, digests: Sequence[str], made: dict[str, Any]) -> None:
     facts = {"beginning": hashlib.sha256(beginning).hexdigest(), "windows": list(digests), "made": made}
-    write_seal(seal_of(path), facts)
+    write_sealed(seal_of(path), facts)
 
 
 def _header_for(tokens: NDArray[np.integer[Any]], vocabulary: int, clamp: float) -> BaseHeader:
@@ -224,7 +224,7 @@ class BaseFile:
     def _sealed_digests(self) -> list[str]:
         if not seal_of(self.path).exists():
             return []
-        seal = read_seal(seal_of(self.path), do=MEND)
+        seal = read_sealed(seal_of(self.path), do=MEND)
         if seal.get("beginning") != hashlib.sha256(self.beginning).hexdigest():
             raise altered(self.path, "a header or tokens with another digest", do=MEND)
         if len(seal.get("windows", ())) != self.header.chunks:

@@ -7,7 +7,6 @@ windows that have none yet.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,15 +18,15 @@ from safetensors.numpy import load, save
 
 from qkld.errors import StoreError, explain
 from qkld.locks import locked
-from qkld.provenance import key_of, write_json, written_whole
+from qkld.provenance import key_of, written_whole
 from qkld.reference import LOCK_PATIENCE
+from qkld.sealing import altered, read_sealed, write_sealed
 from qkld.storage import Place, place
 from qkld.stores.enclosure import Enclosure
-from qkld.stores.sealing import altered, read_seal, write_seal
 from qkld.stores.topk import TopK
 from qkld.windows import Window
 
-FORMAT = "qkld top-k 1"
+FORMAT = "qkld top-k 2"
 MEND = "delete the folder and make the store anew"
 
 
@@ -94,12 +93,12 @@ def write_top_k_store(root: str | Place, header: TopKHeader, block: Callable[[in
     folder = header.folder(place(root))
     (folder / "windows").mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", patience=LOCK_PATIENCE):
-        write_json(folder / "header.json", {"format": FORMAT, **asdict(header)})
+        write_sealed(folder / "header.json", {"format": FORMAT, **asdict(header)})
         for index, window in enumerate(header.windows):
             if not _digest_file(folder, index).exists():
                 _write_window(folder, index, block(index), window, header.k)
         digests = [_digest_file(folder, i).read_text() for i in range(len(header.windows))]
-        write_seal(folder / "manifest.json", {"key": header.key, "digests": digests})
+        write_sealed(folder / "manifest.json", {"key": header.key, "digests": digests})
     return TopKStore(folder)
 
 
@@ -145,9 +144,9 @@ class TopKStore:
 
     def __init__(self, folder: str | Place) -> None:
         self.folder = place(folder)
-        seal = read_seal(self.folder / "manifest.json", do=MEND)
+        seal = read_sealed(self.folder / "manifest.json", do=MEND)
         try:
-            values = json.loads((self.folder / "header.json").read_text())
+            values = read_sealed(self.folder / "header.json", do=MEND)
             if values.get("format") != FORMAT:
                 raise ValueError(f"format {values.get('format')!r} instead of {FORMAT!r}")
             self.header = TopKHeader.from_json(values)
