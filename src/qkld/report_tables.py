@@ -10,6 +10,7 @@ from qkld.numbers import NOT_AVAILABLE, p_value, printed, significant, with_inte
 from qkld.plotting.axes import metric_name
 from qkld.shown import drawn_flips, score_names, shown_score, zone_of
 from qkld.statistics.prompts import POOL as ALL_QUANTS
+from qkld.statistics.reliability import attainable
 from qkld.statistics.router import POOL as ALL_PAIRS
 from qkld.study import LoadedStudy
 from qkld.text_tables import QUANTITY_NAMES, TEXTS, TextTable, kld_difference
@@ -49,10 +50,17 @@ def _rho(row: Mapping) -> tuple[str, str, str]:
     return with_interval(row), str(int(row["n"])), p_value(row["p"])
 
 
+def _resolved(reliability: float) -> tuple[str, str]:
+    """A reliability, and the largest |ρ| that it allows."""
+    return printed(reliability), printed(reliability if pd.isna(reliability) else attainable(reliability))
+
+
 def headline_table(study: LoadedStudy) -> TextTable:
     """ρ of mean KLD with score, volume and direction, full cohort and zone, beside the paper's."""
     benchmark = shown_score(study).benchmark
     zone = _of(study.analysis("zone"), benchmark=benchmark)
+    noise = _of(study.analysis("noise"), benchmark=benchmark).set_index("subset")["reliability"]
+    zone = zone.assign(reliability=zone["subset"].map(noise))
     moved = _of(study.analysis("volume_direction"), benchmark=benchmark)
     rows = []
     shown = score_names(study).get(benchmark, benchmark)
@@ -61,12 +69,14 @@ def headline_table(study: LoadedStudy) -> TextTable:
         for row in table.to_dict("records"):
             subset = "full cohort" if row["subset"] == "full" else "zone"
             paper = " / ".join(PAPER.get((quantity, row["subset"]), ("",)))
-            rows.append((f"{name}, {subset}", *_rho(row), paper))
+            rows.append((f"{name}, {subset}", *_rho(row), *_resolved(row["reliability"]), paper))
     return TextTable(
         "Mean KLD against score, volume and direction",
-        f"Spearman's ρ over quants with its {_level(study)} bootstrap interval and permutation p. The last column "
-        "holds what arXiv:2606.19558 gives for its cohorts (Qwen3.6-35B-A3B / Devstral-Small-2-24B), where it does.",
-        ("KLD against", "ρ [interval]", "n", "p", "paper"),
+        f"Spearman's ρ over quants with its {_level(study)} bootstrap interval (of 8 quants or more, not all in order) "
+        "and permutation p; reliability: share of the spread that is no item noise; largest |ρ|: what a perfect "
+        "metric can be expected to show. The last column holds what arXiv:2606.19558 gives for its cohorts "
+        "(Qwen3.6-35B-A3B / Devstral-Small-2-24B), where it does.",
+        ("KLD against", "ρ [interval]", "n", "p", "reliability", "largest |ρ|", "paper"),
         tuple(rows),
     )
 

@@ -59,8 +59,9 @@ def _between(low: str, high: str, digits: int = 2, *, percent: bool = False) -> 
 def _correlation(table: pd.DataFrame) -> TextTable:
     return _text(
         "Fidelity against scores",
-        "Spearman's ρ over quants with the paper's percentile bootstrap interval, the z-max interval, the two-way "
-        "interval (other quants and other items), and permutation p, free and within families.",
+        "Spearman's ρ over quants with the paper's percentile bootstrap interval, the z-max interval (an exact one of "
+        "fewer than 8 quants or all in order), the two-way interval (other quants and other items), and permutation p, "
+        "free and within families, exact up to 7 quants.",
         {
             "score": _plain("benchmark"),
             "quants": _plain("subset"),
@@ -134,7 +135,8 @@ def _verdict(table: pd.DataFrame) -> TextTable:
     return _text(
         "Noise or missing direction",
         "The verdict and the share of true differences that lies along √KLD (90 % interval); the verdict with 1.3 "
-        "times the noise; quants set aside; items that would settle it.",
+        "times the noise; quants that stand apart from the line, and quants that the verdict on all would rest on, for "
+        "which it is not given; items that would settle it.",
         {
             "score": _plain("benchmark"),
             "quants": _plain("subset"),
@@ -143,6 +145,7 @@ def _verdict(table: pd.DataFrame) -> TextTable:
             "R² along √KLD": _between("r2_low", "r2_high"),
             "with 1.3 × noise": _plain("verdict_inflated"),
             "set aside": _plain("set_aside"),
+            "rests on": _plain("rests_on"),
             "items to settle": _whole("items_to_settle"),
         },
         table,

@@ -48,6 +48,26 @@ def test_a_row_of_three_quants_has_no_number_and_says_why():
     assert "at least 4 quants" in row["note"]
 
 
+@pytest.mark.parametrize("n", [4, 5, 7])
+def test_few_quants_have_an_exact_interval_and_say_so(n, rng):
+    row = correlate(np.arange(n), [2, 1, *range(3, n + 1)], resampling=SETTINGS, items=rng.random((400, n)))
+    assert all(np.isnan(row[c]) for c in ("low", "high", "bca_low", "bca_high", "twoway_low", "twoway_high"))
+    assert -1 <= row["zmax_low"] < row["estimate"] < row["zmax_high"] <= 1
+    assert row["zmax_high"] - row["zmax_low"] > 0.4
+    assert f"{n} quants: intervals that resample quants are calibrated from 8" in row["note"]
+    assert "the exact one" in row["note"]
+    assert row["p"] > 0
+
+
+def test_quants_all_in_order_have_a_one_sided_interval():
+    row = correlate(np.arange(12), -np.arange(12), resampling=SETTINGS)
+    assert np.isnan([row["low"], row["bca_low"]]).all()
+    assert (row["estimate"], row["zmax_low"]) == (-1, -1)
+    assert -0.99 < row["zmax_high"] < -0.95
+    assert "all resamples have one value" in row["note"]
+    assert "the exact one" in row["note"]
+
+
 def test_a_zero_has_a_rank_and_no_logarithm(rng):
     kld, scores = np.array([0, 0.001, 0.003, 0.01, 0.03, 0.2, 0.5]), rng.normal(size=7)
     ranked = correlate(kld, scores, resampling=SETTINGS, names=("kl_mean", "score"))

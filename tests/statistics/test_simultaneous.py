@@ -92,3 +92,13 @@ def test_a_metric_that_has_no_rank_is_named(rng):
             function(metrics, scores, resampling=SETTINGS, names=["a", "b", "kl_max", "d", "e", "f"])
     with pytest.raises(StatisticsError, match=r"shape \(quants, 2\)"):
         max_t(metrics, scores, resampling=SETTINGS, names=["a", "b"])
+
+
+def test_the_band_needs_quants_and_a_standard_error(rng):
+    metrics, scores = rng.normal(size=(12, 3)), np.arange(12.0)
+    metrics[:, 1] = scores**3
+    band = simultaneous_band(metrics, scores, resampling=SETTINGS, names=list("abc"))
+    assert band["low"].isna().tolist() == [False, True, False]
+    assert band.loc["b", "estimate"] == 1
+    with pytest.raises(StatisticsError, match="at least 8 quants"):
+        simultaneous_band(metrics[:7], scores[:7], resampling=SETTINGS, names=list("abc"))

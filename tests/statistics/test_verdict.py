@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from scipy import stats
-from simulated_answers import noise_of
+from simulated_answers import labels_of, noise_of
 
 from qkld.calibration.verdicts import simulated_noise
 from qkld.calibration.worlds import draw_cohort
 from qkld.errors import StatisticsError
+from qkld.statistics.covariance import noise_of_differences
 from qkld.statistics.heterogeneity import cochran_q
-from qkld.statistics.verdict import CLAIMS, RULE, headline, outlying, reading, studentised_residuals, verdict
+from qkld.statistics.verdict import CLAIMS, RULE, headline, leading, outlying, reading, studentised_residuals, verdict
 
 KLD = np.array([0.004, 0.006, 0.009, 0.013, 0.018, 0.025, 0.03, 0.04])
 SE = 0.0025 * (KLD / 0.01) ** 0.25
@@ -43,6 +44,62 @@ def test_what_rests_on_one_quant_is_said():
     assert verdict(noise_of(GOLDEN[0][0], COVARIANCE), KLD).note == ""
 
 
+def with_one_broken(rng, kld: float, loss: float, items: int):
+    """11 quants without a difference, KLD .03 to .05, and a file that lost so much, item by item; and the KLD."""
+    right = rng.random((items, 13)) < np.where(np.arange(13) == 12, 0.75 - loss, 0.75)
+    moved = right[:, 1:].astype(np.int8) - right[:, :1]
+    return noise_of_differences("task", moved, labels_of(12)), np.append(np.linspace(0.03, 0.05, 11), kld)
+
+
+@pytest.mark.parametrize(("kld", "loss", "items"), [(11.0, 0.45, 98), (1.8, 0.16, 1000), (0.5, 0.1, 1000)])
+def test_a_verdict_that_rests_on_one_broken_file_is_not_given(rng, kld, loss, items):
+    """All leverage is the file's, so it has no residual: these were called carried in 54 to 60 of 60 cohorts."""
+    named = 0
+    for _ in range(25):
+        noise, klds = with_one_broken(rng, kld, loss, items)
+        found = verdict(noise, klds)
+        if found.all_quants.answer == "carried":
+            assert found.without_leading != "carried"
+            assert found.answer == "undetermined"
+            assert found.rests_on == ("q11",)
+            assert f"rests on q11: {found.without_leading} without, carried with" in found.note
+            named += 1
+    assert named > 15
+
+
+def test_quants_that_no_item_tells_apart_but_one_are_named(rng):
+    moved = np.tile(rng.choice([-1, 0, 1], size=(200, 1)), (1, 8)).astype(np.int8)
+    moved[:, 7] = np.minimum(moved[:, 7], rng.integers(-1, 1, 200))
+    found = verdict(noise_of_differences("task", moved, labels_of(8)), np.append(KLD[:7], 9.0))
+    assert found.answer == "undetermined"
+    assert found.without_leading == "undetermined"
+    with pytest.raises(StatisticsError, match="no item noise between the quants"):
+        verdict(noise_of_differences("task", moved[:, :7], labels_of(7)), KLD[:7])
+
+
+def test_leverage_is_that_of_the_line_in_root_kld():
+    influence = sm.OLS(np.zeros(8), sm.add_constant(np.sqrt(KLD))).fit().get_influence()
+    shares = influence.hat_matrix_diag - 1 / 8
+    first, share = leading(KLD)
+    assert first == 7
+    assert share == pytest.approx(shares[7], rel=1e-9)
+    assert leading(np.full(5, 0.1)) == (0, 0.0)
+
+
+def test_a_claim_that_one_quant_of_less_leverage_makes_is_noted(rng):
+    """A headline needs no single quant that has less leverage than the others together, and says so where it falls."""
+    noted = 0
+    for _ in range(80):
+        cohort = draw_cohort("W2", 28, 12, rng=rng)
+        found = verdict(simulated_noise(cohort, cohort.net, 3000, rng=rng), cohort.kld)
+        if found.answer == "carried" and found.without_leading != "carried":
+            assert found.leverage < RULE.leverage
+            assert found.rests_on == ()
+            assert f"{found.without_leading} without {found.leading}, which has" in found.note
+            noted += 1
+    assert noted
+
+
 def test_claims_that_a_little_more_noise_undoes_are_marked(rng):
     marked = 0
     for _ in range(60):
@@ -58,7 +115,7 @@ def test_claims_that_a_little_more_noise_undoes_are_marked(rng):
 
 def unguarded(noise, kld, times):
     """The headline with this many times the item noise, and no guard on top."""
-    return headline(replace(noise, covariance=times * noise.covariance), kld, replace(RULE, guard=1.0))[0]
+    return headline(noise.noisier(times), kld, replace(RULE, guard=1.0))[0]
 
 
 def test_a_claim_holds_with_a_tenth_more_item_noise_too(rng):

@@ -24,7 +24,7 @@ from qkld.statistics.checks import LEAST_QUANTS, joined, one_line
 from qkld.statistics.cross_fit import CrossFit, Task, cross_fit
 from qkld.statistics.directional_metrics import Metric, metrics_of
 from qkld.statistics.estimates import correlations_of_counts
-from qkld.statistics.intervals import MOST_UNDEFINED, percentile_interval
+from qkld.statistics.intervals import MOST_UNDEFINED, few_quants_note, percentile_interval
 from qkld.statistics.permutation import TIE
 from qkld.statistics.resampling import Resampling
 
@@ -193,11 +193,14 @@ def _subset(
             notes[name] = joined(notes.get(name, ""), one_line(error))
     table = pd.DataFrame({"kind": {baseline: "volume"} | {m.name: m.kind for m in metrics}}).rename_axis("metric")
     if products:
-        estimates = _estimates(products, values, net, cohort, resampling)
-        counts = resampling.counts(len(cohort))
-        draws = pd.DataFrame({name: resampled_means(values[name], net, counts) for name in products})
-        table = table.join(estimates).join(_intervals(draws, resampling.confidence))
-        table = table.join(_gains(draws, estimates["estimate"], baseline, resampling.confidence))
+        table = table.join(_estimates(products, values, net, cohort, resampling))
+        few = few_quants_note(len(cohort))
+        notes |= {name: joined(notes.get(name, ""), few) for name in products}
+        if not few:
+            counts = resampling.counts(len(cohort))
+            draws = pd.DataFrame({name: resampled_means(values[name], net, counts) for name in products})
+            table = table.join(_intervals(draws, resampling.confidence))
+            table = table.join(_gains(draws, table["estimate"], baseline, resampling.confidence))
     table = table.reindex(columns=["kind", *COLUMNS]).astype(dict.fromkeys(COLUMNS, float))
     table["beats_kld"] = table["gain_band_low"] > 0
     table["note"] = [notes.get(name, "") for name in table.index]

@@ -60,6 +60,15 @@ def correlation_of_columns(x: np.ndarray, y: np.ndarray, method: Method) -> floa
     return float(stats.pearsonr(x, y).statistic)
 
 
+def spearman_of_draws(x: ArrayLike, draws: ArrayLike) -> np.ndarray:
+    """Spearman's ρ (midranks) of x (n,) with each row of ``draws`` (rows, n); NaN for a constant row."""
+    ranks = stats.rankdata(np.asarray(draws), axis=1)
+    rank_x = stats.rankdata(x)
+    centred, ranks = rank_x - rank_x.mean(), ranks - ranks.mean(axis=1, keepdims=True)
+    norms = np.sqrt((centred @ centred) * (ranks**2).sum(axis=1))
+    return np.divide(ranks @ centred, norms, out=np.full(len(ranks), np.nan), where=norms > 0)
+
+
 # --- resamples given by counts ----------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from qkld.statistics.covariance import Floats, NetNoise
 from qkld.statistics.dispersion import dispersion, least_dispersion, spread
 from qkld.statistics.estimates import correlation
 from qkld.statistics.heterogeneity import SHAPES, Contrasts, cochran_q, known_kld, residual_heterogeneity
-from qkld.statistics.intervals import bootstrap_correlations, percentile_interval
+from qkld.statistics.intervals import bootstrap_correlations, bootstrap_interval
 from qkld.statistics.predictive import predictive_range
 from qkld.statistics.reliability import (
     attainable,
@@ -39,12 +39,12 @@ NOISE_COLUMNS = (
 )
 
 VERDICT_COLUMNS = (
-    *("verdict", "verdict_all", "verdict_kept", "verdict_inflated", "set_aside", "settles_as"),
+    *("verdict", "verdict_all", "verdict_kept", "verdict_inflated", "set_aside", "rests_on", "settles_as"),
     *("direction_z", "slope_z", "r2", "r2_low", "r2_high", "cochran_p", "cochran_test"),
     *("direction_z_kept", "r2_kept", "items_to_settle", "items_at_least"),
 )
 
-WORDS = frozenset({*VERDICT_COLUMNS[:6], "cochran_test", "residual_test"})
+WORDS = frozenset({*VERDICT_COLUMNS[:7], "cochran_test", "residual_test"})
 """Columns that hold words and not numbers."""
 
 
@@ -121,7 +121,8 @@ def _noise_numbers(
         "spread": lambda: {"mean_se": float(np.sqrt(np.diag(part.covariance).mean())) if part.labels else np.nan},
         "reliability": lambda: _reliability_numbers(part, confidence),
         "estimate": lambda: {"estimate": correlation(kld(), part.net)},
-        "disattenuated": lambda: _disattenuated_numbers(part, kld(), resampling),
+        "disattenuated": lambda: _disattenuated(part, kld(), confidence),
+        "its interval": lambda: _disattenuated_ends(part, kld(), resampling),
         "equal": lambda: _equal_numbers(part),
         "residual": lambda: _residual_numbers(part, kld(), confidence),
         "predictive": lambda: _predictive_numbers(whole, metric.to_numpy(float), inside, draws, rng),
@@ -142,14 +143,19 @@ def _reliability_numbers(noise: NetNoise, confidence: float) -> dict[str, float]
     }
 
 
-def _disattenuated_numbers(noise: NetNoise, kld: Floats, resampling: Resampling) -> dict[str, float]:
-    """ρ without noise; its interval is the bootstrap's over quants divided by √α, which leaves α's own error out."""
+def _disattenuated_ends(noise: NetNoise, kld: Floats, resampling: Resampling) -> dict[str, float]:
+    """The bootstrap's interval over quants divided by √α, which leaves α's own error out."""
     alpha = reliability(noise_mean_squares(noise), resampling.confidence)
-    rho = disattenuated(correlation(kld, noise.net), alpha)
     rng = np.random.default_rng(resampling.seed)
     draws = bootstrap_correlations(kld, noise.net, resamples=resampling.resamples, rng=rng)
-    ends = (disattenuated(end, alpha) for end in percentile_interval(draws, resampling.confidence))
-    return dict(zip(("disattenuated", "disattenuated_low", "disattenuated_high"), (rho, *ends), strict=True))
+    low, high = bootstrap_interval(draws, resampling.confidence, kld.size)
+    return {"disattenuated_low": disattenuated(low, alpha), "disattenuated_high": disattenuated(high, alpha)}
+
+
+def _disattenuated(noise: NetNoise, kld: Floats, confidence: float) -> dict[str, float]:
+    """ρ without the scores' noise."""
+    alpha = reliability(noise_mean_squares(noise), confidence)
+    return {"disattenuated": disattenuated(correlation(kld, noise.net), alpha)}
 
 
 def _equal_numbers(noise: NetNoise) -> dict[str, float]:
@@ -214,6 +220,7 @@ def _verdict_row(noise: NetNoise, kld: Floats) -> dict[str, Any]:
         "verdict_kept": kept.answer,
         "verdict_inflated": found.inflated,
         "set_aside": ", ".join(found.set_aside),
+        "rests_on": ", ".join(found.rests_on),
         "settles_as": settle.toward,
         **_reading_numbers(everything),
         "direction_z_kept": kept.z,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.checks import paired_columns
 from qkld.statistics.covariance import Floats, NetNoise
-from qkld.statistics.estimates import correlation
+from qkld.statistics.estimates import correlation, spearman_of_draws
 from qkld.statistics.heterogeneity import known_kld, ridged
 
 
@@ -26,15 +26,6 @@ def monotone_fit(noise: NetNoise, kld: ArrayLike) -> Floats:
     mean = np.bincount(group, weights * noise.net) / weight
     fitted = optimize.isotonic_regression(mean, weights=weight, increasing=False).x
     return (np.minimum(fitted, 0.0) if noise.has_reference else fitted)[group]
-
-
-def spearman_of_draws(x: ArrayLike, draws: ArrayLike) -> Floats:
-    """Spearman's ρ (midranks) of x (n,) with each row of ``draws`` (rows, n); NaN for a constant row."""
-    ranks = stats.rankdata(np.asarray(draws), axis=1)
-    rank_x = stats.rankdata(x)
-    centred, ranks = rank_x - rank_x.mean(), ranks - ranks.mean(axis=1, keepdims=True)
-    norms = np.sqrt((centred @ centred) * (ranks**2).sum(axis=1))
-    return np.divide(ranks @ centred, norms, out=np.full(len(ranks), np.nan), where=norms > 0)
 
 
 def noise_draws(noise: NetNoise, truth: Floats, draws: int, *, rng: np.random.Generator) -> Floats:

@@ -17,7 +17,15 @@ from numpy.typing import ArrayLike
 from qkld.statistics.checks import checked_kld, is_divergence, joined, noted
 from qkld.statistics.estimates import Method, correlation_columns, correlation_of_columns, correlations_of_counts
 from qkld.statistics.families import without_each_family
-from qkld.statistics.intervals import bca_interval, jackknife_correlations, percentile_interval, zmax_interval
+from qkld.statistics.intervals import (
+    LEAST_FOR_INTERVAL,
+    bca_interval,
+    few_quants_note,
+    jackknife_correlations,
+    needs_exact,
+    percentile_interval,
+    zmax_interval,
+)
 from qkld.statistics.permutation import check_exchangeable, p_of_orders
 from qkld.statistics.resampling import Resampling
 from qkld.statistics.twoway import TwoWay
@@ -46,6 +54,9 @@ EMPTY: dict[str, Any] = {
 }
 """The columns of a correlation in a result table, before anything is known."""
 
+EXACT = "the z-max interval is the exact one of columns that are normal after a monotone transform"
+"""Note of a row with too few quants for a standard error, or with all of them in order."""
+
 
 @dataclass(frozen=True)
 class _Pair:
@@ -72,13 +83,20 @@ class _Pair:
     def estimate(self) -> dict[str, Any]:
         return {"estimate": correlation_of_columns(*self.columns, self.method)}
 
+    def few(self) -> dict[str, Any]:
+        return {"note": few_quants_note(self.x.size)}
+
     def percentile(self) -> dict[str, Any]:
         low, high = percentile_interval(self.draws, self.resampling.confidence)
-        return {"low": low, "high": high, "undefined_resamples": int(np.isnan(self.draws).sum())}
+        undefined = int(np.isnan(self.draws).sum())
+        if low == high:
+            return {"undefined_resamples": undefined, "note": "no bootstrap interval: all resamples have one value"}
+        return {"low": low, "high": high, "undefined_resamples": undefined}
 
     def zmax(self) -> dict[str, Any]:
         low, high = zmax_interval(self.x, self.y, self.resampling.confidence)
-        return {"zmax_low": low, "zmax_high": high}
+        exact = needs_exact(correlation_of_columns(*self.columns, self.method), self.x.size)
+        return {"zmax_low": low, "zmax_high": high, "note": EXACT if exact else ""}
 
     def bca(self) -> dict[str, Any]:
         left_out = jackknife_correlations(self.x, self.y, self.method)
@@ -149,14 +167,15 @@ def correlate(
 
 
 def _parts(pair: _Pair, families: np.ndarray | None, scores: TwoWay | None) -> list[Callable[[], dict[str, Any]]]:
-    parts = [pair.percentile, pair.bca, lambda: pair.p(None)]
+    parts = [lambda: pair.p(None)]
     if pair.method == "spearman":
         parts.append(pair.zmax)
     if families is not None:
         parts += [lambda: pair.p(families), lambda: pair.without_family(families)]
-    if scores is not None:
-        parts.append(lambda: pair.twoway(scores))
-    return parts
+    if pair.x.size < LEAST_FOR_INTERVAL:
+        return [pair.few, *parts]
+    parts = [pair.percentile, pair.bca, *parts]
+    return parts if scores is None else [*parts, lambda: pair.twoway(scores)]
 
 
 def _two_way(items: np.ndarray | TwoWay | None, kept: np.ndarray, resampling: Resampling) -> TwoWay | None:

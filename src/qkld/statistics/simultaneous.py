@@ -20,7 +20,7 @@ from scipy import stats
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.checks import paired_columns
 from qkld.statistics.estimates import correlation, correlations_of_counts
-from qkld.statistics.intervals import MOST_UNDEFINED, fisher_z, z_interval, zmax_error
+from qkld.statistics.intervals import MOST_UNDEFINED, check_enough, fisher_z, needs_exact, z_interval, zmax_error
 from qkld.statistics.permutation import TIE, check_exchangeable
 from qkld.statistics.resampling import Resampling
 
@@ -91,15 +91,16 @@ def simultaneous_band(
 
     A sup-t band on the z scale (Montiel Olea and Plagborg-Møller 2019, J Appl Econometrics 34:1): each interval is as
     `intervals.zmax_interval`, with the quantile of the largest standardised deviation of all metrics in bootstrap
-    resamples of the quants in place of the normal one.
+    resamples of the quants in place of the normal one. NaN for a metric that has all quants in order.
 
     Raises
     ------
     StatisticsError
-        As `zmax_error`; or if too many resamples have a constant column.
+        As `zmax_error` and `check_enough`; or if too many resamples have a constant column.
     """
     names = list(names or [f"metric {i}" for i in range(np.shape(metrics)[-1])])
     _ranked(metrics, scores, names)
+    check_enough(len(scores))
     columns, scores = np.asarray(metrics, dtype=float), np.asarray(scores, dtype=float)
     counts = resampling.counts(len(scores))
     draws = np.column_stack([correlations_of_counts(counts, x, scores, "spearman") for x in columns.T])
@@ -113,12 +114,19 @@ def simultaneous_band(
                 do="use quants with more distinct values",
             )
         )
-    factor = _largest_deviation(fisher_z(draws[defined]), resampling.confidence)
+    factor = _largest_deviation(fisher_z(draws[defined], len(scores)), resampling.confidence)
     estimates = [correlation(x, scores) for x in columns.T]
-    ends = [z_interval(rho, factor * zmax_error(x, scores)) for rho, x in zip(estimates, columns.T, strict=True)]
+    ends = [_around(rho, x, scores, factor) for rho, x in zip(estimates, columns.T, strict=True)]
     return pd.DataFrame(
         {"estimate": estimates, "low": [low for low, _ in ends], "high": [high for _, high in ends]}, index=names
     )
+
+
+def _around(rho: float, metric: np.ndarray, scores: np.ndarray, factor: float) -> tuple[float, float]:
+    """The band's ends for one metric; none where it has all quants in order, which has no standard error."""
+    if needs_exact(rho, len(scores)):
+        return np.nan, np.nan
+    return z_interval(rho, len(scores), factor * zmax_error(metric, scores))
 
 
 def _largest_deviation(z: np.ndarray, confidence: float) -> float:

@@ -26,7 +26,7 @@ from qkld.statistics.direction import (
     task_groups,
 )
 from qkld.statistics.estimates import correlation, correlation_columns, correlations_of_counts
-from qkld.statistics.intervals import percentile_interval
+from qkld.statistics.intervals import bootstrap_interval, percentile_interval
 
 Clusters = Mapping[str, np.ndarray] | None
 
@@ -136,7 +136,7 @@ def _measured(given: _Given, resampling: Resampling, draws: int) -> dict[str, fl
     volume, net = (quantity_values(given.moved, quantity) for quantity in ("flip_rate", "net"))
     rho_volume, rho_net = correlation(given.x, volume), correlation(given.x, net)
     gap = _gap_draws(given.x, volume, net, resampling.counts(given.x.size))
-    low, high = percentile_interval(gap, resampling.confidence)
+    low, high = bootstrap_interval(gap, resampling.confidence, given.x.size)
     return {
         "reliability_volume": reliability_of(given.moved, "flip_rate", given.clusters),
         "reliability_net": reliability_of(given.moved, "net", given.clusters),
@@ -164,7 +164,7 @@ def _thinned(given: _Given, resampling: Resampling, draws: int) -> dict[str, flo
         )
     x, _ = correlation_columns(given.x, net, "spearman")
     rho = correlations_of_counts(np.ones_like(thinned), x, thinned, "spearman")
-    low, high = percentile_interval(_thinned_gaps(x, thinned, net, resampling), resampling.confidence)
+    low, high = bootstrap_interval(_thinned_gaps(x, thinned, net, resampling), resampling.confidence, x.size)
     rho_low, rho_high = percentile_interval(rho, resampling.confidence)
     return {
         "kept": kept,

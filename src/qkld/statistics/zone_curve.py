@@ -22,9 +22,9 @@ from qkld.statistics.checks import (
 )
 from qkld.statistics.correlation import range_ratio
 from qkld.statistics.covariance import NetNoise
-from qkld.statistics.estimates import correlation, correlations_of_counts
-from qkld.statistics.intervals import percentile_interval
-from qkld.statistics.predictive import monotone_fit, noise_draws, spearman_of_draws
+from qkld.statistics.estimates import correlation, correlations_of_counts, spearman_of_draws
+from qkld.statistics.intervals import bootstrap_interval
+from qkld.statistics.predictive import monotone_fit, noise_draws
 from qkld.statistics.resampling import Resampling
 
 EMPTY: dict[str, Any] = {
@@ -98,8 +98,12 @@ def zone_curve(
         if n >= least:
             point = _Point(quants, metric, score, n, least, resampling)
             found = noted(point.correlation, EMPTY)
-            if redrawn is not None and not found["note"]:
-                found.update(noted(lambda p=point: envelope.ends(p.kld, redrawn[:, : p.n]), {}))
+            parts = [point.interval] if not found["note"] else []
+            if parts and redrawn is not None:
+                parts.append(lambda p=point: envelope.ends(p.kld, redrawn[:, : p.n]))
+            for part in parts:
+                further = noted(part, {})
+                found.update(further, note=joined(found["note"], further["note"]))
             note = joined(left_out, found["note"])
             rows.append({"metric": metric, "benchmark": benchmark, "cut": cut, "n": n, **found, "note": note})
     if not rows:
@@ -136,12 +140,14 @@ class _Point:
     def correlation(self) -> dict[str, Any]:
         scores = self.quants[self.score].to_numpy(dtype=float)[: self.n]
         x, y = paired_columns(self.kld, scores, names=(self.metric, self.score), least=self.least)
-        draws = correlations_of_counts(self.resampling.counts(self.n), x, y, "spearman")
-        low, high = percentile_interval(draws, self.resampling.confidence)
         return {
             "estimate": correlation(x, y),
-            "low": low,
-            "high": high,
             "distinct_score": np.unique(y).size,
             "range_metric": range_ratio(x, self.quants[self.metric], log=is_divergence(self.metric)),
         }
+
+    def interval(self) -> dict[str, Any]:
+        x, y = self.kld, self.quants[self.score].to_numpy(dtype=float)[: self.n]
+        draws = correlations_of_counts(self.resampling.counts(self.n), x, y, "spearman")
+        low, high = bootstrap_interval(draws, self.resampling.confidence, self.n)
+        return {"low": low, "high": high} if low < high else {}
