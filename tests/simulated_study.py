@@ -81,6 +81,7 @@ def _items_of(label: str, kld: float, base: dict[str, np.ndarray], rng: np.rando
 def _model_row(label: str, role: str, family: str, bits: float, kld: float, rng: np.random.Generator) -> dict:
     row = {"label": label, "role": role, "family": family, "method": family, "maker": "simulated",
            "recipe": f"{bits:g} bit", "nominal_bits": bits, "bits_per_weight": bits, "bits_per_trunk_weight": bits,
+           "plain_trunk_share": 0.004,
            "weights_sha256": f"{crc32(label.encode()):064x}", "at_floor": False}  # fmt: skip
     wobble = dict(zip(VARIANTS, np.exp(rng.normal(0, 0.12, len(VARIANTS))), strict=True))
     size = {"kl_median": 0.4, "kl_p90": 2.4, "kl_p99": 6.0, "kl_p99_9": 14.0, "kl_max": 30.0}

@@ -143,6 +143,17 @@ def test_cohort_table_marks_zone_and_floor_and_keeps_unscored_rows_empty(simulat
     assert rows["floor-dtype"][-2] == ""
 
 
+def test_quants_that_are_partly_not_quantized_are_named(simulated_copy):
+    study = simulated_copy
+    assert not any("unquantized" in limit for limit in limits_of(study))
+    cohort = study.cohort
+    cohort["plain_trunk_share"] = np.where(cohort["label"] == "hqq-2-g64", 0.63, 0.01)
+    said = [limit for limit in limits_of(study) if "unquantized" in limit]
+    assert said == ["'hqq-2-g64' leaves 63.0 % of its trunk's weights unquantized, such as fused experts."]
+    column = cohort_table(study).columns.index("plain (%)")
+    assert {row[0]: row[column] for row in cohort_table(study).rows}["hqq-2-g64"] == "63.0"
+
+
 def test_names_are_escaped(simulated):
     study = simulated
     hostile = study.params.model_copy(update={"description": "<script>alert(1)</script>"})

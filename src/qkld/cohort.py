@@ -24,6 +24,9 @@ FLOOR_RECIPES = {
 FLOOR_FACTOR = 3.0
 """A quant whose mean KLD is below this many times that of `FLOOR_DTYPE` is at the floor."""
 
+LARGEST_PLAIN_SHARE = 0.05
+"""Share of a quant's trunk that may be left unquantized without a word; norms, biases and routers are far below it."""
+
 _MADE_IN = {"fidelity": "notebook 02_quant_kld", "items": "notebook 03_benchmark_scores"}
 
 
@@ -52,6 +55,13 @@ def further_variants(study: Study) -> dict[str, tuple[str, int]]:
 def variants_of(study: Study) -> tuple[str, ...]:
     """The study's fidelity variants as cohort columns; 14 with two more corpora and two more contexts."""
     return (*BASE_VARIANTS, *further_variants(study))
+
+
+def plain_warning(label: str, share: float | None) -> str | None:
+    """What is to be said of a quant that leaves more than `LARGEST_PLAIN_SHARE` of its trunk's weights unquantized."""
+    if share is None or not share > LARGEST_PLAIN_SHARE:
+        return None
+    return f"'{label}' leaves {100 * share:.1f} % of its trunk's weights unquantized, such as fused experts"
 
 
 def chance_levels(study: Study) -> dict[str, float]:
@@ -171,6 +181,7 @@ def _identity(study: Study, label: str, facts: Mapping[str, Any]) -> dict[str, A
         "nominal_bits": entry.nominal_bits,
         "bits_per_weight": facts.get("bits_per_weight", np.nan),
         "bits_per_trunk_weight": facts.get("bits_per_trunk_weight", np.nan),
+        "plain_trunk_share": facts.get("plain_trunk_share", np.nan),
         "weights_sha256": facts.get("weights_sha256"),
     }
 
@@ -245,7 +256,8 @@ def build_cohort(
     item_tables
         Label of the reference or a quant → its table by `tables.ITEMS`. Floor rows have no scores.
     model_facts
-        Label → ``bits_per_weight``, ``bits_per_trunk_weight`` and ``weights_sha256``, as far as they are known.
+        Label → ``bits_per_weight``, ``bits_per_trunk_weight``, ``plain_trunk_share`` and ``weights_sha256``, as far as
+        they are known.
 
     Raises
     ------

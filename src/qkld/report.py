@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from qkld.cohort import plain_warning
 from qkld.numbers import flat_numbers, printed, significant
 from qkld.params import FLOOR_DTYPE
 from qkld.plotting.axes import floor_of
@@ -104,7 +105,16 @@ def limits_of(study: LoadedStudy) -> list[str]:
         limits.insert(1, f"The composite rests on {sizes}; the reference's has a standard error of {error} points.")
     else:
         limits.insert(1, "No benchmark enters the composite: the reference is too near chance on these few items.")
-    return [*limits, *one_item_limit(study), *study.params.notes]
+    return [*limits, *_plain_warnings(study), *one_item_limit(study), *study.params.notes]
+
+
+def _plain_warnings(study: LoadedStudy) -> list[str]:
+    """One sentence for each quant that is a good part not quantized."""
+    quants = study.cohort[study.cohort["role"] == "quant"]
+    if "plain_trunk_share" not in quants:
+        return []
+    warnings = map(plain_warning, quants["label"], quants["plain_trunk_share"])
+    return [f"{warning}." for warning in warnings if warning]
 
 
 def one_item_limit(study: LoadedStudy) -> list[str]:

@@ -99,6 +99,7 @@ def cohort_table(study: LoadedStudy) -> TextTable:
                 row["family"],
                 printed(row["bits_per_weight"]),
                 printed(row["bits_per_trunk_weight"]),
+                printed(row.get("plain_trunk_share"), 1, percent=True),
                 _kld(row),
                 printed(row["top1_agreement"], 1, percent=True),
                 printed(row["ppl_ratio"], 3),
@@ -109,13 +110,15 @@ def cohort_table(study: LoadedStudy) -> TextTable:
     return TextTable(
         "Cohort",
         f"KLD: mean over scored tokens of {study.params.headline.corpus}, nats, with its interval clustered by "
-        "document or window. Bits: as stored, with and without embeddings and head. Score ± one standard error over "
+        "document or window. Bits: as stored, with and without embeddings and head; plain: share of the trunk's "
+        "weights that no quantizer has touched. Score ± one standard error over "
         "items. At the floor: mean KLD below three times that of floor-dtype.",
         (
             "model",
             "family",
             "bits",
             "trunk bits",
+            "plain (%)",
             "KLD [interval]",
             "top-1 (%)",
             "PPL ratio",

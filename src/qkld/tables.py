@@ -290,6 +290,9 @@ COHORT = Schema(
         "bits_per_trunk_weight": Column(
             "float64", "bits a weight as stored, without embeddings and head", missing=True
         ),
+        "plain_trunk_share": Column(
+            "float64", "share of the trunk's weights that no quantizer has touched", missing=True, optional=True
+        ),
         "weights_sha256": Column("str", "hash of the weights as computed with", missing=True),
         "at_floor": Column("bool", "mean KL below three times the floor of the compute dtype"),
         "note": Column("str", "why a floor has no fidelity; else empty", optional=True),

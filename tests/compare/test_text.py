@@ -29,6 +29,7 @@ def comparison(*, floor: bool = True, pair: bool = True, same: bool = False) -> 
     labels = [label for label in tables if label != FLOOR_DTYPE]
     parts = [summarise(t, label, **HOW, rng=np.random.default_rng(0)) for label, t in tables.items()]
     facts = {"bits_per_weight": 4.5, "bits_per_trunk_weight": 4.25, "given_as": "models/m"}
+    facts |= {"plain_trunk_share": 0.004, "stored_and_left_out": {}}
     return Comparison(
         made={
             "models": {**dict.fromkeys(labels, facts), "reference": facts},
@@ -89,6 +90,18 @@ def test_the_breakdown_is_printed_on_request() -> None:
     assert "entropy" not in shown(made)
     printed = [line for line in shown(made, breakdown=True).splitlines() if line.startswith(("entropy", "position"))]
     assert len(printed) == 5 + 4
+
+
+def test_a_quant_that_is_partly_not_quantized_is_said_to_be() -> None:
+    made = comparison(pair=False)
+    assert "(4.50 bits a weight, 4.25 in the trunk, 0.4 % of which no quantizer has touched)" in shown(made)
+    assert "warning" not in shown(made)
+    assert "not loaded" not in shown(made)
+    left = {f"part{i}": i for i in range(1, 8)}
+    made.made["models"]["q"] = made.made["models"]["q"] | {"plain_trunk_share": 0.63, "stored_and_left_out": left}
+    assert "\nwarning: 'q' leaves 63.0 % of its trunk's weights unquantized, such as fused experts\n" in shown(made)
+    assert "\nstored and not loaded: part1 (1 tensors), " in shown(made)
+    assert "part5 (5 tensors) and 2 more\n" in shown(made)
 
 
 def test_json_holds_every_figure_and_is_strict() -> None:

@@ -11,11 +11,12 @@ from safetensors.torch import load_file, save_file
 from tiny_architectures import ARCHITECTURES
 from tiny_models import FACTS, make_module, save, stored
 
+from qkld.errors import ModelError
 from qkld.models import open_model, torchao
 from qkld.models.experts import fused_experts
 from qkld.models.loading import made_model, stored_model
 from qkld.models.quantized import trunk_linears
-from qkld.params import HqqModel, TorchaoModel
+from qkld.params import BitsandbytesModel, HqqModel, TorchaoModel
 
 CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -107,3 +108,29 @@ def test_hidden_states_are_of_the_dtype_that_is_declared(native, tiny, compute):
         settings = compute.model_copy(update={"compute_dtype": dtype, "weights": "native" if native else "dequantized"})
         opened = open_model(entry, reference=tiny, compute=settings)
         assert opened.hidden(torch.tensor([[1, 2, 3]])).dtype == opened.compute_dtype == getattr(torch, dtype)
+
+
+NATIVE = [
+    BitsandbytesModel(label="q", family="b", scheme="nf4", double_quant=False, **FACTS),
+    HqqModel(label="q", family="h", bits=4, group_size=8, **FACTS),
+    QUANT,
+]
+
+
+@pytest.mark.parametrize("entry", NATIVE, ids=lambda e: e.method)
+def test_native_layers_whose_weight_the_model_takes_by_itself_are_refused_by_name(entry, tmp_path, compute):
+    changes = {**ARCHITECTURES["Jamba"], "mamba_dt_rank": 8}
+    reference = stored(save(tmp_path, make_module("Jamba", **changes)))
+    native = compute.model_copy(update={"weights": "native"})
+    with pytest.raises(ModelError, match=r"(?s)in model\.layers\.0\.mamba.*weights: dequantized"):
+        open_model(entry, reference=reference, compute=native)
+    assert open_model(entry, reference=reference, compute=compute).bits.plain_trunk_share < 0.5
+
+
+@pytest.mark.parametrize("entry", NATIVE, ids=lambda e: e.method)
+def test_layers_with_a_forward_pass_of_their_own_keep_it(entry, tmp_path, compute):
+    reference = stored(save(tmp_path, make_module("Llama4Text", **ARCHITECTURES["Llama4Text"])))
+    for weights in ("native", "dequantized"):
+        opened = open_model(entry, reference=reference, compute=compute.model_copy(update={"weights": weights}))
+        router = opened.module.model.layers[1].feed_forward.router
+        assert type(router).__name__ == "Llama4Router"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_models import make_module, make_tokenizer, save, stored
 
+from qkld.errors import ModelError
 from qkld.models import open_model
 from qkld.models.gguf import converted_folder
 
@@ -40,21 +41,26 @@ def torchao_float8():
     return TorchAoConfig(Float8WeightOnlyConfig())
 
 
-def by_transformers(config):
+def torchao_int4():
+    from torchao.quantization import IntxWeightOnlyConfig, PerGroup
+    from transformers import TorchAoConfig
+
+    return TorchAoConfig(IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32)))
+
+
+def by_transformers(config, dtype=torch.float32):
     """A maker of checkpoints: the folder loaded with this quantization, saved to another."""
 
     def make(base, target, tokenizer):
         import transformers
 
-        module = transformers.AutoModelForCausalLM.from_pretrained(
-            base, quantization_config=config(), dtype=torch.float32
-        )
+        module = transformers.AutoModelForCausalLM.from_pretrained(base, quantization_config=config(), dtype=dtype)
         return save(target, module, tokenizer)
 
     return make
 
 
-def by_compressed_tensors(bits, group_size):
+def by_compressed_tensors(bits, group_size, dtype=torch.float32):
     """A maker of checkpoints: symmetric integers with scales from each group's range, packed by the library."""
 
     def make(base, target, tokenizer):
@@ -68,7 +74,7 @@ def by_compressed_tensors(bits, group_size):
         )
         from compressed_tensors.quantization.utils import calculate_qparams
 
-        module = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        module = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
         strategy = "group" if group_size else "channel"
         args = QuantizationArgs(num_bits=bits, symmetric=True, strategy=strategy, group_size=group_size)
         scheme = QuantizationScheme(targets=["Linear"], weights=args)
@@ -123,6 +129,52 @@ def test_a_saved_checkpoint_is_opened_as_it_was_saved(name, tmp_path, tiny, tiny
         if isinstance(layer, torch.nn.Linear):
             assert type(layer) is torch.nn.Linear
             assert type(layer.weight) is torch.nn.Parameter
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+SAVED_IN = {
+    **{
+        f"{config.__name__} {name}": (by_transformers(config, dtype), dtype)
+        for config in (bitsandbytes_nf4, bitsandbytes_int8, torchao_int8, torchao_float8, torchao_int4)
+        for name, dtype in DTYPES.items()
+    },
+    **{f"compressed_tensors {name}": (by_compressed_tensors(4, 32, dtype), dtype) for name, dtype in DTYPES.items()},
+}
+"""A maker of checkpoints for each dtype that each library saves in, with that dtype."""
+
+
+@pytest.mark.parametrize("name", SAVED_IN)
+def test_a_checkpoint_saved_in_one_dtype_is_run_in_each(name, tmp_path, tiny, tiny_folder, compute):
+    make, saved_in = SAVED_IN[name]
+    entry = stored(make(tiny_folder, tmp_path / "quant", make_tokenizer()), label="quant")
+    exact = open_model(tiny, reference=tiny, compute=compute).hidden(IDS)
+    weights = {}
+    for asked, dtype in DTYPES.items():
+        opened = open_model(entry, reference=tiny, compute=compute.model_copy(update={"compute_dtype": asked}))
+        assert {p.dtype for p in opened.module.parameters()} == {opened.hidden(IDS).dtype} == {dtype}
+        assert (opened.hidden(IDS).float() - exact).norm() < 0.3 * exact.norm()
+        weights[asked] = opened.module.state_dict()
+        assert torch.equal(weights[asked]["model.norm.weight"], make_module().model.norm.weight.to(saved_in).to(dtype))
+    for key, tensor in weights["float32"].items():
+        assert torch.equal(weights["bfloat16"][key], tensor.to(torch.bfloat16)), key
+
+
+ONE_DTYPE = ("torchao_float8", "torchao_int4")
+"""Libraries' layers that multiply activations of the dtype they were saved from alone."""
+
+
+@pytest.mark.parametrize("name", SAVED_IN)
+def test_native_layers_run_in_the_dtype_asked_for_or_are_refused(name, tmp_path, tiny, tiny_folder, compute):
+    make, saved_in = SAVED_IN[name]
+    entry = stored(make(tiny_folder, tmp_path / "quant", make_tokenizer()), label="quant")
+    for asked, dtype in DTYPES.items():
+        settings = compute.model_copy(update={"compute_dtype": asked, "weights": "native"})
+        if dtype != saved_in and name.startswith(ONE_DTYPE):
+            with pytest.raises(ModelError, match="another compute dtype, or weights: dequantized"):
+                open_model(entry, reference=tiny, compute=settings)
+        else:
+            assert open_model(entry, reference=tiny, compute=settings).hidden(IDS).dtype == dtype
 
 
 @pytest.mark.model

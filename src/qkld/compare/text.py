@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from qkld.cohort import plain_warning
 from qkld.compare.cells import aligned, ends, plain_rows, signed
 from qkld.compare.request import Comparison
 from qkld.fidelity import METRICS, QUANTILES
@@ -63,7 +64,9 @@ def _floor(made: Comparison) -> str:
 
 def _quant(rows: pd.DataFrame, made: Comparison, label: str, level: str) -> str:
     facts = made.made["models"][label]
-    title = f"{label} ({facts['bits_per_weight']:.2f} bits a weight, {facts['bits_per_trunk_weight']:.2f} in the trunk)"
+    bits = f"{facts['bits_per_weight']:.2f} bits a weight, {facts['bits_per_trunk_weight']:.2f} in the trunk"
+    title = f"{label} ({bits}, {100 * facts['plain_trunk_share']:.1f} % of which no quantizer has touched)"
+    remarks = [f"warning: {w}" for w in [plain_warning(label, facts["plain_trunk_share"])] if w] + _left_out(facts)
     order = {name: i for i, name in enumerate(_order())}
     header = ("metric", "estimate", f"{level} clustered", f"{level} bootstrap", "unit")
     cells = [
@@ -72,7 +75,14 @@ def _quant(rows: pd.DataFrame, made: Comparison, label: str, level: str) -> str:
     ]
     nonfinite = int(rows["nonfinite"].iloc[0])
     lost = f"\n{nonfinite} tokens without finite logits are left out" if nonfinite else ""
-    return f"{title}\n{aligned([header, *cells])}{lost}"
+    return "\n".join([title, *remarks, aligned([header, *cells])]) + lost
+
+
+def _left_out(facts: Mapping[str, Any], shown: int = 5) -> list[str]:
+    """What the model's files hold and the model does not."""
+    parts = [f"{name} ({tensors} tensors)" for name, tensors in facts["stored_and_left_out"].items()]
+    more = f" and {len(parts) - shown} more" if len(parts) > shown else ""
+    return [f"stored and not loaded: {', '.join(parts[:shown])}{more}"] if parts else []
 
 
 def _order() -> Iterable[str]:

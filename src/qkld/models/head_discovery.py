@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -162,10 +163,19 @@ def _own_logits(module: nn.Module, ids: Tensor) -> Tensor:
             explain(
                 f"{type(module).__name__} can not be run on token ids in {_dtype_name(module.dtype)}.",
                 expected="logits of a few tokens",
-                found=f"{type(error).__name__}: {error}"[:400],
-                do="take another compute dtype, or a class that transformers runs on text alone",
+                found=f"{type(error).__name__}{_place(error, module)}: {error}"[:400],
+                do="take another compute dtype, or weights: dequantized where its layers are quantized, or a class "
+                "that transformers runs on text alone",
             )
         ) from error
+
+
+def _place(error: Exception, module: nn.Module) -> str:
+    """Name of the innermost of the model's layers whose forward pass an error ended."""
+    names = {id(layer): name for name, layer in module.named_modules()}
+    frames = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inside = [names[id(layer)] for layer in frames if names.get(id(layer))]
+    return f" in {inside[-1]}" if inside else ""
 
 
 def _check_finite(logits: Tensor) -> None:

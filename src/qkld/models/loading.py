@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from qkld.errors import ModelError, explain
 from qkld.models import compressed_tensors, quantized
 from qkld.models.bits import StoredBits, tensor_bits
+from qkld.models.folders import weight_files
 from qkld.models.gguf import BITS_FILE, converted_bits
-from qkld.models.stored import Sources
+from qkld.models.stored import Sources, headers, widest
 from qkld.models.transformers import load_module, quantization_of, sources
 from qkld.models.weights import cast_plain, loaded_dtypes
 from qkld.params import Compute, MadeModel
@@ -44,13 +45,15 @@ def stored_model(folder: Path, *, label: str, compute: Compute, device: torch.de
     is_spread = compute.device_map == "auto"
     by_library = is_spread and method not in (None, "compressed-tensors")  # its kernels may run on a GPU only
     placed = "auto" if by_library else {"": "cpu" if is_spread else device}
-    module = load_module(folder, label=label, dtype=dtype, device_map=placed)
+    dequantized = method is not None and compute.weights == "dequantized"
+    first = widest(headers(weight_files(folder))) if dequantized else dtype  # scales are not to be rounded before use
+    module = load_module(folder, label=label, dtype=first, device_map=placed)
     source = sources(folder, module, label=label)
     if method == "compressed-tensors":
         compressed_tensors.decompress(module)
     if method is not None:
         dtypes = loaded_dtypes(module, dtype)
-        if compute.weights == "dequantized":
+        if dequantized:
             quantized.dequantize(module, dtypes)
         cast_plain(module, dtypes)
     bits = _bits(folder, source)
@@ -133,7 +136,6 @@ class AsStored:
     @cached_property
     def _wide(self) -> nn.Module:
         """The module again, in a dtype that holds every stored value; weights that were read from it are let go."""
-        dtypes = [d for name in self.sources.loaded if (d := self.sources.dtype(name)) is not None]
         home = next(self.module.parameters()).device
-        dtype = reduce(torch.promote_types, dtypes)
+        dtype = widest(tensor for stored in self.sources.loaded.values() for tensor in stored)
         return load_module(self.folder, label=self.folder.name, dtype=dtype, device_map={"": home})

@@ -102,11 +102,11 @@ def quantize_trunk(
             source = _linear(weights.weight(f"{name}.weight"), layer.bias)
             quantized = family.quantize(source if device is None else source.to(device), entry)
             change += _change(weight, weights.weight_bits(f"{name}.weight"), family.weight_bits(quantized))
-            made[id(weight)] = weight, None if dense else quantized
+            made[id(weight)] = None if dense else quantized
             if dense:
                 weight.data = family.dense_weight(quantized).to(device=weight.device, dtype=weight.dtype)
         if not dense:
-            module.set_submodule(name, made[id(weight)][1])
+            module.set_submodule(name, made[id(weight)])
     for one in experts:
         bits = _quantize_experts(one, weights.weight(one.name), entry, device)
         change += _change(one.parameter, weights.weight_bits(one.name), bits)

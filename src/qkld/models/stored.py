@@ -70,9 +70,7 @@ class Sources:
     def dtype(self, name: str) -> torch.dtype | None:
         """The dtype that a plain tensor of the module is stored in, the wider one of several; None if it is packed."""
         stored = self.loaded[name]
-        if not all(t.is_plain for t in stored):
-            return None
-        return reduce(torch.promote_types, (PLAIN[t.dtype] for t in stored))
+        return widest(stored) if all(t.is_plain for t in stored) else None
 
     def bits(self) -> StoredBits:
         """Bits of what was loaded, over the weights of the same tensors; scales and code books count as bits alone."""
@@ -113,6 +111,12 @@ def headers(files: Iterable[Path]) -> list[StoredTensor]:
                 header = tensors.get_slice(name)
                 found[name] = StoredTensor(name, header.get_dtype(), math.prod(header.get_shape()))
     return sorted(found.values(), key=lambda tensor: dot_natural_key(tensor.name))
+
+
+def widest(tensors: Iterable[StoredTensor]) -> torch.dtype:
+    """The dtype that holds every value of those that are plain; float32 where none is."""
+    dtypes = [PLAIN[t.dtype] for t in tensors if t.is_plain]
+    return reduce(torch.promote_types, dtypes) if dtypes else torch.float32
 
 
 def sources_of(folder: Path, module: nn.Module, *, key_mapping: Mapping[str, str] | None = None) -> Sources:
