@@ -55,10 +55,14 @@ def numbers_made_again(study: str) -> dict[str, Any]:
     return study_numbers(load_study(study))
 
 
+VERSION = "study/metrics_version"
+"""Of the code that made the numbers, and none of them."""
+
+
 def differences(found: dict[str, Any], kept: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Keys whose values differ, with both; a key on one side only has None on the other."""
     missing = object()
-    keys = found.keys() | kept.keys()
+    keys = (found.keys() | kept.keys()) - {VERSION}
     pairs = {key: (found.get(key, missing), kept.get(key, missing)) for key in keys}
     return {key: pair for key, pair in sorted(pairs.items()) if not _alike(*pair)}
 

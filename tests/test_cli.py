@@ -20,7 +20,8 @@ def test_the_command_line_imports_no_torch():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "plan", "fetch", "collect", "export", "notebook", "analyse", "import", "served", "compare"]
+    "command",
+    ["run", "plan", "fetch", "collect", "export", "withdraw", "notebook", "analyse", "import", "served", "compare"],
 )
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:

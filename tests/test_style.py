@@ -28,7 +28,8 @@ ORDER = (
     *("statistics", "calibration", "cohort", "meanings"),
     *("results", "study", "evidence", "token_evidence", "committing"),
     *("numbers", "shown", "silent_zone", "prompt_tables", "importing"),
-    *("plotting", "text_tables", "report_tables", "report", "analyse", "plan", "plan_report", "estimate", "readme"),
+    *("plotting", "text_tables", "report_tables", "report", "analyse", "plan", "plan_report", "estimate"),
+    *("withdrawing", "readme"),
     *("explore", "explore_widgets", "compare", "quantize", "notebooks", "speed", "bench", "workflow", "runner", "cli"),
 )
 """Every part of the package; each imports only what stands before it. `qkld` itself gives out ``load_study`` lazily."""

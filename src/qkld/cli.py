@@ -73,6 +73,13 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _withdraw(options: argparse.Namespace) -> int:
+    from qkld.withdrawing import withdraw
+
+    print(*withdraw(options.study, options.table, options.why), sep="\n")
+    return 0
+
+
 def _notebook(options: argparse.Namespace) -> int:
     from qkld.notebooks import run_notebook
     from qkld.params import load_params
@@ -212,6 +219,11 @@ def _add_small(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, help="another folder, which is replaced")
     parser.add_argument("--without-tokens", action="store_true", help="leave the tokens' table out")
     parser.set_defaults(act=_export)
+    parser = commands.add_parser("withdraw", help="take tables that are known to be wrong out of a study's figures")
+    parser.add_argument("study")
+    parser.add_argument("--table", action="append", required=True, help="a result table, such as verdict; or several")
+    parser.add_argument("--why", required=True, help="one sentence, which takes their place until the study's next run")
+    parser.set_defaults(act=_withdraw)
     parser = commands.add_parser("readme", help="put the demo's tables and the schemas into README.md")
     parser.set_defaults(act=_readme)
 

@@ -21,6 +21,7 @@ from qkld.results import describe_results
 from qkld.study import LoadedStudy
 from qkld.tables import SCHEMAS, describe
 from qkld.text_tables import TextTable
+from qkld.withdrawing import wrong_tables
 
 SHOWN_STUDY = "demo"
 """The study whose results the README shows."""
@@ -88,8 +89,10 @@ def blocks() -> dict[str, str]:
     Raises
     ------
     StageError
-        If the shown study has not been run.
+        If the shown study has not been run, or a study's figures hold tables that are known to be wrong.
     """
+    for study in (SHOWN_STUDY, *FURTHER_STUDIES):
+        _refuse_wrong(study)
     tables = StudyPaths(SHOWN_STUDY).figures / "tables.md"
     if not tables.exists():
         raise StageError(
@@ -110,6 +113,20 @@ def blocks() -> dict[str, str]:
         **_if_made(BENCH, BENCH, "bench"),
         **_of_further_studies(),
     }
+
+
+def _refuse_wrong(study: str) -> None:
+    path = StudyPaths(study).figures / "numbers.json"
+    wrong = wrong_tables(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
+    if wrong:
+        raise StageError(
+            explain(
+                f"Figures of '{study}' hold tables that an older version made wrong.",
+                expected="tables made since the version of qkld.withdrawing.RIGHT_SINCE",
+                found=", ".join(wrong),
+                do=f"run the study again, or take them back with `qkld withdraw {study}`",
+            )
+        )
 
 
 def _of_further_studies() -> dict[str, str]:

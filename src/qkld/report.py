@@ -14,7 +14,7 @@ from qkld.cohort import plain_warning
 from qkld.numbers import flat_numbers, printed, significant
 from qkld.params import FLOOR_DTYPE
 from qkld.plotting.axes import floor_of
-from qkld.provenance import made_by, write_json, written_whole
+from qkld.provenance import METRICS_VERSION, made_by, write_json, written_whole
 from qkld.report_tables import all_tables, notes_of, parameter_rows
 from qkld.shown import shown_score
 from qkld.statistics.one_item import MOST
@@ -56,12 +56,14 @@ EXPLAINED = {"paired_fidelity": "low", BROKEN_DOWN: "low", "flips": "improvement
 def study_numbers(study: LoadedStudy) -> dict[str, Any]:
     """Every number of a study under one flat key: its cohort and all its result tables; see `flat_numbers`.
 
-    ``study/…`` holds what the study is: name, quants, zone rule and cut, and the benchmark that headlines are about.
+    ``study/…`` holds what the study is: name, quants, zone rule and cut, the benchmark that headlines are about, and by
+    which metrics version the tables were made.
     """
     zone = study.analysis("zone").iloc[0]
     facts = {
         "study/name": study.params.study,
         "study/quants": len(study.quants),
+        "study/metrics_version": METRICS_VERSION,
         "study/headline_benchmark": shown_score(study).benchmark,
         "study/zone_rule": str(zone["rule"]),
         "study/zone_cut": float(zone["cut"]),
