@@ -11,7 +11,7 @@ from qkld.errors import StageError
 from qkld.provenance import METRICS_VERSION
 from qkld.readme import blocks, result_tables
 from qkld.report import write_numbers, write_report
-from qkld.report_tables import evidence_tables
+from qkld.report_tables import all_tables, evidence_tables
 from qkld.study import load_study
 from qkld.withdrawing import RIGHT_SINCE, TITLES, without_parts, without_sections, wrong_tables
 
@@ -106,11 +106,15 @@ def test_the_readme_takes_no_wrong_table(made, files, monkeypatch):
 
 
 def test_titles_are_those_that_tables_have(made):
-    assert [table.title for table in evidence_tables(made, list(TITLES))] == list(TITLES.values())
+    titles = [table.title for table in all_tables(made)]
+    assert {title for own in TITLES.values() for title in own} <= set(titles)
+    assert len(titles) == len(set(titles))
+    shown = ("noise", "verdict", "thinning", "decision", "pairs")
+    assert [(table.title,) for table in evidence_tables(made, shown)] == [TITLES[name] for name in shown]
 
 
 def test_a_last_table_and_an_absent_one():
-    title = TITLES["verdict"]
+    (title,) = TITLES["verdict"]
     text = f"**One.**\n\n| a |\n\nnote\n\n**{title}.**\n\n| b |\n\nnote\n"
     assert without_sections(text, ["verdict", "noise", "leave_one_out"], "wrong.") == (
         f"**One.**\n\n| a |\n\nnote\n\n**{title}.** Withdrawn: wrong.\n"

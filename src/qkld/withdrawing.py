@@ -18,14 +18,17 @@ from qkld.numbers import KEYS, SEPARATOR
 from qkld.paths import StudyPaths
 from qkld.provenance import write_json, written_whole
 
-TITLES: Mapping[str, str] = {
-    "noise": "What the items can resolve",
-    "verdict": "Noise or missing direction",
-    "thinning": "Volume measured as badly as direction",
-    "decision": "Which quants are as good as the reference",
-    "pairs": "Which of two quants is the better",
+TITLES: Mapping[str, tuple[str, ...]] = {
+    "noise": ("What the items can resolve",),
+    "verdict": ("Noise or missing direction",),
+    "thinning": ("Volume measured as badly as direction",),
+    "decision": ("Which quants are as good as the reference",),
+    "pairs": ("Which of two quants is the better",),
+    "zone": ("Mean KLD against score, volume and direction", "Each benchmark"),
+    "volume_direction": ("Mean KLD against score, volume and direction",),
+    "variants": ("Measurement variants",),
 }
-"""Result table → its title in the report and the README, where it is shown by itself."""
+"""Result table → titles of the tables in the report and the README that show it."""
 
 RIGHT_SINCE: Mapping[str, int] = {"noise": 6, "verdict": 6, "leave_one_out": 6, "decision": 6}
 """Result table → the metrics version before which its numbers are known to be wrong; see CHANGELOG.md."""
@@ -92,7 +95,7 @@ def without_tables(numbers: Mapping[str, Any], tables: Sequence[str], why: str) 
 
 def without_sections(text: str, tables: Sequence[str], why: str) -> str:
     """Markdown as `qkld.readme.markdown` writes it, with the reason in place of each table and its note."""
-    for title in (TITLES[table] for table in tables if table in TITLES):
+    for title in _titles(tables):
         pattern = rf"(?ms)^(\*\*{re.escape(title)}\.\*\*)\n.*?(?=^\*\*|\Z)"
         text = re.sub(pattern, lambda m: f"{m[1]} Withdrawn: {why}\n\n", text)
     return text.rstrip("\n") + "\n"
@@ -101,8 +104,12 @@ def without_sections(text: str, tables: Sequence[str], why: str) -> str:
 def without_parts(text: str, tables: Sequence[str], why: str) -> str:
     """The report's HTML, with the reason in place of each table and its note, and without what it lists as missing."""
     said = f'<p class="note">Withdrawn: {html.escape(why)}</p>\n'
-    for table in tables:
-        title = html.escape(TITLES.get(table, table))
+    for title in map(html.escape, _titles(tables)):
         text = re.sub(rf"(?s)(<h3>{re.escape(title)}</h3>\n).*?(?=<h[23])", lambda m: m[1] + said, text)
+    for table in tables:
         text = re.sub(rf"(?m)^<li>{table}: .*</li>\n", "", text)
     return text
+
+
+def _titles(tables: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(title for table in tables for title in TITLES.get(table, ())))
