@@ -50,7 +50,7 @@ def sentencepiece() -> tuple[tuple[str, ...], tuple[float, ...], tuple[int, ...]
     made.train_from_iterator([PROSE] * 3 + PROSE.split(), trainers.BpeTrainer(vocab_size=500, show_progress=False))
     head = [*SPECIAL, "  ", *(f"<0x{byte:02X}>" for byte in range(256))]
     vocabulary = made.get_vocab()
-    learned = [token for token in sorted(vocabulary, key=vocabulary.get) if token not in head]
+    learned = [token for token in sorted(vocabulary, key=vocabulary.get) if token not in (*head, "\u2581\u2581")]
     types = [*SPECIAL.values(), USER_DEFINED, *[BYTE] * 256, *[NORMAL] * len(learned)]
     scores = [0.0] * len(head) + [-float(i) for i in range(len(learned))]
     return (*head, *learned), tuple(scores), tuple(types)

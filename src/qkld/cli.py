@@ -312,6 +312,9 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--windows", type=whole_number, help="windows measured; by default 40, or what the text gives")
     parser.add_argument("--context", type=whole_number, help="tokens of a window, whose second half is scored; 512")
     parser.add_argument("--packing", choices=("packed", "documents"), default="packed", help="how texts fill windows")
+    parser.add_argument(
+        "--engine", choices=("torch", "llamacpp"), help="what runs GGUF quants: their weights in torch, or llama.cpp"
+    )
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     parser.add_argument("--device-map", choices=("none", "auto"), default="none", help="auto spreads a large model")

@@ -135,6 +135,20 @@ def test_a_chat_that_begins_as_the_tokenizer_does_is_not_begun_twice(before):
     assert HarnessModel(tokenizer).tok_encode(chat) == putting(before, ())("The quick")["input_ids"]
 
 
+@pytest.mark.parametrize("kind", ["Qwen2", "Llama", "GPTNeoX", "Gemma3Text", "Mistral", "Cohere", "Phi3"])
+def test_a_tokenizer_is_what_its_file_says_whatever_the_models_type(tmp_path, kind):
+    """transformers has classes for some of these types that normalise, cut or add tokens of their own."""
+    import transformers
+    from tokenizers import Tokenizer
+
+    getattr(transformers, f"{kind}Config")().save_pretrained(tmp_path)
+    putting(("<s>",), ()).save_pretrained(tmp_path)
+    own, loaded = Tokenizer.from_file(str(tmp_path / "tokenizer.json")), load_tokenizer(tmp_path)
+    assert loaded.get_vocab() == own.get_vocab()
+    for text in ("  e\u0301 é 12345\n\n2. The quick brown fox", "\u2581a <sop>x</s>"):
+        assert loaded(text)["input_ids"] == own.encode(text).ids
+
+
 def test_a_folder_without_a_vocabulary_is_refused(tmp_path):
     make_tokenizer().save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -11,6 +11,7 @@ from qkld.errors import CorpusError, explain
 from qkld.models import OpenedModel
 from qkld.models.head import Head
 from qkld.models.head_discovery import find_head, proven_head
+from qkld.models.llamacpp import GivenLogits, LlamaCppModel
 from qkld.models.tokenizer import start_of_text
 from qkld.stores import LogitRows, Store
 from qkld.windows import Window
@@ -25,7 +26,7 @@ class LiveModel:
     """
 
     model: OpenedModel
-    head: Head
+    head: Head | GivenLogits
     windows: tuple[Window, ...]
     begin: tuple[int, ...] = ()
 
@@ -68,15 +69,18 @@ def live_model(model: OpenedModel, store: Store, *, as_llama: bool) -> LiveModel
             )
         )
     begin = tuple(start_of_text(model.tokenizer)[:1]) if as_llama else ()
-    return LiveModel(model, _head_with(model, store.vocabulary), tuple(store.windows), begin)
+    wide, head = _with_rows(model, store.vocabulary)
+    return LiveModel(wide, head, tuple(store.windows), begin)
 
 
-def _head_with(model: OpenedModel, vocabulary: int) -> Head:
-    """The head with this many rows where it has padding for them: GGUF files count padding rows as tokens.
+def _with_rows(model: OpenedModel, vocabulary: int) -> tuple[OpenedModel, Head | GivenLogits]:
+    """The model and its head with this many rows where it has padding for them: llama.cpp counts padding as tokens.
 
     Any other vocabulary is left to `check_same_windows`, which refuses it.
     """
     if not model.vocabulary < vocabulary <= model.vocabulary + model.padded_rows:
-        return model.head
+        return model, model.head
+    if isinstance(model, LlamaCppModel):
+        return replace(model, vocabulary=vocabulary), GivenLogits(vocabulary)
     whole, _ = proven_head(model.module, find_head(model.module))
-    return whole.to(dtype=model.head.weight.dtype, device=model.device).cut(vocabulary)
+    return model, whole.to(dtype=model.head.weight.dtype, device=model.device).cut(vocabulary)

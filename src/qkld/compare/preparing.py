@@ -13,7 +13,7 @@ from qkld.divergence.per_token import TILE
 from qkld.errors import CorpusError, ParameterError, StoreError, explain
 from qkld.models import OpenedModel, open_model
 from qkld.models.tokenizer import start_of_text
-from qkld.params import Compute, Corpus, MadeModel, ModelEntry, StoredModel, Study
+from qkld.params import Compute, Corpus, GgufModel, MadeModel, ModelEntry, StoredModel, Study
 from qkld.recording import corpus_header, record_windows
 from qkld.reference import ReferenceStore
 from qkld.sources import fetch
@@ -59,9 +59,19 @@ def quants_of(request: Request, study: Study | None, reference: StoredModel | An
     Raises
     ------
     ParameterError
-        If one has to be made and neither a reference model nor a study says from what.
+        If one has to be made and neither a reference model nor a study says from what, or an engine is asked for and
+        none of them is a GGUF file.
     """
-    entries = [model_entry(text, study=study) for text in request.quants]
+    entries = [_run_by(request.engine, model_entry(text, study=study)) for text in request.quants]
+    if request.engine and not any(isinstance(entry, GgufModel) for entry in entries):
+        raise ParameterError(
+            explain(
+                "--engine says what runs GGUF files.",
+                expected="a .gguf file among the quants",
+                found=", ".join(request.quants),
+                do="drop --engine",
+            )
+        )
     made = [e.recipe for e in entries if isinstance(e, MadeModel)]
     if made and study is None and not isinstance(reference, StoredModel):
         raise ParameterError(
@@ -73,6 +83,14 @@ def quants_of(request: Request, study: Study | None, reference: StoredModel | An
             )
         )
     return distinct_labels(entries, ["reference", getattr(reference, "label", "reference")])
+
+
+def _run_by(engine: str | None, entry: ModelEntry) -> ModelEntry:
+    """The entry, run by this engine where it is a GGUF file; torch has no cache of its own to set."""
+    if engine is None or not isinstance(entry, GgufModel):
+        return entry
+    cache = {} if engine == "llamacpp" else dict.fromkeys(("cache_k", "cache_v", "flash_attention"))
+    return entry.model_copy(update={"engine": engine, **cache})
 
 
 def opened_session(

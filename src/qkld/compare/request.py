@@ -42,6 +42,9 @@ class Request:
         Windows, and tokens of each; every window is a cluster.
     packing : str
         ``packed``: texts one after the other; ``documents``: the beginning of each that is long enough.
+    engine : str, optional
+        What runs GGUF quants: ``torch`` their dequantized weights, ``llamacpp`` the files as deployed, activations
+        quantized too. By default what a study's label says, else torch, which also runs every reference.
     device, dtype, device_map, weights
         As in a study's ``compute``. With a store, ``auto`` is what the store was made on and in.
     floor : bool
@@ -64,6 +67,7 @@ class Request:
     windows: int | None = None
     context: int | None = None
     packing: Literal["packed", "documents"] = "packed"
+    engine: Literal["torch", "llamacpp"] | None = None
     device: str = "auto"
     dtype: str = "auto"
     device_map: str = "none"

@@ -27,6 +27,9 @@ VOCABULARIES = frozenset(("tokenizer.json", "vocab.json", "vocab.txt", "tekken.j
 def load_tokenizer(folder: Path) -> Any:
     """The folder's tokenizer; never runs code of the folder.
 
+    Where there is a ``tokenizer.json``, it is that file with the flags and special tokens of its configuration: the
+    classes that transformers names by the model's type build some parts anew and add tokens.
+
     Raises
     ------
     TokenizerError
@@ -36,7 +39,9 @@ def load_tokenizer(folder: Path) -> Any:
     if not held:
         raise _no_tokenizer(folder, ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing")
     try:
-        tokenizer = transformers_library().AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        library = transformers_library()
+        by_file = library.PreTrainedTokenizerFast if "tokenizer.json" in held else library.AutoTokenizer
+        tokenizer = by_file.from_pretrained(folder, trust_remote_code=False)
         if not tokenizer("a", add_special_tokens=False)["input_ids"]:
             raise ValueError(f"no token for a letter among {len(tokenizer)}")
     except Exception as error:  # damaged files, code of the folder's own, missing libraries: all end here

@@ -1,0 +1,168 @@
+"""One small random model twice: as a Hugging Face folder in bfloat16, and as GGUF files with its vocabulary.
+
+Tokens are spelled, padded and flagged as llama.cpp's converter does it for each architecture.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from tiny_gguf_vocabularies import NORMAL, SPECIAL, UNUSED, byte_level, sentencepiece
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from qkld.models.gguf_writing import interleaved
+
+SIZES = {
+    **{"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
+    **{"num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.25},
+    **{"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2},
+}
+
+KINDS = {
+    "llama": ("LlamaConfig", "llama-bpe", {}),
+    "qwen2": ("Qwen2Config", "qwen2", {"rms_norm_eps": 1e-6}),
+    "qwen3": ("Qwen3Config", "qwen2", {"head_dim": 128}),
+    "gemma3": ("Gemma3TextConfig", None, {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 64}),
+}
+"""Architecture of GGUF → class of the configuration, name of the pre-tokenizer (None: SentencePiece), more sizes."""
+
+QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+LLAMA3 = QWEN2.replace(r"\p{N}| ?", r"\p{N}{1,3}| ?", 1)
+
+PADDING = {"qwen2": 40, "qwen3": 40}
+"""Rows beyond the last token."""
+
+
+def make_module(architecture: str) -> torch.nn.Module:
+    """The random model in float32, its weights as bfloat16 holds them."""
+    import transformers
+
+    name, _, more = KINDS[architecture]
+    torch.manual_seed(3)
+    rows = len(_tokens(architecture)) + PADDING.get(architecture, 0)
+    config = getattr(transformers, name)(**{**SIZES, "vocab_size": rows, **more})
+    module = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for weight in module.parameters():  # buffers such as rotary frequencies stay as they are computed
+            weight.copy_(weight.to(torch.bfloat16))
+    return module
+
+
+def save_folder(folder: Path, architecture: str) -> Path:
+    """The model and its published tokenizer; Gemma's has one token more than the model has rows."""
+    make_module(architecture).to(torch.bfloat16).save_pretrained(folder)
+    published(architecture).save_pretrained(folder)
+    return folder
+
+
+def published(architecture: str) -> Any:
+    """The tokenizer as its makers publish it: spaces of SentencePiece spelled so, BOS in front, an image's token."""
+    from transformers import PreTrainedTokenizerFast
+
+    if KINDS[architecture][1] is None:
+        made = _gemma()
+        made.add_special_tokens([AddedToken("<image_soft_token>", special=True)])
+    else:
+        tokens, merges = byte_level()
+        made = Tokenizer(models.BPE(_ids(tokens), [tuple(m.split(" ")) for m in merges]))
+        pattern = LLAMA3 if architecture == "llama" else QWEN2
+        made.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(pattern), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(list(SPECIAL))
+    if architecture not in PADDING:
+        made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def _gemma() -> Tokenizer:
+    from transformers.tokenization_utils_base import generate_merges
+
+    tokens = _tokens("gemma3")
+    scores = dict(zip(tokens, sentencepiece()[1], strict=True))
+    merges = generate_merges(_ids(tokens), scores)
+    made = Tokenizer(models.BPE(_ids(tokens), merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    made.normalizer = normalizers.Replace(" ", "\u2581")
+    made.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return made
+
+
+def _tokens(architecture: str) -> list[str]:
+    """Tokens by id as published."""
+    if KINDS[architecture][1] is not None:
+        return list(byte_level()[0])
+    return [token.replace(" ", "\u2581") for token in sentencepiece()[0]]
+
+
+def _ids(tokens: Any) -> dict[str, int]:
+    return {token: i for i, token in enumerate(tokens)}
+
+
+def write_gguf(path: Path, architecture: str, kind: str = "F32") -> Path:
+    """The model as a GGUF file, its matrices in this type."""
+    module = make_module(architecture)
+    writer = gguf.GGUFWriter(path, architecture)
+    _add_sizes(writer, module.config, architecture)
+    _add_vocabulary(writer, module.config.vocab_size, architecture)
+    names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, architecture.upper()), 2)
+    heads = {"q_proj": 4, "k_proj": 2} if architecture == "llama" else {}
+    for name, tensor in module.named_parameters():
+        layer = name.split(".")[-2]
+        values = interleaved(tensor, heads[layer]) if layer in heads else tensor
+        values = values.detach().numpy() + (architecture == "gemma3" and "norm" in layer)  # Gemma's scale is 1 + weight
+        stored = gguf.GGMLQuantizationType[kind] if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        raw = gguf.quants.quantize(np.ascontiguousarray(values, np.float32), stored)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), raw, raw_dtype=stored)
+    for finish in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        finish()
+    writer.close()
+    return path
+
+
+def _add_sizes(writer: gguf.GGUFWriter, config: Any, architecture: str) -> None:
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(1e6 if architecture == "gemma3" else config.rope_parameters["rope_theta"])
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    if "head_dim" in KINDS[architecture][2]:
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+    if architecture == "gemma3":
+        writer.add_sliding_window(config.sliding_window)
+
+
+def _add_vocabulary(writer: gguf.GGUFWriter, rows: int, architecture: str) -> None:
+    _, pre, _ = KINDS[architecture]
+    if pre is None:
+        tokens, scores, types = sentencepiece()
+        writer.add_tokenizer_model("llama")
+        writer.add_token_scores(scores)
+        writer.add_add_space_prefix(False)
+    else:
+        tokens, merges = byte_level()
+        types = [SPECIAL.get(token, NORMAL) for token in tokens]
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(pre)
+        writer.add_token_merges(merges)
+    padding = range(len(tokens), rows)
+    writer.add_token_list([*tokens, *(f"[PAD{i}]" for i in padding)])
+    writer.add_token_types([*types, *[UNUSED for _ in padding]])
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(architecture not in PADDING)
