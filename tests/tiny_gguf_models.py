@@ -22,30 +22,45 @@ SIZES = {
     **{"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2},
 }
 
-KINDS = {
-    "llama": ("LlamaConfig", "llama-bpe", {}),
-    "qwen2": ("Qwen2Config", "qwen2", {"rms_norm_eps": 1e-6}),
-    "qwen3": ("Qwen3Config", "qwen2", {"head_dim": 128}),
-    "gemma3": ("Gemma3TextConfig", None, {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 64}),
+LLAMA31 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LINEAR = {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0}
+YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 64}
+LOCAL = {"rope_type": "default", "rope_theta": 1e4}
+
+GEMMA3 = {
+    **{"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 64, "num_hidden_layers": 6},
+    "rope_parameters": {"sliding_attention": LOCAL, "full_attention": LINEAR},
 }
-"""Architecture of GGUF → class of the configuration, name of the pre-tokenizer (None: SentencePiece), more sizes."""
+
+KINDS = {
+    "llama3": ("llama", "LlamaConfig", "llama-bpe", {}),
+    "llama31": (
+        *("llama", "LlamaConfig", "llama-bpe"),
+        {"rope_parameters": {**LLAMA31, "original_max_position_embeddings": 64}},
+    ),
+    "qwen2": ("qwen2", "Qwen2Config", "qwen2", {"rms_norm_eps": 1e-6}),
+    "qwen2-yarn": ("qwen2", "Qwen2Config", "qwen2", {"rope_parameters": YARN}),
+    "qwen3": ("qwen3", "Qwen3Config", "qwen2", {"head_dim": 128}),
+    "gemma3": ("gemma3", "Gemma3TextConfig", None, GEMMA3),
+}
+"""Kind → architecture of GGUF, class of configuration, name of the pre-tokenizer (None: SentencePiece), more sizes."""
 
 QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 LLAMA3 = QWEN2.replace(r"\p{N}| ?", r"\p{N}{1,3}| ?", 1)
 
-PADDING = {"qwen2": 40, "qwen3": 40}
+PADDING = {"qwen2": 40, "qwen2-yarn": 40, "qwen3": 40}
 """Rows beyond the last token."""
 
 
-def make_module(architecture: str) -> torch.nn.Module:
+def make_module(kind: str) -> torch.nn.Module:
     """The random model in float32, its weights as bfloat16 holds them."""
     import transformers
 
-    name, _, more = KINDS[architecture]
+    _, name, _, more = KINDS[kind]
     torch.manual_seed(3)
-    rows = len(_tokens(architecture)) + PADDING.get(architecture, 0)
+    rows = len(_tokens(kind)) + PADDING.get(kind, 0)
     config = getattr(transformers, name)(**{**SIZES, "vocab_size": rows, **more})
     module = transformers.AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
@@ -54,24 +69,24 @@ def make_module(architecture: str) -> torch.nn.Module:
     return module
 
 
-def save_folder(folder: Path, architecture: str) -> Path:
+def save_folder(folder: Path, kind: str) -> Path:
     """The model and its published tokenizer; Gemma's has one token more than the model has rows."""
-    make_module(architecture).to(torch.bfloat16).save_pretrained(folder)
-    published(architecture).save_pretrained(folder)
+    make_module(kind).to(torch.bfloat16).save_pretrained(folder)
+    published(kind).save_pretrained(folder)
     return folder
 
 
-def published(architecture: str) -> Any:
+def published(kind: str) -> Any:
     """The tokenizer as its makers publish it: spaces of SentencePiece spelled so, BOS in front, an image's token."""
     from transformers import PreTrainedTokenizerFast
 
-    if KINDS[architecture][1] is None:
+    if KINDS[kind][2] is None:
         made = _gemma()
         made.add_special_tokens([AddedToken("<image_soft_token>", special=True)])
     else:
         tokens, merges = byte_level()
         made = Tokenizer(models.BPE(_ids(tokens), [tuple(m.split(" ")) for m in merges]))
-        pattern = LLAMA3 if architecture == "llama" else QWEN2
+        pattern = QWEN2 if kind in PADDING else LLAMA3
         made.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Split(Regex(pattern), "isolated"),
@@ -80,7 +95,7 @@ def published(architecture: str) -> Any:
         )
         made.decoder = decoders.ByteLevel()
     made.add_special_tokens(list(SPECIAL))
-    if architecture not in PADDING:
+    if kind not in PADDING:
         made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
@@ -97,9 +112,9 @@ def _gemma() -> Tokenizer:
     return made
 
 
-def _tokens(architecture: str) -> list[str]:
+def _tokens(kind: str) -> list[str]:
     """Tokens by id as published."""
-    if KINDS[architecture][1] is not None:
+    if KINDS[kind][2] is not None:
         return list(byte_level()[0])
     return [token.replace(" ", "\u2581") for token in sentencepiece()[0]]
 
@@ -108,28 +123,33 @@ def _ids(tokens: Any) -> dict[str, int]:
     return {token: i for i, token in enumerate(tokens)}
 
 
-def write_gguf(path: Path, architecture: str, kind: str = "F32") -> Path:
+def write_gguf(path: Path, kind: str, tensor_type: str = "F32") -> Path:
     """The model as a GGUF file, its matrices in this type."""
-    module = make_module(architecture)
+    module = make_module(kind)
+    architecture, *_ = KINDS[kind]
     writer = gguf.GGUFWriter(path, architecture)
-    _add_sizes(writer, module.config, architecture)
-    _add_vocabulary(writer, module.config.vocab_size, architecture)
-    names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, architecture.upper()), 2)
+    _add_sizes(writer, module.config, kind)
+    _add_vocabulary(writer, module.config.vocab_size, kind)
+    names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, architecture.upper()), module.config.num_hidden_layers)
     heads = {"q_proj": 4, "k_proj": 2} if architecture == "llama" else {}
     for name, tensor in module.named_parameters():
         layer = name.split(".")[-2]
         values = interleaved(tensor, heads[layer]) if layer in heads else tensor
         values = values.detach().numpy() + (architecture == "gemma3" and "norm" in layer)  # Gemma's scale is 1 + weight
-        stored = gguf.GGMLQuantizationType[kind] if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        stored = gguf.GGMLQuantizationType[tensor_type] if values.ndim > 1 else gguf.GGMLQuantizationType.F32
         raw = gguf.quants.quantize(np.ascontiguousarray(values, np.float32), stored)
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), raw, raw_dtype=stored)
+    if kind == "llama31":
+        frequencies = module.model.rotary_emb.inv_freq.double().numpy()
+        plain = 1e4 ** (-np.arange(0, 16, 2) / 16)
+        writer.add_tensor("rope_freqs.weight", (plain / frequencies).astype(np.float32))
     for finish in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
         finish()
     writer.close()
     return path
 
 
-def _add_sizes(writer: gguf.GGUFWriter, config: Any, architecture: str) -> None:
+def _add_sizes(writer: gguf.GGUFWriter, config: Any, kind: str) -> None:
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
@@ -137,17 +157,23 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any, architecture: str) -> None:
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(1e6 if architecture == "gemma3" else config.rope_parameters["rope_theta"])
+    rope = config.rope_parameters.get("full_attention", config.rope_parameters)
+    writer.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] in ("linear", "yarn"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+        writer.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    if "head_dim" in KINDS[architecture][2]:
+    if "head_dim" in KINDS[kind][3]:
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
-    if architecture == "gemma3":
+    if kind == "gemma3":
         writer.add_sliding_window(config.sliding_window)
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, rows: int, architecture: str) -> None:
-    _, pre, _ = KINDS[architecture]
+def _add_vocabulary(writer: gguf.GGUFWriter, rows: int, kind: str) -> None:
+    pre = KINDS[kind][2]
     if pre is None:
         tokens, scores, types = sentencepiece()
         writer.add_tokenizer_model("llama")
@@ -165,4 +191,4 @@ def _add_vocabulary(writer: gguf.GGUFWriter, rows: int, architecture: str) -> No
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    writer.add_add_bos_token(architecture not in PADDING)
+    writer.add_add_bos_token(kind not in PADDING)

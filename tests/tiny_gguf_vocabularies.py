@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gguf
@@ -56,12 +57,14 @@ def sentencepiece() -> tuple[tuple[str, ...], tuple[float, ...], tuple[int, ...]
     return (*head, *learned), tuple(scores), tuple(types)
 
 
-def write_byte_level(path: Path, pre: str, *, architecture: str = "llama", **more: Any) -> Path:
-    """A file of the byte-level vocabulary with this pre-tokenizer's name."""
+def write_byte_level(
+    path: Path, pre: str, *, architecture: str = "llama", scaling: Mapping[str, Any] | None = None, **more: Any
+) -> Path:
+    """A file of the byte-level vocabulary with this pre-tokenizer's name; ``scaling`` goes below ``rope.scaling``."""
     tokens, merges = byte_level()
     types = [SPECIAL.get(token, NORMAL) for token in tokens]
     facts = {"model": "gpt2", "pre": pre, "tokens": tokens, "token_type": types, "merges": merges}
-    return write_vocabulary(path, facts | more, architecture=architecture)
+    return write_vocabulary(path, facts | more, architecture=architecture, scaling=scaling or {})
 
 
 def write_sentencepiece(path: Path, *, architecture: str = "llama", **more: Any) -> Path:
@@ -71,7 +74,9 @@ def write_sentencepiece(path: Path, *, architecture: str = "llama", **more: Any)
     return write_vocabulary(path, facts | more, architecture=architecture)
 
 
-def write_vocabulary(path: Path, facts: Mapping[str, Any], *, architecture: str) -> Path:
+def write_vocabulary(
+    path: Path, facts: Mapping[str, Any], *, architecture: str, scaling: Mapping[str, Any] = MappingProxyType({})
+) -> Path:
     """A file with these facts below ``tokenizer.ggml``, those that are None left out, and no tensor."""
     writer = gguf.GGUFWriter(path, architecture)
     for add, value in (
@@ -82,6 +87,8 @@ def write_vocabulary(path: Path, facts: Mapping[str, Any], *, architecture: str)
     for name, value in {"bos_token_id": 1, "eos_token_id": 2, **facts}.items():
         if value is not None:
             _add(writer, f"tokenizer.ggml.{name}", value)
+    for name, value in scaling.items():
+        _add(writer, f"{architecture}.rope.scaling.{name}", value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -94,6 +101,8 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
         writer.add_bool(key, value)
     elif isinstance(value, int):
         writer.add_uint32(key, value)
+    elif isinstance(value, float):
+        writer.add_float32(key, value)
     elif isinstance(value, str):
         writer.add_string(key, value)
     else:

@@ -24,7 +24,7 @@ HOW = ("--device", "cpu", "--dtype", "float32", "--bootstrap", "100", "--context
 
 @pytest.fixture(scope="module", params=list(KINDS))
 def files(request, tmp_path_factory) -> tuple[str, Path]:
-    """Architecture, and a folder with the model as ``folder``, ``f32.gguf`` and ``q8.gguf``."""
+    """Kind, and a folder with the model as ``folder``, ``f32.gguf`` and ``q8.gguf``."""
     folder = tmp_path_factory.mktemp(request.param)
     save_folder(folder / "folder", request.param)
     write_gguf(folder / "f32.gguf", request.param)
@@ -46,16 +46,16 @@ def mean_kld(values: dict, label: str) -> float:
     return next(r["estimate"] for r in values["fidelity"] if (r["quant"], r["metric"]) == (label, "kl_mean"))
 
 
-def defined(architecture: str) -> float:
+def defined(kind: str) -> float:
     """Mean KL(reference ‖ Q8_0) over the second half of three windows of 32 tokens, from full logits in float64."""
-    reference, quant = make_module(architecture), make_module(architecture)
+    reference, quant = make_module(kind), make_module(kind)
     with torch.no_grad():
         for weight in quant.parameters():
             if weight.ndim > 1:
                 raw = quants.quantize(weight.numpy(), GGMLQuantizationType.Q8_0)
                 weight.copy_(torch.from_numpy(quants.dequantize(raw, GGMLQuantizationType.Q8_0)))
-    tokenizer = published(architecture)
-    start = tokenizer("a")["input_ids"][: 0 if architecture in PADDING else 1]
+    tokenizer = published(kind)
+    start = tokenizer("a")["input_ids"][: 0 if kind in PADDING else 1]
     ids = tokenizer(TEXT.strip() + "\n\n", add_special_tokens=False)["input_ids"]
     room = 32 - len(start)
     windows = torch.tensor([[*start, *ids[i * room : (i + 1) * room]] for i in range(3)])
@@ -66,29 +66,29 @@ def defined(architecture: str) -> float:
 
 
 def test_a_file_is_measured_beside_the_folder_it_was_made_from(files):
-    architecture, folder = files
+    kind, folder = files
     values = compared(folder, "folder", "--quant", str(folder / "f32.gguf"), "--quant", str(folder / "q8.gguf"))
-    assert mean_kld(values, "q8") == pytest.approx(defined(architecture), rel=1e-4)
+    assert mean_kld(values, "q8") == pytest.approx(defined(kind), rel=1e-4)
     assert abs(mean_kld(values, "f32")) < 1e-9
     models = values["made_by"]["models"]
-    padding = PADDING.get(architecture, 0)
+    padding = PADDING.get(kind, 0)
     assert {m: f["padded_rows"] for m, f in models.items()} == dict.fromkeys(models, padding)
     assert len({facts["tokenizer_sha256"] for facts in models.values()}) == 1
 
 
 def test_llamacpp_runs_the_same_file(files):
-    architecture, folder = files
+    kind, folder = files
     both = ("--quant", str(folder / "f32.gguf"), "--quant", str(folder / "q8.gguf"), "--engine", "llamacpp")
     values = compared(folder, "folder", *both)
     assert 0 <= mean_kld(values, "f32") < 1e-4  # its cache is float16
-    assert mean_kld(values, "q8") == pytest.approx(defined(architecture), rel=1)  # activations are rounded too
+    assert mean_kld(values, "q8") == pytest.approx(defined(kind), rel=1)  # activations are rounded too
     facts = values["made_by"]["models"]["q8"]
     assert facts["engine"]["name"] == "llamacpp"
-    assert facts["padded_rows"] == PADDING.get(architecture, 0)
+    assert facts["padded_rows"] == PADDING.get(kind, 0)
 
 
 def test_a_file_is_a_reference_beside_a_folder_a_file_and_a_quantizer(files):
-    architecture, folder = files
+    kind, folder = files
     quants_ = (
         "--quant",
         str(folder / "folder"),
@@ -100,10 +100,10 @@ def test_a_file_is_a_reference_beside_a_folder_a_file_and_a_quantizer(files):
     values = compared(folder, "f32.gguf", *quants_)
     assert abs(mean_kld(values, "folder")) < 1e-9
     assert 1e-5 < mean_kld(values, "torchao-int8-g32") < 1
-    windows_differ = architecture == "gemma3"  # its file has no normalizer's spelling of spaces, and one token fewer
-    assert mean_kld(values, "q8") == pytest.approx(defined(architecture), rel=0.5 if windows_differ else 1e-4)
+    windows_differ = kind == "gemma3"  # its file has no normalizer's spelling of spaces, and one token fewer
+    assert mean_kld(values, "q8") == pytest.approx(defined(kind), rel=0.5 if windows_differ else 1e-4)
     in_llamacpp = compared(folder, "f32.gguf", "--quant", str(folder / "q8.gguf"), "--engine", "llamacpp")
-    assert mean_kld(in_llamacpp, "q8") == pytest.approx(defined(architecture), rel=1)
+    assert mean_kld(in_llamacpp, "q8") == pytest.approx(defined(kind), rel=1)
 
 
 def test_an_engine_without_a_file_is_refused(files, capsys):
@@ -114,8 +114,8 @@ def test_an_engine_without_a_file_is_refused(files, capsys):
 
 
 def test_a_token_without_a_row_is_refused_where_the_text_holds_it(files, capsys):
-    architecture, folder = files
-    if architecture != "gemma3":
+    kind, folder = files
+    if kind != "gemma3":
         pytest.skip("only Gemma's tokenizer has a token beyond its model's rows")
     (folder / "image.txt").write_text(TEXT[:20] + "<image_soft_token>" + TEXT)
     given = ("--reference", str(folder / "folder"), "--text", str(folder / "image.txt"))

@@ -14,6 +14,7 @@ from tiny_models import FACTS, GGUF
 from qkld.errors import ModelError, SourceError
 from qkld.models import gguf as models_gguf
 from qkld.models import open_model
+from qkld.models.bits import StoredBits
 from qkld.models.gguf import converted_folder, gguf_bits
 from qkld.params import GgufModel
 from qkld.sources import fetch
@@ -151,6 +152,7 @@ def test_an_altered_demo_file_is_refused(tmp_path, compute):
 @pytest.mark.model
 def test_the_converted_folder_states_the_files_bits(demo):
     folder = converted_folder(demo)
-    stated = json.loads((folder / models_gguf.BITS_FILE).read_text())
-    assert stated["head"] == [0, 0]
-    assert torch.finfo(torch.float32).bits * 134_515_008 > sum(bits for _, bits in stated.values())
+    stated = StoredBits.from_json(json.loads((folder / models_gguf.BITS_FILE).read_text()))
+    assert (stated.head.weights, stated.head.bits) == (0, 0)
+    stored = stated.trunk.bits + stated.embedding.bits
+    assert torch.finfo(torch.float32).bits * 134_515_008 > stored > 4 * 134_515_008

@@ -20,6 +20,7 @@ from qkld.errors import ModelError, SourceError, explain
 from qkld.locks import locked
 from qkld.models.bits import StoredBits
 from qkld.models.folders import check_stated_hash, files_sha256, local_folder, snapshot
+from qkld.models.gguf_config import completed
 from qkld.models.gguf_files import check_parts, fact, gguf_bits, part_names, read, tensors
 from qkld.models.gguf_tokenizer import header_tokenizer
 from qkld.models.library import transformers_library
@@ -30,6 +31,9 @@ from qkld.paths import data_folder
 from qkld.provenance import key_of, write_json
 
 BITS_FILE = "stored_bits.json"
+
+CONFIGURATION = 2
+"""Raised when a change of `gguf_config` alters what a converted file computes."""
 
 HEADER_VERSION = 1
 """Raised when a change of `gguf_tokenizer` alters the ids of any text."""
@@ -49,8 +53,8 @@ def converted_folder(entry: GgufModel) -> Path:
     sha256 = _sha256(tuple(files), tuple(file.stat().st_mtime_ns for file in files))
     if entry.sha256 is not None:
         check_stated_hash(entry.label, sha256, entry.sha256)
-    target = data_folder() / "converted" / sha256
-    with locked(target.parent / f".{sha256}.lock"):
+    target = data_folder() / "converted" / f"{sha256}-{CONFIGURATION}"
+    with locked(target.parent / f".{target.name}.lock"):
         if not target.exists():  # else the same bytes have been checked: their header alone takes seconds to read
             check_parts(files)
             _convert(entry.label, files, target)
@@ -197,6 +201,7 @@ def _convert(label: str, files: list[Path], target: Path) -> None:
         )
         if hasattr(module.config, "quantization_config"):
             del module.config.quantization_config
+        module.config = completed(module.config, files, label=label)
         with quiet_loading():
             module.save_pretrained(temporary)
         if len(files) > 1:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,15 +40,20 @@ class Loaded:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
 
-def stored_model(folder: Path, *, label: str, compute: Compute, device: torch.device, dtype: torch.dtype) -> Loaded:
-    """A folder's model, its plain weights in ``dtype``; quantized ones dequantized where the study says so."""
+def stored_model(
+    folder: Path, *, label: str, compute: Compute, device: torch.device, dtype: torch.dtype, config: Any = None
+) -> Loaded:
+    """A folder's model, its plain weights in ``dtype``; quantized ones dequantized where the study says so.
+
+    ``config`` is run in place of the folder's own configuration.
+    """
     method = (quantization_of(folder) or {}).get("quant_method")
     is_spread = compute.device_map == "auto"
     by_library = is_spread and method not in (None, "compressed-tensors")  # its kernels may run on a GPU only
     placed = "auto" if by_library else {"": "cpu" if is_spread else device}
     dequantized = method is not None and compute.weights == "dequantized"
     first = widest(headers(weight_files(folder))) if dequantized else dtype  # scales are not to be rounded before use
-    module = load_module(folder, label=label, dtype=first, device_map=placed)
+    module = load_module(folder, label=label, dtype=first, device_map=placed, config=config)
     source = sources(folder, module, label=label)
     if method == "compressed-tensors":
         compressed_tensors.decompress(module)

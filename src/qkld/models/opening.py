@@ -16,6 +16,7 @@ from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
 from qkld.models.gguf import converted_folder, converted_tokenizer, gguf_files, located
 from qkld.models.gguf_checks import check_vocabulary, rows_of_folder
+from qkld.models.gguf_config import in_the_references_words
 from qkld.models.head import Head
 from qkld.models.head_discovery import find_head, proven_head
 from qkld.models.llamacpp import open_llamacpp
@@ -67,9 +68,18 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
     else:
         if entry != reference:
             _check_own_tokens(entry, tokenizer, vocabulary)
-        loaded = stored_model(stored_folder(entry), label=entry.label, compute=compute, device=device, dtype=dtype)
+        how = {"compute": compute, "device": device, "dtype": dtype, "config": _config(entry, reference)}
+        loaded = stored_model(stored_folder(entry), label=entry.label, **how)
     ids = {"tokenizer": tokenizer, "vocabulary": vocabulary}
     return _checked(entry, loaded, compute, device, dtype, **ids, packs=_packs(entry, reference))
+
+
+def _config(entry: StoredModel, reference: StoredModel) -> Any | None:
+    """The reference's configuration for a GGUF file beside it, where that fits; None for any model's own."""
+    if entry == reference or not isinstance(entry, GgufModel):
+        return None
+    own, expected = (folder_config(stored_folder(model), label=model.label) for model in (entry, reference))
+    return in_the_references_words(own, expected)
 
 
 def _packs(entry: ModelEntry, reference: StoredModel) -> bool:

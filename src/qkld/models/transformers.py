@@ -61,10 +61,11 @@ def _no_tokenizer(folder: Path, found: str) -> TokenizerError:
 
 
 def load_module(
-    folder: Path, *, label: str, dtype: torch.dtype | str, device_map: Any = None, **options: Any
+    folder: Path, *, label: str, dtype: torch.dtype | str, device_map: Any = None, config: Any = None, **options: Any
 ) -> nn.Module:
     """The folder's causal language model in eval mode, safetensors only, no code of the folder run.
 
+    ``config`` is run in place of the folder's own configuration.
     Of a model that also sees, and that transformers has no causal language model for, this is the text part.
 
     Raises
@@ -74,7 +75,7 @@ def load_module(
         which transformers would fill with random values.
     """
     try:
-        described = {} if "gguf_file" in options else _described(folder, label, dtype)
+        described = {} if "gguf_file" in options else _described(folder, label, dtype, config)
         with quiet_loading(PARTS_LEFT_OUT if "key_mapping" in described else None):
             module, report = transformers_library().AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -110,13 +111,13 @@ def load_module(
     return module.eval().requires_grad_(False)
 
 
-def _described(folder: Path, label: str, dtype: torch.dtype | str) -> dict[str, Any]:
+def _described(folder: Path, label: str, dtype: torch.dtype | str, given: Any) -> dict[str, Any]:
     """What transformers is told of a folder: its configuration, or its text part's where that is loaded by itself.
 
     Whatever kernels the files ask for, the class takes torch's attention where it supports it and its own elsewhere
     (soft caps, sinks, no attention at all), and the product of grouped experts, which takes no float64.
     """
-    config, is_part = _configuration(folder, label)
+    config, is_part = _configuration(folder, label) if given is None else (given, False)
     config._experts_implementation = "eager" if dtype == torch.float64 else None
     return {"config": config, **({"key_mapping": OWN_NAMES} if is_part else {})}
 
