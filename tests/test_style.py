@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 
 ORDER = (
     *("errors", "arguments", "texts", "storage", "paths", "checking", "entries", "task_metrics", "params"),
-    *("provenance", "sealing", "locks", "spool", "parquet", "tables", "windows"),
+    *("provenance", "sealing", "locks", "progress", "spool", "parquet", "tables", "windows"),
     *("sources", "sandbox", "models", "reference", "clusters", "divergence", "stores"),
     *("corpora", "recording", "measuring", "fidelity", "paired", "breakdown", "floors"),
     *("families", "generation", "benchmarks", "served"),
@@ -30,7 +30,8 @@ ORDER = (
     *("numbers", "shown", "silent_zone", "prompt_tables", "importing"),
     *("plotting", "text_tables", "report_tables", "report", "analyse", "plan", "plan_report", "estimate"),
     *("withdrawing", "readme"),
-    *("explore", "explore_widgets", "compare", "quantize", "notebooks", "speed", "bench", "workflow", "runner", "cli"),
+    *("explore", "explore_widgets", "compare", "quantize", "notebooks", "speed", "bench"),
+    *("workflow", "watching", "runner", "cli"),
 )
 """Every part of the package; each imports only what stands before it. `qkld` itself gives out ``load_study`` lazily."""
 

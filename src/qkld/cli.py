@@ -16,7 +16,7 @@ from pathlib import Path
 from qkld.arguments import names, parameter, positive_number, whole_number
 from qkld.errors import ParameterError, QkldError, explain, missing_models
 
-PIPE_CLOSED = 128 + signal.SIGPIPE
+PIPE_CLOSED, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT
 """Exit status where the reader of a pipe ends first, as of programs that the signal kills."""
 
 
@@ -57,11 +57,13 @@ def _collect(options: argparse.Namespace) -> int:
     from qkld.cohort import collect
     from qkld.params import load_params
     from qkld.paths import StudyPaths
+    from qkld.progress import job
     from qkld.workflow import hand_over
 
     study = load_params(options.study)
-    collect(options.study)
-    hand_over(study, StudyPaths(study.study), options.declared)
+    with job("collect"):
+        collect(options.study)
+        hand_over(study, StudyPaths(study.study), options.declared)
     return 0
 
 
@@ -84,6 +86,7 @@ def _notebook(options: argparse.Namespace) -> int:
     from qkld.notebooks import run_notebook
     from qkld.params import load_params
     from qkld.paths import StudyPaths
+    from qkld.progress import job
     from qkld.workflow import hand_over, notebook_parameters
 
     study = load_params(options.study)
@@ -93,8 +96,9 @@ def _notebook(options: argparse.Namespace) -> int:
     told_apart = options.quant or options.model or options.part
     name = f"{options.stage}.{told_apart}" if told_apart else options.stage
     paths = StudyPaths(study.study)
-    run_notebook(options.stage, options.output or paths.notebook(name), parameters, threads=options.threads)
-    hand_over(study, paths, options.declared)
+    with job(name):
+        run_notebook(options.stage, options.output or paths.notebook(name), parameters, threads=options.threads)
+        hand_over(study, paths, options.declared)
     return 0
 
 
@@ -379,6 +383,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except QkldError as error:
         print(f"qkld: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("qkld: interrupted; what it had finished and keeps, such as fetched files, is kept", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read the output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to be flushed at the end
         return PIPE_CLOSED

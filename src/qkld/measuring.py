@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from qkld.divergence import HeadLogits, token_divergence
 from qkld.errors import StoreError, explain
 from qkld.locks import locked
 from qkld.models import OpenedModel
+from qkld.progress import steps
 from qkld.provenance import METRICS_VERSION, key_of
 from qkld.reference import LOCK_PATIENCE, NOTEBOOK, ReferenceStore, Window
 from qkld.spool import SpooledTable, spooled
@@ -152,19 +152,18 @@ def _measure_missing(
     """Measure the windows that have no part yet; a group with a missing one is run whole, in its own shape."""
     missing = {i for i in chosen if not _part(folder, i).exists()}
     head = store.head.to(device=model.device)
-    progress = tqdm(total=len(missing), desc=f"{model.entry.label} on {store.header.name}", unit="window")
-    for group in _equal_lengths(chosen, store.header.windows, batch):
-        if missing.isdisjoint(group):
-            continue
-        tokens = torch.tensor([store.header.windows[i].tokens for i in group], device=model.device)
-        states = dict(zip(group, model.hidden(tokens), strict=True))
-        for index in sorted(missing.intersection(group)):
-            window = store.header.windows[index]
-            reference = HeadLogits(store.hidden(index).to(model.device), head)
-            table = window_table(store, window, index, reference, states[index], model, tile, second_walk)
-            write_table(_part(folder, index), table, TOKENS, {"window": window.name})
-            progress.update()
-    progress.close()
+    with steps(f"{model.entry.label} on {store.header.name}", len(missing), unit="window") as progress:
+        for group in _equal_lengths(chosen, store.header.windows, batch):
+            if missing.isdisjoint(group):
+                continue
+            tokens = torch.tensor([store.header.windows[i].tokens for i in group], device=model.device)
+            states = dict(zip(group, model.hidden(tokens), strict=True))
+            for index in sorted(missing.intersection(group)):
+                window = store.header.windows[index]
+                reference = HeadLogits(store.hidden(index).to(model.device), head)
+                table = window_table(store, window, index, reference, states[index], model, tile, second_walk)
+                write_table(_part(folder, index), table, TOKENS, {"window": window.name})
+                progress.advance(tokens=len(window.tokens))
 
 
 def _equal_lengths(chosen: list[int], windows: Sequence[Window], batch: int) -> Iterator[list[int]]:

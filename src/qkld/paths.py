@@ -115,6 +115,11 @@ class StudyPaths:
         return self.run / "partial"
 
     @property
+    def progress(self) -> Path:
+        """How far running jobs are, and why jobs failed; see `qkld.progress`."""
+        return self.run / ".progress"
+
+    @property
     def corpora_seal(self) -> Path:
         return self.run / "seals" / "corpora.json"
 

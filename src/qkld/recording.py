@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 from transformers import GenerationConfig
 
 from qkld.corpora import (
@@ -21,6 +20,7 @@ from qkld.errors import StageError, StoreError, explain
 from qkld.models import OpenedModel
 from qkld.params import Corpus, Study, identity
 from qkld.paths import StudyPaths, project_root
+from qkld.progress import steps
 from qkld.provenance import key_of
 from qkld.reference import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter
 from qkld.sealing import FORMAT, read_sealed, write_sealed
@@ -104,10 +104,13 @@ def record_windows(root: Path, header: StoreHeader, model: OpenedModel, *, descr
     """Run a model over the windows that a store still misses, and seal it; returns the manifest."""
     model.check_tokens(window.tokens for window in header.windows)
     with StoreWriter(root, header, model.head) as store:
-        for index in tqdm(store.missing(), desc=description, unit="window"):
-            window = header.windows[index]
-            hidden = model.hidden(torch.tensor([window.tokens], device=model.device))
-            store.write(index, hidden[0, list(window.positions)])
+        missing = store.missing()
+        with steps(description, len(missing), unit="window") as progress:
+            for index in missing:
+                window = header.windows[index]
+                hidden = model.hidden(torch.tensor([window.tokens], device=model.device))
+                store.write(index, hidden[0, list(window.positions)])
+                progress.advance(tokens=len(window.tokens))
         return store.seal()
 
 

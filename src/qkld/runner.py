@@ -7,14 +7,16 @@ its environment, so whoever holds the run's lock can find the processes of a dea
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 import yaml
@@ -24,6 +26,8 @@ from qkld.locks import locked
 from qkld.notebooks import check_parameters, kernel_environment, notebook_file
 from qkld.params import Study, load_params
 from qkld.paths import StudyPaths, project_root
+from qkld.progress import FOLDER_VARIABLE
+from qkld.watching import Watch, failed_lines, shown
 from qkld.workflow import RULES, notebook_parameters
 
 RUN_VARIABLE = "QKLD_RUN"
@@ -31,6 +35,9 @@ RUN_VARIABLE = "QKLD_RUN"
 
 PATIENCE = 30.0
 """Seconds that a stopped Snakemake gets to end its jobs before they are killed, and that killed processes get."""
+
+LOOK = 0.5
+"""Seconds between two looks at a running study."""
 
 ROUNDS = 15
 """Times that processes are looked for and killed; more than one, because a process may start another meanwhile."""
@@ -62,7 +69,7 @@ def snakemake_command(
     need more memory than is free wait for each other.
     """
     root, folder = project_root(), profile_folder(profile)
-    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    settings = _settings(profile)
     has_storage = "default-storage-provider" in settings
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--profile", str(folder)]
     command += ["--directory", str(root if has_storage else StudyPaths(study).run), "--nolock", "--rerun-incomplete"]
@@ -70,6 +77,14 @@ def snakemake_command(
     if "executor" not in settings:
         command += ["--resources", f"mem_mb={psutil.virtual_memory().available // 1_000_000}"]
     return [*command, "--cores", str(cores), *(["--dry-run"] if dry_run else []), *more]
+
+
+def _settings(profile: str) -> dict[str, Any]:
+    return yaml.safe_load((profile_folder(profile) / "config.yaml").read_text())
+
+
+def _runs_elsewhere(profile: str) -> bool:
+    return "executor" in _settings(profile)
 
 
 def profile_folder(name: str) -> Path:
@@ -86,7 +101,9 @@ def profile_folder(name: str) -> Path:
 def run_environment(study: str) -> dict[str, str]:
     """Environment of a run: this Python's programs first, the project's root, the run's mark, Jupyter's paths."""
     programs = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-    marks = {RUN_VARIABLE: str(StudyPaths(study).run), "QKLD_ROOT": str(project_root()), "PATH": programs}
+    paths = StudyPaths(study)
+    marks = {RUN_VARIABLE: str(paths.run), FOLDER_VARIABLE: str(paths.progress)}
+    marks |= {"QKLD_ROOT": str(project_root()), "PATH": programs}
     return {**os.environ, **kernel_environment(), **marks}
 
 
@@ -146,12 +163,33 @@ def _signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _supervise(command: Sequence[str], environment: Mapping[str, str], run: Path) -> int:
-    """Run Snakemake to its end; on a signal stop it, and in any case leave no process of the run behind."""
-    process = subprocess.Popen(command, env=dict(environment), cwd=project_root())
+def _supervise(command: Sequence[str], environment: Mapping[str, str], run: Path, *, watch: Watch | None = None) -> int:
+    """Run Snakemake to its end; on a signal stop it, and in any case leave no process of the run behind.
+
+    With ``watch``, Snakemake's output goes to the watch's log, and what is shown are the watch's lines.
+    """
+    with _output(watch) as output, shown(watch) if watch else nullcontext(lambda: None) as look:
+        return _ended(subprocess.Popen(command, env=dict(environment), cwd=project_root(), **output), look, run)
+
+
+@contextmanager
+def _output(watch: Watch | None) -> Iterator[dict[str, Any]]:
+    """Where Snakemake's output goes: to the watch's log, or to where this process's own goes."""
+    if watch is None:
+        yield {}
+        return
+    with watch.log.open("w") as log:
+        yield {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+
+
+def _ended(process: subprocess.Popen, look: Callable[[], None], run: Path) -> int:
+    """The status of a Snakemake that has ended, by itself or by a signal to this process."""
     try:
         with _signals_raise():
-            return process.wait()
+            while True:
+                look()
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(timeout=LOOK)
     except Stopped as stopped:
         process.send_signal(signal.SIGINT)
         give_up = time.monotonic() + PATIENCE
@@ -194,6 +232,10 @@ def fetch_sources(study: Study) -> dict[str, Path]:
 def run_study(name: str, *, cores: int, profile: str = "local", dry_run: bool = False, more: Sequence[str] = ()) -> int:
     """Run a study's workflow, or go on with it; returns Snakemake's exit status, or 128 + the signal that stopped it.
 
+    On this machine's cores, what is shown is how far each running job and the study are; at the end, every job that
+    failed, with its cause. Snakemake's own output is kept in the run's folder. It is shown instead where jobs run
+    elsewhere, or where arguments were handed on to it.
+
     Raises
     ------
     ParameterError
@@ -211,4 +253,26 @@ def run_study(name: str, *, cores: int, profile: str = "local", dry_run: bool = 
         if ended := end_processes(run):
             print(f"qkld: ended {ended} processes that a killed run of '{name}' had left behind", flush=True)
         fetch_sources(study)
-        return _supervise(command, run_environment(name), run)
+        watch = None if more or _runs_elsewhere(profile) else _fresh_watch(name)
+        status = _supervise(command, run_environment(name), run, watch=watch)
+    print("\n".join(_last_words(name, status, watch)), flush=True, file=sys.stderr if status else sys.stdout)
+    return status
+
+
+def _fresh_watch(study: str) -> Watch:
+    paths = StudyPaths(study)
+    shutil.rmtree(paths.progress, ignore_errors=True)
+    return Watch(study, paths.progress, paths.run / "run.log")
+
+
+def _last_words(study: str, status: int, watch: Watch | None) -> list[str]:
+    """What is said at the end of a run."""
+    if status > 128:
+        signal_name = signal.Signals(status - 128).name
+        return [
+            f"qkld: stopped by {signal_name}; every finished window and pack of items is kept in "
+            f"{StudyPaths(study).run}, and the same command goes on from there."
+        ]
+    if watch is None:
+        return []
+    return failed_lines(watch, status) if status else [watch.ended_line()]

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from qkld import recording
 from qkld.benchmarks.items import Item, distinct
 from qkld.benchmarks.loading import LoadedTask, items_of, load_task, prompts_of
@@ -18,6 +16,7 @@ from qkld.generation import Prompt
 from qkld.models import OpenedModel
 from qkld.params import Benchmark, Study
 from qkld.paths import StudyPaths
+from qkld.progress import steps
 from qkld.reference import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter, Window
 from qkld.sealing import write_sealed
 from qkld.sources import fetch
@@ -154,15 +153,14 @@ def record_items(
     model.check_tokens(window.tokens for window in header.windows)
     with StoreWriter(root, header, model.head) as store:
         missing, first = set(store.missing()), 0
-        progress = tqdm(total=len(items), desc=f"reference on {header.name}", unit="item")
-        for pack in split_into_packs(items, pack_tokens=pack_tokens, packing=model.supports_packing):
-            fresh = missing.intersection(range(first, first + len(pack)))
-            hidden = hidden_states(model, pack) if fresh else []
-            for number in sorted(fresh):
-                store.write(number, hidden[number - first])
-            first += len(pack)
-            progress.update(len(pack))
-        progress.close()
+        with steps(f"reference on {header.name}", len(items), unit="item") as progress:
+            for pack in split_into_packs(items, pack_tokens=pack_tokens, packing=model.supports_packing):
+                fresh = missing.intersection(range(first, first + len(pack)))
+                hidden = hidden_states(model, pack) if fresh else []
+                for number in sorted(fresh):
+                    store.write(number, hidden[number - first])
+                first += len(pack)
+                progress.advance(len(pack), tokens=sum(len(item.tokens) for item in pack) if fresh else 0)
         return store.seal()
 
 

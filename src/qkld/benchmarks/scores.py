@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from lm_eval.evaluator import evaluate
-from tqdm.auto import tqdm
 
 from qkld.benchmarks.choices import choice_columns
 from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
@@ -26,6 +25,7 @@ from qkld.measuring import check_comparable, partial_key
 from qkld.models import OpenedModel
 from qkld.params import Benchmark, Study
 from qkld.paths import StudyPaths
+from qkld.progress import steps
 from qkld.reference import LOCK_PATIENCE, ReferenceStore
 from qkld.sealing import read_sealed, write_sealed
 from qkld.tables import ITEMS
@@ -124,7 +124,7 @@ def score_items(
     packs = split_into_packs(items, pack_tokens=pack_tokens, packing=model.supports_packing)
     scores: dict[str, ItemScore] = {}
     windows = iter(range(len(items)))
-    with tqdm(total=len(items), desc=f"{model.label} on {store.header.name}", unit="item") as progress:
+    with steps(f"{model.label} on {store.header.name}", len(items), unit="item") as progress:
         for number, pack in enumerate(packs):
             path, own = folder / f"{number:06d}.json", [next(windows) for _ in pack]
             if not path.exists():
@@ -132,7 +132,7 @@ def score_items(
                 fresh = score_pack(model, pack, reference, head, tile=tile)
                 _save(path, pack, fresh)
             scores.update(_saved(path, pack))
-            progress.update(len(pack))
+            progress.advance(len(pack), tokens=sum(len(item.tokens) for item in pack))
     return scores
 
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from qkld.generation.prompts import Prompt, Sampling, Written
 from qkld.generation.writing import write_answers
 from qkld.locks import locked
 from qkld.models import OpenedModel
+from qkld.progress import steps
 from qkld.provenance import key_of
 from qkld.reference import LOCK_PATIENCE
 from qkld.sealing import FORMAT, altered, read_sealed, write_sealed
@@ -36,9 +35,10 @@ def kept_answers(
     distinct = list({prompt.request: prompt for prompt in prompts}.values())
     with locked(folder / ".lock", patience=LOCK_PATIENCE):
         missing = [prompt for prompt in distinct if not _file(folder, prompt).exists()]
-        fresh = write_answers(model, missing, sampling)
-        for number, written in tqdm(fresh, total=len(missing), desc=description, unit="answer"):
-            _save(_file(folder, missing[number]), missing[number], written)
+        with steps(description, len(missing), unit="answer") as progress:
+            for number, written in write_answers(model, missing, sampling):
+                _save(_file(folder, missing[number]), missing[number], written)
+                progress.advance(tokens=len(written.tokens))
         return {prompt.request: _read(_file(folder, prompt), prompt) for prompt in distinct}
 
 

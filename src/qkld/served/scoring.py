@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from qkld.benchmarks.scores import item_table
 from qkld.benchmarks.scoring import ItemScore
 from qkld.errors import BenchmarkError, ServerError, explain
 from qkld.params import Benchmark
-from qkld.provenance import key_of, write_json
+from qkld.provenance import key_of
+from qkld.sealing import read_sealed, write_sealed
 from qkld.served.asking import Asker
 from qkld.served.recording import FINGERPRINT, check_same_model
 from qkld.tables import ITEMS
@@ -69,8 +69,9 @@ def _scores(asker: Asker, items: Sequence[Item], folder: Path) -> dict[str, Item
     for item in tqdm(items, desc=f"{asker.model.label}, served", unit="item"):
         path = folder / f"{item.request}.json"
         if not path.exists():
-            write_json(path, score_item(asker, item).to_json())
-        scores[item.request] = ItemScore.from_json(json.loads(path.read_text()))
+            write_sealed(path, {"score": score_item(asker, item).to_json()})
+        kept = read_sealed(path, do="delete it and give the same command again")
+        scores[item.request] = ItemScore.from_json(kept["score"])
     return scores
 
 
