@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qkld.calibration.bounds import Bound
-from qkld.calibration.table import verdict_text
+from qkld.calibration.bounds import LEAST_RUNS, Bound
+from qkld.calibration.table import verdict_text, worst_place
 
 
 def test_a_bound_is_broken_only_beyond_chance():
@@ -27,6 +27,19 @@ def test_the_other_side_never_breaks_a_bound():
 
 def test_nothing_run_is_nothing_checked():
     assert Bound("size", "at most", 0.05).check("here", 0, 0) is None
+
+
+def test_few_cohorts_test_nothing():
+    """.200 ± .179 of 5 runs stood as met."""
+    bound = Bound("size", "at most", 0.05)
+    few, none, enough = bound.check("few", 1, 5), bound.check("none", 39, 39), bound.check("enough", 2, LEAST_RUNS)
+    assert [b.passed for b in (few, none, enough)] == [None, None, True]
+    assert not none.missed
+    assert verdict_text([few]) == "not tested"
+    assert verdict_text([few, enough]) == "met; 1 not tested"
+    assert verdict_text([few, bound.check("far", 200, 2000)]) == "**not met**; 1 not tested"
+    assert worst_place([few, none, enough]) is enough
+    assert worst_place([few, none]) is none
 
 
 def test_a_row_says_how_many_places_break_it_alone_and_for_their_number():

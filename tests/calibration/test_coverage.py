@@ -6,6 +6,7 @@ import pytest
 
 from qkld.calibration.coverage import (
     ITEMS_OF,
+    QUANTS,
     SCENARIOS,
     WorldCell,
     ZmaxCell,
@@ -74,6 +75,6 @@ def test_without_true_differences_there_is_no_error_free_correlation():
 
 
 def test_every_scenario_and_the_range_of_items_is_covered():
-    assert len(zmax_cells(1)) == len(SCENARIOS) * 5
+    assert len(zmax_cells(1)) == len(SCENARIOS) * len(QUANTS)
     assert {min(ITEMS_OF), max(ITEMS_OF)} == {min(ITEMS), max(ITEMS)}
     assert {c.runs for c in world_cells(2000)} == {2000, 500}

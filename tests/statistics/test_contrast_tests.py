@@ -82,6 +82,15 @@ def test_sign_flips_are_those_of_whole_clusters(rng):
     assert found.p == pytest.approx(exact, abs=0.045)
 
 
+@pytest.mark.parametrize(("clusters", "least"), [(3, 0.25), (5, 0.0625), (8, 0.0)])
+def test_clusters_too_few_for_any_difference_are_noted(rng, clusters, least):
+    """Three clusters have four patterns but for the sign of all: p is no less than a quarter."""
+    moved = (rng.random((120, 6)) < [0.1, 0.2, 0.3, 0.4, 0.9, 0.95]).astype(np.int8)
+    found = sign_flip(noise_of_differences("task", moved, labels_of(6), np.arange(120) % clusters), np.eye(6) - 1 / 6)
+    assert found.p >= least - 0.02
+    assert (f"no p below {least:.2g}" in found.note) == (least > 0)
+
+
 def test_flips_of_benchmarks_are_independent_and_have_the_noise_s_covariance(rng):
     noise, _ = noise_on(rng, "WN", 6, (80, 80))
     first, second = (part.flipped for part in noise.parts)

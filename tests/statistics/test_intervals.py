@@ -12,7 +12,7 @@ from qkld.statistics.intervals import (
     bca_interval,
     bonett_wright_error,
     bootstrap_correlations,
-    bootstrap_interval,
+    bootstrap_ends,
     exact_interval,
     fisher_z,
     jackknife_correlations,
@@ -150,9 +150,9 @@ def test_a_quarter_step_holds_a_whole_order():
 
 def test_few_quants_are_not_resampled():
     draws = np.linspace(-1, 1, 101)
-    assert bootstrap_interval(draws, 0.9, LEAST_FOR_INTERVAL) == percentile_interval(draws, 0.9)
-    with pytest.raises(StatisticsError, match="at least 8 quants"):
-        bootstrap_interval(draws, 0.9, LEAST_FOR_INTERVAL - 1)
+    low, high = percentile_interval(draws, 0.9)
+    assert bootstrap_ends(draws, 0.9, LEAST_FOR_INTERVAL, ("a", "b")) == {"a": low, "b": high}
+    assert bootstrap_ends(draws, 0.9, LEAST_FOR_INTERVAL - 1)["note"].startswith("7 quants: intervals that resample")
 
 
 def test_swapping_the_sign_of_the_score_mirrors_the_interval(rng):

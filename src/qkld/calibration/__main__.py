@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except QkldError as error:
         print(error, file=sys.stderr)
         return 1
-    failed = [b for b in found.bounds if not b.passed]
+    failed = [b for b in found.bounds if b.missed]
     for bound in failed:
         print(f"not met: {bound.what}: {bound.where}: {bound.rate:.3f}, wanted {bound.wanted} (p {bound.p:.4f})")
     print(f"{len(found.bounds)} bounds, {len(failed)} not met, {wall:.0f} s: {out / 'calibration.md'}")

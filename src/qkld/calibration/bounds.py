@@ -11,6 +11,9 @@ from scipy import stats
 LEVEL = 0.05
 """A bound counts as broken where the exact binomial test of it has p below this; not adjusted for their number."""
 
+LEAST_RUNS = 40
+"""Cohorts of a class below which a bound on it is not tested: of 5, a rate of .2 is .200 ± .179."""
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -22,6 +25,8 @@ class Bound:
 
     def check(self, where: str, hits: int, runs: int, *, group: str = "") -> Checked | None:
         """The bound against ``hits`` of ``runs``; None where nothing ran, as there is nothing to check then.
+
+        With fewer than `LEAST_RUNS` it is counted, and neither met nor not met.
 
         ``group`` names the places that a summary tells in one row.
         """
@@ -40,13 +45,16 @@ class Bound:
             high=float(high),
             runs=int(runs),
             p=float(test.pvalue),
-            passed=bool(test.pvalue >= LEVEL),
+            passed=bool(test.pvalue >= LEVEL) if runs >= LEAST_RUNS else None,
         )
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A bound that was checked: the rate with its exact 95 % interval, and p of the rate keeping the bound."""
+    """A bound that was checked: the rate with its exact 95 % interval, and p of the rate keeping the bound.
+
+    ``passed`` is None where there were too few cohorts to test it.
+    """
 
     what: str
     where: str
@@ -57,7 +65,12 @@ class Checked:
     high: float
     runs: int
     p: float
-    passed: bool
+    passed: bool | None
+
+    @property
+    def missed(self) -> bool:
+        """Whether it was tested and does not hold."""
+        return self.passed is False
 
     @property
     def error(self) -> float:

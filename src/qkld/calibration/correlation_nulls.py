@@ -33,12 +33,16 @@ Draw = Callable[[np.random.Generator], float]
 
 @dataclass(frozen=True)
 class Null:
-    """One test in one world without an effect; ``known`` says that it is known to exceed its size and why it stays."""
+    """One test in one world without an effect; ``known`` says that it is known to exceed its size and why it stays.
+
+    Of a costly one, one in ``every`` of the asked runs is done.
+    """
 
     test: str
     where: str
     draw: Draw
     known: str = ""
+    every: int = 1
 
 
 def _independent(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:

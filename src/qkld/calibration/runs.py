@@ -27,8 +27,10 @@ from qkld.calibration.coverage import (
     zmax_cells,
     zmax_rates,
 )
+from qkld.calibration.few_items import few_bounds, few_cells, few_rates, run_few
 from qkld.calibration.kept import Block, kept, source_key
 from qkld.calibration.sizes import run_sizes, size_bounds, size_cells, size_rates
+from qkld.calibration.tau import run_tau, tau_bounds, tau_cells, tau_rates
 from qkld.calibration.verdicts import run_verdicts, verdict_bounds, verdict_cells, verdict_rates
 
 SEED = 2606
@@ -53,6 +55,8 @@ class Part:
 PARTS = {
     "verdict": Part(verdict_cells, run_verdicts, verdict_rates, verdict_bounds),
     "two_way": Part(world_cells, run_world, world_rates, world_bounds),
+    "few_items": Part(few_cells, run_few, few_rates, few_bounds),
+    "tau": Part(tau_cells, run_tau, tau_rates, tau_bounds),
     "zmax": Part(zmax_cells, run_zmax, zmax_rates, zmax_bounds),
     "size": Part(size_cells, run_sizes, size_rates, size_bounds, lambda cell: cell.null.draw.__module__),
 }

@@ -13,8 +13,10 @@ import pandas as pd
 
 from qkld.calibration.bounds import Bound, Checked
 from qkld.calibration.correlation_nulls import Draw, Null, correlation_nulls
+from qkld.calibration.few_items import few_items_nulls
 from qkld.calibration.verdicts import simulated_noise
 from qkld.calibration.worlds import ZONES, draw_cohort
+from qkld.statistics.decision import holm_of_both
 from qkld.statistics.heterogeneity import cochran_q, residual_heterogeneity
 from qkld.statistics.paired import difference_p, equivalence_p, mcnemar_exact, mcnemar_midp
 from qkld.statistics.predictive import predictive_range
@@ -47,8 +49,8 @@ def _predictive_p(noise: Any, kld: np.ndarray, rng: np.random.Generator) -> floa
 def noise_nulls() -> list[Null]:
     """Cochran's Q without differences; residual heterogeneity and the predictive range where KLD explains them all."""
     tests = {
-        "Cochran's Q": (("WN",), lambda noise, kld, rng: cochran_q(noise).p),
-        "residual Q, three shapes": (("W0", "W2"), _residual_p),
+        "Cochran's Q, V known": (("WN",), lambda noise, kld, rng: cochran_q(noise).p),
+        "residual Q, three shapes, V known": (("W0", "W2"), _residual_p),
         "predictive p of ρ": (("W0", "W2"), _predictive_p),
     }
     return [
@@ -140,6 +142,19 @@ def _all_at_the_margin(quants: int, items: int, flip_rate: float) -> Draw:
     return draw
 
 
+def _equal_and_at_the_margin(quants: int, items: int, flip_rate: float) -> Draw:
+    """The smallest adjusted p of a true hypothesis: half of the quants equal the reference, half are at the margin."""
+    at = [[(flip_rate - net) / 2, (flip_rate + net) / 2, 1 - flip_rate] for net in (0.0, MARGIN)]
+
+    def draw(rng: np.random.Generator) -> float:
+        up, down, _ = np.concatenate([rng.multinomial(items, shares, size=quants) for shares in at]).T
+        counts = up[:, None], down[:, None], np.array([items])
+        difference, equivalent = holm_of_both(difference_p(*counts), equivalence_p(*counts, MARGIN))
+        return float(min(difference[:quants].min(), equivalent[quants:].min()))
+
+    return draw
+
+
 def decision_nulls() -> list[Null]:
     """Any wrong call among all quants, or all pairs of quants, of a cohort."""
     tests = {
@@ -158,7 +173,15 @@ def decision_nulls() -> list[Null]:
         )
         for quants, items in product((12, 16), (2000, 8000))
     ]
-    return [*worlds, *margins]
+    both = [
+        Null(
+            "both tests of every quant, Holm, any wrong",
+            f"{quants} quants equal and {quants} at {MARGIN:g}, {items:,} items, {flips:.0%} flips",
+            _equal_and_at_the_margin(quants, items, flips),
+        )
+        for quants, items, flips in product((2, 5, 8), (3000, 12_000), (0.02, 0.05))
+    ]
+    return [*worlds, *margins, *both]
 
 
 # --- routing ----------------------------------------------------------------------------------------------------------
@@ -188,7 +211,14 @@ def router_nulls() -> list[Null]:
 @cache
 def nulls() -> tuple[Null, ...]:
     """Every test that is calibrated."""
-    return (*correlation_nulls(), *noise_nulls(), *paired_nulls(), *decision_nulls(), *router_nulls())
+    return (
+        *correlation_nulls(),
+        *noise_nulls(),
+        *few_items_nulls(),
+        *paired_nulls(),
+        *decision_nulls(),
+        *router_nulls(),
+    )
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -209,7 +239,7 @@ class SizeCell:
 
 def size_cells(runs: int) -> list[SizeCell]:
     """Every test and world."""
-    return [SizeCell(null.test, null.where, runs) for null in nulls()]
+    return [SizeCell(null.test, null.where, max(1, runs // null.every)) for null in nulls()]
 
 
 def run_sizes(cell: SizeCell, *, rng: np.random.Generator) -> list[dict[str, Any]]:

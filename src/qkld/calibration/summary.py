@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.calibration.bounds import LEVEL, Checked
+from qkld.calibration.bounds import LEAST_RUNS, LEVEL, Checked
 from qkld.calibration.runs import Calibration
-from qkld.calibration.table import estimate_text, markdown_table, verdict_text
+from qkld.calibration.table import estimate_text, markdown_table, verdict_text, worst_place
 
 HEADER = ("wanted", "target", "places", "worst estimate ± its error", "of runs", "where", "verdict")
 
@@ -23,7 +23,7 @@ def summary_rows(bounds: Sequence[Checked]) -> list[tuple[str, ...]]:
 
 
 def _row(what: str, group: str, own: Sequence[Checked]) -> tuple[str, ...]:
-    worst = min(own, key=lambda b: b.p)
+    worst = worst_place(own)
     name = f"{what}: {group}" if group else what
     estimate = estimate_text(worst.rate, worst.error)
     return (name, worst.wanted, str(len(own)), estimate, f"{worst.runs:,}", worst.where, verdict_text(own))
@@ -45,12 +45,13 @@ def summary_markdown(found: Calibration, made: dict[str, Any]) -> str:
     rows = summary_rows(found.bounds)
     if "size" in found.tables:
         rows += listed_rows(found.tables["size"])
-    missed = sum(not b.passed for b in found.bounds)
+    missed, untested = sum(b.missed for b in found.bounds), sum(b.passed is None for b in found.bounds)
     minutes = sum(found.seconds.values()) / 60
     note = (
         f"{len(found.bounds):,} places, {missed} not met: there the exact binomial test of the target has p < "
-        f"{LEVEL:g}; after Holm: adjusted for the places of the row. A row shows its place with the smallest p; the "
-        f"error is the Monte-Carlo standard error of {made['runs']:,} simulated cohorts a place, fewer where said. "
+        f"{LEVEL:g}; {untested} not tested, as fewer than {LEAST_RUNS} cohorts are of that class; after Holm: adjusted "
+        "for the places of the row. A row shows its place with the smallest p; the error is the Monte-Carlo standard "
+        f"error of {made['runs']:,} simulated cohorts a place, fewer where said. "
         f"Seed {made['seed']}; {minutes:.0f} processor minutes. Every place, and the tables of verdicts, coverage "
         "and sizes: `figures/calibration/calibration.md`."
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.calibration.bounds import LEVEL, Checked
+from qkld.calibration.bounds import LEAST_RUNS, LEVEL, Checked
 from qkld.calibration.runs import Calibration
 from qkld.calibration.verdicts import CARRIED, LIMITED, MISSING
 from qkld.statistics.decision import holm
@@ -39,14 +39,26 @@ def estimate_text(rate: float, error: float) -> str:
 
 
 def verdict_text(bounds: Sequence[Checked]) -> str:
-    """Met in all places, or in how many it is not, also where p is adjusted by Holm's method for all these places."""
-    missed = sum(not b.passed for b in bounds)
+    """Met in all places, or in how many it is not, also where p is adjusted by Holm's method for all these places.
+
+    Places of fewer than `LEAST_RUNS` cohorts are not tested, and count in neither.
+    """
+    tested = [b for b in bounds if b.passed is not None]
+    untested = f"; {len(bounds) - len(tested)} not tested" if len(tested) < len(bounds) else ""
+    missed = sum(b.missed for b in tested)
+    if not tested:
+        return "not tested"
     if not missed:
-        return "met"
-    if len(bounds) == 1:
-        return "**not met**"
-    adjusted = int((holm(np.array([b.p for b in bounds])) < LEVEL).sum())
-    return f"**not met** in {missed} of {len(bounds)}, after Holm in {adjusted or 'none'}"
+        return f"met{untested}"
+    if len(tested) == 1:
+        return f"**not met**{untested}"
+    adjusted = int((holm(np.array([b.p for b in tested])) < LEVEL).sum())
+    return f"**not met** in {missed} of {len(tested)}, after Holm in {adjusted or 'none'}{untested}"
+
+
+def worst_place(bounds: Sequence[Checked]) -> Checked:
+    """The place with the smallest p, of those that were tested where there are any."""
+    return min([b for b in bounds if b.passed is not None] or bounds, key=lambda b: b.p)
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
@@ -57,7 +69,7 @@ def bounds_table(bounds: Sequence[Checked]) -> str:
     rows = []
     for what in dict.fromkeys(b.what for b in bounds):
         own = [b for b in bounds if b.what == what]
-        worst = min(own, key=lambda b: b.p)
+        worst = worst_place(own)
         worst_text = f"{_rate(worst.rate)} [{_rate(worst.low)}, {_rate(worst.high)}] of {worst.runs:,}: {worst.where}"
         rows.append([what, own[0].wanted, str(len(own)), worst_text, f"{worst.p:.3f}", verdict_text(own)])
     header = ["wanted", "target", "places", "worst place, rate [exact 95 % interval] of runs", "p of it", "verdict"]
@@ -75,8 +87,8 @@ def places_table(bounds: Sequence[Checked]) -> str:
 
 def missed_table(bounds: Sequence[Checked]) -> str:
     """The places where a bound is not met; a sentence where there is none."""
-    missed = [b for b in bounds if not b.passed]
-    return places_table(missed) if missed else "Every bound is met."
+    missed = [b for b in bounds if b.missed]
+    return places_table(missed) if missed else "Every bound that was tested is met."
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -183,6 +195,38 @@ def size_table(rates: pd.DataFrame) -> str:
     return markdown_table(["test", "worlds", "size", "largest in", "known to exceed .06"], rows)
 
 
+def few_items_table(rates: pd.DataFrame) -> str:
+    """Shares of each answer where V is estimated from few items, or clusters, or answers to the same items."""
+    rows = [
+        [
+            f"{r['world']}, {r['quants']} quants",
+            r["design"],
+            f"{r['runs']:,}",
+            _rate(r["median_r2"], 2),
+            *(_rate(r[f"share {name}"], 2) for name in (MISSING, CARRIED, LIMITED)),
+        ]
+        for r in rates.to_dict("records")
+    ]
+    header = ["world", "items", "cohorts", "median true R²", "missing", "carried", "noise-limited"]
+    return markdown_table(header, rows)
+
+
+def tau_table(rates: pd.DataFrame) -> str:
+    """Coverage of τ's interval, and its width, by true τ."""
+    rows = [
+        [
+            f"{r['quants']} quants, {r['design']}",
+            _rate(r["tau"]),
+            f"{r['runs']:,}",
+            _rate(r["coverage"]),
+            _rate(r["estimate"]),
+            _rate(r["width"]),
+        ]
+        for r in rates.to_dict("records")
+    ]
+    return markdown_table(["quants and items", "true τ", "cohorts", "holds it", "mean estimate", "mean width"], rows)
+
+
 # --- whole ------------------------------------------------------------------------------------------------------------
 
 _SECTIONS = {
@@ -197,6 +241,8 @@ _SECTIONS = {
         ("Verdict with V from the items", items_verdict_table),
     ],
     "zmax": [("z-max interval, independent quants", zmax_table)],
+    "few_items": [("Verdict on few items, clusters or repeats, V from them", few_items_table)],
+    "tau": [("Interval of τ, V from the items", tau_table)],
     "size": [("Size of every test, nominal .05", size_table)],
 }
 
@@ -208,11 +254,12 @@ _CELLS = (
 
 def calibration_markdown(found: Calibration, made: dict[str, Any]) -> str:
     """The whole calibration: bounds first, then every table."""
-    failed = sum(not b.passed for b in found.bounds)
+    failed, untested = sum(b.missed for b in found.bounds), sum(b.passed is None for b in found.bounds)
     text = [
         "# Calibration",
-        f"{len(found.bounds):,} places where a bound is wanted, {failed} not met. A bound counts as not met where the "
-        f"exact binomial test of the simulated rate has p < {LEVEL:g}, not adjusted for their number. "
+        f"{len(found.bounds):,} places where a bound is wanted, {failed} not met; {untested} of them, of fewer than "
+        f"{LEAST_RUNS} cohorts, not tested. A bound counts as not met where the exact binomial test of the simulated "
+        f"rate has p < {LEVEL:g}, not adjusted for their number. "
         f"{made['runs']:,} cohorts a cell unless said; seed {made['seed']}. Errors are Monte-Carlo standard errors.",
         bounds_table(found.bounds),
         "## Not met",

@@ -90,12 +90,39 @@ class Cohort:
         np.fill_diagonal(second, (np.abs(moved) * weights).sum(axis=0))
         return second - np.outer(self.net, self.net)
 
-    def answers(self, items: int, *, rng: np.random.Generator) -> np.ndarray:
-        """Right or wrong on freshly drawn items, bool, (items, 1 + quants); the first column is the reference's."""
-        margin = MARGIN + rng.standard_normal(items)
-        shared, own = rng.standard_normal(items), rng.standard_normal((items, self.kld.size))
+    def answers(
+        self,
+        items: int,
+        *,
+        rng: np.random.Generator,
+        clusters: np.ndarray | None = None,
+        margins_alike: float = 0.0,
+        noise_alike: float = 0.0,
+    ) -> np.ndarray:
+        """Right or wrong on freshly drawn items, bool, (items, 1 + quants); the first column is the reference's.
+
+        Items of one of the ``clusters`` (items,) have these shares of the variance of margins, and of each quant's own
+        noise, in common.
+        """
+        margin = MARGIN + _alike(margins_alike, clusters, (items,), rng)
+        shared, own = rng.standard_normal(items), _alike(noise_alike, clusters, (items, self.kld.size), rng)
         noise = self.scale * (np.sqrt(SHARED) * shared[:, None] + np.sqrt(1 - SHARED) * own)
         return np.column_stack([margin > 0, margin[:, None] + self.drift + noise > 0])
+
+
+def _alike(share: float, clusters: np.ndarray | None, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Standard normal numbers of which each cluster has ``share`` of the variance in common."""
+    own = rng.standard_normal(shape)
+    if clusters is None:
+        return own
+    common = rng.standard_normal((int(clusters.max()) + 1, *shape[1:]))
+    return np.sqrt(share) * common[clusters] + np.sqrt(1 - share) * own
+
+
+def cohort_of_scores(net: Floats, kld: Floats) -> Cohort:
+    """Quants of these KLDs whose true net scores are these, each above −`RIGHT` and below 1 − `RIGHT`."""
+    spread = np.sqrt(1 + NOISE_PER_ROOT_KLD**2 * kld)
+    return Cohort("given scores", kld, special.ndtri(RIGHT + net) * spread - MARGIN)
 
 
 def draw_cohort(world: str, size: int, zone: int, *, rng: np.random.Generator) -> Cohort:

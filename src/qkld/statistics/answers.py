@@ -79,8 +79,8 @@ def item_units(answers: np.ndarray, clusters: ArrayLike | None, benchmark: str) 
             explain(
                 f"Benchmark '{benchmark}' has too few items to be redrawn.",
                 expected="at least 2 items, or clusters of items",
-                found=len(sizes),
-                do="use more items",
+                found=f"{answers.shape[1]} items, {len(sizes)} of them or of their clusters drawn one by one",
+                do="use more items, or name clusters that were drawn one by one",
             )
         )
     order = np.lexsort((*sums.T[::-1], sizes))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from qkld.errors import StatisticsError, explain
 from qkld.statistics.checks import Missing, complete_quants, joined, noted, score_column
 from qkld.statistics.estimates import correlation_columns, correlation_of_columns, correlations_of_counts
-from qkld.statistics.intervals import bootstrap_interval, defined_draws
+from qkld.statistics.intervals import bootstrap_ends, defined_draws
 from qkld.statistics.resampling import Resampling
 
 Columns = tuple[ArrayLike, ArrayLike]
@@ -61,14 +61,13 @@ def difference_of_strengths(
     rho = [correlation_of_columns(*pair, "spearman") for pair in pairs]
     draws = [correlations_of_counts(resampling.counts(n), *pair, "spearman") for pair in pairs]
     differences = np.abs(draws[0]) - np.abs(draws[1])
-    low, high = bootstrap_interval(differences, resampling.confidence, n)
+    ends = bootstrap_ends(differences, resampling.confidence, n, ("stronger_low", "stronger_high"))
     return {
         "n": n,
         "estimate": rho[0],
         "estimate_baseline": rho[1],
         "stronger_by": abs(rho[0]) - abs(rho[1]),
-        "stronger_low": low,
-        "stronger_high": high,
+        **ends,
         "share_stronger": float((defined_draws(differences) > 0).mean()),
     }
 

@@ -26,17 +26,31 @@ EVEN = 0.75
 """Effective clusters for each cluster below which they are too unequal for F: its size is .05 at .78, .13 to .44 below
 .5 (5 to 12 quants, 30 to 100 clusters)."""
 
+SURE = 0.05
+"""p below which differences are said to be there."""
+
 TIE = 1e-9
 """Relative distance within which two statistics count as equal: flipped sums round differently."""
 
 
 @dataclass(frozen=True)
 class Tested:
-    """Which test was taken, its statistic, and P(one as large) if the contrasts are truly 0."""
+    """Which test was taken, its statistic, and P(one as large) if the contrasts are truly 0.
+
+    ``least`` is the smallest p that it could have given.
+    """
 
     test: TestName
     statistic: float
     p: float
+    least: float = 0.0
+
+    @property
+    def note(self) -> str:
+        """That no difference could have been found, where that is so."""
+        if self.least < SURE:
+            return ""
+        return f"sign flips of so few items or clusters that tell quants apart give no p below {self.least:.2g}"
 
 
 def satterthwaite_df(shares: Sequence[Floats], df: Sequence[float]) -> float:
@@ -72,7 +86,8 @@ def sign_flip(noise: NetNoise, projection: Floats) -> Tested:
     statistic = float((projection @ noise.net) ** 2 @ weight)
     drawn = (sum(part.flipped for part in noise.parts) @ projection) ** 2 @ weight
     reached = int((drawn >= statistic * (1 - TIE)).sum())
-    return Tested("sign-flip", statistic, (1 + reached) / (1 + len(drawn)))
+    least = 2.0 ** (1 - sum(part.telling for part in noise.parts))
+    return Tested("sign-flip", statistic, (1 + reached) / (1 + len(drawn)), least)
 
 
 def invertible(parts: Sequence[Part], shares: Sequence[Floats], contrasts: int) -> bool:

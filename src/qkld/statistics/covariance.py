@@ -146,7 +146,7 @@ def item_covariance(differences: ArrayLike, clusters: ArrayLike | None = None) -
             explain(
                 "Too few items for their noise.",
                 expected=f"at least {LEAST_UNITS} items, or clusters of items",
-                found=f"{len(values)} items{'' if clusters is None else f' in {len(sums)} clusters'}",
+                found=f"{len(values)} items, {len(sums)} of them or of their clusters drawn one by one",
                 do="use more items, or name those clusters that were drawn one by one",
             )
         )

@@ -66,16 +66,18 @@ def percentile_interval(draws: np.ndarray, confidence: float) -> tuple[float, fl
     return float(low), float(high)
 
 
-def bootstrap_interval(draws: np.ndarray, confidence: float, quants: int) -> tuple[float, float]:
-    """`percentile_interval` of draws that resample so many quants.
+def bootstrap_ends(
+    draws: np.ndarray, confidence: float, quants: int, names: tuple[str, str] = ("low", "high")
+) -> dict[str, float | str]:
+    """`percentile_interval` of draws that resample so many quants, by name; `few_quants_note` instead of too few's.
 
     Raises
     ------
     StatisticsError
-        As there, and with fewer than `LEAST_FOR_INTERVAL` quants.
+        As `percentile_interval`.
     """
-    check_enough(quants)
-    return percentile_interval(draws, confidence)
+    few = few_quants_note(quants)
+    return {"note": few} if few else dict(zip(names, percentile_interval(draws, confidence), strict=True))
 
 
 def few_quants_note(quants: int) -> str:

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.errors import StatisticsError
-from qkld.statistics.checks import check_quants_distinct, noted, one_line, quants_of
+from qkld.statistics.checks import check_quants_distinct, joined, noted, quants_of
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.covariance import Floats, NetNoise
 from qkld.statistics.dispersion import dispersion, least_dispersion, spread
 from qkld.statistics.estimates import correlation
 from qkld.statistics.heterogeneity import SHAPES, Contrasts, cochran_q, known_kld, residual_heterogeneity
-from qkld.statistics.intervals import bootstrap_correlations, bootstrap_interval
+from qkld.statistics.intervals import bootstrap_correlations, bootstrap_ends
 from qkld.statistics.predictive import predictive_range
 from qkld.statistics.reliability import (
     attainable,
@@ -76,11 +75,10 @@ def _collected(parts: Mapping[str, Callable[[], Mapping[str, Any]]], empty: Mapp
     """Every part's numbers; where one can not be had, its place stays empty and ``note`` says why."""
     row, notes = dict(empty), []
     for compute in parts.values():
-        try:
-            row |= compute()
-        except StatisticsError as error:
-            notes.append(one_line(error))
-    return {**row, "note": " | ".join(dict.fromkeys(notes))}
+        found = noted(compute, {})
+        notes.append(found.pop("note"))
+        row |= found
+    return {**row, "note": joined(*dict.fromkeys(notes))}
 
 
 # --- noise ------------------------------------------------------------------------------------------------------------
@@ -143,13 +141,14 @@ def _reliability_numbers(noise: NetNoise, confidence: float) -> dict[str, float]
     }
 
 
-def _disattenuated_ends(noise: NetNoise, kld: Floats, resampling: Resampling) -> dict[str, float]:
+def _disattenuated_ends(noise: NetNoise, kld: Floats, resampling: Resampling) -> dict[str, Any]:
     """The bootstrap's interval over quants divided by √α, which leaves α's own error out."""
-    alpha = reliability(noise_mean_squares(noise), resampling.confidence)
+    alpha, names = reliability(noise_mean_squares(noise), resampling.confidence), ("low", "high")
     rng = np.random.default_rng(resampling.seed)
     draws = bootstrap_correlations(kld, noise.net, resamples=resampling.resamples, rng=rng)
-    low, high = bootstrap_interval(draws, resampling.confidence, kld.size)
-    return {"disattenuated_low": disattenuated(low, alpha), "disattenuated_high": disattenuated(high, alpha)}
+    found = bootstrap_ends(draws, resampling.confidence, kld.size)
+    ends = {f"disattenuated_{end}": disattenuated(found[end], alpha) for end in names if end in found}
+    return ends or found
 
 
 def _disattenuated(noise: NetNoise, kld: Floats, confidence: float) -> dict[str, float]:
@@ -160,7 +159,7 @@ def _disattenuated(noise: NetNoise, kld: Floats, confidence: float) -> dict[str,
 
 def _equal_numbers(noise: NetNoise) -> dict[str, float]:
     found = cochran_q(noise).tested
-    return {"cochran_q": found.statistic, "cochran_p": found.p, "cochran_test": found.test}
+    return {"cochran_q": found.statistic, "cochran_p": found.p, "cochran_test": found.test, "note": found.note}
 
 
 def _residual_numbers(noise: NetNoise, kld: Floats, confidence: float) -> dict[str, Any]:
@@ -227,7 +226,7 @@ def _verdict_row(noise: NetNoise, kld: Floats) -> dict[str, Any]:
         "r2_kept": kept.r2,
         "items_to_settle": settle.estimate,
         "items_at_least": settle.at_least,
-        "note": " | ".join(n for n in (found.note, unseen, few) if n),
+        "note": joined(found.note, unseen, cochran_q(noise).tested.note, few),
     }
 
 

@@ -26,7 +26,7 @@ from qkld.statistics.direction import (
     task_groups,
 )
 from qkld.statistics.estimates import correlation, correlation_columns, correlations_of_counts
-from qkld.statistics.intervals import bootstrap_interval, percentile_interval
+from qkld.statistics.intervals import bootstrap_ends, percentile_interval
 
 Clusters = Mapping[str, np.ndarray] | None
 
@@ -126,8 +126,8 @@ def _comparison(given: _Given, resampling: Resampling, draws: int) -> dict[str, 
     row: dict[str, Any] = {**EMPTY, "note": ""}
     for step in (_measured, _thinned):
         found = noted(lambda step=step: step(given, resampling, draws), {})
-        row.update(found, note=joined(row["note"], found["note"]))
-        if found["note"]:
+        row.update(found, note=joined(*dict.fromkeys((row["note"], found["note"]))))
+        if "rho_net" not in found:
             break
     return row
 
@@ -136,15 +136,13 @@ def _measured(given: _Given, resampling: Resampling, draws: int) -> dict[str, fl
     volume, net = (quantity_values(given.moved, quantity) for quantity in ("flip_rate", "net"))
     rho_volume, rho_net = correlation(given.x, volume), correlation(given.x, net)
     gap = _gap_draws(given.x, volume, net, resampling.counts(given.x.size))
-    low, high = bootstrap_interval(gap, resampling.confidence, given.x.size)
     return {
         "reliability_volume": reliability_of(given.moved, "flip_rate", given.clusters),
         "reliability_net": reliability_of(given.moved, "net", given.clusters),
         "rho_volume": rho_volume,
         "rho_net": rho_net,
         "gap": abs(rho_volume) - abs(rho_net),
-        "gap_low": low,
-        "gap_high": high,
+        **bootstrap_ends(gap, resampling.confidence, given.x.size, ("gap_low", "gap_high")),
     }
 
 
@@ -164,7 +162,7 @@ def _thinned(given: _Given, resampling: Resampling, draws: int) -> dict[str, flo
         )
     x, _ = correlation_columns(given.x, net, "spearman")
     rho = correlations_of_counts(np.ones_like(thinned), x, thinned, "spearman")
-    low, high = bootstrap_interval(_thinned_gaps(x, thinned, net, resampling), resampling.confidence, x.size)
+    gaps = _thinned_gaps(x, thinned, net, resampling)
     rho_low, rho_high = percentile_interval(rho, resampling.confidence)
     return {
         "kept": kept,
@@ -173,8 +171,7 @@ def _thinned(given: _Given, resampling: Resampling, draws: int) -> dict[str, flo
         "rho_thinned_low": rho_low,
         "rho_thinned_high": rho_high,
         "thinned_gap": float(np.median(np.abs(rho))) - abs(correlation(given.x, net)),
-        "thinned_gap_low": low,
-        "thinned_gap_high": high,
+        **bootstrap_ends(gaps, resampling.confidence, x.size, ("thinned_gap_low", "thinned_gap_high")),
     }
 
 

@@ -23,7 +23,7 @@ from qkld.statistics.checks import (
 from qkld.statistics.correlation import range_ratio
 from qkld.statistics.covariance import NetNoise
 from qkld.statistics.estimates import correlation, correlations_of_counts, spearman_of_draws
-from qkld.statistics.intervals import bootstrap_interval
+from qkld.statistics.intervals import bootstrap_ends
 from qkld.statistics.predictive import monotone_fit, noise_draws
 from qkld.statistics.resampling import Resampling
 
@@ -149,5 +149,5 @@ class _Point:
     def interval(self) -> dict[str, Any]:
         x, y = self.kld, self.quants[self.score].to_numpy(dtype=float)[: self.n]
         draws = correlations_of_counts(self.resampling.counts(self.n), x, y, "spearman")
-        low, high = bootstrap_interval(draws, self.resampling.confidence, self.n)
-        return {"low": low, "high": high} if low < high else {}
+        found = bootstrap_ends(draws, self.resampling.confidence, self.n)
+        return {} if "low" in found and found["low"] == found["high"] else found
