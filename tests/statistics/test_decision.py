@@ -242,3 +242,12 @@ def test_what_one_item_makes_and_decides_is_said():
     single = few_items({"loss": (4,)}, {"arc_easy": 300})
     decided = decision_table(single, alone, benchmarks=["arc_easy"], tasks=[], **common | {"margin": 0.001}).iloc[0]
     assert decided["note"] == "worse rests on one item: undecided without it"
+
+
+def test_no_quant_and_no_margin_are_refused(study):
+    cohort, items = study
+    common = {"reference": "reference", "benchmarks": TASKS, "tasks": [], "confidence": 0.95}
+    with pytest.raises(StatisticsError, match="at least 1 quant"):
+        decision_table(items, cohort[cohort["role"] != "quant"], margin=0.05, **common)
+    with pytest.raises(StatisticsError, match="a fraction between 0 and 1"):
+        decision_table(items, cohort, margin=0.0, **common)

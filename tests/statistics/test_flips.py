@@ -253,6 +253,19 @@ def test_table_does_not_depend_on_the_order_of_rows(study, flips):
     pd.testing.assert_frame_equal(again, flips)
 
 
+@pytest.mark.parametrize("models", [["reference"], ["hqq-4-g64"], ["hqq-4-g64", "hqq-2-g64"]])
+def test_one_side_alone_has_no_flips(study, models):
+    items = study[1][study[1]["model"].isin(models)]
+    with pytest.raises(StatisticsError, match="the reference 'reference' and of at least one other model"):
+        flip_table(items, reference="reference", benchmarks=["sciq"], tasks=[], confidence=0.95)
+
+
+def test_one_cluster_has_no_interval_and_says_what_is_needed(study):
+    items = study[1].assign(cluster="all")
+    with pytest.raises(StatisticsError, match="at least 2 items, or clusters of items"):
+        flip_table(items, reference="reference", benchmarks=["sciq"], tasks=[], confidence=0.95)
+
+
 def test_missing_answers_are_refused(study):
     items = study[1].drop(study[1].index[-1])
     with pytest.raises(StatisticsError, match="different items"):

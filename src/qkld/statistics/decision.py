@@ -103,6 +103,10 @@ def decision_table(
         `qkld.statistics.one_item`); ``note`` says where that is more than half, and where the decision rests on it.
     """
     quants = quants_of(cohort)
+    if quants.empty:
+        raise StatisticsError(
+            explain("There is nothing to decide.", expected="at least 1 quant", found="none", do="add quants")
+        )
     sizes = quants[size].to_numpy(dtype=float) if size in quants else np.full(len(quants), np.nan)
     everything = list(dict.fromkeys([*benchmarks, *tasks]))
     answers = differences(items, reference=reference, tasks=everything, labels=list(quants["label"]))

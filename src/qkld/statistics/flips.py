@@ -188,6 +188,11 @@ def flip_table(
     that ``net`` is exactly the difference of the composites, and ``flip_rate`` (2 ``improvement_fraction`` − 1) in
     every row. McNemar's test is of one benchmark whose items are drawn one by one, so its cells are empty elsewhere;
     `decision.decision_table` has a p for all. Intervals are widened where items come in clusters.
+
+    Raises
+    ------
+    StatisticsError
+        If the reference or every other model has no items, or models answered different ones; with one cluster alone.
     """
     everything = list(dict.fromkeys([*benchmarks, *tasks]))
     matrices, clusters = {b: correct_matrix(items, b) for b in everything}, clusters_by_task(items, everything)
@@ -209,7 +214,17 @@ def _benchmark_rows(
     confidence: float,
 ) -> pd.DataFrame:
     """One row a model from its answers on each task that the benchmark consists of."""
-    models = list(next(iter(matrices.values())).columns.drop(reference))
+    answered = next(iter(matrices.values())).columns
+    models = [model for model in answered if model != reference]
+    if reference not in answered or not models:
+        raise StatisticsError(
+            explain(
+                f"There is nothing to compare on '{benchmark}'.",
+                expected=f"answers of the reference '{reference}' and of at least one other model",
+                found=f"answers of {', '.join(answered)}",
+                do="run notebook 03_benchmark_scores for the models that are missing",
+            )
+        )
     moved = {task: net_differences(matrix, reference, models) for task, matrix in matrices.items()}
     counted = [MeanFlips(tuple(count_flips(m[reference], m[model]) for m in matrices.values())) for model in models]
     effect, alone = design_effects(moved, clusters), drawn_one_by_one(moved, clusters)

@@ -128,7 +128,7 @@ def self_flip_table(
             ]
             rows.append({"label": label, **key, **floor, "flip_rate": rate, **_excess_columns(beyond)})
     note = "" if again else "the reference was not run a second time"
-    return pd.DataFrame(rows)[[*COLUMNS]].assign(note=note)
+    return pd.DataFrame(rows, columns=[*COLUMNS]).assign(note=note)
 
 
 def _floor_columns(chosen: Sequence[pd.DataFrame], reference: str, again: str) -> dict[str, float]:
