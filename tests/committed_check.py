@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pyarrow.parquet as pq
 from conftest import REPOSITORY
@@ -17,6 +18,7 @@ from qkld.report import study_numbers
 from qkld.study import load_study
 from qkld.workflow import notebook_parameters
 
+matplotlib.use("Agg")
 ANALYSIS = ("04_correlation", "05_silent_zone", "06_volume_direction", "07_prompts")
 TOLERANCE = 1e-6
 """Relative difference of a number that another processor's rounding may make."""

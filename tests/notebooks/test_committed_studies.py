@@ -4,7 +4,6 @@ import json
 import shutil
 from types import SimpleNamespace
 
-import matplotlib
 import pandas as pd
 import pytest
 from committed_check import check_files, differences, numbers_made_again, run_here
@@ -22,7 +21,6 @@ from qkld.report import study_numbers
 from qkld.study import load_study
 from qkld.tables import ITEMS, read_table
 
-matplotlib.use("Agg")
 pytestmark = pytest.mark.notebook
 KEPT = sorted(path.parent.name for path in (REPOSITORY / "studies").glob("*/cohort.parquet"))
 

@@ -20,10 +20,12 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from conftest import REPOSITORY, Place
+from committed_check import check_files, differences, numbers_made_again
+from conftest import REPOSITORY, Place, copy_project
 from explore_check import check_explorer
 
 from qkld import runner
+from qkld.committing import export_study
 from qkld.params import load_params
 from qkld.paths import StudyPaths
 from qkld.study import load_study
@@ -281,6 +283,19 @@ def test_the_report_of_the_unbroken_run_names_what_is_missing(smoke_study: Place
     assert all(label in report for label in study.quants)
     numbers = json.loads((study.paths.figures / "numbers.json").read_text())
     assert all(numbers[f"cohort/{label}/kl_mean"] > 0 for label in study.quants)
+
+
+@pytest.mark.notebook
+def test_its_kept_tables_give_every_number_again_without_the_run(
+    smoke_study: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kept = json.loads((StudyPaths("smoke").figures / "numbers.json").read_text())
+    project = copy_project(tmp_path)
+    export_study("smoke", project.root / "studies" / "smoke")
+    check_files(project.root / "studies" / "smoke")
+    monkeypatch.setenv("QKLD_ROOT", str(project.root))
+    monkeypatch.setenv("QKLD_RUNS", str(tmp_path / "runs"))
+    assert differences(numbers_made_again("smoke"), kept) == {}
 
 
 @pytest.mark.notebook
