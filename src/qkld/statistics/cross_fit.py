@@ -122,5 +122,8 @@ def cross_fit(
 
 
 def _over_tasks(metric: Metric, half: Mapping[str, Shifts], able: Sequence[str]) -> np.ndarray:
-    """The mean over tasks, as the composite takes it, (quants,)."""
+    """The mean over tasks, as the composite takes it, (quants,).
+
+    Shifts of margins are in the unit of each task's margins: nats, and nats a character by ``acc_norm``.
+    """
     return np.mean([metric.compute(half[name]) for name in able], axis=0)
