@@ -37,11 +37,18 @@ def test_runs_are_the_packages_interval():
     expected = zmax_interval(*SCENARIOS["curved, loss .2"][0](rng, 12), 0.95)
     record = run_zmax(ZmaxCell("curved, loss .2", 12, 1), rng=np.random.default_rng(7))[0]
     assert (record["low"], record["high"]) == expected
+    assert record["percentile_low"] < record["percentile_high"]
+    few = run_zmax(ZmaxCell("curved, loss .2", 7, 1), rng=np.random.default_rng(7))[0]
+    assert few["low"] < few["high"]
+    assert np.isnan([few["percentile_low"], few["bca_low"]]).all()
 
 
 def test_an_interval_that_can_not_be_had_is_a_miss():
     cell = ZmaxCell("normal, ρ 0", 12, 3)
-    rates = zmax_rates(cell, pd.DataFrame({"low": [-0.1, 0.1, np.nan], "high": [0.2, 0.2, np.nan]}))
+    ends = {"low": [-0.1, 0.1, np.nan], "high": [0.2, 0.2, np.nan]}
+    others = {f"{name}_{end}": ends[end] for name in ("percentile", "bca") for end in ends}
+    rates = zmax_rates(cell, pd.DataFrame({**ends, **others}))
+    assert rates["bca_coverage"].item() == pytest.approx(1 / 3)
     assert (rates["held"].item(), rates["runs"].item()) == (1, 3)
     assert zmax_bounds(rates)[0].wanted == "at least 0.94"
 
@@ -60,7 +67,7 @@ def test_worlds_are_answered_item_by_item():
 
 def test_whole_cohorts_are_covered_too(rng):
     whole = [c for c in world_cells(10) if c.zone == c.cohort]
-    assert {(c.cohort, c.items, c.runs) for c in whole} == {(n, i, 10) for n in (28, 41) for i in (1000, 4000)}
+    assert {(c.cohort, c.items, c.runs) for c in whole} == {(n, i, 10) for n in (8, 28, 41) for i in (1000, 4000)}
     cell = WorldCell("W2", 28, 28, 500, 2)
     checked = world_bounds(world_rates(cell, pd.DataFrame(run_world(cell, rng=rng))))
     assert checked[0].where == "W2, all 28 quants, 500 items"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -18,7 +19,14 @@ from qkld.calibration.worlds import WORLDS, ZONES, Cohort, draw_cohort, true_r2
 from qkld.errors import StatisticsError
 from qkld.statistics.covariance import noise_of_differences
 from qkld.statistics.estimates import correlation, resample_counts
-from qkld.statistics.intervals import percentile_interval, zmax_interval
+from qkld.statistics.intervals import (
+    LEAST_FOR_INTERVAL,
+    bca_interval,
+    bootstrap_correlations,
+    jackknife_correlations,
+    percentile_interval,
+    zmax_interval,
+)
 from qkld.statistics.twoway import TwoWay, draw_items
 from qkld.statistics.verdict import headline
 
@@ -35,8 +43,14 @@ TRUTH_DRAWS = 1_000_000
 RESAMPLES = 200
 """Of the two-way bootstrap here; the package's 10,000 cover a little more often."""
 
+RESAMPLES_OVER_QUANTS = 400
+"""Of the percentile and BCa intervals here."""
+
 ITEMS_OF = {500: WORLDS, 1000: WORLDS, 4000: WORLDS, 16000: ("W0", "W1", "W2")}
 """Numbers of items → the worlds simulated at it item by item."""
+
+FEWEST = (LEAST_FOR_INTERVAL, LEAST_FOR_INTERVAL)
+"""The smallest cohort that has a two-way interval."""
 
 WHOLE_ITEMS, WHOLE_WORLDS = (1000, 4000), ("WN", "W0", "W1", "W2")
 """Numbers of items and worlds of whole cohorts, zone and all."""
@@ -119,9 +133,24 @@ def zmax_cells(runs: int) -> list[ZmaxCell]:
 
 
 def run_zmax(cell: ZmaxCell, *, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Ends of the z-max interval in each cohort; empty where a cohort has none, which counts as a miss."""
+    """Ends of the z-max interval in each cohort; empty where a cohort has none, which counts as a miss.
+
+    From `LEAST_FOR_INTERVAL` quants on also those of the percentile and the BCa interval, which are promised nowhere.
+    """
     draw, _ = SCENARIOS[cell.scenario]
-    return [dict(zip(("low", "high"), _zmax(*draw(rng, cell.quants)), strict=True)) for _ in range(cell.runs)]
+    return [_intervals(*draw(rng, cell.quants), rng) for _ in range(cell.runs)]
+
+
+def _intervals(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    found = dict(zip(("low", "high"), _zmax(x, y), strict=True))
+    resampled = {"percentile": (np.nan, np.nan), "bca": (np.nan, np.nan)}
+    if x.size >= LEAST_FOR_INTERVAL:
+        with suppress(StatisticsError):
+            draws = bootstrap_correlations(x, y, resamples=RESAMPLES_OVER_QUANTS, rng=rng)
+            resampled["percentile"] = percentile_interval(draws, CONFIDENCE)
+            resampled["bca"] = bca_interval(correlation(x, y), draws, jackknife_correlations(x, y), CONFIDENCE)
+    ends = product(resampled.items(), enumerate(("low", "high")))
+    return found | {f"{name}_{end}": both[i] for (name, both), (i, end) in ends}
 
 
 def _zmax(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -135,6 +164,8 @@ def zmax_rates(cell: ZmaxCell, runs: pd.DataFrame) -> pd.DataFrame:
     """Coverage of the scenario's ρ."""
     rho = true_rho(cell.scenario)
     held = _holds(runs["low"], runs["high"], rho)
+    others = {name: _holds(runs[f"{name}_low"], runs[f"{name}_high"], rho) for name in ("percentile", "bca")}
+    resampled = cell.quants >= LEAST_FOR_INTERVAL
     return pd.DataFrame(
         [
             {
@@ -145,6 +176,7 @@ def zmax_rates(cell: ZmaxCell, runs: pd.DataFrame) -> pd.DataFrame:
                 "held": int(held.sum()),
                 "coverage": float(held.mean()),
                 "width": float((runs["high"] - runs["low"]).mean()),
+                **{f"{name}_coverage": float(h.mean()) if resampled else np.nan for name, h in others.items()},
             }
         ]
     )
@@ -185,7 +217,7 @@ def world_cells(runs: int) -> list[WorldCell]:
         for items, worlds in ITEMS_OF.items()
         for world, (size, zone) in product(worlds, ZONES)
     ]
-    whole = product(WHOLE_ITEMS, WHOLE_WORLDS, ZONES)
+    whole = product(WHOLE_ITEMS, WHOLE_WORLDS, (*ZONES, FEWEST))
     return [*zones, *(WorldCell(world, size, size, items, runs) for items, world, (size, _) in whole)]
 
 

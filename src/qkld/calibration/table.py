@@ -175,13 +175,16 @@ def items_verdict_table(rates: pd.DataFrame) -> str:
     return markdown_table(["world", *(f"{n:,} items" for n in sizes)], rows)
 
 
-def zmax_table(rates: pd.DataFrame) -> str:
-    """Coverage of z-max in the independent scenarios, by number of quants."""
-    sizes = sorted(rates["quants"].unique())
+def zmax_table(rates: pd.DataFrame, column: str = "coverage") -> str:
+    """Coverage of an interval in the independent scenarios, by number of quants; those alone that have one."""
+    known = rates[rates[column].notna()]
+    sizes = sorted(known["quants"].unique())
     rows = []
-    for scenario, cell in rates.groupby("scenario", sort=False):
-        by_n = cell.set_index("quants")["coverage"]
-        rows.append([scenario, _rate(cell["rho"].iloc[0], 2), *(_rate(by_n[n]) for n in sizes)])
+    for scenario, cell in known.groupby("scenario", sort=False):
+        by_n = cell.set_index("quants")[column]
+        rows.append(
+            [scenario, _rate(cell["rho"].iloc[0], 2), *(_rate(by_n[n]) if n in by_n else NO_VALUE for n in sizes)]
+        )
     return markdown_table(["scenario", "ρ", *(f"{n} quants" for n in sizes)], rows)
 
 
@@ -240,7 +243,11 @@ _SECTIONS = {
         ("Intervals of ρ in the worlds, item by item", two_way_table),
         ("Verdict with V from the items", items_verdict_table),
     ],
-    "zmax": [("z-max interval, independent quants", zmax_table)],
+    "zmax": [
+        ("z-max interval, independent quants; up to 7 the exact one", zmax_table),
+        ("Percentile interval, independent quants", lambda t: zmax_table(t, "percentile_coverage")),
+        ("BCa interval, independent quants", lambda t: zmax_table(t, "bca_coverage")),
+    ],
     "few_items": [("Verdict on few items, clusters or repeats, V from them", few_items_table)],
     "tau": [("Interval of τ, V from the items", tau_table)],
     "size": [("Size of every test, nominal .05", size_table)],
