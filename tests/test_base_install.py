@@ -59,8 +59,21 @@ def test_no_torch_is_installed(base):
 def test_a_table_is_analysed_there(base):
     (base / "table.csv").write_text(TABLE)
     arguments = ["analyse", "table.csv", "--fidelity", "kl_mean", "--scores", "arc_easy", "--reference", "reference"]
-    summary = json.loads(run(base / "venv/bin/qkld", *arguments, cwd=base))
+    assert len(run(base / "venv/bin/qkld", *arguments, cwd=base).splitlines()) == 10
+    report = (base / "runs" / "analyse" / "table" / "report.html").read_text()
+    assert all(quant in report for quant in ("q8", "q6", "q5", "q4", "q3", "q2"))
+    summary = json.loads(run(base / "venv/bin/qkld", *arguments, "--json", cwd=base))
     assert "-0.9" in json.dumps(summary)  # Spearman's rho of these six quants, worked out by hand: −33/35
+
+
+def test_items_alone_and_published_cohorts_are_analysed_there(base):
+    answers = {"reference": "110110", "q4": "110100"}
+    rows = [f"{model},arc,{i},{right}" for model, own in answers.items() for i, right in enumerate(own)]
+    (base / "items.csv").write_text("\n".join(["model,benchmark,item,correct", *rows]) + "\n")
+    lines = run(base / "venv/bin/qkld", "analyse", "--items", "items.csv", "--reference", "reference", cwd=base)
+    assert "1 undecided" in lines
+    assert "llama3-8b" in run(base / "venv/bin/qkld", "published", "--out", "published", cwd=base)
+    assert (base / "published" / "llama3-8b" / "report.html").exists()
 
 
 def test_studies_are_read_and_drawn_without_torch(base):

@@ -16,6 +16,9 @@ from pathlib import Path
 from qkld.arguments import names, parameter, positive_number, whole_number
 from qkld.errors import ParameterError, QkldError, explain, missing_models
 
+STDOUT = Path("-")
+"""What stands for the standard output in the place of a file."""
+
 PIPE_CLOSED, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT
 """Exit status where the reader of a pipe ends first, as of programs that the signal kills."""
 
@@ -103,28 +106,42 @@ def _notebook(options: argparse.Namespace) -> int:
 
 
 def _analyse(options: argparse.Namespace) -> int:
-    from qkld.analyse import Columns, Reading, analyse_table, parse_item_counts
+    from qkld.analyse import Columns, Reading, analyse_table, lines_of, parse_item_counts
     from qkld.importing.groups import parse_groups
 
-    scores = [name.strip() for name in options.scores.split(",")]
+    scores = options.scores
+    named = options.table or options.items
+    out = options.out or Path("runs", "analyse", named.stem if named else "")
     summary = analyse_table(
         options.table,
         options.fidelity,
         scores,
         options.reference,
         options.zone,
-        options.out,
+        out,
         items=options.items,
-        n_items=parse_item_counts(options.n_items, scores) if options.n_items else None,
+        n_items=parse_item_counts(options.n_items, scores or ()) if options.n_items else None,
         missing=options.missing,
         margin=options.margin,
         size=options.size,
         reading=Reading(options.filter, options.metric, parse_groups(options.group)),
         columns=Columns(options.label, options.unit, options.divergence),
-        choices=parse_item_counts(options.choices, scores, of="choices") if options.choices else None,
+        choices=parse_item_counts(options.choices, scores or (), of="choices") if options.choices else None,
     )
-    print(json.dumps(summary, indent=1, ensure_ascii=False))
+    if options.json is not None:
+        _write_json(options.json, summary)
+    if options.json != STDOUT:
+        print("\n".join(lines_of(summary, report=str(out / "report.html"))))
     return 0
+
+
+def _write_json(path: Path, value: object) -> None:
+    if path == STDOUT:
+        print(json.dumps(value, indent=1, ensure_ascii=False))
+    else:
+        from qkld.provenance import write_json
+
+        write_json(path, value)
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -234,9 +251,11 @@ def _add_small(commands: argparse._SubParsersAction) -> None:
 
 def _add_analyse(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("analyse", help="analyse anybody's table of quants, and their items; needs no torch")
-    parser.add_argument("table", type=Path, help="CSV or Parquet, one quant a row")
-    parser.add_argument("--fidelity", required=True, help="column of the fidelity metric, for example kl_mean")
-    parser.add_argument("--scores", required=True, help="columns of the scores, separated by commas")
+    parser.add_argument(
+        "table", type=Path, nargs="?", help="CSV, TSV, Markdown, Parquet, JSON or a folder of JSON; none: --items alone"
+    )
+    parser.add_argument("--fidelity", help="column of the fidelity metric; by default the one named as a mean KLD")
+    parser.add_argument("--scores", type=names, help="columns of the scores, separated by commas")
     parser.add_argument(
         "--items", type=Path, help="answers: Parquet or CSV with model, benchmark, item, correct; or a samples folder"
     )
@@ -257,10 +276,15 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
         "--margin", type=positive_number, default=0.01, help="difference that does not matter, a fraction (0.01)"
     )
     parser.add_argument("--size", help="column by which the smallest equivalent quant is the smallest")
-    parser.add_argument("--out", type=Path, help="folder for summary.json, tables, figures and report.html")
+    parser.add_argument(
+        "--out", type=Path, help="folder for report.html, summary.json, tables and figures (runs/analyse/TABLE)"
+    )
+    parser.add_argument(
+        "--json", type=Path, nargs="?", const=STDOUT, help="a file for all numbers; without a name they are printed"
+    )
     parser.set_defaults(act=_analyse)
     _add_import(commands)
-    parser = commands.add_parser("published", help="analyse the published cohorts of params/published.yaml")
+    parser = commands.add_parser("published", help="analyse the published cohorts that come with the package")
     parser.add_argument("--out", type=Path, default=Path("runs/published"), help="folder, one below it a cohort")
     parser.set_defaults(act=_published)
 

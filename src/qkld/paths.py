@@ -49,15 +49,9 @@ def params_file(study: str) -> Path:
     return project_root() / "params" / f"{study}.yaml"
 
 
-def published_file() -> Path:
-    """The list of published cohorts; it lies beside the studies and is none."""
-    return params_file("published")
-
-
 def known_studies(folder: Path | None = None) -> list[str]:
     """Names of the studies in a folder, by default ``params/``."""
-    files = (folder or project_root() / "params").glob("*.yaml")
-    return sorted(file.stem for file in files if file.name != published_file().name)
+    return sorted(file.stem for file in (folder or project_root() / "params").glob("*.yaml"))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from qkld.statistics.correlation import Resampling
 from qkld.statistics.covariance import noise_by_benchmark
 from qkld.statistics.verdict import verdict
 
-PUBLISHED = REPOSITORY / "params" / "published" / "apex_qwen3.5-35b-a3b.csv"
+PUBLISHED = REPOSITORY / "src" / "qkld" / "analyse" / "published_tables" / "apex_qwen3.5-35b-a3b.csv"
 SCORES = ["hellaswag", "winogrande", "mmlu", "arc_challenge", "truthfulqa"]
 QUICK = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
 
@@ -144,7 +144,8 @@ def test_with_items_everything_is_concluded(whole):
         "router",
         "directional",
     } <= tables
-    assert {path.stem for path in out.glob("*.png")} == set(CAPTIONS)
+    pictures = {path.stem for path in out.glob("*.png")}
+    assert pictures == set(CAPTIONS)
     report = (out / "report.html").read_text()
     for said in ("Which quants are as good as the reference", "Noise or missing direction", "Volume and direction"):
         assert said in report
@@ -256,10 +257,18 @@ def test_command_line(capsys, tmp_path):
     arguments = ["analyse", str(PUBLISHED), "--fidelity", "kl_mean", "--scores", "mmlu, hellaswag"]
     more = ["--reference", "f16", "--zone", "kl_mean<0.02", "--n-items", "mmlu=1548", "--out", str(tmp_path)]
     assert main([*arguments, *more]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert lines[1].startswith("answer    Over all 14 quants")
+    assert lines[-1] == f"report    {tmp_path / 'report.html'}"
+    assert (tmp_path / "report.html").exists()
+    assert main([*arguments, *more, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert row_of(printed["correlations"], "zone")["n"] == 9
     assert printed["n_items"] == {"mmlu": 1548}
-    assert (tmp_path / "summary.json").exists()
+    assert main([*arguments, *more, "--json", str(tmp_path / "all.json")]) == 0
+    assert json.loads((tmp_path / "all.json").read_text()) == printed
+    assert len(capsys.readouterr().out.splitlines()) == 10
 
 
 def test_command_line_refuses(capsys, tmp_path):

@@ -179,13 +179,14 @@ def reference_tables(given: Answered, resampling: Resampling, margin: float) -> 
     metric = given.own.fidelity
     flips = flip_table(given.items, confidence=resampling.confidence, **call)
     flips = flips[flips["label"].isin(given.quants)].reset_index(drop=True)
+    confident = {"margin": margin, "confidence": resampling.confidence, "size": "size"}
+    decision = decision_table(given.items, given.cohort, **confident, **call)
+    if metric is None:
+        return {"flips": flips, "decision": decision}
     known = direction_reliability(given.items, given.subsets, **call)
     moved = direction_table(flips, given.cohort, given.members, resampling=resampling, metric=metric, reliability=known)
     thinned = thinning_table(
         given.items, given.cohort, given.members, resampling=resampling, draws=THINNING_DRAWS, metric=metric, **call
-    )
-    decision = decision_table(
-        given.items, given.cohort, margin=margin, confidence=resampling.confidence, size="size", **call
     )
     edges = {}
     if is_divergence(metric):
@@ -228,7 +229,7 @@ def prompts_table(given: Answered, resampling: Resampling) -> dict[str, pd.DataF
 def _directional(given: Answered, resampling: Resampling) -> dict[str, pd.DataFrame]:
     """Whether anything cheap beats the table's own KLD on the mean of the benchmarks with items."""
     metric = given.own.fidelity
-    if not is_divergence(metric):
+    if metric is None or not is_divergence(metric):
         return {}
     of_items = {"reference": given.reference, "quants": given.quants, "divergence": given.divergence}
     tasks = {task: task_shifts(given.items, task, **of_items) for task in given.benchmarks}
@@ -251,11 +252,8 @@ def order_table(given: Answered, resampling: Resampling) -> dict[str, pd.DataFra
     """Which of two quants is the better on the mean of the benchmarks with items."""
     if len(given.quants) < 2:
         return {}
-    pairs = pair_table(
-        given.items,
-        given.cohort,
-        tasks=given.benchmarks,
-        confidence=resampling.confidence,
-        metric=given.own.fidelity,
-    )
-    return {"pairs": pairs}
+    metric = pd.Series(np.nan, given.cohort.index) if given.own.fidelity is None else given.cohort[given.own.fidelity]
+    distance = -metric if given.own.falling else metric
+    cohort = given.cohort.assign(distance=distance)
+    call = {"tasks": given.benchmarks, "confidence": resampling.confidence, "metric": "distance"}
+    return {"pairs": pair_table(given.items, cohort, **call)}

@@ -11,7 +11,7 @@ import pandas as pd
 from qkld.errors import StatisticsError, TableError, explain
 from qkld.importing.columns import DIVERGENCES
 from qkld.importing.formats import checked_items
-from qkld.importing.groups import Groups, grouped, harness_groups, suggested
+from qkld.importing.groups import Groups, grouped, harness_groups, largest, suggested
 from qkld.importing.harness_samples import read_harness_samples
 from qkld.importing.long_table import read_long_table
 from qkld.importing.matching import check_same_metrics, check_same_requests, metric_notes
@@ -84,16 +84,20 @@ def read_own_items(
     StatisticsError
         If a correctness is neither 0 nor 1, a KLD is negative, or models lack answers and ``missing`` is "refuse".
     """
-    items = checked_items(_read(path, reading or Reading(), scores), source=str(path))
-    check_same_requests(items)
-    check_same_metrics(items)
-    taken = metric_notes(items[items["benchmark"].isin(scores)])
-    items = items.drop(columns=[c for c in UNREAD if c in items])
+    loaded = load_items(path, reading or Reading(), scores)
+    return items_of(loaded, quants=quants, reference=reference, scores=scores, missing=missing)
+
+
+def items_of(
+    loaded: Loaded, *, quants: Sequence[str], reference: str | None, scores: Sequence[str], missing: Missing
+) -> OwnItems:
+    """What of loaded items is of the table's models and scores; see `read_own_items`."""
+    items, path = loaded.items, loaded.path
     labels = [*([reference] if reference is not None else []), *quants]
     kept = items[items["model"].isin(labels) & items["benchmark"].isin(scores)]
     if kept.empty:
         raise _nothing_shared(items, path, labels, scores)
-    notes = [*taken, *_left_out(items, labels, scores)]
+    notes = [*loaded.notes, *_left_out(items, labels, scores)]
     short = _short_of_answers(kept, labels)
     if short and missing == "refuse":
         raise StatisticsError(
@@ -110,14 +114,43 @@ def read_own_items(
     return OwnItems(kept, tuple(notes))
 
 
-def _read(path: Path, reading: Reading, scores: Sequence[str]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Loaded:
+    """All items of a file or folder, and notes on the metric by which the scores were judged right."""
+
+    path: Path
+    items: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def load_items(path: Path, reading: Reading, scores: Sequence[str] | None) -> Loaded:
+    """All items of a file or folder, checked.
+
+    With no scores named, lm-evaluation-harness's own groups of tasks are put together.
+
+    Raises
+    ------
+    TableError, BenchmarkError, StatisticsError
+        As `read_own_items`.
+    """
+    items = checked_items(_read(path, reading, scores), source=str(path))
+    check_same_requests(items)
+    check_same_metrics(items)
+    taken = metric_notes(items if scores is None else items[items["benchmark"].isin(scores)])
+    return Loaded(path, items.drop(columns=[c for c in UNREAD if c in items]), tuple(taken))
+
+
+def _read(path: Path, reading: Reading, scores: Sequence[str] | None) -> pd.DataFrame:
     """The items of a table or of a folder of samples, parts of one benchmark put together."""
     if not path.is_dir():
         return grouped(read_long_table(path), reading.groups)
     items = read_harness_samples(path, filter_name=reading.filter_name, metric=reading.metric)
-    alone = set(scores) - set(items["benchmark"]) - set(reading.groups)
-    of_harness = {name: parts for name, parts in harness_groups(path).items() if name in alone}
-    return grouped(items, {**of_harness, **reading.groups})
+    of_harness = harness_groups(path)
+    if scores is None:
+        wanted = largest(of_harness) if not reading.groups else set()
+    else:
+        wanted = set(scores) - set(items["benchmark"]) - set(reading.groups)
+    return grouped(items, {**{g: of_harness[g] for g in wanted if g in of_harness}, **reading.groups})
 
 
 def _nothing_shared(items: pd.DataFrame, path: Path, labels: Sequence[str], scores: Sequence[str]) -> TableError:

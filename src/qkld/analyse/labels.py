@@ -177,7 +177,7 @@ def _row_of(labels: pd.Series, reference: str) -> object:
     return rows[0]
 
 
-def looks_like_reference(cohort: pd.DataFrame, fidelity: str) -> str | None:
+def looks_like_reference(cohort: pd.DataFrame, fidelity: str | None) -> str | None:
     """The label of the one quant that looks like the reference, by its name or a KLD of exactly 0, else None.
 
     Only of a table that names no reference.
@@ -188,5 +188,5 @@ def looks_like_reference(cohort: pd.DataFrame, fidelity: str) -> str | None:
     labels = [re.sub(r"\.(gguf|safetensors)$", "", label) for label in quants["label"]]
     whole = [own for own, label in zip(quants["label"], labels, strict=True) if UNQUANTIZED.fullmatch(label)]
     ends = [own for own, label in zip(quants["label"], labels, strict=True) if _ENDS.search(label)]
-    zero = list(quants.loc[quants[fidelity] == 0, "label"]) if is_divergence(fidelity) else []
+    zero = list(quants.loc[quants[fidelity] == 0, "label"]) if fidelity and is_divergence(fidelity) else []
     return next((found[0] for found in (zero, whole, ends) if len(found) == 1), None)

@@ -45,6 +45,22 @@ class Measure:
     said: str
 
 
+_MEANS = frozenset({"mean", "avg", "average"})
+_PLAIN = frozenset({"kld", "kl", "dkl", "kldivergence", "kldiv"})
+
+
+def usual_divergence(columns: Sequence[str]) -> str | None:
+    """The one column that is a mean KL divergence by its name; None where none or several are.
+
+    Where several are divergences, that of the mean is meant, or the one with no word beside it.
+    """
+    known = [c for c in columns if is_divergence(c)]
+    words = {c: re.findall("[a-z]+", c.lower()) for c in known}
+    means = [c for c in known if not _MEANS.isdisjoint(words[c])]
+    plain = [c for c in known if "".join(words[c]) in _PLAIN]
+    return next((found[0] for found in (known, means, plain) if len(found) == 1), None)
+
+
 def measured(column: str, numbers: Numbers, columns: Columns) -> Measure:
     """A KL divergence in nats, whatever unit the table has; any other metric as it is."""
     more = "".join(f"; {phrase}" for phrase in numbers.said)

@@ -1,8 +1,9 @@
-"""Published figures of real cohorts, ``params/published.yaml``: what they say, analysed like anybody's table."""
+"""Published figures of real cohorts, ``published.yaml``: what they say, analysed like anybody's table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from qkld.analyse.run import PAPER, analyse_table
 from qkld.checking import read_yaml, validated
 from qkld.numbers import NOT_AVAILABLE, p_value, printed, with_interval
-from qkld.paths import published_file
 from qkld.plotting.axes import metric_name
 from qkld.provenance import write_json, written_whole
 from qkld.statistics.correlation import Resampling
@@ -32,6 +32,7 @@ class PublishedCohort(BaseModel):
     scores: tuple[str, ...] = Field(min_length=1)
     reference: str | None = None
     zone: str | None = None
+    size: str | None = None
     n_items: Mapping[str, PositiveInt] = {}
     notes: tuple[str, ...] = ()
 
@@ -45,15 +46,28 @@ class Published(BaseModel):
 
 
 def published_cohorts() -> tuple[PublishedCohort, ...]:
-    """The cohorts of ``params/published.yaml``.
+    """The cohorts of the package's ``published.yaml``."""
+    with as_file(files("qkld.analyse") / "published.yaml") as path:
+        return validated(Published, read_yaml(path), source=str(path)).cohorts
 
-    Raises
-    ------
-    ParameterError
-        If the file has unknown or missing keys.
-    """
-    path = published_file()
-    return validated(Published, read_yaml(path), source=str(path)).cohorts
+
+def analyse_cohort(
+    cohort: PublishedCohort, out: Path | None = None, *, resampling: Resampling = PAPER
+) -> dict[str, Any]:
+    """Analyse one published cohort, as `analyse_table` does; its table lies in the package."""
+    with as_file(files("qkld.analyse") / "published_tables" / cohort.table) as table:
+        return analyse_table(
+            table,
+            cohort.fidelity,
+            cohort.scores,
+            cohort.reference,
+            cohort.zone,
+            out,
+            n_items=cohort.n_items,
+            size=cohort.size,
+            remarks=(f"{cohort.model}; source: {cohort.source}", *cohort.notes),
+            resampling=resampling,
+        )
 
 
 def analyse_published(out: Path, *, resampling: Resampling = PAPER) -> dict[str, dict[str, Any]]:
@@ -61,19 +75,7 @@ def analyse_published(out: Path, *, resampling: Resampling = PAPER) -> dict[str,
 
     ``out`` also gets ``published.csv``, the headline of each, and ``published.json`` with all summaries.
     """
-    summaries = {}
-    for cohort in published_cohorts():
-        summaries[cohort.name] = analyse_table(
-            published_file().parent / cohort.table,
-            cohort.fidelity,
-            cohort.scores,
-            cohort.reference,
-            cohort.zone,
-            out / cohort.name,
-            n_items=cohort.n_items,
-            remarks=(f"{cohort.model}; source: {cohort.source}", *cohort.notes),
-            resampling=resampling,
-        )
+    summaries = {c.name: analyse_cohort(c, out / c.name, resampling=resampling) for c in published_cohorts()}
     with written_whole(out / "published.csv") as temporary:
         headline_rows(summaries).to_csv(temporary, index=False)
     write_json(out / "published.json", summaries)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from qkld.analyse.answer import answer_of
 from qkld.analyse.conclusions import conclusions
 from qkld.analyse.figures import save_figures
+from qkld.analyse.given import Asked, read_given
 from qkld.analyse.item_tables import (
     Answered,
-    answered,
     correlation_rows,
     curve_table,
     noise_tables,
@@ -20,12 +21,12 @@ from qkld.analyse.item_tables import (
     prompts_table,
     reference_tables,
 )
-from qkld.analyse.items import Reading, read_own_items
+from qkld.analyse.items import Reading
 from qkld.analyse.measure import Columns
+from qkld.analyse.quants_table import quants_table
 from qkld.analyse.report import write_table_report
-from qkld.analyse.request import parse_zone
 from qkld.analyse.scores import doubts
-from qkld.analyse.tables import OwnTable, describe_rows, read_own_table
+from qkld.analyse.tables import OwnTable, describe_rows
 from qkld.provenance import made_by, sha256_of_file, write_json, written_whole
 from qkld.statistics.checks import Missing, is_divergence, quants_of, score_column
 from qkld.statistics.correlation import Resampling
@@ -46,9 +47,9 @@ COMPOSITE = "unweighted mean of the score columns; whether each is above chance 
 
 
 def analyse_table(
-    table: Path | str,
-    fidelity: str,
-    scores: Sequence[str],
+    table: Path | str | None,
+    fidelity: str | None = None,
+    scores: Sequence[str] | None = None,
     reference: str | None = None,
     zone: str | None = None,
     out: Path | str | None = None,
@@ -68,8 +69,9 @@ def analyse_table(
 
     Parameters
     ----------
-    table : CSV or Parquet with one quant a row, labelled by its column label, quant, model or name, else its first
-    fidelity, scores : its columns; scores are fractions or percent, which is recognised and stated
+    table : one quant a row, in one of the forms of `qkld.analyse.table_files`; None where there are items alone
+    fidelity, scores : its columns; scores are fractions or percent, which is recognised and stated. Without a fidelity
+        column the one that is a mean KL divergence by its name is taken; without any, the rest is given
     reference : label of the reference's row; it enters no correlation
     zone : ``COLUMN<=NUMBER``, to be fixed before looking at scores
     out : folder for ``summary.json``, the result tables as CSV, figures and ``report.html``
@@ -94,61 +96,54 @@ def analyse_table(
     TableError, StatisticsError
         As `read_own_table` and `read_own_items`.
     """
-    path = Path(table)
-    cut = parse_zone(zone) if zone else None
-    of_rows = {"reference": reference, "zone": cut, "missing": missing, "size": size, "columns": columns}
-    own = read_own_table(path, fidelity, scores, **of_rows)
-    given, notes = _given(own, items, missing, reading)
+    asked = Asked(fidelity, tuple(scores or ()), reference, zone, size, columns or Columns())
+    path, own, given, notes = read_given(table, items, asked, reading=reading or Reading(), missing=missing)
     counts = dict(n_items or {})
-    notes = (*notes, *_doubtful_counts(own, counts))
-    counts = {**own.behind, **counts} if given is None else counts
-    tables = _tables(own, given, counts, margin, resampling)
-    found = doubts(
-        own.cohort,
-        own.fidelity,
-        {s: score_column(s) for s in own.scores},
-        unit=own.unit,
-        choices=choices or {},
-        items=counts if given is None else given.sizes,
-    )
+    notes = (*remarks, *own.notes, *notes, *_doubtful_counts(own, counts))
+    counts = given.sizes if given is not None else {**own.behind, **counts}
+    tables = _tables(own, given, counts if given is None else n_items or {}, margin, resampling)
     if zone is None:
         tables = {name: _only_full(found) for name, found in tables.items()}
+    answer = answer_of(own, tables, zone=zone, sizes=None if given is None else given.sizes, margin=margin)
     summary = {
         "table": path.name,
         "table_sha256": sha256_of_file(path) if path.is_file() else None,
-        **_facts(own, given, zone, counts, [*remarks, *own.notes, *notes, *found]),
+        "answer": answer.entries(),
+        **_facts(own, given, zone, counts if given is None else n_items or {}, margin),
+        "read": list(own.read),
+        "notes": [*notes, *_doubts(own, choices or {}, counts)],
         **_results(tables),
     }
     if out is not None:
-        _write(Path(out), own, summary, tables)
+        shown = quants_table(own, tables, sizes=counts)
+        _write(Path(out), own, summary, {**tables, "quants": shown})
     return summary
 
 
-def _given(
-    own: OwnTable, items: Path | str | None, missing: Missing, reading: Reading | None
-) -> tuple[Answered | None, tuple[str, ...]]:
-    """The answers, checked against the table, and notes on them."""
-    if items is None:
-        return None, ()
-    of_table = {"quants": own.quants, "reference": own.reference, "scores": own.scores}
-    found = read_own_items(Path(items), **of_table, missing=missing, reading=reading)
-    return answered(own, found), found.notes
+def _doubts(own: OwnTable, choices: Mapping[str, int], sizes: Mapping[str, int]) -> list[str]:
+    """Notes on scores that may be no accuracies, or lie at chance."""
+    columns = {score: score_column(score) for score in own.scores}
+    return doubts(own.cohort, own.fidelity, columns, unit=own.unit, choices=choices, items=sizes)
 
 
 def _tables(
     own: OwnTable, given: Answered | None, n_items: Mapping[str, int], margin: float, resampling: Resampling
 ) -> dict[str, pd.DataFrame]:
     """Every result table by name."""
-    tables = {
-        "correlation": correlation_rows(own, given, resampling),
-        "zone_curve": curve_table(own, given, resampling, CURVE_LEAST),
-    }
-    if "size" in own.cohort and own.cohort.loc[own.cohort["role"] == "quant", "size"].notna().any():
+    tables = {}
+    if own.fidelity is not None:
+        tables["correlation"] = correlation_rows(own, given, resampling)
+        tables["zone_curve"] = curve_table(own, given, resampling, CURVE_LEAST)
+    if (
+        own.fidelity is not None
+        and "size" in own.cohort
+        and own.cohort.loc[own.cohort["role"] == "quant", "size"].notna().any()
+    ):
         tables["partial"] = partial_table(own.cohort, [own.fidelity], own.benchmarks, control="size", missing="drop")
     if n_items:
         tables["score_noise"] = score_noise_table(own.cohort, own.members, n_items, own.scores)
     if given is not None:
-        for make in (noise_tables, order_table, prompts_table):
+        for make in (*((noise_tables,) if own.fidelity is not None else ()), order_table, prompts_table):
             tables |= make(given, resampling)
         if given.reference is not None:
             tables |= reference_tables(given, resampling, margin)
@@ -161,7 +156,7 @@ def _only_full(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _facts(
-    own: OwnTable, given: Answered | None, zone: str | None, n_items: Mapping[str, int], notes: Sequence[str]
+    own: OwnTable, given: Answered | None, zone: str | None, n_items: Mapping[str, int], margin: float
 ) -> dict[str, Any]:
     reference = own.reference is not None if given is None else given.reference is not None
     return {
@@ -172,17 +167,16 @@ def _facts(
         "reference": own.reference,
         "quants": len(own.quants),
         "zone": zone,
+        "margin": margin,
         "zone_quants": list(own.cohort.loc[own.members, "label"]) if zone else None,
         "items": None if given is None else given.sizes,
         "n_items": dict(n_items),
-        "read": list(own.read),
-        "notes": list(notes),
         "conclusions": conclusions(
             items=given is not None,
             reference=reference,
             counts=bool(n_items),
             zone=zone is not None,
-            divergence=is_divergence(own.fidelity),
+            divergence=own.fidelity is not None and is_divergence(own.fidelity),
             families="family" in own.cohort,
         ),
     }
@@ -196,7 +190,9 @@ def _doubtful_counts(own: OwnTable, n_items: Mapping[str, int]) -> list[str]:
 
 def _results(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """What of the tables stands in the summary; None for what could not be looked at."""
-    found: dict[str, Any] = {"correlations": describe_rows(tables["correlation"]), "decision": None, "pairs": None}
+    found: dict[str, Any] = {"correlations": [], "decision": None, "pairs": None}
+    if "correlation" in tables:
+        found["correlations"] = describe_rows(tables["correlation"])
     for name in ("partial", "score_noise", "noise", "verdict", "thinning"):
         found[name] = describe_rows(tables[name]) if name in tables else None
     if "decision" in tables:
@@ -226,5 +222,6 @@ def _write(out: Path, own: OwnTable, summary: dict[str, Any], tables: Mapping[st
             table.to_csv(temporary, index=False)
     made = {**summary, "made_by": made_by()}
     write_json(out / "summary.json", made)
-    pictures = save_figures(out, own, tables, zone=parse_zone(summary["zone"]) if summary["zone"] else None)
-    write_table_report(out / "report.html", made, tables, pictures)
+    of_reference = tables["quants"].loc[tables["quants"]["role"] == "reference", "score_se"].dropna()
+    pictures = save_figures(out, own, tables, reference_error=next(iter(of_reference), None))
+    write_table_report(out / "report.html", own, made, tables, pictures)

@@ -113,7 +113,7 @@ def choices_of(score: str, given: Mapping[str, int]) -> int | None:
 
 def doubts(
     cohort: pd.DataFrame,
-    fidelity: str,
+    fidelity: str | None,
     columns: Mapping[str, str],
     *,
     unit: str,
@@ -129,7 +129,7 @@ def doubts(
             notes.append(
                 f"'{score}' is at most {100 * cohort[column].max():g}: read as percent; marks out of ten are none"
             )
-        elif is_divergence(fidelity) and _rises(quants[fidelity], quants[column]):
+        elif fidelity and is_divergence(fidelity) and _rises(quants[fidelity], quants[column]):
             notes.append(f"'{score}' rises with KLD: is it an accuracy, and not a perplexity or a loss?")
         known = choices_of(score, choices)
         if known and best is not None and _at_chance(best, 1 / known, items.get(score)):

@@ -12,7 +12,7 @@ import pandas as pd
 
 from qkld.analyse.cells import BYTES
 from qkld.analyse.labels import labels_of, looks_like_reference, with_roles
-from qkld.analyse.measure import Columns, Measure, falls_with_distance, measured
+from qkld.analyse.measure import Columns, Measure, falls_with_distance, measured, usual_divergence
 from qkld.analyse.number_columns import Numbers, read_numbers
 from qkld.analyse.request import Zone
 from qkld.analyse.scores import items_behind, last_decimal, score_unit
@@ -36,7 +36,7 @@ class OwnTable:
     cohort : DataFrame
         ``label, role``, the fidelity column, ``score_<name>`` as fractions and their mean ``composite``; ``family``,
         ``size``, the standard errors ``<fidelity>_se`` and ``se_<name>`` where the table has them.
-    fidelity : its column; a KL divergence is in nats
+    fidelity : its column, a KL divergence in nats; None where the table has none
     scores : score columns that are analysed, by their names in the table
     unit : ``fraction`` or ``percent``, as the table has its scores
     falling : whether the fidelity column is the larger the nearer a quant is to the reference, as top-1 agreement is
@@ -50,7 +50,7 @@ class OwnTable:
     """
 
     cohort: pd.DataFrame
-    fidelity: str
+    fidelity: str | None
     scores: tuple[str, ...]
     unit: str
     falling: bool
@@ -85,7 +85,7 @@ class OwnTable:
 
 def read_own_table(
     path: Path,
-    fidelity: str,
+    fidelity: str | None,
     scores: Sequence[str],
     *,
     reference: str | None = None,
@@ -97,7 +97,8 @@ def read_own_table(
     """Read a table with one quant a row from any of `qkld.analyse.table_files`'s forms.
 
     A column ``role`` (reference, quant, floor) is heeded where there is one; else every row but ``reference`` is a
-    quant. A score column without any value is left out by name.
+    quant. A score column without any value is left out by name. ``fidelity`` None takes the one column that is a mean
+    KL divergence by its name; without any, the table has none.
 
     Raises
     ------
@@ -109,21 +110,23 @@ def read_own_table(
         If single cells are empty and ``missing`` is "refuse", or a KLD is negative.
     """
     columns = columns or Columns()
+    more = [*([zone.column] if zone else []), *([size] if size else [])]
+    file = read_table_file(path, [*_named(fidelity), *scores, *more, *columns.label])
+    fidelity = fidelity or usual_divergence(list(map(str, file.cells)))
+    numeric = [*_named(fidelity), *scores, *more]
     _check_columns(fidelity, scores)
-    wanted = [fidelity, *scores, *([zone.column] if zone else []), *([size] if size else []), *columns.label]
-    file = read_table_file(path, wanted)
-    table = _with_names(file.cells, wanted, path)
-    errors = _error_columns(table, [fidelity, *scores])
-    numeric = [c for c in wanted if c not in columns.label]
+    table = _with_names(file.cells, [*numeric, *columns.label], path)
+    errors = _error_columns(table, numeric)
     numbers = read_numbers(table, [*numeric, *errors.values()], source=str(path), form=file.form)
     labels, said = labels_of(table, columns.label, path)
     cohort = with_roles(labels, table.get("role"), reference)
-    measure = measured(fidelity, numbers[fidelity], columns)
+    measure = measured(fidelity, numbers[fidelity], columns) if fidelity else None
     cohort = _filled(cohort, table, measure, {s: numbers[s] for s in scores}, numbers.get(size) if size else None)
     own = _own(cohort, measure, scores, numbers, zone=zone, missing=missing)
     known = {c: numbers[e].values for c, e in errors.items()}
     own = _with_errors(own, measure, numbers, known)
-    read = (*_form_said(file), *said, measure.said, *_scores_said(own, numbers), *own.read)
+    of_metric = measure.said if measure else "no column is a KL divergence by its name, and none was named: --fidelity"
+    read = (*_form_said(file), *said, of_metric, *_scores_said(own, numbers), *own.read)
     return replace(own, read=read, size_name=_with_unit(size, numbers[size].unit) if size else None)
 
 
@@ -134,7 +137,7 @@ def _with_unit(name: str, unit: str) -> str:
 
 def _own(
     cohort: pd.DataFrame,
-    measure: Measure,
+    measure: Measure | None,
     scores: Sequence[str],
     numbers: Mapping[str, Numbers],
     *,
@@ -142,7 +145,7 @@ def _own(
     missing: Missing,
 ) -> OwnTable:
     """The cohort with its scores as fractions and its zone, complete quants only."""
-    fidelity = measure.name
+    fidelity = measure.name if measure else None
     inside = zone.holds(numbers[zone.column].values) if zone else pd.Series(False, index=cohort.index)
     kept, notes = _without_empty(cohort, fidelity, scores)
     shown = pd.DataFrame({s: numbers[s].values for s in kept})
@@ -152,8 +155,8 @@ def _own(
     cohort, gaps = _complete(cohort, fidelity, kept, missing)
     _refuse_constant(cohort, fidelity)
     near = _looks(cohort, fidelity)
-    of_metric = zone if zone and zone.column == measure.column else None
-    falling = falls_with_distance(cohort, fidelity, of_metric)
+    of_metric = zone if zone and measure and zone.column == measure.column else None
+    falling = fidelity is not None and falls_with_distance(cohort, fidelity, of_metric)
     return OwnTable(
         cohort=cohort.assign(composite=cohort[[score_column(s) for s in kept]].mean(axis=1, skipna=False)),
         fidelity=fidelity,
@@ -176,14 +179,14 @@ def some(cells: Sequence[str]) -> str:
     return ", ".join(map(str, cells[:_NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
-def _check_columns(fidelity: str, scores: Sequence[str]) -> None:
+def _check_columns(fidelity: str | None, scores: Sequence[str]) -> None:
     """Refuse a score that is named twice, or is the fidelity column: it would be correlated with itself."""
     doubled = sorted({s for s in scores if s == fidelity or list(scores).count(s) > 1})
     if doubled or not scores:
         raise TableError(
             explain(
                 "The scores can not be used.",
-                expected=f"one score column or more, each once, and none of them the fidelity column '{fidelity}'",
+                expected=f"one score column or more, each once, and none of them the fidelity column {fidelity!r}",
                 found=f"{', '.join(doubled)} in more than one place" if doubled else "none",
                 do="name every score once",
             )
@@ -221,9 +224,14 @@ def _error_columns(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str
 
 
 def _filled(
-    cohort: pd.DataFrame, table: pd.DataFrame, measure: Measure, scores: Mapping[str, Numbers], size: Numbers | None
+    cohort: pd.DataFrame,
+    table: pd.DataFrame,
+    measure: Measure | None,
+    scores: Mapping[str, Numbers],
+    size: Numbers | None,
 ) -> pd.DataFrame:
-    cohort = cohort.assign(**{measure.name: measure.values}, **{score_column(s): n.values for s, n in scores.items()})
+    metric = {measure.name: measure.values} if measure else {}
+    cohort = cohort.assign(**metric, **{score_column(s): n.values for s, n in scores.items()})
     family = next((c for c in table if plain_name(c) == "family"), None)
     if family is not None:
         cohort["family"] = table[family].astype(str)
@@ -233,16 +241,16 @@ def _filled(
 
 
 def _with_errors(
-    own: OwnTable, measure: Measure, numbers: Mapping[str, Numbers], beside: Mapping[str, pd.Series]
+    own: OwnTable, measure: Measure | None, numbers: Mapping[str, Numbers], beside: Mapping[str, pd.Series]
 ) -> OwnTable:
     """The table with standard errors, from cells ``value ± error`` or a column of errors beside."""
     cohort, behind, said = own.cohort.copy(), {}, []
     scale = 100 if own.unit == "percent" else 1
-    for column in (measure.column, *own.scores):
+    for column in (*([measure.column] if measure else []), *own.scores):
         given = numbers[column].errors if numbers[column].errors is not None else beside.get(column)
         if given is None or given.loc[cohort.index].isna().all():
             continue
-        if column == measure.column:
+        if measure and column == measure.column:
             cohort[f"{own.fidelity}_se"] = given * measure.scale
             continue
         cohort[f"se_{column}"] = given / scale
@@ -268,9 +276,9 @@ def _scores_said(own: OwnTable, numbers: Mapping[str, Numbers]) -> list[str]:
 # --- what is missing, doubled or zero ---------------------------------------------------------------------------------
 
 
-def _without_empty(cohort: pd.DataFrame, fidelity: str, scores: Sequence[str]) -> tuple[list[str], list[str]]:
+def _without_empty(cohort: pd.DataFrame, fidelity: str | None, scores: Sequence[str]) -> tuple[list[str], list[str]]:
     """The scores of which some quant has a value, and a note that names the others."""
-    empty = empty_columns(cohort, [fidelity, *(score_column(s) for s in scores)])
+    empty = empty_columns(cohort, [*_named(fidelity), *(score_column(s) for s in scores)])
     kept = [s for s in scores if score_column(s) not in empty]
     if fidelity in empty or not kept:
         raise TableError(
@@ -286,11 +294,11 @@ def _without_empty(cohort: pd.DataFrame, fidelity: str, scores: Sequence[str]) -
 
 
 def _complete(
-    cohort: pd.DataFrame, fidelity: str, scores: Sequence[str], missing: Missing
+    cohort: pd.DataFrame, fidelity: str | None, scores: Sequence[str], missing: Missing
 ) -> tuple[pd.DataFrame, list[str]]:
     """The cohort with complete quants only, its index that of the table; reference and floor rows stay as they are."""
     is_quant = cohort["role"] == "quant"
-    columns = [fidelity, *(score_column(s) for s in scores)]
+    columns = [*_named(fidelity), *(score_column(s) for s in scores)]
     gaps = cohort.loc[is_quant, columns].isna()
     if gaps.to_numpy().any() and missing == "refuse":
         cells = [f"{c.removeprefix('score_')} of {cohort.at[i, 'label']}" for c in columns for i in gaps.index[gaps[c]]]
@@ -309,7 +317,13 @@ def _complete(
     return whole, [note] if note else []
 
 
-def _refuse_constant(cohort: pd.DataFrame, fidelity: str) -> None:
+def _named(fidelity: str | None) -> list[str]:
+    return [fidelity] if fidelity else []
+
+
+def _refuse_constant(cohort: pd.DataFrame, fidelity: str | None) -> None:
+    if fidelity is None:
+        return
     values = quants_of(cohort)[fidelity]
     if len(values) > 1 and values.nunique() == 1:
         raise TableError(
@@ -322,20 +336,22 @@ def _refuse_constant(cohort: pd.DataFrame, fidelity: str) -> None:
         )
 
 
-def _alike(cohort: pd.DataFrame, fidelity: str, scores: Sequence[str]) -> list[str]:
+def _alike(cohort: pd.DataFrame, fidelity: str | None, scores: Sequence[str]) -> list[str]:
     """A note on quants whose figures are the same in every column named: one file under two labels counts twice."""
     quants = quants_of(cohort)
-    columns = [fidelity, *(score_column(s) for s in scores)]
+    columns = [*_named(fidelity), *(score_column(s) for s in scores)]
     groups = [list(g["label"]) for _, g in quants.groupby(columns) if len(g) > 1]
     return [f"the same figures in every column, perhaps one quant twice: {', '.join(g)}" for g in groups]
 
 
-def _zeros(cohort: pd.DataFrame, fidelity: str) -> list[str]:
+def _zeros(cohort: pd.DataFrame, fidelity: str | None) -> list[str]:
+    if fidelity is None:
+        return []
     at_zero = list(quants_of(cohort).loc[lambda q: q[fidelity] == 0, "label"])
     return [f"{fidelity} is 0 for {some(at_zero)}: ranked, and in no logarithm"] if at_zero else []
 
 
-def _looks(cohort: pd.DataFrame, fidelity: str) -> list[str]:
+def _looks(cohort: pd.DataFrame, fidelity: str | None) -> list[str]:
     label = looks_like_reference(cohort, fidelity)
     if label is None:
         return []

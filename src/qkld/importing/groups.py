@@ -99,6 +99,12 @@ def harness_groups(path: Path) -> Groups:
     return {group: sorted(_tasks(group, named, frozenset())) for group, parts in named.items() if parts}
 
 
+def largest(groups: Groups) -> set[str]:
+    """The groups that are no part of another one."""
+    parts = {name: set(tasks) for name, tasks in groups.items() if set(tasks) != {name}}
+    return {g for g, own in parts.items() if not any(own < other for other in parts.values())}
+
+
 def _tasks(name: str, named: Groups, above: frozenset[str]) -> set[str]:
     """The tasks of a group of groups: ``mmlu`` has ``mmlu_stem``, which has subjects."""
     parts = [part for part in named.get(name, ()) if part not in above | {name}]

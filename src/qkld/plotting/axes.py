@@ -56,10 +56,10 @@ def metric_name(column: str) -> str:
     return column
 
 
-def drawable(values: Iterable[float]) -> np.ndarray:
-    """Which values a log axis can show: the finite ones above 0."""
+def drawable(values: Iterable[float], *, log: bool = True) -> np.ndarray:
+    """Which values an axis can show: the finite ones, on a log axis those above 0."""
     array = np.asarray(list(values), dtype=float)
-    return np.isfinite(array) & (array > 0)
+    return np.isfinite(array) & ((array > 0) | (not log))
 
 
 def left_out(labels: Iterable[str], shown: np.ndarray, why: str = "KLD 0") -> str:

@@ -34,10 +34,11 @@ def _draw_flips(
     *,
     zone: Collection[str] | None,
     kld: str,
+    log: bool,
     interval: tuple[str, str] | None = None,
 ) -> None:
-    ax.set_xscale("log")
-    shown = drawable(flips[kld])
+    ax.set_xscale("log" if log else "linear")
+    shown = drawable(flips[kld], log=log)
     defined = flips[quantity].notna().to_numpy()
     draw_quants(ax, flips[shown & defined], kld, quantity, styles, zone=zone, y_interval=interval)
     still = left_out(flips["label"], defined, "no answer changed")
@@ -52,6 +53,7 @@ def draw_volume(
     zone: Collection[str] | None = None,
     kld: str = "kl_mean",
     floor: float | None = None,
+    log: bool = True,
 ) -> None:
     """Draw KLD (log axis) against the share of items whose correctness changed against the reference.
 
@@ -62,7 +64,7 @@ def draw_volume(
         ax.axhline(floor, color="0.35", linewidth=0.8, linestyle="--", zorder=1)
         ax.annotate("reference with itself", (1, floor), xycoords=("axes fraction", "data"), xytext=(-2, 2),
                     textcoords="offset points", ha="right", va="bottom", fontsize=6.5)  # fmt: skip
-    _draw_flips(ax, flips, styles, "flip_rate", zone=zone, kld=kld)
+    _draw_flips(ax, flips, styles, "flip_rate", zone=zone, kld=kld, log=log)
     ax.set_ylim(bottom=-0.05 * ax.get_ylim()[1])
     percent_axis(ax.yaxis)
     ax.set_ylabel("flip rate (% of items)")
@@ -70,7 +72,13 @@ def draw_volume(
 
 
 def draw_direction(
-    ax: Axes, flips: pd.DataFrame, styles: Styles, *, zone: Collection[str] | None = None, kld: str = "kl_mean"
+    ax: Axes,
+    flips: pd.DataFrame,
+    styles: Styles,
+    *,
+    zone: Collection[str] | None = None,
+    kld: str = "kl_mean",
+    log: bool = True,
 ) -> None:
     """Draw KLD (log axis) against the improvement fraction, leapfrogs / (leapfrogs + drops), with Wilson intervals.
 
@@ -78,7 +86,7 @@ def draw_direction(
     0.5 as many answers became right as became wrong. A quant without flips has no fraction and is named as left out.
     """
     ax.axhline(0.5, color="black", linewidth=0.7, zorder=1)
-    _draw_flips(ax, flips, styles, "improvement_fraction", zone=zone, kld=kld,
+    _draw_flips(ax, flips, styles, "improvement_fraction", zone=zone, kld=kld, log=log,
                 interval=("improvement_low", "improvement_high"))  # fmt: skip
     ax.set_ylim(-0.06, 1.24)  # above 1 no point falls, so that there is room for a line of text
     ax.set_yticks(np.linspace(0, 1, 6))
@@ -100,11 +108,17 @@ def name_reliability(ax: Axes, direction: pd.DataFrame, quantity: str, *, corner
 
 
 def draw_net(
-    ax: Axes, flips: pd.DataFrame, styles: Styles, *, zone: Collection[str] | None = None, kld: str = "kl_mean"
+    ax: Axes,
+    flips: pd.DataFrame,
+    styles: Styles,
+    *,
+    zone: Collection[str] | None = None,
+    kld: str = "kl_mean",
+    log: bool = True,
 ) -> None:
     """Draw KLD (log axis) against net = score − reference score, in points; ``net_low, net_high`` where given."""
     ax.axhline(0, color="black", linewidth=0.7, zorder=1)
-    _draw_flips(ax, flips, styles, "net", zone=zone, kld=kld, interval=interval_of(flips, "net"))
+    _draw_flips(ax, flips, styles, "net", zone=zone, kld=kld, log=log, interval=interval_of(flips, "net"))
     percent_axis(ax.yaxis)
     ax.set_ylabel("score − reference (points)")
     legend_above(ax, styles, flips, zone=zone)
@@ -119,6 +133,7 @@ def draw_volume_and_direction(
     zone: Collection[str] | None = None,
     kld: str = "kl_mean",
     floor: float | None = None,
+    log: bool = True,
 ) -> None:
     """`draw_volume`, `draw_direction` and, on a third panel, `draw_net`, each with `name_reliability`."""
     panels = (
@@ -127,5 +142,5 @@ def draw_volume_and_direction(
         (draw_net, "net", "bottom"),  # losses grow with KLD, so that points fall to the right
     )
     for ax, (draw, quantity, corner) in zip(axes, panels[: len(axes)], strict=True):
-        draw(ax, flips, styles, zone=zone, kld=kld)
+        draw(ax, flips, styles, zone=zone, kld=kld, log=log)
         name_reliability(ax, direction, quantity, corner=corner)

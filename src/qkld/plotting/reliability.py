@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from qkld.statistics.reliability import items_for_reliability, spearman_brown
 
@@ -12,7 +13,7 @@ WANTED = 0.8
 """Reliability that is often asked of a measurement; drawn as a line."""
 
 
-def draw_reliability(ax: Axes, edges: pd.DataFrame) -> None:
+def draw_reliability(ax: Axes, edges: pd.DataFrame, *, name: str = "this study") -> None:
     """Draw the reliability of random subsets of the items (points) on Spearman–Brown's curve through all of them.
 
     ``edges`` is `qkld.statistics.edge.zone_edge_table`'s for one score: ``items``, ``reliability``. The study's own
@@ -27,7 +28,7 @@ def draw_reliability(ax: Axes, edges: pd.DataFrame) -> None:
         known["items"], known["reliability"], "o", color="black", markersize=3.5, zorder=3, label="subsets of items"
     )
     ax.axvline(own["items"], color="0.35", linewidth=0.8, linestyle="--", zorder=1)
-    ax.annotate(f"this study: {int(own['items']):,}", (own["items"], 1), xycoords=("data", "axes fraction"),
+    ax.annotate(f"{name}: {int(own['items']):,}", (own["items"], 1), xycoords=("data", "axes fraction"),
                 xytext=(0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=6.5)  # fmt: skip
     if own["reliability"] > 0:
         _draw_curve(ax, int(own["items"]), float(own["reliability"]), float(edges["items"].min()))
@@ -35,6 +36,9 @@ def draw_reliability(ax: Axes, edges: pd.DataFrame) -> None:
         ax.text(0.5, 0.5, "reliability not above 0:\nthese quants are not told apart", transform=ax.transAxes,
                 ha="center", va="center", fontsize=6.5)  # fmt: skip
     ax.set_ylim(min(0.0, float(known["reliability"].min()) - 0.05) if len(known) else 0.0, 1.02)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:,g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("items")
     ax.set_ylabel("reliability of the score")
     ax.legend(loc="lower right")

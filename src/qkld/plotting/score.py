@@ -32,6 +32,7 @@ def draw_kld_score(
     kld: str = "kl_mean",
     score: str = "composite",
     falling: bool = False,
+    log: bool = True,
 ) -> None:
     """Draw each quant's KLD (log axis) against its score, with the zone, the reference and the floor.
 
@@ -42,10 +43,12 @@ def draw_kld_score(
     zone : labels of the quants inside the zone; the others are drawn open.
     cut : KLD in nats up to which the zone is shaded; None where the zone's rule is none on KLD.
     reference_error : standard error of the reference's score, as a fraction, drawn as a band of ± 1.
+    falling : whether more of the metric is nearer to the reference, so that the zone lies right of its cut.
+    log : whether the metric has a log axis; one that can be 0 or below has none.
     """
     quants = cohort[(cohort["role"] == "quant") & cohort[score].notna()]
-    shown = drawable(quants[kld])
-    ax.set_xscale("log")
+    shown = drawable(quants[kld], log=log)
+    ax.set_xscale("log" if log else "linear")
     draw_quants(ax, quants[shown], kld, score, styles, zone=zone, x_interval=interval_of(cohort, kld))
     reference = cohort.loc[cohort["role"] == "reference", score].dropna()
     for value in reference:

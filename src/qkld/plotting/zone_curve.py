@@ -11,7 +11,15 @@ N_COLOUR = "#D55E00"
 NULL_COLOUR = "#0072B2"
 
 
-def draw_zone_curve(ax: Axes, curve: pd.DataFrame, *, cut: float | None, falling: bool = False) -> Axes:
+def draw_zone_curve(
+    ax: Axes,
+    curve: pd.DataFrame,
+    *,
+    cut: float | None,
+    falling: bool = False,
+    log: bool = True,
+    cut_name: str = "the study's cut",
+) -> Axes:
     """Draw ρ of the quants up to each cut with its interval; the number of quants on the right-hand axis.
 
     ``falling`` is that of `qkld.statistics.zone_curve.zone_curve`: the axis then runs down, away from the reference.
@@ -20,8 +28,8 @@ def draw_zone_curve(ax: Axes, curve: pd.DataFrame, *, cut: float | None, falling
     they are drawn as dashes: between them ρ would lie were the true scores monotone in KLD. The study's own cut is
     drawn where given. Returns the right-hand axes.
     """
-    curve = curve[drawable(curve["cut"])].sort_values("cut")
-    ax.set_xscale("log")
+    curve = curve[drawable(curve["cut"], log=log)].sort_values("cut")
+    ax.set_xscale("log" if log else "linear")
     ax.axhline(0, color="0.7", linewidth=0.6, zorder=0)
     ax.fill_between(curve["cut"], curve["low"], curve["high"], color="0.8", linewidth=0, zorder=1)
     ax.plot(curve["cut"], curve["estimate"], color="black", marker="o", markersize=2.5, zorder=3)
@@ -41,7 +49,7 @@ def draw_zone_curve(ax: Axes, curve: pd.DataFrame, *, cut: float | None, falling
         counts.set_yticks([])
     if cut is not None:
         ax.axvline(cut, color="0.35", linewidth=0.8, linestyle="--", zorder=2)
-        ax.annotate("the study's cut", (cut, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
+        ax.annotate(cut_name, (cut, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
                     textcoords="offset points", ha="center", va="bottom", fontsize=6.5)  # fmt: skip
     if falling:
         ax.invert_xaxis()
