@@ -168,6 +168,28 @@ def test_a_model_without_linear_layers_is_refused(tmp_path, compute):
         open_model(torchao(4), reference=stored(save(tmp_path, module)), compute=compute)
 
 
+@pytest.mark.parametrize("name", ["nf4", "fp4", "bnb-int8"])
+def test_layers_of_gpt_2_are_quantized_along_their_inputs(name, tmp_path, compute):
+    import bitsandbytes
+
+    module = make_module("GPT2", n_embd=64, n_layer=2, n_head=4, n_positions=128).to(torch.bfloat16)
+    reference = stored(save(tmp_path, module))
+    opened = open_model(ALL[name], reference=reference, compute=compute)
+    matrix = module.transformer.h[1].mlp.c_fc.weight.detach().T.contiguous()  # (out, in)
+    if name == "bnb-int8":
+        integers, scale, _ = bitsandbytes.functional.int8_vectorwise_quant(matrix.to(torch.float16))
+        expected = integers.float() * (scale / 127)[:, None]
+    else:
+        expected = bitsandbytes.functional.dequantize_4bit(
+            *bitsandbytes.functional.quantize_4bit(matrix, quant_type=name)
+        )
+    assert torch.equal(opened.module.transformer.h[1].mlp.c_fc.weight, expected.float().T)
+    native = open_model(ALL[name], reference=reference, compute=compute.model_copy(update={"weights": "native"}))
+    difference = (native.hidden(IDS) - opened.hidden(IDS)).norm() / opened.hidden(IDS).norm()
+    assert difference < 0.02
+    assert opened.bits.plain_trunk_share < 0.1
+
+
 def test_a_made_quant_opens_with_its_own_hash_and_the_references_rest(tiny, compute):
     reference = open_model(tiny, reference=tiny, compute=compute)
     quant = open_model(torchao(8), reference=tiny, compute=compute)

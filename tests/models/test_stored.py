@@ -37,8 +37,7 @@ def assert_sixteen(loaded):
     for part in (bits.trunk, bits.embedding, bits.head):
         assert part.bits == 16 * part.weights
         assert part.plain == part.weights
-    buffers = [b for name, b in module.named_buffers() if name in module.state_dict()]
-    weights = sum(t.numel() for t in (*module.parameters(), *buffers))
+    weights = sum(p.numel() for p in module.parameters())
     assert bits.trunk.weights + bits.embedding.weights + bits.head.weights == weights
 
 
@@ -163,8 +162,8 @@ def test_tied_embeddings_stored_as_the_head_are_the_embeddings(tmp_path, compute
 
 
 def test_tensors_in_float32_count_as_such(tmp_path, compute):
-    wide = ("model.layers.0.mlp.gate.e_score_correction_bias", "norm", "A_log")
-    folder = cast_all(save(tmp_path, half("Glm4Moe")))
+    wide = ("norm", "A_log", "shared_expert_gate")
+    folder = cast_all(save(tmp_path, half("Qwen3Next")))
     change(folder, lambda tensors: {k: v.float() for k, v in tensors.items() if any(w in k for w in wide)})
     bits = bits_of(folder, compute).bits
     tensors = load_file(folder / "model.safetensors").values()
@@ -200,7 +199,7 @@ def test_a_damaged_index_is_refused(content, tmp_path):
         model_folder(stored(folder))
 
 
-@pytest.mark.parametrize("model_type", ["qwen2_vl", "t5", "vit"])
+@pytest.mark.parametrize("model_type", ["t5", "vit", "clip"])
 def test_what_is_no_language_model_is_refused_in_one_sentence(model_type, tmp_path, compute):
     folder = save(tmp_path, half())
     config = transformers.AutoConfig.for_model(model_type)

@@ -97,3 +97,79 @@ def test_a_quantized_whole_is_refused_by_name(save, compute):
 def test_a_model_that_only_reads_is_loaded_whole(save, compute):
     entry = save(make_module("Mistral"))
     assert isinstance(open_model(entry, reference=entry, compute=compute).module, transformers.MistralForCausalLM)
+
+
+# --- wholes of other makers -------------------------------------------------------------------------------------------
+
+MROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2]}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+TOWER = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
+
+
+def qwen_2_5_vl():
+    text, eyes = {**SMALL, "rope_parameters": MROPE}, {**TOWER, "fullatt_block_indexes": [0]}
+    return transformers.Qwen2_5_VLForConditionalGeneration(
+        transformers.Qwen2_5_VLConfig(text_config=text, vision_config=eyes)
+    )
+
+
+def qwen_3_vl_moe():
+    text = {**SMALL, **EXPERTS, "rope_parameters": MROPE}
+    eyes = {**TOWER, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
+    return transformers.Qwen3VLMoeForConditionalGeneration(
+        transformers.Qwen3VLMoeConfig(text_config=text, vision_config=eyes)
+    )
+
+
+def glm_4_1_v():
+    text = {**SMALL, "rope_parameters": {**MROPE, "partial_rotary_factor": 1.0}}
+    return transformers.Glm4vForConditionalGeneration(
+        transformers.Glm4vConfig(text_config=text, vision_config={**TOWER, "image_size": 28})
+    )
+
+
+def idefics_3():
+    text = {**SMALL, "model_type": "llama"}
+    return transformers.Idefics3ForConditionalGeneration(
+        transformers.Idefics3Config(text_config=text, vision_config=EYES, scale_factor=1)
+    )
+
+
+def paligemma():
+    text, eyes = {**SMALL, "model_type": "gemma"}, {**EYES, "model_type": "siglip_vision_model"}
+    return transformers.PaliGemmaForConditionalGeneration(
+        transformers.PaliGemmaConfig(text_config=text, vision_config=eyes, projection_dim=64, hidden_size=64)
+    )
+
+
+WHOLES = [qwen_2_5_vl, qwen_3_vl_moe, glm_4_1_v, idefics_3, paligemma]
+
+
+@pytest.mark.parametrize("make", WHOLES)
+def test_only_text_is_loaded_of_wholes_with_and_without_a_class_for_it(make, save, compute, ids):
+    torch.manual_seed(7)
+    whole = make().eval()
+    entry = save(whole)
+    opened = open_model(entry, reference=entry, compute=compute)
+    with torch.inference_mode():
+        expected = whole(input_ids=ids).logits[0, :, : opened.vocabulary]
+    torch.testing.assert_close(opened.head.logits(opened.hidden(ids)[0]), expected, rtol=1e-4, atol=1e-5)
+    assert not any("vis" in name for name, _ in opened.module.named_modules())
+    assert opened.bits.bits_per_weight == opened.bits.bits_per_trunk_weight == 32
+    assert sum(p.numel() for p in opened.module.parameters()) < sum(p.numel() for p in whole.parameters())
+    assert any("vis" in name for name in opened.left_out)
+
+
+def test_a_quantized_whole_without_a_class_for_its_text_is_run(tmp_path, save, compute, ids):
+    torch.manual_seed(7)
+    entry = save(qwen_2_5_vl().eval())
+    config = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    quantized = transformers.AutoModelForImageTextToText.from_pretrained(entry.path, quantization_config=config)
+    quantized.save_pretrained(tmp_path / "quant")
+    make_tokenizer().save_pretrained(tmp_path / "quant")
+    quant = open_model(stored(tmp_path / "quant", label="quant"), reference=entry, compute=compute)
+    reference = open_model(entry, reference=entry, compute=compute)
+    assert quant.bits.trunk.weights == reference.bits.trunk.weights
+    assert quant.bits.bits_per_trunk_weight < 7
+    difference = (quant.hidden(ids) - reference.hidden(ids)).norm() / reference.hidden(ids).norm()
+    assert 1e-3 < difference < 0.3

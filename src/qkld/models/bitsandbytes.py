@@ -20,6 +20,9 @@ INT8_THRESHOLD = 6.0
 QUANTIZES_EXPERTS = False
 """transformers gives bitsandbytes linear layers only: fused experts stay as they are, as in every saved checkpoint."""
 
+QUANTIZES_CONV1D = True
+"""transformers gives bitsandbytes GPT-2's linear layers too, whose weights lie as (in, out)."""
+
 
 def quantize(layer: nn.Linear, entry: BitsandbytesModel) -> nn.Module:
     """The library's layer with the weight quantized, on the layer's device."""

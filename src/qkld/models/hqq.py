@@ -17,6 +17,9 @@ UNPACKED_BITS = (6, 5)
 QUANTIZES_EXPERTS = False
 """HQQ takes linear layers only: fused experts stay as they are."""
 
+QUANTIZES_CONV1D = False
+"""HQQ leaves GPT-2's linear layers, whose weights lie as (in, out)."""
+
 
 def quantize(layer: nn.Linear, entry: HqqModel) -> nn.Module:
     """The library's layer with the weight quantized, on the layer's device."""

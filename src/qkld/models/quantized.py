@@ -17,7 +17,7 @@ from qkld.models.experts import Experts, fused_experts
 from qkld.params import MadeModel
 
 MAKERS: dict[str, ModuleType] = {"bitsandbytes": bitsandbytes, "torchao": torchao, "hqq": hqq}
-"""Families that quants are made with here; each also gives quantize, weight_bits and QUANTIZES_EXPERTS."""
+"""Families that quants are made with here; each also gives quantize, weight_bits, and what else it quantizes."""
 
 FAMILIES: tuple[ModuleType, ...] = (*MAKERS.values(), compressed_tensors)
 """Each family gives owns, dense_weight and stored_tensors."""
@@ -32,6 +32,13 @@ def trunk_linears(module: nn.Module) -> dict[str, nn.Linear]:
     """Linear layers by name, the output head left out; embeddings, norms and fused experts are none."""
     head = module.get_output_embeddings()
     return {name: m for name, m in module.named_modules() if isinstance(m, nn.Linear) and m is not head}
+
+
+def trunk_conv1ds(module: nn.Module) -> dict[str, nn.Module]:
+    """Linear layers of GPT-2's kind by name: they multiply by a weight of shape (in, out)."""
+    from transformers.pytorch_utils import Conv1D
+
+    return {name: m for name, m in module.named_modules() if isinstance(m, Conv1D)}
 
 
 class Weights(Protocol):
@@ -92,19 +99,23 @@ def quantize_trunk(
     """
     weights = weights or InMemory(module)
     family, before = MAKERS[entry.method], weights.bits
-    layers = {n: m for n, m in trunk_linears(module).items() if dense or _is_plain(m)}
+    transposed = trunk_conv1ds(module) if family.QUANTIZES_CONV1D else {}
+    layers = {n: m for n, m in trunk_linears(module).items() if dense or _is_plain(m)} | transposed
     experts = fused_experts(module) if dense and family.QUANTIZES_EXPERTS else []
-    _check_groups({n: m.in_features for n, m in layers.items()} | {e.name: e.width for e in experts}, entry)
+    widths = {n: m.weight.shape[0 if n in transposed else 1] for n, m in layers.items()}
+    _check_groups(widths | {e.name: e.width for e in experts}, entry)
     change, made = Tally(), {}
     for name, layer in layers.items():
         weight = layer.weight
         if id(weight) not in made:  # layers may share one weight
-            source = _linear(weights.weight(f"{name}.weight"), layer.bias)
+            matrix = weights.weight(f"{name}.weight")
+            source = _linear(matrix.T.contiguous() if name in transposed else matrix, layer.bias)
             quantized = family.quantize(source if device is None else source.to(device), entry)
             change += _change(weight, weights.weight_bits(f"{name}.weight"), family.weight_bits(quantized))
             made[id(weight)] = None if dense else quantized
             if dense:
-                weight.data = family.dense_weight(quantized).to(device=weight.device, dtype=weight.dtype)
+                values = family.dense_weight(quantized).to(device=weight.device, dtype=weight.dtype)
+                weight.data = values.T.contiguous() if name in transposed else values
         if not dense:
             module.set_submodule(name, made[id(weight)])
     for one in experts:

@@ -8,7 +8,6 @@ weight run over the same tensors.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from torch import nn
 
 from qkld.models.bits import Part, StoredBits, Tally, total
 from qkld.models.folders import weight_files
-from qkld.models.library import transformers_library
+from qkld.models.text_part import empty_model
 
 PLAIN = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Floating-point dtypes of 16 bits or more by their names in a safetensors header; all others count as packed."""
@@ -58,7 +57,7 @@ class Sources:
     left : stored tensors that are in no tensor of the module, or a further copy of one that is
     unread : safetensors files of the folder that are not read at all → tensors in them
     parts : tensor of the module → ``embedding`` or ``head``; those of the trunk are not listed
-    weights : tensor of the module → its number of weights, as the architecture has them without quantization
+    weights : parameter of the module → its number of weights, as the architecture has them without quantization
     """
 
     loaded: Mapping[str, tuple[StoredTensor, ...]]
@@ -73,12 +72,17 @@ class Sources:
         return widest(stored) if all(t.is_plain for t in stored) else None
 
     def bits(self) -> StoredBits:
-        """Bits of what was loaded, over the weights of the same tensors; scales and code books count as bits alone."""
+        """Bits of what the parameters were loaded from, over the weights of the same; scales and code books are bits.
+
+        Buffers that a file holds, such as tables of positions and of decays, are no weights and do not count.
+        """
         return total(self._tallies())
 
     def _tallies(self) -> Iterable[tuple[Part, Tally]]:
         counted: set[str] = set()
         for name, stored in self.loaded.items():
+            if name not in self.weights:
+                continue
             bits = sum(t.bits for t in stored if t.name not in counted)
             counted |= {t.name for t in stored}
             weights = self.weights[name]
@@ -124,7 +128,8 @@ def sources_of(folder: Path, module: nn.Module, *, key_mapping: Mapping[str, str
 
     ``key_mapping`` is what `from_pretrained` was given.
     """
-    plain, files = _plain(module), weight_files(folder)
+    is_quantized = getattr(module, "hf_quantizer", None) is not None
+    plain, files = empty_model(module) if is_quantized else module, weight_files(folder)
     targets = _target_finder(module, plain, key_mapping)
     first = _first_names(module)
     found: dict[str, list[tuple[str, StoredTensor]]] = {}
@@ -139,20 +144,9 @@ def sources_of(folder: Path, module: nn.Module, *, key_mapping: Mapping[str, str
         own = name if name in {n for n, _ in pairs} else pairs[0][0]
         loaded[name] = tuple(t for n, t in pairs if n == own)
         left += [t for n, t in pairs if n != own]
-    sizes = {name: tensor.numel() for name, tensor in plain.state_dict(keep_vars=True).items()}
+    sizes = {name: parameter.numel() for name, parameter in plain.named_parameters(remove_duplicate=False)}
     unread = {file.name: len(headers([file])) for file in sorted(folder.glob("*.safetensors")) if file not in files}
-    return Sources(loaded, tuple(left), unread, _parts(module, first), {name: sizes[name] for name in loaded})
-
-
-def _plain(module: nn.Module) -> nn.Module:
-    """The module itself, or of a quantized one the same architecture without quantization, on the meta device."""
-    if getattr(module, "hf_quantizer", None) is None:
-        return module
-    config = copy.deepcopy(module.config)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    with torch.device("meta"):
-        return transformers_library().AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return Sources(loaded, tuple(left), unread, _parts(module, first), sizes)
 
 
 def _first_names(module: nn.Module) -> dict[str, str]:

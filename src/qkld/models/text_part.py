@@ -1,14 +1,17 @@
-"""The text part of a model that also sees, where transformers has a causal language model for that part only.
+"""The text part of a model that also sees: loaded by itself, so that neither memory nor bits count what text skips.
 
-Mistral Small 3.1 and later, Devstral Small 2 among them, are such: their folders hold
-`Mistral3ForConditionalGeneration`, whose text model is loaded by itself, so that neither memory nor bits a weight count
-what text never runs through.
+transformers has a causal language model for the text part of most (Mistral Small 3.1 and later, Gemma 3, LLaVA). Of
+the others (Qwen 2.5 VL, GLM 4.1 V) the whole is loaded, and what text never runs through is dropped at once.
 """
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import nn
 
 from qkld.errors import ModelError, explain
 from qkld.models.library import transformers_library
@@ -17,18 +20,19 @@ OWN_NAMES = {
     r"^language_model\.model\.": "model.",
     r"^language_model\.lm_head\.": "lm_head.",
     r"^model\.language_model\.": "model.",
+    r"^model\.text_model\.": "model.",
 }
 """The text model's own names by those that whole models are stored under, as patterns of the names' beginnings."""
 
 
 def text_config(folder: Path, *, label: str) -> Any | None:
-    """The configuration of the text part where that is to be loaded by itself; None where the whole folder is.
+    """The configuration of the text part where that has a class of its own; None where the whole folder is loaded.
 
     Raises
     ------
     ModelError
-        If transformers has no causal language model for either, or the weights of a whole that has none are quantized:
-        the names in its quantization are those of the whole model.
+        If transformers has no class that gives the logits of text, or has one for the text part alone and the weights
+        are quantized: the names in a quantization are those of the whole model.
     """
     transformers = transformers_library()
     whole = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -37,6 +41,8 @@ def text_config(folder: Path, *, label: str) -> Any | None:
     if type(whole) in known and (is_quantized or not _also_sees(whole, text)):
         return None
     if type(text) not in known:
+        if type(whole) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+            return None
         raise _refusal(whole, label)
     if is_quantized:
         raise ModelError(
@@ -66,3 +72,43 @@ def _refusal(whole: Any, label: str) -> ModelError:
             do="give a model that predicts the next token of a text",
         )
     )
+
+
+def class_of(config: Any) -> Any:
+    """The auto class that a configuration's model is loaded by: a causal language model, or one that also sees."""
+    transformers = transformers_library()
+    is_known = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    return transformers.AutoModelForCausalLM if is_known else transformers.AutoModelForImageTextToText
+
+
+def without_eyes(module: nn.Module) -> nn.Module:
+    """The module without its parts that text never runs through, where its decoder lies beside them; changed in place.
+
+    What stays is the decoder with all that holds it, and the output head.
+    """
+    names = {id(part): name for name, part in module.named_modules()}
+    decoder = names.get(id(module.get_decoder()), "") if hasattr(module, "get_decoder") else ""
+    kept = [decoder, names.get(id(module.get_output_embeddings()), "")]
+    embedding = names[id(module.get_input_embeddings())]
+    if not decoder or not embedding.startswith(f"{decoder}."):
+        return module
+    words = decoder.split(".")
+    for depth in range(len(words)):
+        holder = module.get_submodule(".".join(words[:depth]))
+        for name in [name for name, _ in holder.named_children()]:
+            path = ".".join([*words[:depth], name])
+            if not any(f"{one}.".startswith(f"{path}.") for one in kept):
+                setattr(holder, name, None)
+    return module
+
+
+def empty_model(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """The same architecture without quantization and without weights, on the meta device."""
+    config = copy.deepcopy(module.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    options = {"trust_remote_code": False} | ({} if dtype is None else {"dtype": dtype})
+    loader = class_of(config)
+    with torch.device("meta"):
+        plain = loader.from_config(config, **options)
+    return plain if loader is transformers_library().AutoModelForCausalLM else without_eyes(plain)

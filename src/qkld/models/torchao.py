@@ -20,6 +20,9 @@ from qkld.params import TorchaoModel
 QUANTIZES_EXPERTS = True
 """torchao quantizes any parameter by name, so each expert's matrix is quantized as a linear layer's would be."""
 
+QUANTIZES_CONV1D = False
+"""torchao leaves GPT-2's linear layers, whose weights lie as (in, out)."""
+
 
 @cache
 def library() -> ModuleType:

@@ -18,7 +18,7 @@ from qkld.models.folders import read_json
 from qkld.models.library import transformers_library
 from qkld.models.quiet import PARTS_LEFT_OUT, quiet_loading
 from qkld.models.stored import Sources, sources_of
-from qkld.models.text_part import OWN_NAMES, text_config
+from qkld.models.text_part import OWN_NAMES, class_of, text_config, without_eyes
 
 VOCABULARIES = frozenset(("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json"))
 """Files that a vocabulary is read from, beside SentencePiece's and tiktoken's; all others only say how it is used."""
@@ -66,7 +66,7 @@ def load_module(
     """The folder's causal language model in eval mode, safetensors only, no code of the folder run.
 
     ``config`` is run in place of the folder's own configuration.
-    Of a model that also sees, and that transformers has no causal language model for, this is the text part.
+    Of a model that also sees this is the text part.
 
     Raises
     ------
@@ -77,7 +77,8 @@ def load_module(
     try:
         described = {} if "gguf_file" in options else _described(folder, label, dtype, config)
         with quiet_loading(PARTS_LEFT_OUT if "key_mapping" in described else None):
-            module, report = transformers_library().AutoModelForCausalLM.from_pretrained(
+            loader = class_of(described["config"]) if described else transformers_library().AutoModelForCausalLM
+            module, report = loader.from_pretrained(
                 folder,
                 dtype=dtype,
                 device_map=device_map,
@@ -108,7 +109,8 @@ def load_module(
                 do="get the files again, or mend config.json",
             )
         )
-    return module.eval().requires_grad_(False)
+    also_sees = loader is not transformers_library().AutoModelForCausalLM
+    return (without_eyes(module) if also_sees else module).eval().requires_grad_(False)
 
 
 def _described(folder: Path, label: str, dtype: torch.dtype | str, given: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from qkld.errors import ModelError, explain
-from qkld.models.library import transformers_library
 from qkld.models.quantized import family_of
 from qkld.models.tensors import tensor_bytes
+from qkld.models.text_part import empty_model
 
 
 def stored_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -34,11 +33,7 @@ def loaded_dtypes(module: nn.Module, dtype: torch.dtype) -> dict[str, torch.dtyp
 
     That is ``dtype``, or float32 where the architecture keeps a tensor in it.
     """
-    config = copy.deepcopy(module.config)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    with torch.device("meta"):
-        plain = transformers_library().AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    plain = empty_model(module, dtype)
     kept = [(re.compile(name.replace("*", ".*")), wide) for name, wide in plain._get_dtype_plan(dtype).items()]
     return {
         name: next((wide for pattern, wide in kept if pattern.search(name)), tensor.dtype)
