@@ -391,6 +391,22 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return (own[: own.index("--")], own[own.index("--") + 1 :]) if "--" in own else (own, [])
 
 
+OUTPUTS = ("json", "out", "output")
+"""Options that name what is written: a file, but where ``--out`` of one of the commands below is a folder."""
+
+INTO_FOLDERS = (_analyse, _published, _quantize)
+
+
+def _check_places(options: argparse.Namespace) -> None:
+    """Refuse outputs that can not be written, before anything is computed for them."""
+    from qkld.provenance import check_place
+
+    for name in OUTPUTS:
+        path = getattr(options, name, None)
+        if path is not None:
+            check_place(path, named=f"--{name}", folder=name == "out" and options.act in INTO_FOLDERS)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns its exit status, 2 for an error that names expected, found and what to do."""
     own, more = _split(sys.argv[1:] if arguments is None else arguments)
@@ -401,6 +417,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 explain("Only `qkld run` passes arguments on.", expected="nothing after --", found=more, do="drop them")
             )
         options.more = more
+        _check_places(options)
         status = options.act(options)
         sys.stdout.flush()
         return status

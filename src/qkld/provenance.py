@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from qkld.errors import DiskError, explain
+from qkld.errors import DiskError, ParameterError, explain
 from qkld.paths import project_root
 from qkld.storage import Place, in_object_storage
 
@@ -109,6 +109,8 @@ def written_whole(path: Place) -> Iterator[Path]:
     ------
     DiskError
         If no space is left; ``path`` is then as it was before.
+    ParameterError
+        If no file can lie there.
     """
     if in_object_storage(path):
         with tempfile.TemporaryDirectory() as folder:
@@ -116,6 +118,7 @@ def written_whole(path: Place) -> Iterator[Path]:
             yield temporary
             path.fs.put_file(str(temporary), path.path)
         return
+    check_place(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +137,32 @@ def written_whole(path: Place) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def check_place(path: Path, *, named: str | None = None, folder: bool = False) -> None:
+    """Refuse a place where no file, or with ``folder`` no folder, can be written; ``named`` is the option that asks.
+
+    Raises
+    ------
+    ParameterError
+        Saying what lies there.
+    """
+    kind = "folder" if folder else "file"
+    nearest = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    problem = None
+    if nearest == path.absolute() and nearest.is_dir() != folder:
+        problem = f"{path} is a {'file' if folder else 'folder'}"
+    elif nearest == path.absolute() and not folder and not nearest.is_file():
+        problem = f"{path} is no regular file"
+    elif nearest != path.absolute() and not nearest.is_dir():
+        problem = f"{nearest} is a file"
+    elif not os.access(nearest if nearest.is_dir() else nearest.parent, os.W_OK):
+        problem = f"no permission to write into {nearest}"
+    if problem is not None:
+        what = f"{named} needs a {kind}." if named else f"{path} can not be written."
+        raise ParameterError(
+            explain(what, expected=f"a {kind} in a folder that may be written", found=problem, do="give another place")
+        )
 
 
 def _no_space(path: Path, error: OSError) -> DiskError:

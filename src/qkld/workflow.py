@@ -143,6 +143,13 @@ def notebook_parameters(
         raise ParameterError(
             explain(f"There is no stage '{stage}'.", expected=list(STAGES), found=stage, do="use one of these names")
         )
+    needed = {"02_quant_kld": ("quant", quant), "03_benchmark_scores": ("model", model)}.get(stage)
+    if needed is not None and needed[1] is None:
+        name = needed[0]
+        expected = ", ".join(measured_labels(study) if name == "quant" else scored_labels(study))
+        raise ParameterError(
+            explain(f"Stage {stage} needs a {name}.", expected=expected, found="none", do=f"give --{name}")
+        )
     told_apart = {k: v for k, v in (("quant", quant), ("model", model), ("part", part)) if v is not None}
     known = {"quant": measured_labels(study), "model": scored_labels(study), "part": ("corpora", "benchmarks")}
     for name, value in told_apart.items():

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from qkld.compare.request import Comparison, Request
 from qkld.compare.text import as_json, shown
-from qkld.errors import ParameterError, explain, missing_models
+from qkld.errors import missing_models
 from qkld.provenance import write_json
 
 
@@ -21,10 +21,6 @@ def run_compare(options: argparse.Namespace) -> str:
     """
     given = {f.name: getattr(options, f.name) for f in fields(Request) if f.name != "quants"}
     request = Request(quants=tuple(options.quant), **given)
-    if options.json is not None and options.json.is_dir():
-        raise ParameterError(
-            explain("--json needs a file.", expected="a file name", found=options.json, do="add a name to the folder")
-        )
     try:
         from qkld.compare.bounded_text import bounded_json, bounded_text
         from qkld.compare.running import compare

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from qkld.errors import ModelError, TokenizerError, explain
+from qkld.models.folders import read_json
 from qkld.models.gguf_files import fact
 from qkld.models.tokenizer import check_same_tokens, named_tokens
 
@@ -93,8 +93,8 @@ def rows_of_folder(folder: Path) -> int | None:
 
 
 def _text_config(folder: Path) -> Mapping[str, Any]:
-    config: Mapping[str, Any] = json.loads((folder / "config.json").read_text())
-    return config.get("text_config", config)
+    config = read_json(folder / "config.json")
+    return config["text_config"] if isinstance(config.get("text_config"), Mapping) else config
 
 
 def shape_of_file(file: Path) -> dict[str, int | None]:

@@ -55,6 +55,8 @@ def stored_model(
     first = widest(headers(weight_files(folder))) if dequantized else dtype  # scales are not to be rounded before use
     module = load_module(folder, label=label, dtype=first, device_map=placed, config=config)
     source = sources(folder, module, label=label)
+    if method is None:
+        _check_plain(module, source, label)
     if method == "compressed-tensors":
         compressed_tensors.decompress(module)
     if method is not None:
@@ -65,6 +67,29 @@ def stored_model(
     bits = _bits(folder, source)
     is_placed = by_library or not is_spread
     return Loaded(module, bits, is_placed, source.left_out())
+
+
+def _check_plain(module: nn.Module, source: Sources, label: str) -> None:
+    """Refuse packed weights of which nothing says how: transformers would take their integers as the numbers.
+
+    Numbers of eight bits may be meant as they are, where no scale lies beside them.
+    """
+    scaled = any("scale" in tensor.name for tensor in source.left)
+    packed = [
+        name
+        for name, _ in module.named_parameters()
+        for tensor in source.loaded.get(name, ())
+        if not tensor.is_plain and (scaled or not tensor.dtype.startswith("F"))
+    ]
+    if packed:
+        raise ModelError(
+            explain(
+                f"'{label}' holds packed weights, and nothing says how they are quantized.",
+                expected="floating-point weights, or a quantization_config in config.json",
+                found=f"{len(packed)} packed, such as {packed[0]}",
+                do="get the folder again with the config.json that the quantizer wrote",
+            )
+        )
 
 
 def made_model(

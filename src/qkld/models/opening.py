@@ -15,7 +15,7 @@ from qkld.models.context import context_length
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
 from qkld.models.gguf import converted_folder, converted_tokenizer, gguf_files, located
-from qkld.models.gguf_checks import check_vocabulary, rows_of_folder
+from qkld.models.gguf_checks import check_same_model, check_vocabulary, rows_of_folder
 from qkld.models.gguf_config import in_the_references_words
 from qkld.models.head import Head
 from qkld.models.head_discovery import find_head, proven_head
@@ -67,7 +67,7 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
         loaded = made_model(entry, folder, reference=reference.label, compute=compute, device=device, dtype=dtype)
     else:
         if entry != reference:
-            _check_own_tokens(entry, tokenizer, vocabulary)
+            _check_own(entry, reference, tokenizer, vocabulary)
         how = {"compute": compute, "device": device, "dtype": dtype, "config": _config(entry, reference)}
         loaded = stored_model(stored_folder(entry), label=entry.label, **how)
     ids = {"tokenizer": tokenizer, "vocabulary": vocabulary}
@@ -106,10 +106,15 @@ def _in_llamacpp(entry: GgufModel, reference: StoredModel, compute: Compute) -> 
     )
 
 
-def _check_own_tokens(entry: StoredModel, tokenizer: object, size: int) -> None:
-    """Refuse a quant whose own files give an id below ``size`` to another token than the reference's tokenizer does."""
+def _check_own(entry: StoredModel, reference: StoredModel, tokenizer: object, size: int) -> None:
+    """Refuse a quant whose files give an id below ``size`` to another token than the reference's tokenizer does.
+
+    A GGUF file is also to have the reference's layers and width.
+    """
     if isinstance(entry, GgufModel):
-        check_vocabulary(gguf_files(entry)[0], tokenizer, size=size, label=entry.label)
+        file = gguf_files(entry)[0]
+        check_vocabulary(file, tokenizer, size=size, label=entry.label)
+        check_same_model(file, stored_folder(reference), label=entry.label, reshaped=reference.pad is not None)
         return
     own = load_tokenizer(model_folder(entry))
     check_same_tokens(named_tokens(tokenizer, size), named_tokens(own, size), label=entry.label)

@@ -139,8 +139,29 @@ def _configuration(folder: Path, label: str) -> tuple[Any, bool]:
 
 
 def quantization_of(folder: Path) -> dict[str, Any] | None:
-    """The saved quantization's configuration, or None for plain weights."""
-    return read_json(folder / "config.json").get("quantization_config")
+    """The saved quantization's configuration, or None for plain weights.
+
+    Raises
+    ------
+    ModelError
+        If it is of a method that transformers does not know, which it would leave aside without an error.
+    """
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    stated = read_json(folder / "config.json").get("quantization_config")
+    if stated is None:
+        return None
+    method = stated.get("quant_method") if isinstance(stated, dict) else stated
+    if not isinstance(stated, dict) or method not in (None, "bitsandbytes", *AUTO_QUANTIZATION_CONFIG_MAPPING):
+        raise ModelError(
+            explain(
+                f"{folder} states a quantization that is not known.",
+                expected=f"a quant_method among {', '.join(sorted(AUTO_QUANTIZATION_CONFIG_MAPPING))}",
+                found=method,
+                do="get config.json again, or run the model with the engine that its quantization is made for",
+            )
+        )
+    return stated
 
 
 def sources(folder: Path, module: nn.Module, *, label: str) -> Sources:

@@ -50,7 +50,7 @@ def file_types() -> dict[str, int]:
 
 
 def check_types(types: Iterable[str]) -> None:
-    """Refuse names that are no file type.
+    """Refuse names that are no file type, and no name at all.
 
     Raises
     ------
@@ -58,13 +58,14 @@ def check_types(types: Iterable[str]) -> None:
         Naming them and those there are.
     """
     known = file_types()
-    unknown = [t for t in types if t not in known]
-    if unknown:
+    asked = list(types)
+    unknown = [t for t in asked if t not in known]
+    if unknown or not asked:
         raise ParameterError(
             explain(
                 "There is no such GGUF type.",
                 expected=", ".join(known),
-                found=", ".join(unknown),
+                found=", ".join(unknown) or "none",
                 do="use llama.cpp's names",
             )
         )
