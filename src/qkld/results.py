@@ -56,8 +56,8 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
         *("null_low", "null_median", "null_high", "note"),
     ),
     "flips": (
-        *("label", "benchmark", "metric", "items", "reference_right", "model_right", "leapfrogs", "drops", "volume"),
-        *("flip_rate", "net", "improvement_fraction", "improvement_low", "improvement_high", "z"),
+        *("label", "benchmark", "metric", "items", "design_effect", "reference_right", "model_right", "leapfrogs"),
+        *("drops", "volume", "flip_rate", "net", "improvement_fraction", "improvement_low", "improvement_high", "z"),
         *("net_low", "net_high", "p_midp", "p_exact", "items_half_point", "items_point", "item_weight", "note"),
     ),
     "self_flips": (

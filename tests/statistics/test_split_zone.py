@@ -139,3 +139,17 @@ def test_answers_and_divergences_must_be_of_the_same_quants(rng):
     reference, quants = answers(rng)
     with pytest.raises(StatisticsError, match="0 and 1"):
         split_halves({"t": quants * 0.5}, {"t": reference}, splits=3, rng=rng)
+
+
+def test_halves_of_clusters_choose_by_their_clusters(rng):
+    """Every item three times: the same halves of clusters show no more quants to be near the reference than once."""
+    right = rng.random(300) < 0.7
+    quants = np.array([right ^ (rng.random(300) < rate) for rate in np.linspace(0.01, 0.2, 8)])
+    kld = np.linspace(0.01, 0.2, 8)
+    alone, _ = split_halves({"t": quants}, {"t": right}, splits=40, rng=np.random.default_rng(1))
+    copies = {"t": np.repeat(quants, 3, axis=1)}, {"t": np.repeat(right, 3)}
+    clusters = {"t": np.repeat(np.arange(300), 3)}
+    thrice, _ = split_halves(*copies, splits=40, rng=np.random.default_rng(1), clusters=clusters)
+    share = [chosen(half, kld, rule="equivalence", cut=0.06).mean() for half in (alone, thrice)]
+    assert share[1] == pytest.approx(share[0], abs=0.02)
+    assert thrice.design_effect == pytest.approx(np.full(8, 3.0), rel=0.02)

@@ -95,6 +95,20 @@ def test_equivalence_takes_quants_shown_to_be_near_the_reference(cohort, flips):
         zone_members(cohort, cut=0.03, **{**rule, "tasks": ["sciq", "gsm8k"]})
 
 
+def test_equivalence_counts_clusters_and_not_the_items_in_them(cohort, flips):
+    """Every item three times is no more evidence than once."""
+    tasks, items = list(BENCHMARKS), simulated_study()[1]
+    copies = pd.concat([items.assign(item=items["item"] + f"#{r}", cluster=items["item"]) for r in range(3)])
+    thrice = flip_table(copies, reference="reference", benchmarks=tasks, tasks=tasks, confidence=0.95)
+    rule, counted = {"rule": "equivalence", "score": "composite", "tasks": tasks}, []
+    for cut in (0.01, 0.015, 0.02, 0.03, 0.04):
+        once = zone_members(cohort, flips=flips, cut=cut, **rule)
+        assert zone_members(cohort, flips=thrice, cut=cut, **rule).equals(once)
+        as_items = zone_members(cohort, flips=thrice.assign(design_effect=1.0), cut=cut, **rule)
+        counted.append(as_items.sum() - once.sum())
+    assert sum(counted) > 3
+
+
 def test_break_point_takes_quants_below_the_bend(cohort):
     members = zone_members(cohort, rule="break_point", cut=None)
     quants = cohort[cohort["role"] == "quant"]

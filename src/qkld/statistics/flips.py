@@ -231,6 +231,7 @@ def _benchmark_rows(
     table = pd.DataFrame([_row(flips, confidence, float(wider)) for flips, wider in zip(counted, effect, strict=True)])
     table.insert(0, "label", models)
     table.insert(1, "benchmark", benchmark)
+    table.insert(table.columns.get_loc("items") + 1, "design_effect", effect)
     counts = [[[getattr(p, f) for p in flips.parts] for flips in counted] for f in ("leapfrogs", "drops", "items")]
     low, high = difference_interval(*counts, confidence, effect)
     rate, largest = effective_flip_rate(*counts), table["flip_rate"]

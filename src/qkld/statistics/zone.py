@@ -138,7 +138,9 @@ def _equivalent(
                 do="give the table of flips and its tasks, or use rule kld_cut",
             )
         )
-    p = equivalence_p(*(table.to_numpy() for table in tables), margin)
+    shown = flips[flips["benchmark"] == (tasks[0] if len(tasks) == 1 else "composite")].set_index("label")
+    effect = shown["design_effect"].reindex(tables[0].index, fill_value=1.0).to_numpy()
+    p = equivalence_p(*(table.to_numpy() for table in tables), margin, effect)
     return list(tables[0].index[p < EQUIVALENCE_LEVEL])
 
 
