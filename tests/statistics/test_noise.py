@@ -76,7 +76,7 @@ def test_numbers_are_those_of_the_functions(study, tables):
     assert own["verdict"] == found.answer
     assert own["direction_z"] == found.all_quants.z
     assert own["items"] == 3000
-    assert "6 quants: error rates are simulated from 12" in own["note"]
+    assert own["cochran_test"] == cochran_q(zone).tested.test
 
 
 def test_correction_for_noise_appears_only_with_reliable_scores(tables):

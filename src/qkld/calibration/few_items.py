@@ -71,7 +71,7 @@ def _repeated(items: int, times: int) -> Design:
     return Design(f"{items} items answered {times} times", (items * times,), (times,) * items, alike=0.9)
 
 
-SINGLE = {n: _single(n) for n in (40, 98, 500, 20_000)}
+SINGLE = {n: _single(n) for n in (40, 98, 500, 8000, 20_000)}
 COMPOSITES = (_single(80, 18), _single(100, 30, 50), _single(2376, 100), _single(1000, 1000, 1000, 1000))
 CLUSTERED = {g: _clustered(g, each) for g, each in ((5, 120), (10, 60), (15, 40), (57, 10), (100, 6))}
 UNEQUAL, REPEATED = _unequal(57), _repeated(20, 10)
@@ -135,9 +135,10 @@ BROKEN_KLD, BROKEN_NET = 11.0, -0.45
 NO_ONE_QUANT = Bound("a claim about equal quants and one broken file with all the leverage", "at most", 0.05)
 
 DECIDED = (
-    *((n, SINGLE[items]) for n, items in ((12, 40), (12, 98), (8, 500), (20, 500), (41, 500))),
+    *((n, SINGLE[items]) for n in (6, 8) for items in (98, 500, 8000)),
+    *((n, SINGLE[items]) for n, items in ((12, 40), (12, 98), (20, 500), (41, 500))),
     *((12, COMPOSITES[i]) for i in (0, 2)),
-    *((12, CLUSTERED[g]) for g in (5, 10, 57)),
+    *((n, CLUSTERED[g]) for n, g in ((6, 10), (12, 5), (12, 10), (12, 57))),
     *((12, design) for design in (UNEQUAL, REPEATED)),
 )
 """Quants and items of each place where verdicts are simulated, in every world of `DECIDED_WORLDS`."""

@@ -24,7 +24,7 @@ from qkld.statistics.reliability import (
     reliability,
 )
 from qkld.statistics.settle import items_to_settle
-from qkld.statistics.verdict import CALIBRATED_FROM, Reading, verdict
+from qkld.statistics.verdict import Reading, verdict
 
 WANTED_RELIABILITY = 0.8
 """Reliability for which ``items_for_reliability`` is given."""
@@ -211,7 +211,6 @@ def _verdict_row(noise: NetNoise, kld: Floats) -> dict[str, Any]:
     found = verdict(noise, kld)
     settle = items_to_settle(noise, kld)
     everything, kept = found.all_quants, found.without_set_aside
-    few = f"{kld.size} quants: error rates are simulated from {CALIBRATED_FROM}" if kld.size < CALIBRATED_FROM else ""
     unseen = "no true difference is seen: R² and items to settle are not estimable" if np.isnan(everything.r2) else ""
     return {
         "verdict": found.answer,
@@ -226,7 +225,7 @@ def _verdict_row(noise: NetNoise, kld: Floats) -> dict[str, Any]:
         "r2_kept": kept.r2,
         "items_to_settle": settle.estimate,
         "items_at_least": settle.at_least,
-        "note": joined(found.note, unseen, cochran_q(noise).tested.note, few),
+        "note": joined(found.note, unseen, cochran_q(noise).tested.note),
     }
 
 

@@ -30,10 +30,8 @@ CLAIMS: tuple[Answer, ...] = ("direction missing", "carried")
 """Answers that say something about KLD."""
 
 LEAST_FOR_VERDICT = 6
-"""Quants that a verdict needs: two may be set aside, and the rest still has to show a line."""
-
-CALIBRATED_FROM = 12
-"""Quants from which error rates were simulated."""
+"""Quants that a verdict needs: two may be set aside, and the rest still has to show a line. Error rates are simulated
+from this number on."""
 
 
 @dataclass(frozen=True)
@@ -315,8 +313,7 @@ def _refuse_few(kld: int, quants: int) -> None:
         raise StatisticsError(
             explain(
                 "Too few quants for a verdict.",
-                expected=f"at least {LEAST_FOR_VERDICT} quants with items and KLD "
-                f"(error rates are simulated from {CALIBRATED_FROM})",
+                expected=f"at least {LEAST_FOR_VERDICT} quants with items and KLD",
                 found=f"{quants} with items, {kld} with KLD",
                 do="measure more quants, or widen the subset",
             )
