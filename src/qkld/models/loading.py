@@ -54,6 +54,8 @@ def stored_model(
     dequantized = method is not None and compute.weights == "dequantized"
     first = widest(headers(weight_files(folder))) if dequantized else dtype  # scales are not to be rounded before use
     module = load_module(folder, label=label, dtype=first, device_map=placed, config=config)
+    if method is not None and not dequantized:
+        _check_native(module, method, label)
     source = sources(folder, module, label=label)
     if method is None:
         _check_plain(module, source, label)
@@ -88,6 +90,19 @@ def _check_plain(module: nn.Module, source: Sources, label: str) -> None:
                 expected="floating-point weights, or a quantization_config in config.json",
                 found=f"{len(packed)} packed, such as {packed[0]}",
                 do="get the folder again with the config.json that the quantizer wrote",
+            )
+        )
+
+
+def _check_native(module: nn.Module, method: str, label: str) -> None:
+    """Refuse layers that transformers dequantized while it loaded them, for want of a device that runs them."""
+    if getattr(module, "hf_quantizer", None) is None:
+        raise ModelError(
+            explain(
+                f"'{label}' can not be run natively here.",
+                expected=f"layers of {method}",
+                found="plain ones: transformers dequantizes them where no kernel runs them",
+                do="take weights: dequantized, or a device with kernels for it",
             )
         )
 

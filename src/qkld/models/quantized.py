@@ -187,16 +187,22 @@ def _check_groups(widths: dict[str, int], entry: MadeModel) -> None:
 
 
 def dequantize(module: nn.Module, dtypes: torch.dtype | Mapping[str, torch.dtype]) -> None:
-    """Replace every quantized linear layer by a plain one of the same weights, in one dtype or in each tensor's own."""
+    """Replace quantized linear layers and experts by plain ones of equal weights, in one dtype or in each one's own."""
+
+    def dtype_of(name: str) -> torch.dtype:
+        return dtypes if isinstance(dtypes, torch.dtype) else dtypes[name]
+
     for name, layer in list(module.named_modules()):
         if family_of(layer) is None:
             continue
         tensors = {"weight": family_of(layer).dense_weight(layer), "bias": layer.bias}
-        plain = {
-            key: None if t is None else t.to(dtypes if isinstance(dtypes, torch.dtype) else dtypes[f"{name}.{key}"])
-            for key, t in tensors.items()
-        }
+        plain = {key: None if t is None else t.to(dtype_of(f"{name}.{key}")) for key, t in tensors.items()}
         module.set_submodule(name, _linear(plain["weight"], plain["bias"]))
+    for name, parameter in list(module.named_parameters()):
+        if torchao.is_quantized(parameter):
+            owner, _, key = name.rpartition(".")
+            values = parameter.dequantize().to(dtype_of(name))
+            setattr(module.get_submodule(owner), key, nn.Parameter(values, requires_grad=False))
 
 
 def move_plain(module: nn.Module, device: torch.device) -> None:

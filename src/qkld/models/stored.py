@@ -9,6 +9,7 @@ weight run over the same tensors.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 
 from qkld.models.bits import Part, StoredBits, Tally, total
-from qkld.models.folders import weight_files
+from qkld.models.folders import read_json, weight_files
 from qkld.models.text_part import empty_model
 
 PLAIN = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -26,6 +27,10 @@ PLAIN = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16
 
 BITS = {**{f"{kind}{n}": n for kind in "FIU" for n in (64, 32, 16)}, "BF16": 16, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}
 """Bits of a value by its dtype in a header; what is not here takes eight."""
+
+
+COMPANION = re.compile(r"\.weight_\w+$")
+"""End of the name of what is stored beside a weight: its scale, zero point or shape, or its packed integers."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def sources_of(folder: Path, module: nn.Module, *, key_mapping: Mapping[str, str
 
     ``key_mapping`` is what `from_pretrained` was given.
     """
-    is_quantized = getattr(module, "hf_quantizer", None) is not None
+    is_quantized = "quantization_config" in read_json(folder / "config.json")
     plain, files = empty_model(module) if is_quantized else module, weight_files(folder)
     targets = _target_finder(module, plain, key_mapping)
     first = _first_names(module)
@@ -184,6 +189,8 @@ def _target_finder(
         name, pattern = rename_source_key(stored, renamings, converters, prefix, state)
         if name not in state and stored in state:
             name, pattern = rename_source_key(stored, [], [], prefix, state)
+        if name not in state and owners and (weight := COMPANION.sub(".weight", stored)) != stored:
+            return targets(weight)
         if name not in state:
             name = _packed_target(name, owners)
         if name is None or pattern is None:

@@ -56,7 +56,12 @@ def quantize(layer: nn.Linear, entry: TorchaoModel) -> nn.Module:
 
 def owns(layer: nn.Module) -> bool:
     """Whether the layer's weight is one of torchao's tensors."""
-    return type(getattr(layer, "weight", None)).__module__.startswith("torchao.")
+    return is_quantized(getattr(layer, "weight", None))
+
+
+def is_quantized(tensor: Tensor | None) -> bool:
+    """Whether a tensor is one of torchao's, which fused experts of a saved checkpoint may be as well."""
+    return type(tensor).__module__.startswith("torchao.")
 
 
 def dense_weight(layer: nn.Module) -> Tensor:
@@ -66,7 +71,11 @@ def dense_weight(layer: nn.Module) -> Tensor:
 
 def stored_tensors(layer: nn.Module) -> dict[str, Tensor]:
     """The tensors that the library keeps for the weight."""
-    weight = layer.weight
+    return inner_tensors(layer.weight)
+
+
+def inner_tensors(weight: Tensor) -> dict[str, Tensor]:
+    """The plain tensors that one of torchao's consists of."""
     names = [*weight.tensor_data_names, *getattr(weight, "optional_tensor_data_names", ())]
     return {name: value for name in names if (value := getattr(weight, name)) is not None}
 

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from qkld.errors import ModelError, TokenizerError, explain
-from qkld.models.folders import read_json
+from qkld.models.folders import read_json, weight_files
 from qkld.models.library import transformers_library
 from qkld.models.quiet import PARTS_LEFT_OUT, quiet_loading
-from qkld.models.stored import Sources, sources_of
+from qkld.models.stored import Sources, headers, sources_of
 from qkld.models.text_part import OWN_NAMES, class_of, text_config, without_eyes
 
 VOCABULARIES = frozenset(("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json"))
@@ -106,11 +106,22 @@ def load_module(
                 f"The files of '{label}' do not hold the whole model.",
                 expected="every tensor, in the shape that config.json gives it",
                 found=f"{len(lacking)} missing or of another shape: {', '.join(lacking[:5])}",
-                do="get the files again, or mend config.json",
+                do=_mend(folder),
             )
         )
     also_sees = loader is not transformers_library().AutoModelForCausalLM
     return (without_eyes(module) if also_sees else module).eval().requires_grad_(False)
+
+
+def _mend(folder: Path) -> str:
+    """What to do where files lack tensors: those of a quantizer that config.json does not name look as if they did."""
+    packed = any(not tensor.is_plain for tensor in headers(weight_files(folder)))
+    if packed and not quantization_of(folder):
+        return (
+            "its files hold packed integers, and config.json names no quantization that transformers reads: save the "
+            "model in a form that it does, or make the quant here"
+        )
+    return "get the files again, or mend config.json"
 
 
 def _described(folder: Path, label: str, dtype: torch.dtype | str, given: Any) -> dict[str, Any]:

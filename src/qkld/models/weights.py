@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qkld.errors import ModelError, explain
+from qkld.models import torchao
 from qkld.models.quantized import family_of
 from qkld.models.tensors import tensor_bytes
 from qkld.models.text_part import empty_model
@@ -25,7 +26,11 @@ def stored_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield from ((f"{name}.{key}", tensor) for key, tensor in family.stored_tensors(layer).items())
             if layer.bias is not None:
                 yield f"{name}.bias", layer.bias
-    yield from ((name, p.data) for name, p in module.named_parameters() if id(p) not in inside)
+    for name, parameter in module.named_parameters():
+        if torchao.is_quantized(parameter) and id(parameter) not in inside:
+            yield from ((f"{name}.{key}", tensor) for key, tensor in torchao.inner_tensors(parameter).items())
+        elif id(parameter) not in inside:
+            yield name, parameter.data
 
 
 def loaded_dtypes(module: nn.Module, dtype: torch.dtype) -> dict[str, torch.dtype]:
@@ -49,7 +54,8 @@ def cast_plain(module: nn.Module, dtypes: Mapping[str, torch.dtype]) -> None:
     for name, layer in module.named_modules():
         if family_of(layer) is None:
             for key, parameter in layer.named_parameters(prefix=name, recurse=False):
-                if parameter.is_floating_point() and parameter.element_size() > 1 and key in dtypes:
+                is_wide = parameter.is_floating_point() and parameter.element_size() > 1
+                if is_wide and not torchao.is_quantized(parameter) and key in dtypes:
                     parameter.data = parameter.data.to(dtypes[key])
 
 
