@@ -5,6 +5,7 @@ Tokens are spelled, padded and flagged as llama.cpp's converter does it for each
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,16 @@ GEMMA3 = {
     "rope_parameters": {"sliding_attention": LOCAL, "full_attention": LINEAR},
 }
 
+PHI3 = {
+    **{"max_position_embeddings": 1024, "original_max_position_embeddings": 512, "sliding_window": None},
+    "rope_parameters": {
+        **{"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 512},
+        **{"short_factor": [1 + 0.1 * i for i in range(8)], "long_factor": [2.0 + i for i in range(8)]},
+    },
+}
+
 KINDS = {
+    "phi3": ("phi3", "Phi3Config", None, PHI3),
     "llama3": ("llama", "LlamaConfig", "llama-bpe", {}),
     "llama31": (
         *("llama", "LlamaConfig", "llama-bpe"),
@@ -81,8 +91,9 @@ def published(kind: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     if KINDS[kind][2] is None:
-        made = _gemma()
-        made.add_special_tokens([AddedToken("<image_soft_token>", special=True)])
+        made = _sentencepiece()
+        if kind == "gemma3":
+            made.add_special_tokens([AddedToken("<image_soft_token>", special=True)])
     else:
         tokens, merges = byte_level()
         made = Tokenizer(models.BPE(_ids(tokens), [tuple(m.split(" ")) for m in merges]))
@@ -100,7 +111,7 @@ def published(kind: str) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
-def _gemma() -> Tokenizer:
+def _sentencepiece() -> Tokenizer:
     from transformers.tokenization_utils_base import generate_merges
 
     tokens = _tokens("gemma3")
@@ -123,9 +134,11 @@ def _ids(tokens: Any) -> dict[str, int]:
     return {token: i for i, token in enumerate(tokens)}
 
 
-def write_gguf(path: Path, kind: str, tensor_type: str = "F32") -> Path:
-    """The model as a GGUF file, its matrices in this type."""
+def write_gguf(path: Path, kind: str, tensor_type: str = "F32", *, rows_of_padding: int | None = None) -> Path:
+    """The model as a GGUF file, its matrices in this type; with other rows beyond the last token where asked for."""
     module = make_module(kind)
+    if rows_of_padding is not None:
+        module.resize_token_embeddings(len(_tokens(kind)) + rows_of_padding, mean_resizing=False)
     architecture, *_ = KINDS[kind]
     writer = gguf.GGUFWriter(path, architecture)
     _add_sizes(writer, module.config, kind)
@@ -143,6 +156,10 @@ def write_gguf(path: Path, kind: str, tensor_type: str = "F32") -> Path:
         frequencies = module.model.rotary_emb.inv_freq.double().numpy()
         plain = 1e4 ** (-np.arange(0, 16, 2) / 16)
         writer.add_tensor("rope_freqs.weight", (plain / frequencies).astype(np.float32))
+    if kind == "phi3":
+        for which in ("short", "long"):
+            factors = module.config.rope_parameters[f"{which}_factor"]
+            writer.add_tensor(f"rope_factors_{which}.weight", np.array(factors, np.float32))
     for finish in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
         finish()
     writer.close()
@@ -162,8 +179,11 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any, kind: str) -> None:
     if rope["rope_type"] in ("linear", "yarn"):
         writer.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
         writer.add_rope_scaling_factor(rope["factor"])
-    if rope["rope_type"] == "yarn":
+    if rope["rope_type"] in ("yarn", "longrope"):
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if rope["rope_type"] == "longrope":  # as the architecture's own rule gives it for twice the original context
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(2) / math.log(512)))
+        writer.add_rope_dimension_count(16)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     if "head_dim" in KINDS[kind][3]:
         writer.add_key_length(config.head_dim)
@@ -191,4 +211,5 @@ def _add_vocabulary(writer: gguf.GGUFWriter, rows: int, kind: str) -> None:
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
+    writer.add_pad_token_id(2)
     writer.add_add_bos_token(kind not in PADDING)

@@ -123,3 +123,17 @@ def test_a_token_without_a_row_is_refused_where_the_text_holds_it(files, capsys)
         assert cli.main(["compare", *given, "--quant", quant, *HOW]) == 2
         assert "<image_soft_token>" in (said := capsys.readouterr().err)
         assert "no row for" in said
+
+
+@pytest.mark.parametrize("rows", [0, 8, 40, 60])
+def test_files_padded_otherwise_than_the_folder_fit_it(tmp_path, monkeypatch, rows):
+    """llama.cpp's converter pads to the model's rows, other tools to multiples of their own, or not at all."""
+    monkeypatch.setenv("QKLD_DATA", str(tmp_path / "data"))
+    save_folder(tmp_path / "folder", "qwen2")
+    write_gguf(tmp_path / "other.gguf", "qwen2", rows_of_padding=rows)
+    (tmp_path / "text.txt").write_text(TEXT)
+    for engine in ("torch", "llamacpp"):
+        values = compared(tmp_path, "folder", "--quant", str(tmp_path / "other.gguf"), "--engine", engine)
+        assert abs(mean_kld(values, "other")) < (1e-9 if engine == "torch" else 1e-4)
+        models = values["made_by"]["models"]
+        assert (models["reference"]["padded_rows"], models["other"]["padded_rows"]) == (40, rows)

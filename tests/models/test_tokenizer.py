@@ -149,6 +149,90 @@ def test_a_tokenizer_is_what_its_file_says_whatever_the_models_type(tmp_path, ki
         assert loaded(text)["input_ids"] == own.encode(text).ids
 
 
+def unigram():
+    """As T5's: pieces with scores, bytes for what is in none, </s> behind a text and nothing before it."""
+    from tokenizers import Tokenizer, models
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"<0x{byte:02X}>", -9.0) for byte in range(256))]
+    pieces += [
+        ("\u2581", -2.0),
+        ("\u2581the", -3.0),
+        ("quick", -3.0),
+        *((letter, -5.0) for letter in "abcdefghijklmno"),
+    ]
+    made = Tokenizer(models.Unigram(pieces, unk_id=2, byte_fallback=True))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return made, []
+
+
+def word_pieces():
+    """As BERT's, in lower case: [CLS] before and [SEP] behind a text."""
+    from tokenizers import Tokenizer, models, normalizers
+
+    vocabulary = {token: i for i, token in enumerate(["[UNK]", "[CLS]", "[SEP]", "a", "the", "quick", "##ly", "7"])}
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.normalizer = normalizers.Lowercase()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    return made, [1]
+
+
+def prefixed():
+    """As RoBERTa's and early Falcon's: a space is put before a text's first word."""
+    tokenizer = make_tokenizer().backend_tokenizer
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(),
+            processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]),
+        ]
+    )
+    return tokenizer, [0]
+
+
+def spaced():
+    """As GPT-NeoX's: runs of spaces are added tokens that are not special."""
+    tokenizer = make_tokenizer().backend_tokenizer
+    tokenizer.add_tokens([" " * n for n in range(24, 1, -1)])
+    return tokenizer, []
+
+
+def many_controls():
+    """As Mistral's: a thousand control tokens first, BOS among them."""
+    from tokenizers import Tokenizer, decoders, models
+
+    controls = ["<unk>", "<s>", "</s>", *(f"<SPECIAL_{i}>" for i in range(3, 1000))]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE({token: i for i, token in enumerate([*controls, *letters])}, []))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    made.add_special_tokens(controls)
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return made, [1]
+
+
+@pytest.mark.parametrize("make", [unigram, word_pieces, prefixed, spaced, many_controls])
+def test_every_kind_of_tokenizer_is_read_from_its_folder_and_begins_its_texts(tmp_path, make):
+    from transformers import PreTrainedTokenizerFast
+
+    made, start = make()
+    PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    text = "the quick    a 7\n  the quickly " * 6
+    own = loaded(text, add_special_tokens=False)["input_ids"]
+    assert start_of_text(loaded) == start
+    assert own == made.encode(text, add_special_tokens=False).ids
+    size = vocabulary_size(loaded, None)
+    assert size == max(made.get_vocab().values()) + 1
+    check_same_tokens(
+        named_tokens(loaded, size), named_tokens(PreTrainedTokenizerFast(tokenizer_object=made), size), label="q"
+    )
+    corpus = Corpus(name="text", path="t", context_lengths=(8,), windows=2)
+    cut = [t for w in text_windows(corpus, [text], loaded, 0.5).windows for t in w.tokens[len(start) :]]
+    ended = made.encode(text.strip() + "\n\n", add_special_tokens=False).ids
+    assert cut == ended[: len(cut)]
+
+
 def test_a_folder_without_a_vocabulary_is_refused(tmp_path):
     make_tokenizer().save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").unlink()
