@@ -58,13 +58,13 @@ def sentencepiece() -> tuple[tuple[str, ...], tuple[float, ...], tuple[int, ...]
 
 
 def write_byte_level(
-    path: Path, pre: str, *, architecture: str = "llama", scaling: Mapping[str, Any] | None = None, **more: Any
+    path: Path, pre: str, *, architecture: str = "llama", said: Mapping[str, Any] | None = None, **more: Any
 ) -> Path:
-    """A file of the byte-level vocabulary with this pre-tokenizer's name; ``scaling`` goes below ``rope.scaling``."""
+    """A file of the byte-level vocabulary with this pre-tokenizer's name; ``said`` goes below the architecture."""
     tokens, merges = byte_level()
     types = [SPECIAL.get(token, NORMAL) for token in tokens]
     facts = {"model": "gpt2", "pre": pre, "tokens": tokens, "token_type": types, "merges": merges}
-    return write_vocabulary(path, facts | more, architecture=architecture, scaling=scaling or {})
+    return write_vocabulary(path, facts | more, architecture=architecture, said=said or {})
 
 
 def write_sentencepiece(path: Path, *, architecture: str = "llama", **more: Any) -> Path:
@@ -75,7 +75,7 @@ def write_sentencepiece(path: Path, *, architecture: str = "llama", **more: Any)
 
 
 def write_vocabulary(
-    path: Path, facts: Mapping[str, Any], *, architecture: str, scaling: Mapping[str, Any] = MappingProxyType({})
+    path: Path, facts: Mapping[str, Any], *, architecture: str, said: Mapping[str, Any] = MappingProxyType({})
 ) -> Path:
     """A file with these facts below ``tokenizer.ggml``, those that are None left out, and no tensor."""
     writer = gguf.GGUFWriter(path, architecture)
@@ -87,8 +87,8 @@ def write_vocabulary(
     for name, value in {"bos_token_id": 1, "eos_token_id": 2, **facts}.items():
         if value is not None:
             _add(writer, f"tokenizer.ggml.{name}", value)
-    for name, value in scaling.items():
-        _add(writer, f"{architecture}.rope.scaling.{name}", value)
+    for name, value in said.items():
+        _add(writer, f"{architecture}.{name}", value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

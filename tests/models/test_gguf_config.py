@@ -12,9 +12,30 @@ from qkld.errors import ModelError
 from qkld.models.gguf_config import completed, in_the_references_words
 
 
-def header(path, architecture="llama", **scaling):
-    """A file without scaling tensors whose header says this below ``rope.scaling``."""
-    return [write_byte_level(path, "gpt-2", architecture=architecture, scaling=scaling)]
+def header(path, architecture="llama", *, more=None, **scaling):
+    """A file without scaling tensors whose header says this below ``rope.scaling``, and ``more``."""
+    said = {f"rope.scaling.{key}": value for key, value in scaling.items()} | (more or {})
+    return [write_byte_level(path, "gpt-2", architecture=architecture, said=said)]
+
+
+def test_a_part_of_each_head_is_turned_where_the_header_says_so(tmp_path):
+    config = transformers.Phi3Config(**{**SIZES, "hidden_size": 128})
+    made = completed(config, header(tmp_path / "m.gguf", "phi3", more={"rope.dimension_count": 24}), label="m")
+    assert made.rope_parameters["partial_rotary_factor"] == 24 / 32
+
+
+def test_soft_caps_are_the_headers(tmp_path):
+    caps = {"attn_logit_softcapping": 20.0, "final_logit_softcapping": 15.0}
+    config = transformers.Gemma2Config(**SIZES, head_dim=16)
+    made = completed(config, header(tmp_path / "m.gguf", "gemma2", more=caps), label="m")
+    assert {name: getattr(made, name) for name in caps} == caps
+
+
+@pytest.mark.parametrize("key", ["attention.scale", "logit_scale", "embedding_scale", "residual_scale"])
+def test_a_scale_that_no_configuration_takes_is_refused(tmp_path, key):
+    with pytest.raises(ModelError, match=rf"(?s)'m' scales what torch.*'{key}': 0\.5"):
+        completed(transformers.LlamaConfig(**SIZES), header(tmp_path / "m.gguf", more={key: 0.5}), label="m")
+    completed(transformers.LlamaConfig(**SIZES), header(tmp_path / "n.gguf", more={key: 1.0}), label="m")
 
 
 def test_a_header_that_scales_nothing_leaves_the_configuration(tmp_path):

@@ -32,7 +32,7 @@ from qkld.provenance import key_of, write_json
 
 BITS_FILE = "stored_bits.json"
 
-CONFIGURATION = 2
+CONFIGURATION = 3
 """Raised when a change of `gguf_config` alters what a converted file computes."""
 
 HEADER_VERSION = 1

@@ -17,6 +17,12 @@ from qkld.models.gguf_files import fact, tensors
 GEMMA_27B = {"gemma2": 46, "gemma3": 62}
 """Architecture → layers of the size whose attention is scaled by width over heads, and not by the width of a head."""
 
+SOFTCAPS = ("attn_logit_softcapping", "final_logit_softcapping")
+"""Keys of the header that are attributes of the configuration."""
+
+SCALES = ("attention.scale", "logit_scale", "embedding_scale", "residual_scale")
+"""Factors that a header may state and that no configuration of transformers is given."""
+
 SIZES = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
 """What two configurations share if one's weights run in the other's forward pass."""
 
@@ -27,15 +33,23 @@ def completed(config: Any, files: Sequence[Path], *, label: str) -> Any:
     Raises
     ------
     ModelError
-        If the header scales rotary frequencies in a way that is not known here.
+        If the header scales rotary frequencies, or anything else, in a way that is not known here.
     """
     made = copy.deepcopy(config)
     architecture = fact(files[0], "general.architecture")
-    scaling = _rope_scaling(files, architecture, label)
-    if scaling:
+    _check_scales(files[0], architecture, label)
+    rope = getattr(made, "rope_parameters", None)
+    if rope:
         # Of an architecture with windows, llama.cpp scales the layers that see the whole text alone.
-        own = made.rope_parameters.get("full_attention", made.rope_parameters)
-        own.update(scaling)
+        own = rope.get("full_attention", rope)
+        own.update(_rope_scaling(files, architecture, label))
+        turned = fact(files[0], f"{architecture}.rope.dimension_count")
+        if turned and "partial_rotary_factor" in own:
+            width = getattr(made, "head_dim", None) or made.hidden_size // made.num_attention_heads
+            own["partial_rotary_factor"] = turned / width
+    for name in SOFTCAPS:
+        if (cap := fact(files[0], f"{architecture}.{name}")) is not None:
+            setattr(made, name, cap)
     if architecture in GEMMA_27B:
         is_27b = made.num_hidden_layers == GEMMA_27B[architecture]
         made.query_pre_attn_scalar = made.hidden_size // made.num_attention_heads if is_27b else made.head_dim
@@ -52,6 +66,20 @@ def in_the_references_words(config: Any, reference: Any) -> Any | None:
     made = copy.deepcopy(reference)
     made.vocab_size, made.tie_word_embeddings = config.vocab_size, config.tie_word_embeddings
     return made
+
+
+def _check_scales(file: Path, architecture: str, label: str) -> None:
+    stated = {key: fact(file, f"{architecture}.{key}") for key in SCALES}
+    lost = {key: value for key, value in stated.items() if value not in (None, 0, 1)}
+    if lost:
+        raise ModelError(
+            explain(
+                f"The header of '{label}' scales what torch is not given.",
+                expected=f"no {', '.join(SCALES)} other than 1",
+                found=lost,
+                do="run it with engine llamacpp",
+            )
+        )
 
 
 def _rope_scaling(files: Sequence[Path], architecture: str, label: str) -> dict[str, Any]:
