@@ -23,18 +23,19 @@ SIZES: Mapping[int, tuple[str, ...]] = {
     128: ("intermediate_size", "ffn_dim", "ffn_hidden_size", "decoder_ffn_dim", "encoder_ffn_dim", "dim_ff", "dff",
         "d_ff", "intermediate_size_mlp", "dense_intermediate_size", "mlp_dim", "feed_forward_size", "d_inner",
         "mamba_d_ssm"),
-    64: ("hidden_size", "d_model", "n_embd", "embedding_size", "emb_dim", "embed_dim", "embedding_dim",
-        "moe_intermediate_size", "shared_intermediate_size", "shared_expert_intermediate_size",
+    64: ("hidden_size", "hidden_size_global", "d_model", "n_embd", "embedding_size", "emb_dim", "embed_dim",
+        "embedding_dim", "moe_intermediate_size", "shared_intermediate_size", "shared_expert_intermediate_size",
         "shared_experts_intermediate_size", "moe_shared_expert_intermediate_size", "expert_ffn_hidden_size",
-        "attention_hidden_size", "lru_width", "word_embed_proj_dim", "input_embedding_size"),
-    32: ("q_lora_rank", "kv_lora_rank", "sliding_window", "window_size", "attention_window_size", "local_attention",
-        "sliding_window_size", "chunk_size", "mamba_chunk_size", "attention_chunk_size", "qk_head_dim", "laurel_rank",
-        "time_step_rank", "mamba_dt_rank", "router_hidden_size", "o_lora_rank"),
-    16: ("head_dim", "d_head", "d_kv", "kv_channels", "attention_head_dim", "attention_head_size", "dim_head",
-        "global_head_dim", "swa_head_dim", "v_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "linear_head_dim",
+        "lru_width", "word_embed_proj_dim", "input_embedding_size"),
+    32: ("q_lora_rank", "kv_lora_rank", "qk_head_dim", "laurel_rank", "time_step_rank", "mamba_dt_rank",
+        "router_hidden_size", "o_lora_rank"),
+    16: ("head_dim", "d_head", "d_kv", "kv_channels", "attention_head_size", "dim_head", "global_head_dim",
+        "swa_head_dim", "v_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "linear_head_dim",
         "linear_key_head_dim", "linear_value_head_dim", "index_head_dim", "mamba_d_head", "mamba_headdim",
         "mamba_head_dim", "state_size", "mamba_d_state", "ssm_state_size", "rotary_dim",
-        "hidden_size_per_layer_input", "index_topk", "query_pre_attn_scalar", "gated_norm_rank"),
+        "hidden_size_per_layer_input", "index_topk", "query_pre_attn_scalar", "gated_norm_rank", "sliding_window",
+        "window_size", "attention_window_size", "local_attention", "sliding_window_size", "chunk_size",
+        "mamba_chunk_size", "attention_chunk_size"),
     8: ("mamba_n_heads", "mamba_num_heads", "n_mamba_heads"),
     4: ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads", "decoder_attention_heads",
         "encoder_attention_heads", "swa_num_attention_heads", "linear_num_value_heads", "linear_num_heads",
@@ -47,7 +48,7 @@ SIZES: Mapping[int, tuple[str, ...]] = {
     1: ("n_group", "topk_group", "num_expert_group", "n_shared_experts", "num_shared_experts",
         "moe_num_shared_experts", "first_k_dense_replace", "num_dense_layers", "mamba_ngroups", "num_kv_shared_layers"),
 }  # fmt: skip
-"""Largest value → names of sizes that are at most this."""
+"""Largest value → names of sizes that are at most this; windows and chunks are shorter than the text measured on."""
 
 SMALL = {name: value for value, names in SIZES.items() for name in names}
 
@@ -57,35 +58,44 @@ _LLAMA4 = {"num_hidden_layers": 2, "layer_types": ["chunked_attention", "full_at
            "moe_layers": [1]}  # fmt: skip
 _QWEN4 = {"hc_lowrank": 16, "ngram_vocab_size_base": 500, "split_ngram_parts": 4, "indexer_n_heads": 4,
           "indexer_kv_heads": 1, "indexer_head_dim": 16, "indexer_budget": 16, "indexer_compress_ratio": 4}  # fmt: skip
+_BLT = {"vocab_size": VOCABULARY, "hidden_size_global": 128}
 _DOTS3 = {"num_key_value_heads": 4, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 4, "swa_q_lora_rank": 32,
           "swa_kv_lora_rank": 32, "swa_head_dim": 32, "swa_qk_nope_head_dim": 16, "swa_qk_rope_head_dim": 16,
           "swa_v_head_dim": 16}  # fmt: skip
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 
 OWN: Mapping[str, Mapping[str, Any]] = {
-    "blt": {"encoder_hash_byte_group_vocab": 300},
+    "bamba": {"attn_layer_indices": [1]},
+    "blt": {"encoder_hash_byte_group_vocab": 300, "global_config": {"hidden_size": 128, "num_attention_heads": 8},
+            "vocab_size": VOCABULARY, "encoder_config": _BLT, "decoder_config": _BLT, "patcher_config": _BLT},
     "cohere_compass_text": {"layer_types": ["sliding_attention", "full_attention"],
                             "rope_parameters": {"sliding_attention": _ROPE, "full_attention": _ROPE}},
-    "bamba": {"attn_layer_indices": [1]},
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "clip_qkv": 8.0}},
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
     "dots3_note": {"text_config": _DOTS3, "vision_config": {"adapter_in_dim": 64, "adapter_out_dim": 64},
                    "audio_config": {"adapter_input_size": 64, "adapter_out_dim": 64}},
     "dots3_note_text": _DOTS3,
+    "emu3": {"vocabulary_map": {"<image>": 5, "<|extra_200|>": 6}},
     "gemma3n_text": {"intermediate_size": 128},
     "gemma4_assistant": {"start": {"text_config": {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}},
                          "text_config": _ASSISTANT, "backbone_hidden_size": 64},
     "gemma4_unified_assistant": {"text_config": _ASSISTANT, "backbone_hidden_size": 64},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"]},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "lfm2": {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "llama4": {"text_config": _LLAMA4},
     "llama4_text": _LLAMA4,
     "mamba2": {"num_heads": 8},
     "qwen4_exp": {"text_config": _QWEN4},
     "qwen4_exp_text": _QWEN4,
+    "recurrent_gemma": {"num_hidden_layers": 3, "block_types": ["recurrent", "recurrent", "attention"]},
     "reformer": {"axial_pos_shape": [16, 16], "axial_pos_embds_dim": [16, 48]},
     "roc_bert": {"shape_vocab_size": 40, "shape_embed_dim": 16, "pronunciation_vocab_size": 40,
                  "pronunciation_embed_dim": 16},
+    "xlstm": {"qk_dim_factor": 1.0},
+    "xmod": {"default_language": "en_XX"},
     "zamba": {"num_hidden_layers": 4, "layers_block_type": ["linear_attention", "hybrid"] * 2},
 }  # fmt: skip
 """Model type → changes beside the rule's, by name; of a part in a mapping of its own; ``start`` to have defaults."""

@@ -130,7 +130,20 @@ def _kept_answers(params: Study, prompts: list[tuple[int, ...]], model: OpenedMo
 
 @torch.inference_mode()
 def greedy_answers(model: OpenedModel, prompts: list[tuple[int, ...]], max_tokens: int) -> list[list[int]]:
-    """Greedy continuations of token prompts, each up to and with its end token, at most ``max_tokens`` long."""
+    """Greedy continuations of token prompts, each up to and with its end token, at most ``max_tokens`` long.
+
+    Prompts of several lengths share a batch only where a mask hides the padding from every layer.
+    """
+    lengths = [0 if model.supports_packing else len(p) for p in prompts]
+    answers: dict[int, list[int]] = {}
+    for length in sorted(set(lengths)):
+        places = [i for i, own in enumerate(lengths) if own == length]
+        written = _greedy_together(model, [prompts[i] for i in places], max_tokens)
+        answers |= dict(zip(places, written, strict=True))
+    return [answers[i] for i in range(len(prompts))]
+
+
+def _greedy_together(model: OpenedModel, prompts: list[tuple[int, ...]], max_tokens: int) -> list[list[int]]:
     end = model.tokenizer.eos_token_id
     longest = max(len(p) for p in prompts)
     padded = torch.tensor([[end] * (longest - len(p)) + list(p) for p in prompts], device=model.device)

@@ -6,13 +6,16 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from conftest import workflow_script
+from tiny_models import stored
 from transformers import GenerationConfig
 
 from qkld.errors import BenchmarkError
 from qkld.generation import Prompt, Sampling, write_answers, writing
 from qkld.generation.prompts import cut, end_tokens
 from qkld.generation.writing import POSITIONS_AT_ONCE, batches
-from qkld.models import OpenedModel
+from qkld.models import OpenedModel, open_model
+from qkld.params import load_params
 from qkld.windows import ANSWERS_AT_ONCE
 
 GREEDY = Sampling()
@@ -183,3 +186,35 @@ def test_what_does_not_fit_is_refused(model):
         list(write_answers(model, [Prompt("7", (1,) * 2000, (), 49)], GREEDY))
     with pytest.raises(BenchmarkError, match="Item 3 can not be continued"):
         Prompt("3", (), (), 5)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "goes_on"),
+    [
+        ("rwkv", False),
+        ("cpmant", False),
+        ("xlnet", False),
+        ("recurrent_gemma", True),
+        ("jamba", True),
+        ("mamba2", True),
+    ],
+)
+def test_classes_with_caches_of_their_own_write_what_whole_passes_give(model_type, goes_on, tmp_path):
+    script = workflow_script("architectures")
+    script.save_small(model_type, tmp_path)
+    entry = stored(tmp_path)
+    opened = open_model(entry, reference=entry, compute=load_params("smoke").compute)
+    assert writing.goes_on_from_cache(opened) is goes_on
+    asked = [Prompt("a", (1, 40, 41, 42, 43, 44), (), 6), Prompt("b", (1, 50, 60, 70, 80, 90, 100, 110), (), 6)]
+    assert [w.tokens for w in together(opened, asked)] == [by_whole_passes(opened, p) for p in asked]
+
+
+def by_whole_passes(model, prompt):
+    """The definition over the tokenizer's own rows of the head."""
+    tokens = []
+    while len(tokens) < prompt.max_tokens:
+        states = model.hidden(torch.tensor([[*prompt.tokens, *tokens]]))[0, -1]
+        tokens.append(int(model.head.logits(states).argmax()))
+        if tokens[-1] == model.tokenizer.eos_token_id:
+            break
+    return tuple(tokens)

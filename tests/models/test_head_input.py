@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from conftest import workflow_script
 from tiny_models import make_module
 
 from qkld.errors import ModelError
 from qkld.models.head_input import accepted, head_input
+from qkld.models.opened import trunk_states
 
 IDS = torch.arange(40).reshape(2, 20)
 
@@ -46,6 +48,17 @@ def test_the_pass_ends_before_the_head_and_leaves_nothing_behind():
         head_input(module, input_ids=IDS + 300)
     assert module(input_ids=IDS).logits.shape == (2, 20, 320)
     assert made == ["logits"]
+
+
+@pytest.mark.parametrize("model_type", ["xlnet", "roformer", "bloom", "mamba2"])
+def test_rows_padded_at_the_end_are_what_each_is_alone(model_type):
+    configuration = workflow_script("small_configurations").small_configuration(model_type)
+    module = transformers.AutoModelForCausalLM.from_config(configuration).eval()
+    kept = torch.ones_like(IDS, dtype=torch.bool)
+    kept[0, 12:] = False
+    padded = trunk_states(module, IDS, attention_mask=kept)
+    torch.testing.assert_close(padded[0, :12], trunk_states(module, IDS[:1, :12])[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(padded[1], trunk_states(module, IDS[1:])[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_head_that_is_never_called_is_refused():

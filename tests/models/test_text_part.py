@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import transformers
+from conftest import workflow_script
 from tiny_models import SMALL, make_module, make_tokenizer, stored
 
 from qkld.errors import ModelError
@@ -173,3 +174,16 @@ def test_a_quantized_whole_without_a_class_for_its_text_is_run(tmp_path, save, c
     assert quant.bits.bits_per_trunk_weight < 7
     difference = (quant.hidden(ids) - reference.hidden(ids)).norm() / reference.hidden(ids).norm()
     assert 1e-3 < difference < 0.3
+
+
+@pytest.mark.parametrize("model_type", ["emu3", "mllama", "llama4", "moshi"])
+def test_a_class_that_is_made_of_the_text_part_reads_it_out_of_the_whole_folder(model_type, tmp_path, compute, ids):
+    workflow_script("architectures").save_small(model_type, tmp_path)
+    entry = stored(tmp_path)
+    opened = open_model(entry, reference=entry, compute=compute)
+    named = json.loads((tmp_path / "config.json").read_text())["architectures"][0]
+    whole = getattr(transformers, named).from_pretrained(tmp_path, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        expected = whole(input_ids=ids).logits[0, :, : opened.vocabulary]
+    torch.testing.assert_close(opened.head.logits(opened.hidden(ids)[0]), expected, rtol=1e-4, atol=1e-4)
+    assert opened.bits.bits_per_weight == 16

@@ -154,7 +154,8 @@ def blockwise_attention(
         _hide(scores.view(batch, key_heads, end - begin, served, -1), seen, begin, first)
         shares = torch.softmax(scores, dim=-1).to(values.dtype)
         out[:, begin:end] = torch.bmm(shares, values[:, first:last]).unflatten(1, (end - begin, served))
-    return out.view(batch, key_heads, rows, served, -1).transpose(1, 2).reshape(batch, rows, heads, -1).transpose(1, 2)
+    by_row = out.view(batch, key_heads, rows, served, -1).transpose(1, 2).reshape(batch, rows, heads, -1)
+    return by_row.contiguous().transpose(1, 2)
 
 
 def _by_group(query: Tensor, key_heads: int) -> Tensor:

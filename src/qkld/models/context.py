@@ -16,7 +16,7 @@ def context_length(module: nn.Module) -> float:
     A learned table of positions that begins behind the padding token's number (RoBERTa) has as many rows fewer to give.
     """
     config = module.config.get_text_config(decoder=True)
-    limits = [value for name in LIMITS if (value := getattr(config, name, None)) is not None]
+    limits = [value for name in LIMITS if (value := getattr(config, name, None) or -1) > 0]  # XLNet says −1
     return min(limits[:1] + _rows_behind_padding(module), default=math.inf)
 
 

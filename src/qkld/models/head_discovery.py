@@ -108,7 +108,7 @@ def proven_head(module: nn.Module, head: Head) -> tuple[Head, torch.dtype]:
 @torch.inference_mode()
 def _first_proven(module: nn.Module, head: Head, forms: Iterable[Head]) -> tuple[Head, torch.dtype]:
     ids = torch.tensor([[i % head.vocabulary for i in PROBE_IDS]])
-    own = _own_logits(module, ids)
+    own = _own_logits(module, ids, head.weight.dtype)
     hidden = trunk_states(module, ids)[0].to(head.weight.device)
     _check_finite(head.logits(hidden))
     own = own.to(head.weight.device)
@@ -153,15 +153,15 @@ def _rounding(head: Head, hidden: Tensor, logits: Tensor, eps: float) -> Tensor:
     return spread + 2 * eps * logits.to(torch.float64).abs()
 
 
-def _own_logits(module: nn.Module, ids: Tensor) -> Tensor:
-    """The logits that the model's own forward pass gives, (tokens, vocab)."""
+def _own_logits(module: nn.Module, ids: Tensor, dtype: torch.dtype) -> Tensor:
+    """The logits that the model's own forward pass gives, (tokens, vocab); ``dtype`` is the one it was opened in."""
     ids = ids.to(running_device(module.get_input_embeddings()))
     try:
         return module(**accepted(module, input_ids=ids, use_cache=False, return_dict=True)).logits[0]
     except Exception as error:  # an operation without this dtype, inputs that text does not give, memory: all end here
         raise ModelError(
             explain(
-                f"{type(module).__name__} can not be run on token ids in {_dtype_name(module.dtype)}.",
+                f"{type(module).__name__} can not be run on token ids in {_dtype_name(dtype)}.",
                 expected="logits of a few tokens",
                 found=f"{type(error).__name__}{_place(error, module)}: {error}"[:400],
                 do="take another compute dtype, or weights: dequantized where its layers are quantized, or a class "

@@ -42,7 +42,7 @@ def head_input(module: nn.Module, **inputs: Any) -> Tensor:
     try:
         module(**accepted(module, **inputs))
     except _HeadReached as end:
-        return end.states
+        return _one_a_token(module, end.states, inputs["input_ids"])
     finally:
         hook.remove()
     raise ModelError(
@@ -53,6 +53,19 @@ def head_input(module: nn.Module, **inputs: Any) -> Tensor:
             do="measure this model with an engine that gives whole logits, such as llama.cpp",
         )
     )
+
+
+def _one_a_token(module: nn.Module, states: Tensor, ids: Tensor) -> Tensor:
+    if states.shape[:-1] != ids.shape:
+        raise ModelError(
+            explain(
+                f"{type(module).__name__} calls its output head with other states than one a token.",
+                expected=f"{(*ids.shape, 'width')}",
+                found=tuple(states.shape),
+                do="measure this model with an engine that gives whole logits, such as llama.cpp",
+            )
+        )
+    return states
 
 
 def accepted(module: nn.Module, **inputs: Any) -> dict[str, Any]:

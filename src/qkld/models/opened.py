@@ -127,6 +127,8 @@ def trunk_states(
 ) -> Tensor:
     """What the model hands to its head; ids (batch, tokens) → (batch, tokens, width)."""
     device = running_device(module.get_input_embeddings())
+    if attention_mask is not None and attention_mask.ndim == 2:
+        attention_mask = attention_mask.long()  # some classes take 1 minus it
     inputs = {"input_ids": input_ids, "position_ids": position_ids, "attention_mask": attention_mask}
     inputs = {name: value.to(device) for name, value in inputs.items() if value is not None}
     return head_input(module, **inputs, use_cache=False)

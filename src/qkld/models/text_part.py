@@ -21,6 +21,8 @@ OWN_NAMES = {
     r"^language_model\.lm_head\.": "lm_head.",
     r"^model\.language_model\.": "model.",
     r"^model\.text_model\.": "model.",
+    r"^text_model\.model\.": "model.",
+    r"^text_model\.lm_head\.": "lm_head.",
 }
 """The text model's own names by those that whole models are stored under, as patterns of the names' beginnings."""
 
@@ -55,6 +57,12 @@ def text_config(folder: Path, *, label: str) -> Any | None:
         )
     text.tie_word_embeddings = whole.tie_word_embeddings  # the whole model ties or not, whatever its text part says
     return text
+
+
+def is_made_of_text(whole: Any) -> bool:
+    """Whether transformers' causal language model for the whole is its text part alone, as Emu 3's and Llama 4's."""
+    made, text = transformers_library().MODEL_FOR_CAUSAL_LM_MAPPING.get(type(whole), None), whole.get_text_config()
+    return made is not None and text is not whole and made.config_class is type(text)
 
 
 def _also_sees(whole: Any, text: Any) -> bool:

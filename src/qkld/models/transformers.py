@@ -18,7 +18,7 @@ from qkld.models.folders import read_json, weight_files
 from qkld.models.library import transformers_library
 from qkld.models.quiet import PARTS_LEFT_OUT, quiet_loading
 from qkld.models.stored import Sources, headers, sources_of
-from qkld.models.text_part import OWN_NAMES, class_of, text_config, without_eyes
+from qkld.models.text_part import OWN_NAMES, class_of, is_made_of_text, text_config, without_eyes
 
 VOCABULARIES = frozenset(("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json"))
 """Files that a vocabulary is read from, beside SentencePiece's and tiktoken's; all others only say how it is used."""
@@ -145,6 +145,7 @@ def _configuration(folder: Path, label: str) -> tuple[Any, bool]:
     is_part = config is not None
     if not is_part:
         config = transformers_library().AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        is_part = is_made_of_text(config)
     config._attn_implementation = None
     return config, is_part
 
