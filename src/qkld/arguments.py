@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 
@@ -30,9 +31,9 @@ def positive_number(text: str) -> float:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names separated by commas."""
-    found = tuple(name.strip() for name in text.split(","))
-    if not all(found):
+    """Names separated by commas; one that holds a comma stands in quotes."""
+    found = tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
+    if not found or not all(found):
         raise argparse.ArgumentTypeError(f"expected names separated by commas, found {text!r}")
     return found
 

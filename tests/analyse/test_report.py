@@ -70,6 +70,12 @@ def test_a_relation_in_words(tmp_path, rho, p, falling, words):
     assert words in relation_of(own, row)
 
 
+def test_four_quants_can_not_show_a_relation(tmp_path):
+    own = read_own_table(table(tmp_path, ["a,0.1,50", "b,0.2,40"]), "kld", ["mmlu"])
+    row = {"estimate": -1.0, "p": 0.083, "low": np.nan, "high": np.nan, "n": 4}
+    assert "4 quants are too few (Spearman's ρ −1.00, p 0.083)" in relation_of(own, row)
+
+
 def test_too_few_quants_are_said_to_be_too_few(tmp_path):
     path = table(tmp_path, ["ref,0,0.5", "a,0.1,0.5", "b,0.2,0.4"])
     summary = analyse_table(path, "kld", ["mmlu"], "ref", resampling=QUICK)
@@ -129,6 +135,13 @@ def test_the_report_has_no_empty_column_and_no_internal_word(whole, tmp_path):
             ]
             columns = list(zip(*[row for row in rows if row], strict=True))
             assert all(any(cell.strip() for cell in column) for column in columns)
+
+
+def test_quants_at_a_kld_of_0_are_told_and_the_rest_is_drawn(tmp_path):
+    path = table(tmp_path, ["a,0,65", "b,0,64.9", "c,0.01,64", "d,0.03,63", "e,0.1,60"])
+    summary = analyse_table(path, "kld", ["mmlu"], out=tmp_path / "o", resampling=QUICK)
+    assert any("kld is 0 for a, b" in note for note in summary["notes"])
+    assert (tmp_path / "o" / "kld_score.png").exists()
 
 
 def test_terms_are_only_those_that_the_report_uses(tmp_path):

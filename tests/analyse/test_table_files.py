@@ -236,7 +236,28 @@ def test_a_fidelity_of_one_value_is_refused(tmp_path, values):
 
 
 @pytest.mark.parametrize(
-    "name", ["ppl", "wikitext2_ppl", "Perplexity", "C4", "nll", "size_gb", "MT-Bench", "kl_mean", "loss"]
+    "header",
+    ["**KLD** ↓", r"KLD $\downarrow$", "KLD&nbsp;(↓)", "<b>kld</b>", "  Kld ", r"\textbf{KLD}", "KLD (&#8595;)"],
+)
+def test_headers_are_found_without_their_clothes(tmp_path, header):
+    assert own_table(tmp_path, f"quant,{header},mmlu\nQ8,0.001,65\nQ4,0.03,64\n").fidelity == "kld"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ppl",
+        "Same top p",
+        "agreement",
+        "wikitext2_ppl",
+        "Perplexity",
+        "C4",
+        "nll",
+        "size_gb",
+        "MT-Bench",
+        "kl_mean",
+        "loss",
+    ],
 )
 def test_what_is_no_accuracy_by_its_name_is_refused(tmp_path, name):
     with pytest.raises(TableError, match="are no accuracies"):

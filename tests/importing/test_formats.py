@@ -134,6 +134,17 @@ def test_a_plain_table_keeps_what_it_says(tmp_path):
     assert (items["truncated"].dtype, items["answer"].iloc[0]) == (bool, "7")
 
 
+@pytest.mark.parametrize(("sign", "number"), [(",", "0.25"), (";", "0,25"), ("\t", "0.25")])
+def test_cells_between_commas_semicolons_and_tabs(tmp_path, sign, number):
+    rows = [sign.join((m, "arc", f"00{i}", str(i % 2 == 0), number)) for m in ("ref", "q8") for i in range(2)]
+    header = sign.join(("model", "benchmark", "item", "correct", "kld"))
+    (tmp_path / "items.csv").write_text("\ufeff" + "\n".join([header, *rows]) + "\n")
+    items = import_items("csv", [tmp_path / "items.csv"])
+    assert items["item"].tolist() == ["000", "001"] * 2
+    assert items["correct"].tolist() == [1, 0] * 2
+    assert items["kld"].tolist() == [0.25] * 4
+
+
 def test_files_of_one_model_need_no_column_model(tmp_path):
     for model in ("q8", "q4"):
         LONG[LONG["model"] == model].drop(columns="model").to_csv(tmp_path / f"{model}.csv", index=False)

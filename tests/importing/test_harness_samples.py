@@ -116,6 +116,15 @@ def test_a_task_is_judged_by_the_metric_it_is_published_by(tmp_path):
     assert import_items("lm-eval", [only])["metric"].item() == "acc"
 
 
+def test_a_metric_for_every_task_concerns_those_that_have_it(tmp_path):
+    write(tmp_path, "arc", [{**BOTH, "acc": 0.0, "acc_norm": 1.0}])
+    write(tmp_path, "gsm8k", [{"metrics": ["exact_match"], "exact_match": 1.0}])
+    items = import_items("lm-eval", [tmp_path], metric="acc_norm").set_index("benchmark")
+    assert items["metric"].to_dict() == {"arc": "acc_norm", "gsm8k": "exact_match"}
+    with pytest.raises(TableError, match=r"No task has the metric 'acc_nrom'(?s:.*)acc, acc_norm, exact_match"):
+        import_items("lm-eval", [tmp_path], metric="acc_nrom")
+
+
 @pytest.mark.parametrize("metric", ["acc_norm", "em", "f1", "exact", "score", "mc1"])
 def test_the_only_metric_of_a_task_is_taken_by_any_name(tmp_path, metric):
     path = write(tmp_path, "own", [{"filter": "none", "metrics": [metric], metric: 1.0}])

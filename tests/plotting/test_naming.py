@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from qkld.plotting.naming import name_points, short_names
@@ -38,6 +39,12 @@ def test_names_never_cover_each_other_and_the_rest_is_told(ax):
     assert left_out
     assert shown
     assert not any(a.overlaps(b) for i, a in enumerate(shown) for b in shown[i + 1 :])
+
+
+def test_points_of_a_part_of_a_table_are_named(ax):
+    table = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [1.0, 3.0, 2.0]}).iloc[1:]
+    ax.plot(table["x"], table["y"], "o")
+    assert name_points(ax, table["x"], table["y"], ["b", "c"]) == []
 
 
 def test_names_keep_off_error_bars(ax):

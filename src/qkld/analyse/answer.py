@@ -20,6 +20,9 @@ SIGNIFICANT = 0.05
 STRENGTHS = ((0.9, "almost without exception"), (0.7, "well"), (0.4, "roughly"), (0.0, "weakly"))
 """|ρ| from which a ranking is called so."""
 
+ENOUGH = 0.7
+"""Least |ρ| of a perfect metric from which noise of the scores does not hide a relation."""
+
 VERDICTS = {
     "carried": "the scores differ by more than chance, and most of that follows {metric}",
     "direction missing": "the scores differ by more than chance, but less than half of that follows {metric}",
@@ -98,7 +101,8 @@ def _headline(
         return "There is no fidelity metric: only the answers are compared" + (
             "." if decided is None else f". {_decisions(decided, margin)}."
         )
-    whole = f"Over all {len(own.quants)} quants {_said(own, tables, 'full')}"
+    every = "Over all" if len(own.quants) > 1 else "Of"
+    whole = f"{every} {_count(len(own.quants))} {_said(own, tables, 'full')}"
     if zone is None:
         return f"{whole}."
     return f"{whole}; near the reference ({zone}, {_count(int(own.members.sum()))}) {_said(own, tables, 'zone')}."
@@ -126,10 +130,12 @@ def relation_of(own: OwnTable, row: Mapping[str, Any] | None) -> str:
         return f"nothing can be said of {metric} and score ({why})"
     rho, p = row["estimate"], row["p"]
     expected = (rho > 0) if own.falling else (rho < 0)
-    if pd.isna(p) or p >= SIGNIFICANT:
+    if row["n"] <= LEAST_QUANTS and not p < SIGNIFICANT:
+        said = f"no relation of {metric} and score can be shown, whatever ρ is: {_count(row['n'])} are too few"
+    elif pd.isna(p) or p >= SIGNIFICANT:
         said = f"no relation of {metric} and score is shown"
     elif not expected:
-        said = f"quants farther from the reference by {metric} score higher"
+        said = f"those farther from the reference by {metric} score higher"
     else:
         said = f"{metric} ranks the quants by score {next(word for least, word in STRENGTHS if abs(rho) >= least)}"
     return f"{said} ({numbers_of(row)})"
@@ -151,7 +157,7 @@ def _decides(
     own: OwnTable, tables: Mapping[str, pd.DataFrame], zone: str | None, sizes: Mapping[str, int] | None
 ) -> str:
     if own.fidelity is None:
-        return f"{_of_items(sizes)}." if sizes else ""
+        return f"No metric was given; the answers compared are {sum((sizes or {}).values()):,} items a model."
     subset = "zone" if zone is not None else "full"
     where = "near the reference" if zone is not None else "over all quants"
     verdict, noise = _row(tables, "verdict", subset), _row(tables, "score_noise", subset)
@@ -160,6 +166,8 @@ def _decides(
     if sizes is not None:
         return f"{_of_items(sizes)}; whether noise or {metric_of(own)} is to blame is judged for a KL divergence only."
     row = _row(tables, "correlation", subset)
+    if row is not None and row["n"] < LEAST_QUANTS:
+        return f"Too few quants {where}: {row['n']}, and a correlation takes {LEAST_QUANTS} or more."
     if row is not None and row["p"] < SIGNIFICANT:
         return f"The relation {where} is stronger than chance, so noise of the scores does not hide it."
     if noise is not None and not pd.isna(noise["attainable_high"]):
@@ -189,11 +197,16 @@ def _of_verdict(row: Mapping[str, Any], sizes: Mapping[str, int] | None, where: 
 
 
 def _of_noise(row: Mapping[str, Any], where: str) -> str:
-    low, high = row["attainable_low"], row["attainable_high"]
+    low, high, items = row["attainable_low"], row["attainable_high"], f"{int(row['items']):,} items"
+    if low >= ENOUGH:
+        return (
+            f"Noise of the scores is not what hides a relation: with {items} behind them a perfect metric would show "
+            f"|ρ| of {printed(low)} or more {where}. There are {_count(row['n'])}"
+        )
     return (
-        f"Not known: with {int(row['items']):,} items behind the scores even a perfect metric would show |ρ| of only "
-        f"{printed(low)} to {printed(high)} {where}, depending on how alike the quants answer. Answers item by item "
-        "(--items) would tell noise from a failure of the metric"
+        f"Not known: with {items} behind the scores even a perfect metric would show |ρ| of only {printed(low)} to "
+        f"{printed(high)} {where}, depending on how alike the quants answer. Answers item by item (--items) would tell "
+        "noise from a failure of the metric"
     )
 
 
@@ -257,22 +270,25 @@ def lines_of(summary: Mapping[str, Any], *, report: str | None) -> list[str]:
     mean = f"mean of {len(scores)} scores" if len(scores) > 1 else "score"
     reference = f"reference {summary['reference']}" if summary["reference"] else "no reference named"
     more = f" (and {len(notes) - 1} more in the report)" if len(notes) > 1 else ""
-    zone = summary["zone"]
-    inside = (
-        f"{zone}: {_count(len(summary['zone_quants']))}" if zone else 'none given; --zone "kld<=0.02", fixed beforehand'
-    )
     items = summary["items"] or summary["n_items"]
     counted = f"; {sum(items.values()):,} items" if items else ""
     rows: Sequence[tuple[str, str]] = (
         ("table", f"{summary['table']}: {_count(summary['quants'])}, {reference}; {mean}: {some(scores)}{counted}"),
         ("answer", answer["headline"]),
-        ("zone", inside),
+        ("zone", _inside(summary)),
         ("decides", answer["decides"] or "nothing was asked of a metric"),
         ("smallest", answer["smallest"]),
         ("decisions", answer["decisions"] or "none: they take --items and --reference"),
-        ("order", answer["order"] or "not tested: it takes --items"),
+        ("order", answer["order"] or ("one quant alone" if summary["items"] else "not tested: it takes --items")),
         ("read as", "; ".join(summary["read"])),
         ("mind", f"{notes[0]}{more}" if notes else "nothing unusual was found in the table"),
         ("report", report or "not written"),
     )
     return [f"{name:10}{text}" for name, text in rows]
+
+
+def _inside(summary: Mapping[str, Any]) -> str:
+    """The zone and how many quants are in it."""
+    if summary["zone"]:
+        return f"{summary['zone']}: {_count(len(summary['zone_quants']))}"
+    return 'none given; --zone "kld<=0.02", fixed beforehand' if summary["fidelity"] else "none: there is no metric"

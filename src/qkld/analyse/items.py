@@ -14,7 +14,7 @@ from qkld.importing.formats import checked_items
 from qkld.importing.groups import Groups, grouped, harness_groups, largest, suggested
 from qkld.importing.harness_samples import read_harness_samples
 from qkld.importing.long_table import read_long_table
-from qkld.importing.matching import check_same_metrics, check_same_requests, metric_notes
+from qkld.importing.matching import check_metric_taken, check_same_metrics, check_same_requests, metric_notes
 from qkld.statistics.checks import Missing
 
 UNREAD = ("request", "answer", "tokens", "truncated", "metrics")
@@ -145,6 +145,7 @@ def _read(path: Path, reading: Reading, scores: Sequence[str] | None) -> pd.Data
     if not path.is_dir():
         return grouped(read_long_table(path), reading.groups)
     items = read_harness_samples(path, filter_name=reading.filter_name, metric=reading.metric)
+    check_metric_taken(items, reading.metric)
     of_harness = harness_groups(path)
     if scores is None:
         wanted = largest(of_harness) if not reading.groups else set()

@@ -39,7 +39,7 @@ NO_ACCURACY = frozenset(
         "c4",
         "fineweb",
     }
-    | {"mtbench", "bleu", "stderr", "std", "se", "err", "error"}
+    | {"mtbench", "bleu", "stderr", "std", "se", "err", "error", "agreement", "same"}
 )
 """Words in names of columns that are no shares of right answers."""
 
@@ -90,7 +90,7 @@ def _refuse_others(scores: Sequence[str]) -> None:
             explain(
                 "Columns that are named as scores are no accuracies.",
                 expected="shares of right answers, from 0 to 1 or in percent",
-                found=f"{', '.join(odd)}: by the name a perplexity, a loss, a size or the like",
+                found=f"{', '.join(odd)}: by the name a perplexity, a loss, an agreement or the like",
                 do="leave them out of --scores; one of them can be the --fidelity. Rename a column that is an accuracy",
             )
         )
@@ -126,9 +126,8 @@ def doubts(
     for score, column in columns.items():
         best = _best(cohort, column)
         if unit == "percent" and 100 * cohort[column].max() <= TEN_POINTS:
-            notes.append(
-                f"'{score}' is at most {100 * cohort[column].max():g}: read as percent; marks out of ten are none"
-            )
+            most = f"{100 * cohort[column].max():g}"
+            notes.append(f"'{score}' is at most {most} and read as percent: leave it out if these are marks out of ten")
         elif fidelity and is_divergence(fidelity) and _rises(quants[fidelity], quants[column]):
             notes.append(f"'{score}' rises with KLD: is it an accuracy, and not a perplexity or a loss?")
         known = choices_of(score, choices)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from qkld.analyse.cells import INVISIBLE
 from qkld.errors import TableError, explain
 from qkld.importing.delimited import TextTable, read_text_tables
 from qkld.importing.reading import json_file
@@ -17,6 +20,9 @@ from qkld.texts import json_lines
 
 FILE = "file"
 """Column that names the file of a row, where a folder has one file a quant."""
+
+_DRESS = re.compile(r"</?[a-z]+\b[^>]*>|\\(?:up|down)arrow|\\(?:text|math)[a-z]{2}|[*`_↑↓▲▼→$\\{}]", re.IGNORECASE)
+_EMPTY = re.compile(r"\(\s*\)|\[\s*\]")
 
 EXPECTED = "CSV, TSV, a Markdown table, Parquet, JSON with a quant or a list of them, or a folder of such JSON files"
 
@@ -65,9 +71,9 @@ def _unreadable(path: Path, found: object) -> TableError:
 
 
 def plain_name(name: object) -> str:
-    """A column's name without emphasis, arrows, case and doubled white space, as it is compared."""
-    bare = "".join(" " if c in "*`_↑↓▲▼→" else c for c in str(name))
-    return " ".join(bare.split()).casefold()
+    """A column's name without emphasis, tags, arrows, case and doubled white space, as it is compared."""
+    bare = _DRESS.sub(" ", INVISIBLE.sub("", html.unescape(str(name))))
+    return " ".join(_EMPTY.sub(" ", bare).split()).casefold()
 
 
 def _chosen(path: Path, tables: Sequence[TextTable], wanted: Sequence[str]) -> TextTable:

@@ -210,7 +210,7 @@ def _with_names(table: pd.DataFrame, wanted: Sequence[str], path: Path) -> pd.Da
                 f"{path} lacks columns that were named." if missing else f"{path} has a column twice.",
                 expected=list(wanted),
                 found=f"missing {missing}; the table has {names}" if missing else f"twice {doubled}",
-                do="name columns of the table",
+                do="name columns of the table, whose first line is its header",
             )
         )
     return table.set_axis([found.get(i, c) for i, c in enumerate(names)], axis=1)

@@ -17,7 +17,7 @@ from qkld.importing.groups import Groups, grouped
 from qkld.importing.harness_samples import read_harness_samples
 from qkld.importing.livecodebench import read_livecodebench
 from qkld.importing.long_table import read_long_table
-from qkld.importing.matching import check_same_items
+from qkld.importing.matching import check_metric_taken, check_same_items
 from qkld.statistics.checks import checked_kld
 from qkld.statistics.covariance import binary
 
@@ -89,6 +89,7 @@ def import_items(
         read = partial(form.read, **of_samples)
         given = labels or [None] * len(paths)
         items = pd.concat([read(p, label=label) for p, label in zip(paths, given, strict=True)], ignore_index=True)
+    check_metric_taken(items, metric)
     checked = checked_items(grouped(items, groups or {}), source=", ".join(str(p) for p in paths[:3]))
     check_same_items(checked)
     return IMPORTED.checked(_filled(checked))

@@ -43,7 +43,8 @@ def read_harness_samples(
     label : the model, in place of its folder's name
     filter_name : of tasks that read each answer in several ways (gsm8k: strict-match, flexible-extract), the one to
         take, ``NAME`` or ``TASK=NAME``, separated by commas; a task with a single one passes
-    metric : the metric that is the correctness, likewise, where it is not to be the usual one (`METRICS`)
+    metric : the metric that is the correctness, likewise, where it is not to be the usual one (`METRICS`);
+        ``NAME`` concerns the tasks that have it
 
     Raises
     ------
@@ -104,7 +105,8 @@ def _filter(path: Path, task: str, present: Sequence[str], chosen: Chosen) -> st
 
 def _row(path: Path, number: int, sample: dict[str, Any], task: str, metrics: Chosen) -> dict[str, Any]:
     held = _metrics(sample)
-    metric = metrics.of_task(task) or metrics.everywhere or _usual(task, held)
+    named = metrics.everywhere if metrics.everywhere in held else None
+    metric = metrics.of_task(task) or named or _usual(task, held)
     if "doc_id" not in sample or metric not in held or sample[metric] not in (0, 1):
         raise _no_answer(path, number, sample, held, metric)
     return {

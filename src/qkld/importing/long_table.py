@@ -1,4 +1,4 @@
-"""A plain table: CSV or Parquet with a row a model, benchmark and item."""
+"""A plain table: CSV, TSV or Parquet with a row a model, benchmark and item."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from qkld.errors import TableError, explain
 from qkld.importing.columns import COLUMNS, OPTIONAL
+from qkld.importing.delimited import DELIMITERS
 
 TEXTS = ("model", "benchmark", "item", "request", "metric", "metrics", "cluster", "answer")
 """Columns read as text, so that item 007 does not become 7."""
@@ -24,7 +25,7 @@ def read_long_table(path: Path, *, label: str | None = None) -> pd.DataFrame:
         If the file can not be read, or a column of `COLUMNS` is missing.
     """
     try:
-        items = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+        items = pd.read_parquet(path) if path.suffix == ".parquet" else _read_delimited(path)
     except (OSError, ValueError) as error:
         raise TableError(
             explain(
@@ -49,5 +50,9 @@ def read_long_table(path: Path, *, label: str | None = None) -> pd.DataFrame:
     return items[[*COLUMNS, *(c for c in OPTIONAL if c in items and items[c].notna().any())]]
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str), keep_default_na=True)
+def _read_delimited(path: Path) -> pd.DataFrame:
+    """The rows of a text file, its cells between commas, semicolons or tabs, as its header has them."""
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    sign = max(DELIMITERS, key=header.count)
+    return pd.read_csv(path, sep=sign, dtype=dict.fromkeys(TEXTS, str), decimal="," if sign == ";" else ".")

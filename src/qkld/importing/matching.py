@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from qkld.errors import BenchmarkError, explain
+from qkld.errors import BenchmarkError, TableError, explain
+from qkld.importing.choosing import parse_chosen
 
 NAMED = 3
 """Items that a message names, and how many lines it has at most."""
@@ -52,6 +53,28 @@ def check_same_metrics(items: pd.DataFrame) -> None:
             problems.append(f"{benchmark}: {'; '.join(list(by_model)[:NAMED])}")
     if problems:
         raise _mismatch(problems, "take one metric for all models, with --metric where samples hold several")
+
+
+def check_metric_taken(items: pd.DataFrame, metric: str | None) -> None:
+    """Refuse a metric that was named for every task and that none has.
+
+    Raises
+    ------
+    TableError
+        With the metrics that the files hold.
+    """
+    wanted = parse_chosen(metric, option="--metric").everywhere
+    held = {m for text in items.get("metrics", pd.Series(dtype=str)).dropna().unique() for m in text.split(", ")}
+    if wanted is None or wanted in held:
+        return
+    raise TableError(
+        explain(
+            f"No task has the metric '{wanted}'.",
+            expected="a metric of the samples",
+            found=", ".join(sorted(held)),
+            do="name one of these with --metric",
+        )
+    )
 
 
 def metric_notes(items: pd.DataFrame) -> list[str]:

@@ -54,13 +54,14 @@ def name_points(
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     scale = figure.dpi / 72
-    spots = ax.transData.transform(np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)]))
+    points = np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)])
+    spots = ax.transData.transform(points)
     taken = [Bbox.from_extents(*(spot - POINT * scale), *(spot + POINT * scale)) for spot in spots]
     taken += [text.get_window_extent(renderer) for text in ax.texts if text.get_text()]
     taken += [box for bars in ax.collections if isinstance(bars, LineCollection) for box in _boxes(bars, scale)]
     left_out = []
     for i in _loneliest_first(spots):
-        box = _place(ax, (x[i], y[i]), spots[i], labels[i], taken, scale=scale, size=size, renderer=renderer)
+        box = _place(ax, tuple(points[i]), spots[i], labels[i], taken, scale=scale, size=size, renderer=renderer)
         if box is None:
             left_out.append(labels[i])
         else:
