@@ -43,7 +43,7 @@ MEANINGS: Mapping[str, str] = {
     "clusters_wrong": "those of them with a wrong answer",
     "cochran_p": "p of Cochran's Q",
     "cochran_q": "Cochran's Q of equal true scores, under the covariance of the items' noise; by sign flips the sum of "
-    "squared standardised differences from the mean",
+    "squared differences from the mean, each over its standard error and the mean one",
     "cochran_test": "how its p was found: `hotelling` (F, one benchmark) or `satterthwaite` (F, several) where items "
     "are many for the quants and clusters near equal, else `sign-flip` of whole items or clusters",
     "composite": "unweighted mean of the scores of the tasks that enter it",

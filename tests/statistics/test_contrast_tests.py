@@ -74,7 +74,8 @@ def test_sign_flips_are_those_of_whole_clusters(rng):
     noise = noise_of_differences("task", moved, labels_of(5), clusters)
     away = np.eye(5) - 1 / 5
     sums = np.add.reduceat(moved @ away, np.arange(0, 96, 12))
-    scale = (sums**2).sum(axis=0)
+    errors = np.sqrt((sums**2).sum(axis=0))
+    scale = errors * errors.mean()
     every = [((np.array(signs) @ sums) ** 2 / scale).sum() for signs in product((-1, 1), repeat=8)]
     found = sign_flip(noise, away)
     assert found.statistic == pytest.approx((sums.sum(axis=0) ** 2 / scale).sum(), rel=1e-12)
@@ -162,6 +163,18 @@ def test_differences_are_found_on_few_items(rng):
         moved = right[:, 1:].astype(np.int8) - right[:, :1]
         found += cochran_q(noise_of_differences("task", moved, labels_of(20))).p < 0.05
     assert found > 30
+
+
+def test_a_quant_that_flips_much_does_not_hide_the_others(rng):
+    """Half of 11 quants have lost 6 points; the twelfth flips 40 % of the items and has lost nothing."""
+    found, share = 0, np.append(np.full(11, 0.04), 0.4)
+    for _ in range(40):
+        flips = rng.random((98, 12)) < share
+        up = rng.random((98, 12)) < np.append(np.where(np.arange(11) > 5, 0.0, 0.5), 0.5)
+        moved = np.where(flips | ((np.arange(12) > 5) & (np.arange(12) < 11) & (rng.random((98, 12)) < 0.05)), -1, 0)
+        moved = np.where(flips & up, 1, moved).astype(np.int8)
+        found += cochran_q(noise_of_differences("task", moved, labels_of(12))).p < 0.05
+    assert found > 28
 
 
 def test_unequal_clusters_are_flipped_and_not_inverted(rng):

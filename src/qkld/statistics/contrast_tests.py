@@ -26,6 +26,9 @@ EVEN = 0.75
 """Effective clusters for each cluster below which they are too unequal for F: its size is .05 at .78, .13 to .44 below
 .5 (5 to 12 quants, 30 to 100 clusters)."""
 
+NEXT_TO_NOTHING = 1e-6
+"""Share of the largest standard error of a residual that is rounding."""
+
 SURE = 0.05
 """p below which differences are said to be there."""
 
@@ -74,15 +77,20 @@ def hotelling_p(t2: float, contrasts: int, df: float) -> float:
 
 
 def sign_flip(noise: NetNoise, projection: Floats) -> Tested:
-    """Sum of squared standardised residuals Σ_q e_q²/s_q² under random signs of whole units, the observed ones counted.
+    """Σ_q e_q²/(s_q s̄) under random signs of whole units, the observed ones counted.
 
-    e = projection @ net, (quants, quants) onto the contrasts; s_q² = Σ_u e_uq² is the same for all signs. Exact for
-    units whose residuals are symmetric about 0, and close to that for many units of any law; of a composite it errs
-    towards few rejections where true contrasts of single benchmarks cancel. With U units p is not below 2^(1 − U).
+    e = projection @ net, (quants, quants) onto the contrasts; s_q² = Σ_u e_uq², which no sign changes, and s̄ the mean
+    of s. Exact for units whose residuals are symmetric about 0, and close to that for many units of any law; of a
+    composite it errs towards few rejections where true contrasts of single benchmarks cancel. With U units p is not
+    below 2^(1 − U).
+
+    A quant that flips much more than the others would drown their differences unweighted; weights 1/s² in place of 1/s
+    find a little more and reject up to .064 where nothing is, of few clusters of very different sums.
     """
     moment = sum(part.moment for part in noise.parts)
-    spread = np.einsum("qi,ij,jq->q", projection, moment, projection)
-    weight = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12 * spread.max())
+    spread = np.sqrt(np.maximum(np.einsum("qi,ij,jq->q", projection, moment, projection), 0.0))
+    varies = spread > NEXT_TO_NOTHING * spread.max()
+    weight = np.divide(1.0, spread * spread[varies].mean(), out=np.zeros_like(spread), where=varies)
     statistic = float((projection @ noise.net) ** 2 @ weight)
     drawn = (sum(part.flipped for part in noise.parts) @ projection) ** 2 @ weight
     reached = int((drawn >= statistic * (1 - TIE)).sum())
