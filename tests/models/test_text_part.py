@@ -143,7 +143,13 @@ def paligemma():
     )
 
 
-WHOLES = [qwen_2_5_vl, qwen_3_vl_moe, glm_4_1_v, idefics_3, paligemma]
+def voxtral():
+    ears = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text, ears = {**SMALL, "model_type": "llama"}, {**ears, "num_mel_bins": 16, "max_source_positions": 16}
+    return transformers.VoxtralForConditionalGeneration(transformers.VoxtralConfig(text_config=text, audio_config=ears))
+
+
+WHOLES = [qwen_2_5_vl, qwen_3_vl_moe, glm_4_1_v, idefics_3, paligemma, voxtral]
 
 
 @pytest.mark.parametrize("make", WHOLES)
@@ -155,10 +161,10 @@ def test_only_text_is_loaded_of_wholes_with_and_without_a_class_for_it(make, sav
     with torch.inference_mode():
         expected = whole(input_ids=ids).logits[0, :, : opened.vocabulary]
     torch.testing.assert_close(opened.head.logits(opened.hidden(ids)[0]), expected, rtol=1e-4, atol=1e-5)
-    assert not any("vis" in name for name, _ in opened.module.named_modules())
+    assert not any("vis" in name or "audio" in name for name, _ in opened.module.named_modules())
     assert opened.bits.bits_per_weight == opened.bits.bits_per_trunk_weight == 32
     assert sum(p.numel() for p in opened.module.parameters()) < sum(p.numel() for p in whole.parameters())
-    assert any("vis" in name for name in opened.left_out)
+    assert any("vis" in name or "audio" in name for name in opened.left_out)
 
 
 def test_a_quantized_whole_without_a_class_for_its_text_is_run(tmp_path, save, compute, ids):

@@ -55,7 +55,8 @@ def text_config(folder: Path, *, label: str) -> Any | None:
                 do="take a folder with the same weights in bfloat16, or a GGUF file of them",
             )
         )
-    text.tie_word_embeddings = whole.tie_word_embeddings  # the whole model ties or not, whatever its text part says
+    if hasattr(whole, "tie_word_embeddings"):  # then the whole model ties or not, whatever its text part says
+        text.tie_word_embeddings = whole.tie_word_embeddings
     return text
 
 
