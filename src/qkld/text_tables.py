@@ -228,7 +228,7 @@ def _pairs(table: pd.DataFrame) -> TextTable:
                 {"estimate": row["difference"], "low": row["low"], "high": row["high"]}, percent=True
             ),
             "order": _plain("order"),
-            "lower metric is better": lambda row: {1.0: "yes", 0.0: "no"}.get(row["metric_right"], ""),
+            "the nearer is the better": lambda row: {1.0: "yes", 0.0: "no"}.get(row["metric_right"], ""),
         },
         shown,
     )

@@ -18,6 +18,9 @@ from qkld.report import inlined, render_page
 from qkld.statistics.checks import LEAST_QUANTS, is_divergence
 from qkld.text_tables import TEXTS, TextTable
 
+SHOWN = 3
+"""Notes that stand with the answer."""
+
 LIMITS = (
     "A ρ near 0 among quants near the reference also appears where the metric ranks true quality perfectly and the "
     "benchmarks have too few items to see the differences; only answers item by item tell the two apart.",
@@ -85,8 +88,14 @@ def _sentences(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Which is the smallest quant as good as the reference?", answer["smallest"]),
         ("How many are decided?", f"{answer['decisions']}." if answer["decisions"] else ""),
         ("Which of two is the better?", f"{answer['order']}." if answer["order"] else ""),
+        ("What is to be kept in mind?", _first_notes(summary["notes"])),
     )
     return [(question, text) for question, text in asked if text]
+
+
+def _first_notes(notes: Sequence[str]) -> str:
+    more = f" {len(notes) - SHOWN} more are under Notes." if len(notes) > SHOWN else ""
+    return " ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in notes[:SHOWN]) + more
 
 
 def _caption(name: str, summary: Mapping[str, Any]) -> str:
