@@ -156,3 +156,17 @@ def test_the_converted_folder_states_the_files_bits(demo):
     assert (stated.head.weights, stated.head.bits) == (0, 0)
     stored = stated.trunk.bits + stated.embedding.bits
     assert torch.finfo(torch.float32).bits * 134_515_008 > stored > 4 * 134_515_008
+
+
+def test_bits_that_an_earlier_version_counted_are_counted_again(tmp_path, monkeypatch):
+    from tiny_gguf_files import write_model
+
+    monkeypatch.setenv("QKLD_DATA", str(tmp_path / "data"))
+    file = write_model(tmp_path / "tiny.gguf")
+    entry = GgufModel(label="q", family="g", path=str(tmp_path), file=file.name, to_be_checked=("sha256",), **FACTS)
+    record = converted_folder(entry) / models_gguf.BITS_FILE
+    counted = json.loads(record.read_text())
+    record.write_text(json.dumps({part: numbers[:2] for part, numbers in counted.items()}))
+    converted_folder(entry)
+    assert json.loads(record.read_text()) == counted
+    assert counted["trunk"][0] == counted["trunk"][2] > 0

@@ -13,7 +13,7 @@ from tiny_models import make_tokenizer
 from qkld.errors import ModelError, TokenizerError
 from qkld.models.bits import StoredBits, Tally
 from qkld.models.gguf_checks import check_same_model, check_vocabulary
-from qkld.models.gguf_files import Contents, check_parts, contents, part_names, read, tensor_data_sha256
+from qkld.models.gguf_files import Contents, check_parts, contents, gguf_bits, part_names, read, tensor_data_sha256
 from qkld.models.tokenizer import differences
 
 
@@ -162,3 +162,17 @@ def test_a_file_of_another_model_is_refused(tmp_path, rng):
     check_same_model(wider, tmp_path, label="q", reshaped=True)
     with pytest.raises(ModelError, match="another model"):
         check_same_model(wider, tmp_path, label="q")
+
+
+def test_layers_that_predict_further_tokens_do_not_count_and_plain_types_do(tmp_path, rng):
+    tensors = {
+        "token_embd.weight": (values(rng, 9), Type.Q8_0),
+        "blk.0.ffn_up.weight": (values(rng, 8), Type.Q8_0),
+        "blk.0.ffn_gate_inp.weight": (values(rng, 2), Type.F32),
+        "blk.1.nextn.eh_proj.weight": (values(rng, 16), Type.Q8_0),
+        "blk.10.ffn_up.weight": (values(rng, 8), Type.Q8_0),
+    }
+    file = write(tmp_path / "a.gguf", tensors, blocks=2, more=[("llama.nextn_predict_layers", 1)])
+    trunk = gguf_bits([file]).trunk
+    assert trunk == Tally(18 * 64, 16 * 2 * 34 * 8 + 2 * 64 * 32, plain=2 * 64)
+    assert trunk.plain_share == 2 / 18

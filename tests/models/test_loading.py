@@ -68,6 +68,20 @@ def test_what_is_not_quantized_is_the_references(kind, change, tmp_path, compute
         assert any(not torch.equal(found[name], expected[name]) for name in names)
 
 
+@pytest.mark.parametrize("kind", ["Llama", "Phi", "Glm4Moe", "GptOss", "Qwen3Next", "GraniteMoeHybrid"])
+def test_what_is_not_quantized_is_the_references_natively_too(kind, tmp_path, compute):
+    folder = save(tmp_path, make_module(kind, **ARCHITECTURES[kind]).to(torch.bfloat16))
+    rewrite(folder, vectors_wide, "bfloat16")
+    for dtype in DTYPES:
+        reference, quant = opened_pair(folder, dtype, compute.model_copy(update={"weights": "native"}))
+        linear = {f"{name}.weight" for name in trunk_linears(reference.module)}
+        found = dict(quant.module.named_parameters())
+        for name, tensor in reference.module.named_parameters():
+            if name not in linear:
+                assert found[name].dtype == tensor.dtype, name
+                assert torch.equal(found[name], tensor), name
+
+
 @pytest.mark.parametrize("said", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize("stored_dtype", DTYPES)
 def test_quants_start_from_what_is_stored_whatever_config_says(stored_dtype, said, tmp_path, compute):

@@ -1,8 +1,8 @@
 """Models that transformers reads from a folder with safetensors.
 
 Saved quantizations are recognised by transformers from the folder's configuration. compressed-tensors, torchao and
-bitsandbytes checkpoints are made, saved, reloaded and measured in the tests; GPTQ, AWQ and FP8 ones need kernels that
-run on a GPU only and were not run.
+bitsandbytes checkpoints are made, saved, reloaded and measured in the tests; FP8 and MXFP4 ones are dequantized by
+transformers where no GPU runs them; GPTQ and AWQ ones need packages and kernels that are not here and were not run.
 """
 
 from __future__ import annotations
