@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 
 from qkld.errors import ModelError
-from qkld.fidelity import summarise, unmeasured
 from qkld.measuring import Scored, measure
 from qkld.models import OpenedModel, open_model
 from qkld.models.devices import choose_device, choose_dtype
@@ -84,6 +83,8 @@ class Row:
 
     def fidelity(self, label: str, *, confidence: float, bootstrap: int, seed: int) -> pd.DataFrame:
         """Every metric by corpus and context, of schema ``fidelity``; without estimates where nothing was measured."""
+        from qkld.fidelity import summarise, unmeasured  # imports scipy.stats, which scoring and measuring do without
+
         if self.reason:
             return unmeasured(self.tokens, label, reason=self.reason)
         return summarise(

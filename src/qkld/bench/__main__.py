@@ -20,6 +20,7 @@ from qkld.bench.figures import Figure, bench_tables
 from qkld.bench.llamacpp_row import llamacpp_row
 from qkld.bench.machine import Machine, measure_machine
 from qkld.bench.measuring_row import measuring_row
+from qkld.bench.opening_row import opening_row
 from qkld.bench.scaling_row import scaling_row
 from qkld.bench.store_row import store_row
 from qkld.bench.walk_row import Sizes, walk_row
@@ -28,7 +29,7 @@ from qkld.models.quiet import quiet_loading
 from qkld.paths import StudyPaths
 from qkld.provenance import made_by, write_json, written_whole
 
-GROUPS = ("walk", "measuring", "llamacpp", "scaling", "analysis")
+GROUPS = ("walk", "measuring", "llamacpp", "scaling", "analysis", "opening")
 """What runs, in this order; ``measuring`` gives rows 1 and 4."""
 
 Result = tuple[list[Figure], dict[str, Any]]
@@ -59,12 +60,17 @@ def _analysis(machine: Machine, folder: Path) -> Result:
     return figures, {"analysis": cost}
 
 
+def _opening(machine: Machine, folder: Path) -> Result:
+    return opening_row(machine), {}
+
+
 RUNNERS: dict[str, Callable[[Machine, Path], Result]] = {
     "walk": _walk,
     "measuring": _measuring,
     "llamacpp": _llamacpp,
     "scaling": _scaling,
     "analysis": _analysis,
+    "opening": _opening,
 }
 
 
