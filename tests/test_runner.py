@@ -76,6 +76,23 @@ def test_a_signal_ends_the_run_and_its_kernels(own_place, number):
     assert runner.processes_of(run) == []
 
 
+@pytest.mark.parametrize(("status", "name"), [(130, "SIGINT"), (143, "SIGTERM")])
+def test_a_stopped_run_says_in_one_sentence_what_is_kept_and_how_to_go_on(own_place, status, name):
+    (said,) = runner._last_words("smoke", status, None)
+    assert said.startswith(f"qkld: stopped by {name}; every finished window and pack of items is kept in ")
+    assert said.endswith("the same command goes on from there.")
+
+
+def test_with_a_watch_snakemakes_output_and_every_traceback_go_to_the_log(own_place, capfd):
+    run = StudyPaths("smoke").run
+    run.mkdir(parents=True)
+    watch = runner._fresh_watch("smoke")
+    noisy = [sys.executable, "-c", "print('steps'); raise KeyboardInterrupt"]
+    assert runner._supervise(noisy, runner.run_environment("smoke"), run, watch=watch) != 0
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert {"steps", "KeyboardInterrupt"} <= set(watch.log.read_text().split())
+
+
 def test_a_killed_snakemake_takes_its_orphans_along(own_place):
     run = StudyPaths("smoke").run
     kill_self = "import os, subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(120)'],"
