@@ -5,6 +5,8 @@ Each case is run in this process; an exception that leaves the command line fail
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import pickle
 import shutil
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ordinary_user import as_ordinary_user
 from safetensors.torch import load_file, save_file
 from tiny_gguf_files import write_model
 from tiny_gguf_vocabularies import write_byte_level
@@ -244,6 +247,11 @@ def quant_of_a_hub_at_a_commit_without_a_network(i):
 @case
 def quant_empty(i):
     return i.compare(quant="")
+
+
+@case
+def quant_of_a_name_too_long(i):
+    return i.compare(quant="m" * 5000)
 
 
 @case
@@ -715,6 +723,21 @@ def served_for_an_unknown_study(i):
 @pytest.mark.parametrize("name", list(CASES))
 def test_what_can_not_be_used_is_refused_in_words(inputs, capsys, name):
     check_refused(inputs, capsys, CASES[name](inputs))
+
+
+@pytest.mark.parametrize("name", ["--quant", "--text", "--json"])
+def test_a_place_that_may_not_be_used_is_refused_in_words(inputs, name):
+    """The folders of a test are closed to other users."""
+    given = {"--reference": "model", "--quant": "hqq:4,group=64", name: str(inputs / "model")}
+    command = ["compare", *(part for pair in given.items() for part in pair)]
+
+    def act() -> tuple[int, str]:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            return cli.main(command), said.getvalue()
+
+    status, said = as_ordinary_user(act)
+    assert (status, said.count("\n  do:")) == (2, 1)
+    assert "ermission" in said
 
 
 def check_refused(inputs: Inputs, capsys: pytest.CaptureFixture[str], command: list[str]) -> None:

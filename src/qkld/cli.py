@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qkld.arguments import names, parameter, positive_number, whole_number
-from qkld.errors import ParameterError, QkldError, explain, missing_models
+from qkld.errors import FORBIDDEN, ParameterError, QkldError, explain, forbidden_place, missing_models
 
 STDOUT = Path("-")
 """What stands for the standard output in the place of a file."""
@@ -430,6 +430,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to be flushed at the end
         return PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in FORBIDDEN:
+            raise
+        print(f"qkld: SourceError: {forbidden_place(error)}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

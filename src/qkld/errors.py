@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class QkldError(Exception):
     """Base of every error that qkld raises on purpose."""
@@ -72,5 +74,21 @@ def missing_models(error: ModuleNotFoundError) -> ModelError:
             expected="the extra 'models'",
             found=f"no module {error.name}",
             do='pip install "qkld[models]"',
+        )
+    )
+
+
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+"""What the system says of any path that a user may give, wherever it is first touched."""
+
+
+def forbidden_place(error: OSError) -> SourceError:
+    """What a command says of a file that the system does not let it use."""
+    return SourceError(
+        explain(
+            "The system does not let this file be used.",
+            expected="a place that may be read, or written where it is an output",
+            found=f"{error.strerror}: {str(error.filename)[:200]}",
+            do="change its permissions or the path, or give another",
         )
     )

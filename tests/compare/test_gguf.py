@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType, quants
 from tiny_gguf_models import KINDS, PADDING, make_module, published, save_folder, write_gguf
 
 from qkld import cli
+from qkld.stores.base_file import base_positions, write_base_file
 
 pytestmark = pytest.mark.model
 
@@ -137,3 +139,24 @@ def test_files_padded_otherwise_than_the_folder_fit_it(tmp_path, monkeypatch, ro
         assert abs(mean_kld(values, "other")) < (1e-9 if engine == "torch" else 1e-4)
         models = values["made_by"]["models"]
         assert (models["reference"]["padded_rows"], models["other"]["padded_rows"]) == (40, rows)
+
+
+@pytest.mark.parametrize("engine", ["torch", "llamacpp"])
+def test_padding_is_measured_against_a_base_file_which_counts_it_as_tokens(tmp_path, monkeypatch, capsys, engine):
+    """llama-perplexity writes the logits of every row that a file has a token for, [PADn] among them."""
+    monkeypatch.setenv("QKLD_DATA", str(tmp_path / "data"))
+    module = make_module("qwen2")
+    file = write_gguf(tmp_path / "padded.gguf", "qwen2")
+    ids = published("qwen2")(TEXT, add_special_tokens=False)["input_ids"]
+    tokens = np.array(ids[:64], np.int32).reshape(2, 32)
+    with torch.inference_mode():
+        logits = module(torch.from_numpy(tokens).long()).logits.float().numpy()
+    write_base_file(
+        tmp_path / "base.kld", tokens, [rows[list(base_positions(32))] for rows in logits], logits.shape[-1]
+    )
+    given = ("--reference", str(tmp_path / "base.kld"), "--quant", str(file), "--engine", engine)
+    output = tmp_path / "out.json"
+    assert cli.main(["compare", *given, "--device", "cpu", "--dtype", "float32", "--json", str(output)]) == 0
+    bounds = {row["metric"]: row["estimate"] for row in json.loads(output.read_text())["bounds"]}
+    assert bounds["kl_low"] <= 1e-3
+    assert bounds["kl_high"] < 0.05
