@@ -11,7 +11,7 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit lab plan bench published environment data llamacpp sandbox calibrate clean
+.PHONY: reproduce test unit lab plan bench published environment data architectures llamacpp sandbox calibrate clean
 
 reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
@@ -49,6 +49,9 @@ data: environment  ## demo model, texts and benchmark items, by pinned hash
 gguf-engines: data llamacpp  ## GGUF files in torch beside llama.cpp, and of the reference that is not rotated
 	$(BIN)/qkld run gguf-engines --cores $(CORES)
 	$(BIN)/qkld run gguf-unrotated --cores $(CORES)
+
+architectures: environment  ## every causal language model that transformers registers, beside plain transformers → docs
+	$(BIN)/python workflow/architectures.py --out docs/architectures.md
 
 llamacpp: environment  ## llama.cpp as engine and quantizer, compiled once for this machine; CMAKE_ARGS=-DGGML_CUDA=on for a GPU
 	$(BIN)/python workflow/build_llama_cpp_python.py --jobs $(CORES)
