@@ -122,6 +122,15 @@ def test_of_several_markdown_tables_the_one_that_fits_is_read(tmp_path):
         read_table_file(tmp_path / "t.md", ["KLD", "MMLU"])
 
 
+def test_lines_above_the_header_and_columns_twice_that_are_not_asked_for_are_passed_over(tmp_path):
+    text = "# Llama 3\nmade in June\n\nquant,kld,mmlu,note,note\nQ8,0.001,65,a,b\nQ4,0.03,64,c,d\n"
+    assert own_table(tmp_path, text).quants == ["Q8", "Q4"]
+
+
+def test_an_index_without_a_name_is_no_label(tmp_path):
+    assert own_table(tmp_path, ",weights,kld,mmlu\n0,Q8,0.001,65\n1,Q4,0.03,64\n").quants == ["Q8", "Q4"]
+
+
 def test_an_empty_folder_is_no_table(tmp_path):
     with pytest.raises(TableError, match="a folder without JSON files: nothing"):
         read_own_table(tmp_path, "kld", ["mmlu"])

@@ -213,7 +213,9 @@ def _with_names(table: pd.DataFrame, wanted: Sequence[str], path: Path) -> pd.Da
                 do="name columns of the table, whose first line is its header",
             )
         )
-    return table.set_axis([found.get(i, c) for i, c in enumerate(names)], axis=1)
+    named = [found.get(i, c) for i, c in enumerate(names)]
+    again = [named[:i].count(c) for i, c in enumerate(named)]
+    return table.set_axis([c if not n else f"{c} ({n + 1})" for c, n in zip(named, again, strict=True)], axis=1)
 
 
 def _error_columns(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:

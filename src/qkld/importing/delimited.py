@@ -62,13 +62,19 @@ def read_text_tables(path: Path) -> list[TextTable]:
 
 def _delimited_table(text: str, path: Path) -> TextTable:
     named = _EXCEL.match(text.partition("\n")[0])
-    skipped = 1 if named else 0
+    skipped = 1 if named else _title_lines(lines(text))
     rest = "\n".join(lines(text)[skipped:])
     sign = named[1] if named else _delimiter(rest)
     rows = _rows(rest, sign, path)
     if not rows:
         return TextTable(pd.DataFrame(), DELIMITERS.get(sign, sign), 1)
     return TextTable(_framed(rows, path), DELIMITERS.get(sign, repr(sign)), rows[0][0] + skipped)
+
+
+def _title_lines(every: Sequence[str]) -> int:
+    """How many lines stand above the header: those without any sign between cells, where later ones have some."""
+    split = [any(sign in line for sign in DELIMITERS) for line in every]
+    return split.index(True) if any(split) else 0
 
 
 def _delimiter(text: str) -> str:
