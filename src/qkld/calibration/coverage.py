@@ -55,6 +55,9 @@ FEWEST = (LEAST_FOR_INTERVAL, LEAST_FOR_INTERVAL)
 WHOLE_ITEMS, WHOLE_WORLDS = (1000, 4000), ("WN", "W0", "W1", "W2")
 """Numbers of items and worlds of whole cohorts, zone and all."""
 
+TIED_SHARE = 5
+"""Of few quants with ties one in so many runs is done."""
+
 LARGEST_SHARE = 4
 """At the largest number of items one in so many runs is done."""
 
@@ -129,7 +132,13 @@ class ZmaxCell:
 
 def zmax_cells(runs: int) -> list[ZmaxCell]:
     """Every scenario and size."""
-    return [ZmaxCell(scenario, n, runs) for scenario, n in product(SCENARIOS, QUANTS)]
+    return [ZmaxCell(scenario, n, _runs_of(scenario, n, runs)) for scenario, n in product(SCENARIOS, QUANTS)]
+
+
+def _runs_of(scenario: str, quants: int, runs: int) -> int:
+    """Fewer of exact intervals with ties, each of whose patterns has a distribution to be simulated."""
+    costly = scenario.startswith("ties") and quants < LEAST_FOR_INTERVAL
+    return max(1, runs // TIED_SHARE) if costly else runs
 
 
 def run_zmax(cell: ZmaxCell, *, rng: np.random.Generator) -> list[dict[str, Any]]:

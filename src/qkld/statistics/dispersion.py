@@ -103,8 +103,8 @@ def dispersion(left: Contrasts, confidence: float) -> Dispersion:
 
     In simulated cohorts true scores are normal with variance τ², item noise has the V seen, and V is estimated anew: a
     Wishart matrix of each benchmark's units. The interval is 0 to 0 where scores lie closer together than noise alone
-    would put them. At a nominal .95 it held the true τ in .90 (41 quants that differ by 5 points, whose noise grows with
-    the difference) to 1.00 of simulated cohorts.
+    would put them. At a nominal .95 it held the true τ in .90 of simulated cohorts (41 quants that differ by 5 points,
+    whose noise grows with the difference) to 1.00.
 
     Raises
     ------
