@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from qkld.errors import StageError, StoreError, explain
+from qkld.errors import StageError, StoreError
 from qkld.progress import FAILED, FOLDER_VARIABLE, JOB_VARIABLE, RUNNING, STEP, Step, cause_of, job, steps
 from qkld.watching import Watch, _Reports, clock, failed_lines, shown, step_line
 
@@ -59,12 +59,11 @@ def test_clocks(seconds, text):
 
 
 def test_a_failed_job_is_named_with_its_cause_in_a_sentence(watch):
-    cause = explain("The store x was damaged or edited.", expected="a", found="b", do="c")
+    cause = StoreError("The store x was damaged or edited.", expected="a", found="b", do="c")
     with pytest.raises(StoreError), job("03_benchmark_scores.q4"):
-        raise StoreError(cause)
-    told = explain("02_quant_kld stopped in a cell.", expected="x", found=f"StoreError: {cause}", do="y")
+        raise cause
     with pytest.raises(StageError), job("02_quant_kld.q4"):
-        raise StageError(told)
+        raise StageError("02_quant_kld stopped in a cell.", expected="x", found=f"StoreError: {cause}", do="y")
     os.environ[JOB_VARIABLE] = "01_killed"
     (watch.folder / f"01_killed{RUNNING}").write_text(json.dumps({"pid": 1, "started": time.time()}))
     log(watch, "5 of 19 steps (26%) done\n")
@@ -126,4 +125,4 @@ def test_without_a_terminal_no_line_is_overwritten(watch, capsys):
 
 
 def test_the_cause_of_an_error_that_is_no_cells_is_its_first_sentence():
-    assert cause_of(StoreError(explain("It broke.", expected=1, found=2, do="x"))) == "StoreError: It broke."
+    assert cause_of(StoreError("It broke.", expected=1, found=2, do="x")) == "StoreError: It broke."

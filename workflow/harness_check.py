@@ -44,7 +44,7 @@ from qkld.benchmarks.loading import LoadedTask, prompts_of
 from qkld.benchmarks.packing import layout_name
 from qkld.benchmarks.recording import fetched_task, open_written
 from qkld.benchmarks.written import stored_items
-from qkld.errors import BenchmarkError, explain
+from qkld.errors import BenchmarkError
 from qkld.families.checkers import are_right
 from qkld.models import OpenedModel, open_model
 from qkld.params import Benchmark, Study, load_params
@@ -267,12 +267,10 @@ def check_like_with_like(params: Study, model: OpenedModel, made: dict[str, Any]
     found, expected = ({name: facts.get(name) for name in names} for facts in (made["model"], model.facts()))
     if drawn or found != expected:
         raise BenchmarkError(
-            explain(
-                "The study and the harness's model can not be compared.",
-                expected=f"greedy answers, of {expected}",
-                found=f"answers drawn in {', '.join(drawn)}" if drawn else found,
-                do="run the study in compute_dtype float32, with temperature 0",
-            )
+            "The study and the harness's model can not be compared.",
+            expected=f"greedy answers, of {expected}",
+            found=f"answers drawn in {', '.join(drawn)}" if drawn else found,
+            do="run the study in compute_dtype float32, with temperature 0",
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.clusters import ClusterBootstrap, Floats, Interval, few_clusters_note
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.fidelity import MEANS, SECOND_WALK, finite_tokens, mean_metric
 
 BREAKDOWN = (
@@ -56,7 +56,7 @@ def bucket_edges(values: Floats, edges: Edges) -> Floats:
 
 def _check(holds: bool, problem: str, expected: object, found: object) -> None:
     if not holds:
-        raise StatisticsError(explain(problem, expected=expected, found=found, do="give other metrics or edges"))
+        raise StatisticsError(problem, expected=expected, found=found, do="give other metrics or edges")
 
 
 def bucket_of(values: Floats, edges: Floats) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(path.read_bytes(), Loader=_OneOfEachKey)
     except yaml.YAMLError as error:
         raise ParameterError(
-            explain(f"{path} is not a YAML file of qkld.", expected="one YAML mapping", found=error, do="mend the file")
+            f"{path} is not a YAML file of qkld.", expected="one YAML mapping", found=error, do="mend the file"
         ) from error
 
 
@@ -51,12 +51,10 @@ def validated(model: type[Model], values: Any, *, source: str) -> Model:
         return model.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise ParameterError(
-            explain(
-                f"{source} is not a valid study.",
-                expected=f"the keys of qkld.params.{model.__name__}, each within its range",
-                found="\n            ".join(_problems(error, _keys_of(model))),
-                do="mend these keys",
-            )
+            f"{source} is not a valid study.",
+            expected=f"the keys of qkld.params.{model.__name__}, each within its range",
+            found="\n            ".join(_problems(error, _keys_of(model))),
+            do="mend these keys",
         ) from error
 
 

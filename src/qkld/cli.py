@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qkld.arguments import names, parameter, positive_number, whole_number
-from qkld.errors import FORBIDDEN, ParameterError, QkldError, explain, forbidden_place, missing_models
+from qkld.errors import FORBIDDEN, ParameterError, QkldError, forbidden_place, missing_models
 
 STDOUT = Path("-")
 """What stands for the standard output in the place of a file."""
@@ -414,7 +414,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if more and options.act is not _run:
             raise ParameterError(
-                explain("Only `qkld run` passes arguments on.", expected="nothing after --", found=more, do="drop them")
+                "Only `qkld run` passes arguments on.", expected="nothing after --", found=more, do="drop them"
             )
         options.more = more
         _check_places(options)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 
 Floats = NDArray[np.float64]
 
@@ -165,10 +165,8 @@ def _quantiles_of_repeated(ordered: Floats, cumulated: NDArray[np.int64], probab
 def _check(values: Floats) -> None:
     if len(values) == 0 or not np.isfinite(values).all():
         raise StatisticsError(
-            explain(
-                "A mean or quantile needs finite values.",
-                expected="at least one value, all finite",
-                found=f"{len(values)} values, {int((~np.isfinite(values)).sum())} not finite",
-                do="count and leave out the non-finite tokens first; if all are, the model does not run in this dtype",
-            )
+            "A mean or quantile needs finite values.",
+            expected="at least one value, all finite",
+            found=f"{len(values)} values, {int((~np.isfinite(values)).sum())} not finite",
+            do="count and leave out the non-finite tokens first; if all are, the model does not run in this dtype",
         )

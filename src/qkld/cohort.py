@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.errors import BenchmarkError, ModelError, StageError, explain
+from qkld.errors import BenchmarkError, ModelError, StageError
 from qkld.params import FLOOR_BATCH, FLOOR_DTYPE, Corpus, Study, load_params
 from qkld.paths import StudyPaths
 from qkld.provenance import made_by
@@ -95,12 +95,10 @@ def check_distinct_weights(weights: Mapping[str, str]) -> None:
     for label, digest in weights.items():
         if digest in seen:
             raise ModelError(
-                explain(
-                    f"Quants '{seen[digest]}' and '{label}' have the same weights.",
-                    expected="distinct weights for each quant",
-                    found=f"weights_sha256 {digest} for both",
-                    do=f"take '{label}' out of the study, or mend its entry",
-                )
+                f"Quants '{seen[digest]}' and '{label}' have the same weights.",
+                expected="distinct weights for each quant",
+                found=f"weights_sha256 {digest} for both",
+                do=f"take '{label}' out of the study, or mend its entry",
             )
         seen[digest] = label
 
@@ -127,12 +125,10 @@ def check_same_requests(items: pd.DataFrame) -> None:
         ):
             if len(bad):
                 raise BenchmarkError(
-                    explain(
-                        f"Benchmark '{benchmark}' {problem}.",
-                        expected=f"one request hash and one metric an item, and {models} models for each item",
-                        found=f"items {', '.join(map(str, bad[:5]))}{' …' if len(bad) > 5 else ''} ({len(bad)} in all)",
-                        do="delete the item tables of this study and run notebook 03_benchmark_scores again",
-                    )
+                    f"Benchmark '{benchmark}' {problem}.",
+                    expected=f"one request hash and one metric an item, and {models} models for each item",
+                    found=f"items {', '.join(map(str, bad[:5]))}{' …' if len(bad) > 5 else ''} ({len(bad)} in all)",
+                    do="delete the item tables of this study and run notebook 03_benchmark_scores again",
                 )
 
 
@@ -147,12 +143,10 @@ def _metric(fidelity: pd.DataFrame, corpus: str, context: int, label: str) -> pd
     rows = fidelity[(fidelity["corpus"] == corpus) & (fidelity["context"] == context)].set_index("metric")
     if rows.empty:
         raise StageError(
-            explain(
-                f"The fidelity table of '{label}' lacks a corpus and context of the study.",
-                expected=f"corpus {corpus}, context {context}",
-                found=sorted(set(zip(fidelity["corpus"], fidelity["context"], strict=True))),
-                do=f"run {_MADE_IN['fidelity']} for '{label}' again",
-            )
+            f"The fidelity table of '{label}' lacks a corpus and context of the study.",
+            expected=f"corpus {corpus}, context {context}",
+            found=sorted(set(zip(fidelity["corpus"], fidelity["context"], strict=True))),
+            do=f"run {_MADE_IN['fidelity']} for '{label}' again",
         )
     return rows
 
@@ -206,12 +200,10 @@ def _at_floor(cohort: pd.DataFrame, fidelity_tables: Mapping[str, pd.DataFrame])
     """Which quants lie at the floor; none where it was tried and could not be measured."""
     if FLOOR_DTYPE not in fidelity_tables:
         raise StageError(
-            explain(
-                "The floor of the compute dtype is not measured.",
-                expected=f"a fidelity table of '{FLOOR_DTYPE}'",
-                found="none",
-                do=f"run {_MADE_IN['fidelity']} with quant = '{FLOOR_DTYPE}'",
-            )
+            "The floor of the compute dtype is not measured.",
+            expected=f"a fidelity table of '{FLOOR_DTYPE}'",
+            found="none",
+            do=f"run {_MADE_IN['fidelity']} with quant = '{FLOOR_DTYPE}'",
         )
     floor = cohort.loc[cohort["label"] == FLOOR_DTYPE, "kl_mean"].item()
     return (cohort["role"] == "quant") & (cohort["kl_mean"] < FLOOR_FACTOR * floor)
@@ -230,12 +222,10 @@ def check_same_stores(stores: Mapping[str, Any]) -> None:
     others = [label for label, found in keys.items() if found != usual]
     if others:
         raise StageError(
-            explain(
-                "Some rows were measured against other stores of the reference than the rest.",
-                expected=usual,
-                found=f"{', '.join(others)} with {keys[others[0]]}",
-                do=f"run {_MADE_IN['fidelity']} again for them",
-            )
+            "Some rows were measured against other stores of the reference than the rest.",
+            expected=usual,
+            found=f"{', '.join(others)} with {keys[others[0]]}",
+            do=f"run {_MADE_IN['fidelity']} again for them",
         )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from qkld.cohort import FLOOR_RECIPES
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.params import FLOOR_BATCH, Study, load_params
 from qkld.paths import CommittedPaths, StudyPaths
 from qkld.provenance import sha256_of_file
@@ -122,12 +122,10 @@ def without_texts(items: pd.DataFrame) -> pd.DataFrame:
     words = [c for c in kept if not pd.api.types.is_numeric_dtype(kept[c]) and c not in NAMES]
     if words:
         raise TableError(
-            explain(
-                "A column of the items holds words that may be a benchmark's text.",
-                expected=f"words in {', '.join(sorted(NAMES))} alone",
-                found=", ".join(words),
-                do="name the column in qkld.committing.NAMES if it holds no text, else in TEXTS",
-            )
+            "A column of the items holds words that may be a benchmark's text.",
+            expected=f"words in {', '.join(sorted(NAMES))} alone",
+            found=", ".join(words),
+            do="name the column in qkld.committing.NAMES if it holds no text, else in TEXTS",
         )
     return kept
 
@@ -137,12 +135,10 @@ def _check_size(path: Path, fresh: CommittedPaths) -> None:
     if size >= LARGEST_FILE:
         own = path.relative_to(fresh.folder)
         raise TableError(
-            explain(
-                f"{own} is too large for the repository.",
-                expected=f"below {LARGEST_FILE:,} bytes",
-                found=f"{size:,} bytes",
-                do="leave the tokens out with --without-tokens" if own.parts[0] == "tokens" else "publish it elsewhere",
-            )
+            f"{own} is too large for the repository.",
+            expected=f"below {LARGEST_FILE:,} bytes",
+            found=f"{size:,} bytes",
+            do="leave the tokens out with --without-tokens" if own.parts[0] == "tokens" else "publish it elsewhere",
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qkld.errors import CorpusError, explain
+from qkld.errors import CorpusError
 from qkld.models.tokenizer import start_of_text
 from qkld.params import Corpus
 from qkld.texts import JSON_LINES, JsonLine, bad_line, json_lines, read_text
@@ -66,12 +66,10 @@ def text_windows(corpus: Corpus, documents: Iterable[str], tokenizer: Any, score
     chosen = list(cut(documents, tokenizer, [c[-1] for c in contexts]))
     if len(chosen) < corpus.windows:
         raise CorpusError(
-            explain(
-                f"Corpus '{corpus.name}' is too short.",
-                expected=f"{corpus.windows} windows of {corpus.context_lengths[-1]} tokens ({corpus.packing})",
-                found=f"{len(chosen)} windows",
-                do="give it more text, fewer windows or a shorter context",
-            )
+            f"Corpus '{corpus.name}' is too short.",
+            expected=f"{corpus.windows} windows of {corpus.context_lengths[-1]} tokens ({corpus.packing})",
+            found=f"{len(chosen)} windows",
+            do="give it more text, fewer windows or a shorter context",
         )
     windows = tuple(
         Window(f"{corpus.name}-{i}", tokens, kept_positions(contexts[i], score_from), cluster=i)
@@ -121,22 +119,18 @@ def chat_prompts(corpus: Corpus, questions: Iterable[str], tokenizer: Any) -> li
     """Each question as a chat that waits for its answer, rendered with the model's template as real control tokens."""
     if not getattr(tokenizer, "chat_template", None):
         raise CorpusError(
-            explain(
-                f"Corpus '{corpus.name}' is a chat, and the model has no chat template.",
-                expected="tokenizer.chat_template",
-                found="none",
-                do="use a chat model, or leave the corpus out",
-            )
+            f"Corpus '{corpus.name}' is a chat, and the model has no chat template.",
+            expected="tokenizer.chat_template",
+            found="none",
+            do="use a chat model, or leave the corpus out",
         )
     chosen = [q for q, _ in zip(questions, range(corpus.windows), strict=False)]
     if len(chosen) < corpus.windows:
         raise CorpusError(
-            explain(
-                f"Corpus '{corpus.name}' is too short.",
-                expected=f"{corpus.windows} questions",
-                found=len(chosen),
-                do="give it more questions or fewer windows",
-            )
+            f"Corpus '{corpus.name}' is too short.",
+            expected=f"{corpus.windows} questions",
+            found=len(chosen),
+            do="give it more questions or fewer windows",
         )
     rendered = [
         tokenizer.apply_chat_template([{"role": "user", "content": q}], add_generation_prompt=True, return_dict=True)
@@ -150,12 +144,10 @@ def chat_windows(corpus: Corpus, prompts: list[tuple[int, ...]], answers: list[t
     pairs = [(p, a) for p, a in zip(prompts, answers, strict=True) if a]
     if not pairs:
         raise CorpusError(
-            explain(
-                f"Corpus '{corpus.name}' yields no window.",
-                expected="answers of at least one token",
-                found="none",
-                do="raise chat_answer_tokens or change the questions",
-            )
+            f"Corpus '{corpus.name}' yields no window.",
+            expected="answers of at least one token",
+            found="none",
+            do="raise chat_answer_tokens or change the questions",
         )
     windows = tuple(
         Window(f"{corpus.name}-{i}", (*p, *a), tuple(range(len(p) - 1, len(p) + len(a) - 1)), cluster=i)

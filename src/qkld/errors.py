@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from functools import partial
 
 
 class QkldError(Exception):
-    """Base of every error that qkld raises on purpose."""
+    """Base of every error that qkld raises on purpose: what is wrong, what was expected, what was found, what to do."""
+
+    def __init__(self, problem: str, *, expected: object, found: object, do: str) -> None:
+        super().__init__(f"{problem}\n  expected: {expected}\n  found:    {found}\n  do:       {do}")
+        self.problem, self.expected, self.found, self.do = problem, str(expected), str(found), do
+
+    def __reduce__(self) -> tuple[Callable[[str], QkldError], tuple[str]]:
+        """How other processes get it: pickle would give the whole message for the problem."""
+        return partial(type(self), expected=self.expected, found=self.found, do=self.do), (self.problem,)
 
 
 class ParameterError(QkldError):
@@ -61,20 +71,13 @@ class StageError(QkldError):
     """A stage's input is missing: the message names the notebook to run first."""
 
 
-def explain(problem: str, *, expected: object, found: object, do: str) -> str:
-    """One message in the form every qkld error has."""
-    return f"{problem}\n  expected: {expected}\n  found:    {found}\n  do:       {do}"
-
-
 def missing_models(error: ModuleNotFoundError) -> ModelError:
     """What a command that runs models says in the base installation."""
     return ModelError(
-        explain(
-            "Running models needs packages that the base installation leaves out.",
-            expected="the extra 'models'",
-            found=f"no module {error.name}",
-            do='pip install "qkld[models]"',
-        )
+        "Running models needs packages that the base installation leaves out.",
+        expected="the extra 'models'",
+        found=f"no module {error.name}",
+        do='pip install "qkld[models]"',
     )
 
 
@@ -85,10 +88,8 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 def forbidden_place(error: OSError) -> SourceError:
     """What a command says of a file that the system does not let it use."""
     return SourceError(
-        explain(
-            "The system does not let this file be used.",
-            expected="a place that may be read, or written where it is an output",
-            found=f"{error.strerror}: {str(error.filename)[:200]}",
-            do="change its permissions or the path, or give another",
-        )
+        "The system does not let this file be used.",
+        expected="a place that may be read, or written where it is an output",
+        found=f"{error.strerror}: {str(error.filename)[:200]}",
+        do="change its permissions or the path, or give another",
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.numbers import NOT_AVAILABLE, p_value, significant, with_interval
 from qkld.plotting.families import cohort_styles
 from qkld.plotting.files import column_figure
@@ -98,12 +98,10 @@ def item_text(study: LoadedStudy, benchmark: str, item: str) -> ItemText:
     loaded = load_task(entry, fetch(f"benchmark-{benchmark}"))
     if int(item) not in loaded.items:
         raise TableError(
-            explain(
-                f"Benchmark '{benchmark}' has no item '{item}' in this study.",
-                expected=f"one of {loaded.items[:8]} …",
-                found=item,
-                do="take an item of the item table",
-            )
+            f"Benchmark '{benchmark}' has no item '{item}' in this study.",
+            expected=f"one of {loaded.items[:8]} …",
+            found=item,
+            do="take an item of the item table",
         )
     document = loaded.task.eval_docs[loaded.items.index(int(item))]
     return ItemText(loaded.task.doc_to_text(document), tuple(map(str, loaded.task.doc_to_choice(document))))
@@ -132,12 +130,10 @@ def item_rows(study: LoadedStudy, benchmark: str, item: str, quant: str) -> pd.D
     rows = items[(items["benchmark"] == benchmark) & (items["item"] == item) & items["model"].isin(wanted)]
     if set(rows["model"]) != set(wanted):
         raise TableError(
-            explain(
-                f"Item '{item}' of '{benchmark}' is not there for both models.",
-                expected=wanted,
-                found=sorted(rows["model"]),
-                do="take an item and a quant of the item table",
-            )
+            f"Item '{item}' of '{benchmark}' is not there for both models.",
+            expected=wanted,
+            found=sorted(rows["model"]),
+            do="take an item and a quant of the item table",
         )
     columns = ["answer", "right", "correct", "margin", "kl_prompt", "kl_choice_right", "kl_choice_mean"]
     columns += [c for c in ("metric",) if c in items]
@@ -182,24 +178,20 @@ def window_tokens(tokens: pd.DataFrame, corpus: str, context: int, window: int) 
     """
     if "token" not in tokens:
         raise TableError(
-            explain(
-                "These tokens can not be shown as text.",
-                expected="a token table with the ids of its tokens",
-                found="the part of one that the repository keeps, without them",
-                do="run the study with `qkld run`",
-            )
+            "These tokens can not be shown as text.",
+            expected="a token table with the ids of its tokens",
+            found="the part of one that the repository keeps, without them",
+            do="run the study with `qkld run`",
         )
     part = tokens[(tokens["corpus"] == corpus) & (tokens["context"] == context)]
     rows = part[part["window"] == window].sort_values("position")
     if rows.empty:
         places = sorted(set(zip(tokens["corpus"], tokens["context"].astype(int), strict=True)))
         raise TableError(
-            explain(
-                "There is no such window.",
-                expected=f"corpus and context among {places}; windows {sorted(part['window'].unique())[:8]}",
-                found=(corpus, context, window),
-                do="take one of these",
-            )
+            "There is no such window.",
+            expected=f"corpus and context among {places}; windows {sorted(part['window'].unique())[:8]}",
+            found=(corpus, context, window),
+            do="take one of these",
         )
     return rows
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from qkld.clusters import ClusterBootstrap, Interval, few_clusters_note
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.spool import SpooledTable
 from qkld.tables import FIDELITY
 
@@ -128,12 +128,10 @@ def summarise(
         count = int(finite.sum())
         if not count:
             raise StatisticsError(
-                explain(
-                    f"No token of '{quant}' on corpus '{corpus}' has finite logits.",
-                    expected="a model that gives finite logits",
-                    found=f"{scored} of {scored} tokens not finite",
-                    do="check the quant, or run it in compute_dtype float32",
-                )
+                f"No token of '{quant}' on corpus '{corpus}' has finite logits.",
+                expected="a model that gives finite logits",
+                found=f"{scored} of {scored} tokens not finite",
+                do="check the quant, or run it in compute_dtype float32",
             )
         chosen = Rows(tokens, finite)
         resamples = ClusterBootstrap(chosen["cluster"].to_numpy(), confidence, bootstrap=bootstrap, rng=rng)

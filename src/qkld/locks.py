@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qkld.errors import QkldError, explain
+from qkld.errors import QkldError
 from qkld.storage import Place, in_object_storage
 
 
@@ -37,12 +37,10 @@ def locked(path: Place, *, patience: float = float("inf")) -> Iterator[None]:
             if time.monotonic() > give_up:
                 stream.seek(0)
                 raise QkldError(
-                    explain(
-                        f"{path.parent} is in use by another process.",
-                        expected="to hold its lock",
-                        found=f"held by process {stream.read().strip() or 'unknown'}",
-                        do="wait for that process, or end it if it is left over from a killed run",
-                    )
+                    f"{path.parent} is in use by another process.",
+                    expected="to hold its lock",
+                    found=f"held by process {stream.read().strip() or 'unknown'}",
+                    do="wait for that process, or end it if it is left over from a killed run",
                 )
             time.sleep(0.1)
         stream.truncate(0)

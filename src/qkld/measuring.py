@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from qkld.divergence import HeadLogits, token_divergence
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 from qkld.locks import locked
 from qkld.models import OpenedModel
 from qkld.progress import steps
@@ -126,12 +126,10 @@ def check_comparable(store: ReferenceStore, model: OpenedModel, *, same_dtype: b
     differing = {k: v for k, v in facts.items() if v[0] != v[1] and (same_dtype or k != "compute_dtype")}
     if differing:
         raise StoreError(
-            explain(
-                f"The store of '{header.name}' was made with another {' and '.join(differing)} than '{model.label}'.",
-                expected={k: recorded for k, (recorded, _) in differing.items()},
-                found={k: own for k, (_, own) in differing.items()},
-                do=f"run {NOTEBOOK} for this study's reference on this machine",
-            )
+            f"The store of '{header.name}' was made with another {' and '.join(differing)} than '{model.label}'.",
+            expected={k: recorded for k, (recorded, _) in differing.items()},
+            found={k: own for k, (_, own) in differing.items()},
+            do=f"run {NOTEBOOK} for this study's reference on this machine",
         )
 
 

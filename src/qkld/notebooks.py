@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from qkld.errors import ParameterError, StageError, explain
+from qkld.errors import ParameterError, StageError
 from qkld.paths import project_root
 
 PARAMETERS_TAG = "parameters"
@@ -32,12 +32,10 @@ def notebook_file(stage: str) -> Path:
 def _cells(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         raise StageError(
-            explain(
-                f"There is no notebook '{path.stem}'.",
-                expected=path,
-                found="no such file",
-                do="take it from the repository",
-            )
+            f"There is no notebook '{path.stem}'.",
+            expected=path,
+            found="no such file",
+            do="take it from the repository",
         )
     return [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
 
@@ -51,12 +49,10 @@ def parameter_names(path: Path) -> tuple[str, ...]:
     cells = [c for c in _cells(path) if _is_parameters(c)]
     if len(cells) != 1:
         raise ParameterError(
-            explain(
-                f"{path} must say its parameters in one place.",
-                expected=f"one cell tagged '{PARAMETERS_TAG}'",
-                found=f"{len(cells)} such cells",
-                do="tag the cell of literals, and only that one",
-            )
+            f"{path} must say its parameters in one place.",
+            expected=f"one cell tagged '{PARAMETERS_TAG}'",
+            found=f"{len(cells)} such cells",
+            do="tag the cell of literals, and only that one",
         )
     return tuple(_ASSIGNMENT.findall("".join(cells[0]["source"])))
 
@@ -73,12 +69,10 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
     unknown = sorted(set(parameters) - set(known))
     if unknown:
         raise ParameterError(
-            explain(
-                f"{path.stem} has no parameter {', '.join(unknown)}.",
-                expected=list(known),
-                found=unknown,
-                do="mend the name, or give the parameters cell a line for it",
-            )
+            f"{path.stem} has no parameter {', '.join(unknown)}.",
+            expected=list(known),
+            found=unknown,
+            do="mend the name, or give the parameters cell a line for it",
         )
 
 
@@ -162,6 +156,4 @@ def run_notebook(stage: str, output: Path, parameters: Mapping[str, Any], *, thr
 
 def _stopped(stage: str, output: Path, found: str, do: str) -> StageError:
     do = f"open {output} for how far it came, {do}, and give the same command again: finished windows are kept"
-    return StageError(
-        explain(f"{stage} stopped in a cell.", expected="a notebook that runs to its end", found=found, do=do)
-    )
+    return StageError(f"{stage} stopped in a cell.", expected="a notebook that runs to its end", found=found, do=do)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.errors import StageError, TableError, explain
+from qkld.errors import StageError, TableError
 from qkld.statistics.router import POOL as ALL_PAIRS
 
 SEPARATOR = "/"
@@ -86,22 +86,18 @@ def _key_columns(name: str, table: pd.DataFrame) -> list[str]:
     missing = [k for k in KEYS.get(name, ()) if k not in table]
     if name not in KEYS or missing:
         raise TableError(
-            explain(
-                f"Table '{name}' can not be turned into numbers.",
-                expected=f"one of {list(KEYS)} with its key columns {KEYS.get(name, ())}",
-                found=f"columns {list(table.columns)}",
-                do="make the table again with this version of qkld",
-            )
+            f"Table '{name}' can not be turned into numbers.",
+            expected=f"one of {list(KEYS)} with its key columns {KEYS.get(name, ())}",
+            found=f"columns {list(table.columns)}",
+            do="make the table again with this version of qkld",
         )
     keys = list(KEYS[name])
     if table.duplicated(keys).any():
         raise TableError(
-            explain(
-                f"Table '{name}' has the same key twice.",
-                expected=f"one row for each {keys}",
-                found=table.loc[table.duplicated(keys), keys].head(3).to_dict("records"),
-                do="find the stage that wrote both",
-            )
+            f"Table '{name}' has the same key twice.",
+            expected=f"one row for each {keys}",
+            found=table.loc[table.duplicated(keys), keys].head(3).to_dict("records"),
+            do="find the stage that wrote both",
         )
     return keys
 
@@ -117,9 +113,7 @@ def number(numbers: Mapping[str, Any], *parts: str) -> Any:
     key = SEPARATOR.join(parts)
     if key not in numbers:
         near = [k for k in numbers if k.startswith(parts[0] + SEPARATOR) and k.endswith(SEPARATOR + parts[-1])][:3]
-        raise StageError(
-            explain(f"There is no number '{key}'.", expected=f"a key such as {near}", found=key, do="mend the key")
-        )
+        raise StageError(f"There is no number '{key}'.", expected=f"a key such as {near}", found=key, do="mend the key")
     return numbers[key]
 
 

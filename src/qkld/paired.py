@@ -16,7 +16,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from qkld.clusters import ClusterBootstrap, Floats, cr1_error, few_clusters_note
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.tables import TOKENS
 
 PAIRED = (
@@ -66,12 +66,10 @@ def same_tokens(
     if len(a) != len(b) or differs.any():
         first = int(differs.argmax()) if differs.any() else rows
         raise StatisticsError(
-            explain(
-                f"'{labels[0]}' and '{labels[1]}' were not measured on the same tokens.",
-                expected=f"{len(a)} tokens, {_described(a, first)}",
-                found=f"{len(b)} tokens, {_described(b, first)}",
-                do="measure both quants against the same store of the reference, on the same windows",
-            )
+            f"'{labels[0]}' and '{labels[1]}' were not measured on the same tokens.",
+            expected=f"{len(a)} tokens, {_described(a, first)}",
+            found=f"{len(b)} tokens, {_described(b, first)}",
+            do="measure both quants against the same store of the reference, on the same windows",
         )
     return a, b
 
@@ -146,7 +144,7 @@ def detectable_difference(error: float, clusters: int, *, confidence: float, pow
 def _check_power(power: float) -> None:
     if not 0 < power < 1:
         raise StatisticsError(
-            explain("That is no power of a test.", expected="a number between 0 and 1", found=power, do="take 0.8")
+            "That is no power of a test.", expected="a number between 0 and 1", found=power, do="take 0.8"
         )
 
 
@@ -230,12 +228,10 @@ def paired_difference(
 def _check_finite(finite: pd.DataFrame, place: tuple[str, int], labels: tuple[str, str]) -> None:
     if finite.empty:
         raise StatisticsError(
-            explain(
-                f"'{labels[0]}' and '{labels[1]}' share no token of corpus '{place[0]}' with finite logits.",
-                expected="tokens at which both are finite",
-                found="none",
-                do="check the quants, or run them in compute_dtype float32",
-            )
+            f"'{labels[0]}' and '{labels[1]}' share no token of corpus '{place[0]}' with finite logits.",
+            expected="tokens at which both are finite",
+            found="none",
+            do="check the quants, or run them in compute_dtype float32",
         )
 
 
@@ -311,7 +307,7 @@ def paired_table(
     """
     if not pairs:
         raise StatisticsError(
-            explain("A pair needs two quants.", expected="at least one pair", found="none", do="measure one more")
+            "A pair needs two quants.", expected="at least one pair", found="none", do="measure one more"
         )
     how = {"confidence": confidence, "bootstrap": bootstrap, "power": power, "floor": floor}
     parts = [

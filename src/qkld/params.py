@@ -32,7 +32,7 @@ from qkld.entries import (
     TransformersModel,
     identity,
 )
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 from qkld.paths import known_studies, params_file
 from qkld.task_metrics import ChoiceMetric
 
@@ -343,12 +343,10 @@ class Study(Strict):
             if model.label == label:
                 return model
         raise ParameterError(
-            explain(
-                f"Study '{self.study}' has no model '{label}'.",
-                expected=[self.reference.label, *(q.label for q in self.quants)],
-                found=label,
-                do="use one of these labels, or add the quant to the study's YAML",
-            )
+            f"Study '{self.study}' has no model '{label}'.",
+            expected=[self.reference.label, *(q.label for q in self.quants)],
+            found=label,
+            do="use one of these labels, or add the quant to the study's YAML",
         )
 
 
@@ -382,12 +380,10 @@ def with_knobs(study: Study, stage: str, **values: Any) -> Study:
     expected = knobs(study, stage)
     if set(values) != set(expected):
         raise ParameterError(
-            explain(
-                f"Notebook {stage} was given other knobs than it has.",
-                expected=sorted(expected),
-                found=f"missing {sorted(set(expected) - set(values))}, unknown {sorted(set(values) - set(expected))}",
-                do="pass the knobs of params.STAGES",
-            )
+            f"Notebook {stage} was given other knobs than it has.",
+            expected=sorted(expected),
+            found=f"missing {sorted(set(expected) - set(values))}, unknown {sorted(set(values) - set(expected))}",
+            do="pass the knobs of params.STAGES",
         )
     whole = study.model_dump(mode="json")
     for section in STAGES[stage]:
@@ -427,15 +423,13 @@ def load_params(study: str, path: Path | None = None) -> Study:
     path = path or params_file(study)
     if not path.exists():
         known = known_studies(path.parent)
-        raise ParameterError(explain(f"There is no study '{study}'.", expected=known, found=study, do=f"write {path}"))
+        raise ParameterError(f"There is no study '{study}'.", expected=known, found=study, do=f"write {path}")
     parsed = parse_study(read_yaml(path), source=str(path))
     if parsed.study != path.stem:
         raise ParameterError(
-            explain(
-                f"{path} names another study.",
-                expected=path.stem,
-                found=parsed.study,
-                do="give the file and the study one name",
-            )
+            f"{path} names another study.",
+            expected=path.stem,
+            found=parsed.study,
+            do="give the file and the study one name",
         )
     return parsed

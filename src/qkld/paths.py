@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 from qkld.storage import Place, place
 
 
@@ -19,12 +19,10 @@ def project_root() -> Path:
         if (folder / "params").is_dir() and (folder / "notebooks").is_dir():
             return folder
     raise ParameterError(
-        explain(
-            "No qkld project found.",
-            expected="a folder with params/ and notebooks/ at or above the working directory",
-            found=here,
-            do="change into the repository, or set QKLD_ROOT to it",
-        )
+        "No qkld project found.",
+        expected="a folder with params/ and notebooks/ at or above the working directory",
+        found=here,
+        do="change into the repository, or set QKLD_ROOT to it",
     )
 
 

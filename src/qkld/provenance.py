@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from qkld.errors import DiskError, ParameterError, explain
+from qkld.errors import DiskError, ParameterError
 from qkld.paths import project_root
 from qkld.storage import Place, in_object_storage
 
@@ -33,10 +33,11 @@ METRICS_HISTORY = {
     "as much as another kernel's would",
     5: "heads in float32 multiply through oneDNN on CPUs, and numba's machine code takes the walk's sums; what is "
     "measured changes by the rounding of float32 where the head is in float32, and of float64 elsewhere",
-    6: "quants are made from the tensors as stored, whatever config.json says; bits a weight run over what was loaded; a "
-    "text begins with what stands before its first token and nothing that follows one; tasks are judged by the metric "
-    "they are published by; scores of clustered items have the error of clusters; tests between quants, decisions and "
-    "intervals of few quants as CHANGELOG.md says",
+    6: "ids of GGUF references are those of llama.cpp; quants are made from each tensor's stored dtype and keep the "
+    "reference's plain tensors; GGUF files run by their header's frequencies and scales; bits count what was loaded; "
+    "a text begins with nothing that stands behind one; tasks are judged by the metric they are published by; scores "
+    "of clustered items have the error of clusters; tests between quants, decisions and intervals of few quants are as "
+    "CHANGELOG.md says",
 }
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -165,19 +166,17 @@ def check_place(path: Path, *, named: str | None = None, folder: bool = False) -
     if problem is not None:
         what = f"{named} needs a {kind}." if named else f"{path} can not be written."
         raise ParameterError(
-            explain(what, expected=f"a {kind} in a folder that may be written", found=problem, do="give another place")
+            what, expected=f"a {kind} in a folder that may be written", found=problem, do="give another place"
         )
 
 
 def _no_space(path: Path, error: OSError) -> DiskError:
     folder = next(p for p in path.absolute().parents if p.exists())
     return DiskError(
-        explain(
-            f"{path} can not be written.",
-            expected="space for the whole file",
-            found=f"{os.strerror(error.errno)}; {shutil.disk_usage(folder).free} bytes free",
-            do="free some space, or set QKLD_RUNS and QKLD_DATA to a larger disk, and run the same command again",
-        )
+        f"{path} can not be written.",
+        expected="space for the whole file",
+        found=f"{os.strerror(error.errno)}; {shutil.disk_usage(folder).free} bytes free",
+        do="free some space, or set QKLD_RUNS and QKLD_DATA to a larger disk, and run the same command again",
     )
 
 

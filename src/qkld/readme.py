@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from qkld.analyse.published import published_table
-from qkld.errors import StageError, TableError, explain
+from qkld.errors import StageError, TableError
 from qkld.estimate import estimate_table
 from qkld.params import ToBeChecked, load_params
 from qkld.paths import StudyPaths, project_root
@@ -96,12 +96,7 @@ def blocks() -> dict[str, str]:
     tables = StudyPaths(SHOWN_STUDY).figures / "tables.md"
     if not tables.exists():
         raise StageError(
-            explain(
-                "The README's results are not there yet.",
-                expected=tables,
-                found="no such file",
-                do="run make reproduce",
-            )
+            "The README's results are not there yet.", expected=tables, found="no such file", do="run make reproduce"
         )
     return {
         f"results:{SHOWN_STUDY}": tables.read_text(encoding="utf-8").strip(),
@@ -120,12 +115,10 @@ def _refuse_wrong(study: str) -> None:
     wrong = wrong_tables(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
     if wrong:
         raise StageError(
-            explain(
-                f"Figures of '{study}' hold tables that an older version made wrong.",
-                expected="tables made since the version of qkld.withdrawing.RIGHT_SINCE",
-                found=", ".join(wrong),
-                do=f"run the study again, or take them back with `qkld withdraw {study}`",
-            )
+            f"Figures of '{study}' hold tables that an older version made wrong.",
+            expected="tables made since the version of qkld.withdrawing.RIGHT_SINCE",
+            found=", ".join(wrong),
+            do=f"run the study again, or take them back with `qkld withdraw {study}`",
         )
 
 
@@ -152,7 +145,7 @@ def published() -> str:
     rows = StudyPaths(PUBLISHED).figures / "published.csv"
     if not rows.exists():
         raise StageError(
-            explain("The published cohorts are not analysed.", expected=rows, found="no such file", do="make published")
+            "The published cohorts are not analysed.", expected=rows, found="no such file", do="make published"
         )
     return markdown(published_table(pd.read_csv(rows)))
 
@@ -176,12 +169,10 @@ def filled(text: str, contents: Mapping[str, str]) -> str:
         text, count = re.subn(pattern, lambda m, c=content: f"{m[1]}\n{c}\n\n{m[2]}", text, flags=re.DOTALL)
         if count != 1:
             raise TableError(
-                explain(
-                    "The README does not hold a block once.",
-                    expected=f"<!-- {name} --> … once",
-                    found=f"{count} times",
-                    do="put the markers back",
-                )
+                "The README does not hold a block once.",
+                expected=f"<!-- {name} --> … once",
+                found=f"{count} times",
+                do="put the markers back",
             )
     return text
 

@@ -16,7 +16,7 @@ from qkld.corpora import (
     scored_by_context,
     text_windows,
 )
-from qkld.errors import StageError, StoreError, explain
+from qkld.errors import StageError, StoreError
 from qkld.models import OpenedModel
 from qkld.params import Corpus, Study, identity
 from qkld.paths import StudyPaths, project_root
@@ -75,12 +75,10 @@ def corpus_windows(params: Study, corpus: Corpus, model: OpenedModel) -> CorpusW
     longest = max(len(w.tokens) for w in windows.windows)
     if longest > model.context_length:
         raise StageError(
-            explain(
-                f"A window of corpus '{corpus.name}' is longer than the model's context.",
-                expected=f"at most {model.context_length} tokens",
-                found=longest,
-                do="choose shorter context_lengths",
-            )
+            f"A window of corpus '{corpus.name}' is longer than the model's context.",
+            expected=f"at most {model.context_length} tokens",
+            found=longest,
+            do="choose shorter context_lengths",
         )
     return windows
 
@@ -185,18 +183,16 @@ def read_seal(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
     """A seal of notebook 01, checked to be made for these parameters."""
     if not path.exists():
         raise StageError(
-            explain("The reference has not been recorded.", expected=path, found="no such file", do=f"run {NOTEBOOK}")
+            "The reference has not been recorded.", expected=path, found="no such file", do=f"run {NOTEBOOK}"
         )
     seal = read_sealed(path, do=f"delete it and run {NOTEBOOK}")
     found = seal["made_for"]
     if found != expected:
         differing = {k: (found.get(k), v) for k, v in expected.items() if found.get(k) != v}
         raise StoreError(
-            explain(
-                f"The stores of {path.parent.parent.name} were made for another reference, corpus or dtype.",
-                expected={k: v for k, (_, v) in differing.items()},
-                found={k: v for k, (v, _) in differing.items()},
-                do=f"run {NOTEBOOK} with the same parameters as this notebook",
-            )
+            f"The stores of {path.parent.parent.name} were made for another reference, corpus or dtype.",
+            expected={k: v for k, (_, v) in differing.items()},
+            found={k: v for k, (v, _) in differing.items()},
+            do=f"run {NOTEBOOK} with the same parameters as this notebook",
         )
     return seal

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 from qkld.locks import locked
 from qkld.models.head import Head
 from qkld.models.tensors import BITS_OF, bits_to_tensor, tensor_to_bits
@@ -122,12 +122,10 @@ def load_head(root: Place, sha256: str, file_sha256: str) -> Head:
         head = None
     if head is None:
         raise StoreError(
-            explain(
-                f"The stored head {path} is missing or altered.",
-                expected=file_sha256,
-                found=found,
-                do=f"delete it and run {NOTEBOOK}",
-            )
+            f"The stored head {path} is missing or altered.",
+            expected=file_sha256,
+            found=found,
+            do=f"delete it and run {NOTEBOOK}",
         )
     return head
 
@@ -169,7 +167,7 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         if not self.header.windows:
             raise StoreError(
-                explain("A store needs at least one window.", expected="windows", found="none", do="check the corpus")
+                "A store needs at least one window.", expected="windows", found="none", do="check the corpus"
             )
         (self.folder / "done").mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
@@ -177,12 +175,10 @@ class StoreWriter:
             found = save_head(self.root, self._head)
             if found != self.header.head_sha256:
                 raise StoreError(
-                    explain(
-                        "The head is not the header's.",
-                        expected=self.header.head_sha256,
-                        found=found,
-                        do="build the header from this head",
-                    )
+                    "The head is not the header's.",
+                    expected=self.header.head_sha256,
+                    found=found,
+                    do="build the header from this head",
                 )
             if not (self.folder / "header.json").exists():
                 write_json(self.folder / "header.json", asdict(self.header))
@@ -207,12 +203,10 @@ class StoreWriter:
         expected = (len(self.header.windows[window].positions), self.header.width)
         if tuple(hidden.shape) != expected or hidden.dtype != self.header.dtype:
             raise StoreError(
-                explain(
-                    f"Window {window} has other hidden states than its header says.",
-                    expected=f"{expected} {self.header.dtype}",
-                    found=f"{tuple(hidden.shape)} {hidden.dtype}",
-                    do="keep the hidden states of the window's positions, in the compute dtype",
-                )
+                f"Window {window} has other hidden states than its header says.",
+                expected=f"{expected} {self.header.dtype}",
+                found=f"{tuple(hidden.shape)} {hidden.dtype}",
+                do="keep the hidden states of the window's positions, in the compute dtype",
             )
         bits = tensor_to_bits(hidden)
         padded = np.zeros(self._array.shape[1:], dtype=bits.dtype)
@@ -222,24 +216,20 @@ class StoreWriter:
             write_sealed(self._done(window), {"window": window, "digest": self.header.windows[window].digest(bits)})
         except OSError as error:
             raise StoreError(
-                explain(
-                    f"Window {window} could not be written to {self.folder}.",
-                    expected="room on the disk",
-                    found=error,
-                    do="make room and run the same command again; finished windows are kept",
-                )
+                f"Window {window} could not be written to {self.folder}.",
+                expected="room on the disk",
+                found=error,
+                do="make room and run the same command again; finished windows are kept",
             ) from error
 
     def seal(self) -> dict[str, Any]:
         """Write the manifest once every window is there; returns it."""
         if missing := self.missing():
             raise StoreError(
-                explain(
-                    f"{self.folder} can not be sealed.",
-                    expected="every window finished",
-                    found=f"windows {missing[:5]} missing",
-                    do=f"run {NOTEBOOK} again",
-                )
+                f"{self.folder} can not be sealed.",
+                expected="every window finished",
+                found=f"windows {missing[:5]} missing",
+                do=f"run {NOTEBOOK} again",
             )
         again = f"delete {self.folder} and run {NOTEBOOK}"
         digests = [read_sealed(self._done(i), do=again)["digest"] for i in range(len(self.header.windows))]
@@ -263,12 +253,10 @@ class StoreWriter:
         head = load_head(self.root, self.header.head_sha256, head_sha256)
         if head.sha256() != self.header.head_sha256:
             raise StoreError(
-                explain(
-                    f"The stored head {path} is altered.",
-                    expected=self.header.head_sha256,
-                    found=head.sha256(),
-                    do=f"delete it and run {NOTEBOOK}",
-                )
+                f"The stored head {path} is altered.",
+                expected=self.header.head_sha256,
+                found=head.sha256(),
+                do=f"delete it and run {NOTEBOOK}",
             )
         own = {name: sha256_of_file(self.folder / file) for name, file in FILES.items()}
         return {**own, "head_file_sha256": head_sha256}
@@ -295,12 +283,10 @@ class ReferenceStore:
         manifest = read_sealed(folder / "manifest.json", do=f"run {NOTEBOOK}; if it is there, delete the folder before")
         if manifest.get("format") != FORMAT:
             raise StoreError(
-                explain(
-                    f"{folder} was written by another version of qkld.",
-                    expected=f"format {FORMAT}",
-                    found=f"format {manifest.get('format', 1)}",
-                    do=f"run {NOTEBOOK}, which writes a new folder, and delete this one",
-                )
+                f"{folder} was written by another version of qkld.",
+                expected=f"format {FORMAT}",
+                found=f"format {manifest.get('format', 1)}",
+                do=f"run {NOTEBOOK}, which writes a new folder, and delete this one",
             )
         try:
             header = StoreHeader.from_json(json.loads((folder / "header.json").read_text()))
@@ -316,12 +302,10 @@ class ReferenceStore:
                 raise _altered(folder, what, f"{found} instead of {expected}")
         if expected_key is not None and header.key != expected_key:
             raise StoreError(
-                explain(
-                    f"{folder} belongs to another model, tokenizer, corpus or dtype.",
-                    expected=expected_key,
-                    found=header.key,
-                    do=f"run {NOTEBOOK} for this study",
-                )
+                f"{folder} belongs to another model, tokenizer, corpus or dtype.",
+                expected=expected_key,
+                found=header.key,
+                do=f"run {NOTEBOOK} for this study",
             )
         return cls(folder.parent, folder, header, manifest)
 
@@ -362,10 +346,8 @@ class ReferenceStore:
 
 def _altered(folder: Place, what: str, found: object) -> StoreError:
     return StoreError(
-        explain(
-            f"The store {folder} was damaged or edited: {what}.",
-            expected="the content its manifest seals",
-            found=found,
-            do=f"delete the folder and run {NOTEBOOK}",
-        )
+        f"The store {folder} was damaged or edited: {what}.",
+        expected="the content its manifest seals",
+        found=found,
+        do=f"delete the folder and run {NOTEBOOK}",
     )

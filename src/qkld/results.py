@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qkld.breakdown import BREAKDOWN
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.meanings import MEANINGS
 from qkld.paired import PAIRED
 
@@ -151,12 +151,10 @@ def check_columns(name: str, columns: Sequence[str]) -> None:
     """
     if tuple(columns) != RESULTS.get(name):
         raise TableError(
-            explain(
-                f"Result table '{name}' has other columns than its schema.",
-                expected=RESULTS.get(name, f"one of {list(RESULTS)}"),
-                found=list(columns),
-                do="bring qkld.results.RESULTS and the notebook together",
-            )
+            f"Result table '{name}' has other columns than its schema.",
+            expected=RESULTS.get(name, f"one of {list(RESULTS)}"),
+            found=list(columns),
+            do="bring qkld.results.RESULTS and the notebook together",
         )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import yaml
 
-from qkld.errors import ParameterError, QkldError, explain
+from qkld.errors import ParameterError, QkldError
 from qkld.locks import locked
 from qkld.notebooks import check_parameters, kernel_environment, notebook_file
 from qkld.params import Study, load_params
@@ -93,7 +93,7 @@ def profile_folder(name: str) -> Path:
     if not (folder / "config.yaml").is_file():
         known = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
         raise ParameterError(
-            explain(f"There is no profile '{name}'.", expected=known, found=name, do="use one, or add a folder for it")
+            f"There is no profile '{name}'.", expected=known, found=name, do="use one, or add a folder for it"
         )
     return folder
 
@@ -131,12 +131,10 @@ def end_processes(run: Path) -> int:
                 ended.add(process.pid)
         psutil.wait_procs(left, timeout=PATIENCE / ROUNDS)
     raise QkldError(
-        explain(
-            f"Processes of a killed run in {run} do not end.",
-            expected="none left after SIGKILL",
-            found=[p.pid for p in left],
-            do="wait for them (they may wait for a disk), then run the same command again",
-        )
+        f"Processes of a killed run in {run} do not end.",
+        expected="none left after SIGKILL",
+        found=[p.pid for p in left],
+        do="wait for them (they may wait for a disk), then run the same command again",
     )
 
 

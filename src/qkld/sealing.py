@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 from qkld.provenance import json_text, key_of, write_json
 from qkld.storage import Place
 
@@ -46,7 +46,7 @@ def read_sealed(path: Place, *, do: str) -> dict[str, Any]:
             return sealed
     except FileNotFoundError as error:
         raise StoreError(
-            explain("What a run keeps is not there, or not finished.", expected=path, found=error, do=do)
+            "What a run keeps is not there, or not finished.", expected=path, found=error, do=do
         ) from error
     except (ValueError, TypeError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
@@ -55,6 +55,4 @@ def read_sealed(path: Place, *, do: str) -> dict[str, Any]:
 
 def altered(path: Place, found: object, *, do: str) -> StoreError:
     """The error of something that is not what its seal says."""
-    return StoreError(
-        explain(f"{path} was damaged or edited.", expected="the content that was sealed", found=found, do=do)
-    )
+    return StoreError(f"{path} was damaged or edited.", expected="the content that was sealed", found=found, do=do)

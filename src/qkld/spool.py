@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.provenance import written_whole
 
 
@@ -61,9 +61,7 @@ def spooled(path: Path, blocks: Iterable[pd.DataFrame]) -> SpooledTable:
     first = next(tables, None)
     if first is None:
         raise TableError(
-            explain(
-                "A table has no rows.", expected="at least one block", found="none", do="measure at least one window"
-            )
+            "A table has no rows.", expected="at least one block", found="none", do="measure at least one window"
         )
     with written_whole(path) as temporary, pa.ipc.new_file(str(temporary), first.schema) as writer:
         writer.write_table(first)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -39,12 +39,10 @@ def place(name: str | Place) -> Place:
         return Path(found.path) if found.protocol in ("file", "local") else _reachable(found)
     except (ImportError, ValueError) as error:
         raise ParameterError(
-            explain(
-                f"{name} can not be opened.",
-                expected="a folder, or a URL that fsspec reads",
-                found=f"{type(error).__name__}: {error}",
-                do="install the protocol's package (s3fs for s3://, gcsfs for gs://, adlfs for az://), or mend the URL",
-            )
+            f"{name} can not be opened.",
+            expected="a folder, or a URL that fsspec reads",
+            found=f"{type(error).__name__}: {error}",
+            do="install the protocol's package (s3fs for s3://, gcsfs for gs://, adlfs for az://), or mend the URL",
         ) from error
 
 

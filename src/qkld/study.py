@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from qkld.cohort import FLOOR_RECIPES
-from qkld.errors import StageError, explain
+from qkld.errors import StageError
 from qkld.params import FLOOR_BATCH, Study, knobs, load_params, with_knobs
 from qkld.paths import CommittedPaths, StudyPaths
 from qkld.provenance import made_by, sha256_of_file, written_whole
@@ -183,12 +183,10 @@ class LoadedStudy:
         path = self._result_path(name)
         if not path.exists():
             raise StageError(
-                explain(
-                    f"Result '{name}' of study '{self.params.study}' is not there yet.",
-                    expected=path,
-                    found="no such file",
-                    do=f"run notebook {ANALYSES[name]} first",
-                )
+                f"Result '{name}' of study '{self.params.study}' is not there yet.",
+                expected=path,
+                found="no such file",
+                do=f"run notebook {ANALYSES[name]} first",
             )
         again = f"delete it and run notebook {ANALYSES[name]}"
         data, stated = path.read_bytes(), self.made(name)["table_sha256"]
@@ -215,7 +213,7 @@ class LoadedStudy:
     def _result_path(self, name: str) -> Path:
         if name not in ANALYSES:
             raise StageError(
-                explain(f"There is no result '{name}'.", expected=sorted(ANALYSES), found=name, do="use one of these")
+                f"There is no result '{name}'.", expected=sorted(ANALYSES), found=name, do="use one of these"
             )
         return self.paths.analysis(name)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from qkld.errors import StageError, TableError, explain
+from qkld.errors import StageError, TableError
 from qkld.parquet import DIGEST, AlteredFile, read_parquet, write_parquet
 from qkld.spool import SpooledTable
 
@@ -60,32 +60,26 @@ class Schema:
         unknown = [] if self.more else [c for c in table.columns if c not in self.columns]
         if missing or unknown:
             raise TableError(
-                explain(
-                    f"Table '{self.name}' has other columns than its schema.",
-                    expected=list(self.columns),
-                    found=f"missing {missing}, unknown {unknown}",
-                    do="make the table again with this version of qkld",
-                )
+                f"Table '{self.name}' has other columns than its schema.",
+                expected=list(self.columns),
+                found=f"missing {missing}, unknown {unknown}",
+                do="make the table again with this version of qkld",
             )
         if table.empty:
             raise TableError(
-                explain(
-                    f"Table '{self.name}' has no rows.",
-                    expected="at least one row",
-                    found="none",
-                    do="find the stage that measured nothing; qkld keeps no empty tables",
-                )
+                f"Table '{self.name}' has no rows.",
+                expected="at least one row",
+                found="none",
+                do="find the stage that measured nothing; qkld keeps no empty tables",
             )
 
     def _check_filled(self, values: pd.Series) -> None:
         if values.isna().any():
             raise TableError(
-                explain(
-                    f"Table '{self.name}' has missing values in '{values.name}'.",
-                    expected="a value in every row",
-                    found=f"{int(values.isna().sum())} of {len(values)} rows empty",
-                    do="find the stage that wrote them; qkld writes no placeholder values",
-                )
+                f"Table '{self.name}' has missing values in '{values.name}'.",
+                expected="a value in every row",
+                found=f"{int(values.isna().sum())} of {len(values)} rows empty",
+                do="find the stage that wrote them; qkld writes no placeholder values",
             )
 
     def _typed(self, values: pd.Series, dtype: str) -> pd.Series:
@@ -100,12 +94,10 @@ class Schema:
             problem = error
         if problem is not None:
             raise TableError(
-                explain(
-                    f"Table '{self.name}' has values of another type in '{values.name}'.",
-                    expected=dtype,
-                    found=problem,
-                    do="mend the stage that wrote them",
-                )
+                f"Table '{self.name}' has values of another type in '{values.name}'.",
+                expected=dtype,
+                found=problem,
+                do="mend the stage that wrote them",
             )
         return typed
 
@@ -113,12 +105,10 @@ class Schema:
         doubled = table.duplicated(list(self.key))
         if doubled.any():
             raise TableError(
-                explain(
-                    f"Table '{self.name}' has the same key twice.",
-                    expected=f"one row for each {self.key}",
-                    found=table.loc[doubled, list(self.key)].head(3).to_dict("records"),
-                    do="give every quant its own label and every item its own name",
-                )
+                f"Table '{self.name}' has the same key twice.",
+                expected=f"one row for each {self.key}",
+                found=table.loc[doubled, list(self.key)].head(3).to_dict("records"),
+                do="give every quant its own label and every item its own name",
             )
 
 
@@ -343,25 +333,18 @@ def read_table_and_provenance(path: Path, schema: Schema, *, made_in: str) -> tu
     """As `read_table`, with what made the table."""
     if not path.exists():
         raise StageError(
-            explain(
-                f"Table '{schema.name}' is not there yet.",
-                expected=path,
-                found="no such file",
-                do=f"run {made_in} first",
-            )
+            f"Table '{schema.name}' is not there yet.", expected=path, found="no such file", do=f"run {made_in} first"
         )
     again = f"delete it and run {made_in}"
     try:
         arrow, note = read_parquet(path)
     except AlteredFile as error:
         raise TableError(
-            explain(
-                f"{path} was altered after it was written.", expected="every byte as written", found=error, do=again
-            )
+            f"{path} was altered after it was written.", expected="every byte as written", found=error, do=again
         ) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TableError(
-            explain(f"{path} can not be read.", expected="a whole Parquet file with its digest", found=error, do=again)
+            f"{path} can not be read.", expected="a whole Parquet file with its digest", found=error, do=again
         ) from error
     _check_note(path, note, schema, do=again)
     return schema.checked(arrow.to_pandas()), note["made_by"]
@@ -371,10 +354,8 @@ def _check_note(path: Path, note: Any, schema: Schema, *, do: str) -> None:
     """Refuse a table of another schema or program."""
     if not isinstance(note, dict) or set(note) != _NOTE_KEYS or note["schema"] != schema.name:
         raise TableError(
-            explain(
-                f"{path} is no '{schema.name}' table of qkld.",
-                expected=f"metadata of schema '{schema.name}'",
-                found=note.get("schema") if isinstance(note, dict) else "no qkld metadata",
-                do=do,
-            )
+            f"{path} is no '{schema.name}' table of qkld.",
+            expected=f"metadata of schema '{schema.name}'",
+            found=note.get("schema") if isinstance(note, dict) else "no qkld metadata",
+            do=do,
         )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qkld.errors import QkldError, explain
+from qkld.errors import QkldError
 
 JSON_LINES = frozenset({".jsonl", ".ndjson", ".json"})
 """Endings of files that hold a JSON value a line, whatever the letters' case."""
@@ -77,9 +77,7 @@ def json_lines(path: Path, *, error: type[QkldError], expected: str) -> Iterator
 
 def bad_line(path: Path, number: int, error: type[QkldError], *, expected: str, found: object) -> QkldError:
     """The error of a line that is not what it should be."""
-    return error(
-        explain(f"{path}, line {number}, can not be used.", expected=expected, found=found, do="mend the line")
-    )
+    return error(f"{path}, line {number}, can not be used.", expected=expected, found=found, do="mend the line")
 
 
 def _value(path: Path, number: int, line: str, error: type[QkldError], expected: str) -> Any:
@@ -120,4 +118,4 @@ def _reason(path: Path, problem: OSError) -> str:
 
 
 def _unreadable(path: Path, error: type[QkldError], *, expected: str, found: str, do: str) -> QkldError:
-    return error(explain(f"{path} can not be read.", expected=expected, found=found, do=do))
+    return error(f"{path} can not be read.", expected=expected, found=found, do=do)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qkld.errors import StageError, TableError, explain
+from qkld.errors import StageError, TableError
 from qkld.numbers import KEYS, SEPARATOR
 from qkld.paths import StudyPaths
 from qkld.provenance import write_json, written_whole
@@ -62,7 +62,7 @@ def withdraw(study: str, tables: Sequence[str], why: str) -> list[Path]:
     path = folder / "numbers.json"
     if not path.exists():
         raise StageError(
-            explain(f"'{study}' has no figures.", expected=path, found="no such file", do="name a study in figures/")
+            f"'{study}' has no figures.", expected=path, found="no such file", do="name a study in figures/"
         )
     numbers = without_tables(json.loads(path.read_text(encoding="utf-8")), tables, why)
     texts = {
@@ -82,12 +82,10 @@ def without_tables(numbers: Mapping[str, Any], tables: Sequence[str], why: str) 
     lacking = [t for t in tables if t not in KEYS or not any(key.startswith(t + SEPARATOR) for key in numbers)]
     if lacking or not tables:
         raise TableError(
-            explain(
-                "There is nothing to withdraw.",
-                expected=sorted({key.split(SEPARATOR)[0] for key in numbers} & set(KEYS)),
-                found=lacking or "no table",
-                do="name result tables that the study's numbers hold",
-            )
+            "There is nothing to withdraw.",
+            expected=sorted({key.split(SEPARATOR)[0] for key in numbers} & set(KEYS)),
+            found=lacking or "no table",
+            do="name result tables that the study's numbers hold",
         )
     kept = {key: value for key, value in numbers.items() if key.split(SEPARATOR)[0] not in tables}
     return kept | {f"{WITHDRAWN}{SEPARATOR}{table}": why for table in tables}

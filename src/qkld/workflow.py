@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 from qkld.notebooks import code_digest
 from qkld.params import FLOOR_BATCH, FLOORS, STAGES, Study, asked, identity, knobs
 from qkld.paths import StudyPaths
@@ -141,26 +141,22 @@ def notebook_parameters(
     """Papermill parameters of one run of a stage: the study's name, what tells the run apart, and the knobs."""
     if stage not in STAGES:
         raise ParameterError(
-            explain(f"There is no stage '{stage}'.", expected=list(STAGES), found=stage, do="use one of these names")
+            f"There is no stage '{stage}'.", expected=list(STAGES), found=stage, do="use one of these names"
         )
     needed = {"02_quant_kld": ("quant", quant), "03_benchmark_scores": ("model", model)}.get(stage)
     if needed is not None and needed[1] is None:
         name = needed[0]
         expected = ", ".join(measured_labels(study) if name == "quant" else scored_labels(study))
-        raise ParameterError(
-            explain(f"Stage {stage} needs a {name}.", expected=expected, found="none", do=f"give --{name}")
-        )
+        raise ParameterError(f"Stage {stage} needs a {name}.", expected=expected, found="none", do=f"give --{name}")
     told_apart = {k: v for k, v in (("quant", quant), ("model", model), ("part", part)) if v is not None}
     known = {"quant": measured_labels(study), "model": scored_labels(study), "part": ("corpora", "benchmarks")}
     for name, value in told_apart.items():
         if value not in known[name]:
             raise ParameterError(
-                explain(
-                    f"Study '{study.study}' has no {name} '{value}'.",
-                    expected=list(known[name]),
-                    found=value,
-                    do="use one of these, or add it to the study's YAML",
-                )
+                f"Study '{study.study}' has no {name} '{value}'.",
+                expected=list(known[name]),
+                found=value,
+                do="use one of these, or add it to the study's YAML",
             )
     return {"study": study.study, **told_apart, **knobs(study, stage)}
 

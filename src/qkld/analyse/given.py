@@ -13,7 +13,7 @@ from qkld.analyse.items_alone import table_of_items
 from qkld.analyse.measure import Columns
 from qkld.analyse.request import parse_zone
 from qkld.analyse.tables import OwnTable, read_own_table
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.statistics.checks import Missing
 
 
@@ -73,12 +73,10 @@ def _items_alone(items: Path | str | None, asked: Asked, reading: Reading, missi
     named = [option for option, value in of_table.items() if value is not None]
     if items is None or named:
         raise TableError(
-            explain(
-                "There is no table.",
-                expected="a table, or --items alone" if items is None else "a table with these columns",
-                found=", ".join(named) or "neither",
-                do="give the table" if items is not None else "give one",
-            )
+            "There is no table.",
+            expected="a table, or --items alone" if items is None else "a table with these columns",
+            found=", ".join(named) or "neither",
+            do="give the table" if items is not None else "give one",
         )
     loaded = load_items(Path(items), reading, asked.scores or None)
     own = table_of_items(loaded, asked.scores, reference=asked.reference)

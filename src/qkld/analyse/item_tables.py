@@ -9,7 +9,7 @@ import pandas as pd
 
 from qkld.analyse.items import OwnItems
 from qkld.analyse.tables import OwnTable
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.answers import answers_by_task, clusters_by_task
 from qkld.statistics.checks import is_divergence, joined, score_column
 from qkld.statistics.correlation import Resampling
@@ -107,12 +107,10 @@ def _check_same_scores(cohort: pd.DataFrame, shares: pd.DataFrame, rounding: flo
     ]
     if cells:
         raise StatisticsError(
-            explain(
-                "Table and items give different scores.",
-                expected=f"the share of right answers, to the table's last decimal ({rounding:g})",
-                found="; ".join(cells[:3]) + (f" and {len(cells) - 3} more" if len(cells) > 3 else ""),
-                do="take scores and items from one run and one metric",
-            )
+            "Table and items give different scores.",
+            expected=f"the share of right answers, to the table's last decimal ({rounding:g})",
+            found="; ".join(cells[:3]) + (f" and {len(cells) - 3} more" if len(cells) > 3 else ""),
+            do="take scores and items from one run and one metric",
         )
 
 

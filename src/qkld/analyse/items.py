@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qkld.errors import StatisticsError, TableError, explain
+from qkld.errors import StatisticsError, TableError
 from qkld.importing.columns import DIVERGENCES
 from qkld.importing.formats import checked_items
 from qkld.importing.groups import Groups, grouped, harness_groups, largest, suggested
@@ -101,12 +101,10 @@ def items_of(
     short = _short_of_answers(kept, labels)
     if short and missing == "refuse":
         raise StatisticsError(
-            explain(
-                "Answers of some models are missing.",
-                expected="every model of the table on the same items",
-                found=", ".join(f"{model}: {why}" for model, why in list(short.items())[:8]),
-                do="give them, or leave out models without them with --missing drop",
-            )
+            "Answers of some models are missing.",
+            expected="every model of the table on the same items",
+            found=", ".join(f"{model}: {why}" for model, why in list(short.items())[:8]),
+            do="give them, or leave out models without them with --missing drop",
         )
     if short:
         notes.append(f"left out of what needs items, for missing answers: {', '.join(short)}")
@@ -156,12 +154,10 @@ def _read(path: Path, reading: Reading, scores: Sequence[str] | None) -> pd.Data
 
 def _nothing_shared(items: pd.DataFrame, path: Path, labels: Sequence[str], scores: Sequence[str]) -> TableError:
     return TableError(
-        explain(
-            f"{path} has no answers of the table's models to its benchmarks.",
-            expected=f"models among {list(labels)[:8]}, benchmarks among {list(scores)}",
-            found=f"models {sorted(items['model'].unique())[:8]}, benchmarks {sorted(items['benchmark'].unique())[:8]}",
-            do=" or ".join(["name models and benchmarks alike in both", *_suggestions(items, scores)]),
-        )
+        f"{path} has no answers of the table's models to its benchmarks.",
+        expected=f"models among {list(labels)[:8]}, benchmarks among {list(scores)}",
+        found=f"models {sorted(items['model'].unique())[:8]}, benchmarks {sorted(items['benchmark'].unique())[:8]}",
+        do=" or ".join(["name models and benchmarks alike in both", *_suggestions(items, scores)]),
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from qkld.analyse.items import Loaded
 from qkld.analyse.labels import looks_like_reference, with_roles
 from qkld.analyse.tables import OwnTable
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.importing.columns import DIVERGENCES
 from qkld.statistics.checks import score_column
 
@@ -35,23 +35,19 @@ def table_of_items(loaded: Loaded, scores: Sequence[str] | None, *, reference: s
     if not set(wanted) <= set(present):
         lacking = [s for s in wanted if s not in present]
         raise TableError(
-            explain(
-                f"{path} has no items of some scores.",
-                expected=wanted,
-                found=f"none of {lacking}; benchmarks {present[:8]}",
-                do="name benchmarks that have items, or put parts together with --group",
-            )
+            f"{path} has no items of some scores.",
+            expected=wanted,
+            found=f"none of {lacking}; benchmarks {present[:8]}",
+            do="name benchmarks that have items, or put parts together with --group",
         )
     labels = pd.Series(sorted(items["model"].unique()))
     cohort = with_roles(labels, None, reference)
     if not (cohort["role"] == "quant").any():
         raise TableError(
-            explain(
-                f"{path} has no quant.",
-                expected="items of one model or more beside the reference",
-                found=list(labels),
-                do="give the quants' items too",
-            )
+            f"{path} has no quant.",
+            expected="items of one model or more beside the reference",
+            found=list(labels),
+            do="give the quants' items too",
         )
     return _own(items[items["benchmark"].isin(wanted)], cohort, wanted)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from qkld.analyse.cells import INVISIBLE, MISSING
 from qkld.analyse.table_files import FILE, plain_name
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.statistics.checks import is_divergence
 
 LABELS = (
@@ -117,12 +117,10 @@ def _check_labels(labels: pd.Series, empty: pd.Series, column: str, table: pd.Da
         others = [c for c in table if c != column and not _is_numbers(table[c])]
         more = f", or tell rows apart by several columns: --label '{column},{others[0]}'" if others else ""
         raise TableError(
-            explain(
-                f"{source} has a quant twice, or one without a label.",
-                expected=f"each value of '{column}' once",
-                found="; ".join(what for what, holds in found.items() if holds),
-                do=f"give every quant its own label{more}",
-            )
+            f"{source} has a quant twice, or one without a label.",
+            expected=f"each value of '{column}' once",
+            found="; ".join(what for what, holds in found.items() if holds),
+            do=f"give every quant its own label{more}",
         )
 
 
@@ -152,12 +150,10 @@ def with_roles(labels: pd.Series, roles: pd.Series | None, reference: str | None
     references = cohort.loc[cohort["role"] == "reference", "label"]
     if unknown or len(references) > 1:
         raise TableError(
-            explain(
-                "The roles of the rows are not clear.",
-                expected=f"each role one of {ROLES}, at most one reference",
-                found=f"unknown {unknown}, references {list(references)}",
-                do="mend the column 'role', or name the reference with --reference",
-            )
+            "The roles of the rows are not clear.",
+            expected=f"each role one of {ROLES}, at most one reference",
+            found=f"unknown {unknown}, references {list(references)}",
+            do="mend the column 'role', or name the reference with --reference",
         )
     return cohort
 
@@ -167,12 +163,10 @@ def _row_of(labels: pd.Series, reference: str) -> object:
     rows = exact if len(exact) else labels.index[labels.map(folded) == folded(plain_label(reference))]
     if not len(rows):
         raise TableError(
-            explain(
-                f"There is no row '{reference}'.",
-                expected=list(labels),
-                found=reference,
-                do="name the reference as it is in the table, or leave --reference out",
-            )
+            f"There is no row '{reference}'.",
+            expected=list(labels),
+            found=reference,
+            do="name the reference as it is in the table, or leave --reference out",
         )
     return rows[0]
 

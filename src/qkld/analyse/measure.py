@@ -11,7 +11,7 @@ import pandas as pd
 
 from qkld.analyse.number_columns import Numbers
 from qkld.analyse.request import Zone
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.statistics.checks import is_divergence, quants_of
 
 NATS = {"nats": 1.0, "bits": math.log(2), "mnats": 1e-3}
@@ -88,12 +88,10 @@ def _unit_of(column: str, numbers: Numbers) -> str:
     units = {unit: unit for unit in NATS} | {unit.removesuffix("s"): unit for unit in NATS}
     if numbers.unit and numbers.unit not in units:
         raise TableError(
-            explain(
-                f"'{column}' is no KL divergence by its unit.",
-                expected=f"nats or bits, or no unit; one of {list(NATS)}",
-                found=numbers.unit,
-                do="name another column as --fidelity, or say the unit with --unit",
-            )
+            f"'{column}' is no KL divergence by its unit.",
+            expected=f"nats or bits, or no unit; one of {list(NATS)}",
+            found=numbers.unit,
+            do="name another column as --fidelity, or say the unit with --unit",
         )
     words = [numbers.unit, *re.findall("[a-z0-9]+", column.lower())]
     return next((units[word] for word in words if word in units), "nats")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.analyse.cells import BYTES, Cell, Unread, decimal_sign, number_of, parse_cell
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 
 NAMED = 8
 """Cells that a message names before it counts the rest."""
@@ -85,12 +85,10 @@ def _refused(source: str, bad: Sequence[_Bad]) -> TableError:
     twofold = any(cell.readings for cell in bad)
     what = "can be read in two ways" if all(cell.readings for cell in bad) else "are no numbers"
     return TableError(
-        explain(
-            f"{source} has cells that {what}.",
-            expected="finite numbers, with ±, a unit or marks where these are meant so; or an empty cell",
-            found="; ".join(map(str, bad[:NAMED])) + more,
-            do="write these cells so that one reading stays" if twofold else "mend those cells, or name another column",
-        )
+        f"{source} has cells that {what}.",
+        expected="finite numbers, with ±, a unit or marks where these are meant so; or an empty cell",
+        found="; ".join(map(str, bad[:NAMED])) + more,
+        do="write these cells so that one reading stays" if twofold else "mend those cells, or name another column",
     )
 
 

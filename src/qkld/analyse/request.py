@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 
 _ZONE = re.compile(r"^\s*(?P<column>[^<>=]+?)\s*(?P<sign><=|<|>=|>)\s*(?P<cut>[^<>=]+?)\s*$")
 _COMPARE: dict[str, Callable[[pd.Series, float], pd.Series]] = {
@@ -50,12 +50,10 @@ def parse_zone(text: str) -> Zone:
         return Zone(match["column"], match["sign"], float(match["cut"]))
     except (TypeError, ValueError):
         raise TableError(
-            explain(
-                "The zone can not be read.",
-                expected='COLUMN<=NUMBER, for example "kl_mean<=0.02"',
-                found=repr(text),
-                do="give one column, one of <= < >= >, and one number",
-            )
+            "The zone can not be read.",
+            expected='COLUMN<=NUMBER, for example "kl_mean<=0.02"',
+            found=repr(text),
+            do="give one column, one of <= < >= >, and one number",
         ) from None
 
 
@@ -72,12 +70,10 @@ def parse_item_counts(text: str, scores: Sequence[str], *, of: str = "items") ->
         name, _, number = (piece.strip() for piece in part.partition("="))
         if name not in scores or name in counts or not number.isdigit() or int(number) < 1:
             raise TableError(
-                explain(
-                    f"The numbers of {of} can not be read.",
-                    expected=f"NAME=NUMBER, separated by commas, each name once of {list(scores)}",
-                    found=repr(part),
-                    do='write for example "mmlu=400,arc_challenge=299"',
-                )
+                f"The numbers of {of} can not be read.",
+                expected=f"NAME=NUMBER, separated by commas, each name once of {list(scores)}",
+                found=repr(part),
+                do='write for example "mmlu=400,arc_challenge=299"',
             )
         counts[name] = int(number)
     return counts

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.statistics.checks import is_divergence
 
 CHOICES = {
@@ -74,12 +74,10 @@ def score_unit(table: pd.DataFrame, scores: Sequence[str], percent: Sequence[str
     if (low >= 0).all() and ((high > 1) | said).all() and (high <= 100).all():
         return "percent"
     raise TableError(
-        explain(
-            "The unit of the scores is not clear.",
-            expected="all scores within 0 and 1, or all in percent up to 100",
-            found=", ".join(f"{c}: {low[c]:g} to {high[c]:g}" for c in scores),
-            do="bring all score columns to one unit, and leave out what is no accuracy, such as a perplexity",
-        )
+        "The unit of the scores is not clear.",
+        expected="all scores within 0 and 1, or all in percent up to 100",
+        found=", ".join(f"{c}: {low[c]:g} to {high[c]:g}" for c in scores),
+        do="bring all score columns to one unit, and leave out what is no accuracy, such as a perplexity",
     )
 
 
@@ -87,12 +85,10 @@ def _refuse_others(scores: Sequence[str]) -> None:
     odd = [s for s in scores if is_divergence(s) or not NO_ACCURACY.isdisjoint(_words(s))]
     if odd:
         raise TableError(
-            explain(
-                "Columns that are named as scores are no accuracies.",
-                expected="shares of right answers, from 0 to 1 or in percent",
-                found=f"{', '.join(odd)}: by the name a perplexity, a loss, an agreement or the like",
-                do="leave them out of --scores; one of them can be the --fidelity. Rename a column that is an accuracy",
-            )
+            "Columns that are named as scores are no accuracies.",
+            expected="shares of right answers, from 0 to 1 or in percent",
+            found=f"{', '.join(odd)}: by the name a perplexity, a loss, an agreement or the like",
+            do="leave them out of --scores; one of them can be the --fidelity. Rename a column that is an accuracy",
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from qkld.analyse.cells import INVISIBLE
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.importing.delimited import TextTable, read_text_tables
 from qkld.importing.reading import json_file
 from qkld.texts import json_lines
@@ -54,7 +54,7 @@ def read_table_file(path: Path, wanted: Sequence[str]) -> FileTable:
         table = _chosen(path, read_text_tables(path), wanted)
         found = FileTable(table.cells, table.form)
     if found.cells.empty:
-        raise TableError(explain(f"{path} is empty.", expected="one quant a row", found="no rows", do="fill it"))
+        raise TableError(f"{path} is empty.", expected="one quant a row", found="no rows", do="fill it")
     return _turned(found, wanted)
 
 
@@ -67,7 +67,7 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _unreadable(path: Path, found: object) -> TableError:
-    return TableError(explain(f"{path} can not be read.", expected=EXPECTED, found=found, do="mend the path"))
+    return TableError(f"{path} can not be read.", expected=EXPECTED, found=found, do="mend the path")
 
 
 def plain_name(name: object) -> str:
@@ -88,12 +88,10 @@ def _chosen(path: Path, tables: Sequence[TextTable], wanted: Sequence[str]) -> T
         return fitting[0]
     shown = "; ".join(f"line {t.line}: {', '.join(map(str, t.cells))[:120]}" for t in (fitting or tables)[:5])
     raise TableError(
-        explain(
-            f"{path} holds {len(tables)} tables; the columns that were named are in {len(fitting) or 'none'} of them.",
-            expected=f"one table with {', '.join(wanted)}",
-            found=shown,
-            do="put the table that is meant into a file of its own, or name columns that one table has",
-        )
+        f"{path} holds {len(tables)} tables; the columns that were named are in {len(fitting) or 'none'} of them.",
+        expected=f"one table with {', '.join(wanted)}",
+        found=shown,
+        do="put the table that is meant into a file of its own, or name columns that one table has",
     )
 
 

@@ -17,7 +17,7 @@ from qkld.analyse.number_columns import Numbers, read_numbers
 from qkld.analyse.request import Zone
 from qkld.analyse.scores import items_behind, last_decimal, score_unit
 from qkld.analyse.table_files import FileTable, plain_name, read_table_file
-from qkld.errors import StatisticsError, TableError, explain
+from qkld.errors import StatisticsError, TableError
 from qkld.statistics.checks import Missing, complete_quants, empty_columns, quants_of, score_column
 
 ERRORS = ("{}_se", "{}_stderr", "{}_err", "{}_std_err", "{} se", "{} stderr", "{} error", "{} ±", "± {}", "{} (±)")
@@ -184,12 +184,10 @@ def _check_columns(fidelity: str | None, scores: Sequence[str]) -> None:
     doubled = sorted({s for s in scores if s == fidelity or list(scores).count(s) > 1})
     if doubled or not scores:
         raise TableError(
-            explain(
-                "The scores can not be used.",
-                expected=f"one score column or more, each once, and none of them the fidelity column {fidelity!r}",
-                found=f"{', '.join(doubled)} in more than one place" if doubled else "none",
-                do="name every score once",
-            )
+            "The scores can not be used.",
+            expected=f"one score column or more, each once, and none of them the fidelity column {fidelity!r}",
+            found=f"{', '.join(doubled)} in more than one place" if doubled else "none",
+            do="name every score once",
         )
 
 
@@ -206,12 +204,10 @@ def _with_names(table: pd.DataFrame, wanted: Sequence[str], path: Path) -> pd.Da
         found |= {places[0]: name} if places else {}
     if missing or doubled:
         raise TableError(
-            explain(
-                f"{path} lacks columns that were named." if missing else f"{path} has a column twice.",
-                expected=list(wanted),
-                found=f"missing {missing}; the table has {names}" if missing else f"twice {doubled}",
-                do="name columns of the table, whose first line is its header",
-            )
+            f"{path} lacks columns that were named." if missing else f"{path} has a column twice.",
+            expected=list(wanted),
+            found=f"missing {missing}; the table has {names}" if missing else f"twice {doubled}",
+            do="name columns of the table, whose first line is its header",
         )
     named = [found.get(i, c) for i, c in enumerate(names)]
     again = [named[:i].count(c) for i, c in enumerate(named)]
@@ -284,12 +280,10 @@ def _without_empty(cohort: pd.DataFrame, fidelity: str | None, scores: Sequence[
     kept = [s for s in scores if score_column(s) not in empty]
     if fidelity in empty or not kept:
         raise TableError(
-            explain(
-                "A column that is needed has no value for any quant.",
-                expected=f"values of {fidelity}, and of at least one of {list(scores)}",
-                found=f"all empty: {', '.join(c.removeprefix('score_') for c in empty)}",
-                do="name other columns",
-            )
+            "A column that is needed has no value for any quant.",
+            expected=f"values of {fidelity}, and of at least one of {list(scores)}",
+            found=f"all empty: {', '.join(c.removeprefix('score_') for c in empty)}",
+            do="name other columns",
         )
     dropped = [s for s in scores if s not in kept]
     return kept, [f"left out, without any value: {', '.join(dropped)}"] if dropped else []
@@ -305,13 +299,11 @@ def _complete(
     if gaps.to_numpy().any() and missing == "refuse":
         cells = [f"{c.removeprefix('score_')} of {cohort.at[i, 'label']}" for c in columns for i in gaps.index[gaps[c]]]
         raise StatisticsError(
-            explain(
-                "Some quants have no value in a column that was named.",
-                expected="a value in every cell of a quant, or none in the whole column",
-                found=f"empty: {some(cells)}",
-                do="name the reference's row with --reference, fill the cells, or leave these quants out with "
-                "--missing drop",
-            )
+            "Some quants have no value in a column that was named.",
+            expected="a value in every cell of a quant, or none in the whole column",
+            found=f"empty: {some(cells)}",
+            do="name the reference's row with --reference, fill the cells, or leave these quants out with "
+            "--missing drop",
         )
     kept, note = complete_quants(cohort, columns, missing="drop")
     rows = cohort.index[is_quant][~gaps.any(axis=1)]
@@ -329,12 +321,10 @@ def _refuse_constant(cohort: pd.DataFrame, fidelity: str | None) -> None:
     values = quants_of(cohort)[fidelity]
     if len(values) > 1 and values.nunique() == 1:
         raise TableError(
-            explain(
-                f"'{fidelity}' tells no quant from another.",
-                expected="at least two different values among the quants",
-                found=f"{values.iloc[0]:g} for all {len(values)} quants",
-                do="name another column as --fidelity",
-            )
+            f"'{fidelity}' tells no quant from another.",
+            expected="at least two different values among the quants",
+            found=f"{values.iloc[0]:g} for all {len(values)} quants",
+            do="name another column as --fidelity",
         )
 
 

@@ -25,7 +25,7 @@ from qkld.bench.machine import Machine
 from qkld.bench.memory import peak_memory
 from qkld.bench.simulated_tables import simulated_tables
 from qkld.cohort import composite_of, variants_of
-from qkld.errors import QkldError, explain
+from qkld.errors import QkldError
 from qkld.evidence import composite_tasks, item_draws, score_groups, self_flips
 from qkld.params import ToBeChecked, load_params
 from qkld.provenance import made_by
@@ -173,12 +173,10 @@ def cost_apart(sizes: AnalysisSizes, folder: Path) -> AnalysisCost:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise QkldError(
-            explain(
-                "The benchmark of the analysis failed.",
-                expected="exit status 0",
-                found=f"{done.returncode}: {done.stderr[-500:]}",
-                do="see the message",
-            )
+            "The benchmark of the analysis failed.",
+            expected="exit status 0",
+            found=f"{done.returncode}: {done.stderr[-500:]}",
+            do="see the message",
         )
     return AnalysisCost(**json.loads(done.stdout.splitlines()[-1]))
 

@@ -14,7 +14,7 @@ import torch
 from qkld.bench.figures import Figure
 from qkld.bench.machine import Machine, seconds_of
 from qkld.bench.stage import CONTEXT, STUDY, bench_study, measured, prose, recorded
-from qkld.errors import QkldError, explain
+from qkld.errors import QkldError
 from qkld.models import open_model
 from qkld.params import GgufModel, load_params
 from qkld.paths import data_folder
@@ -83,12 +83,10 @@ def llama_seconds(files: LlamaFiles, base: Path, threads: int) -> float:
     load = LOAD_TIME.search(text)
     if output[0].returncode or "Same top p" not in text or load is None:
         raise QkldError(
-            explain(
-                "llama-perplexity did not finish.",
-                expected="exit status 0, its load time and its last lines",
-                found=f"{output[0].returncode}: {text[-300:]}",
-                do="run the command by hand: " + " ".join(command),
-            )
+            "llama-perplexity did not finish.",
+            expected="exit status 0, its load time and its last lines",
+            found=f"{output[0].returncode}: {text[-300:]}",
+            do="run the command by hand: " + " ".join(command),
         )
     return wall - float(load[1]) / 1e3
 

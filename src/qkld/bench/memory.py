@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qkld.errors import QkldError, explain
+from qkld.errors import QkldError
 
 STATUS = Path("/proc/self/status")
 RESET = Path("/proc/self/clear_refs")
@@ -45,12 +45,10 @@ def peak_memory() -> Iterator[Peak]:
         RESET.write_text("5")
     except OSError as error:
         raise QkldError(
-            explain(
-                "The peak of this process's memory can not be measured.",
-                expected=f"Linux, and leave to write {RESET}",
-                found=error,
-                do="run the benchmark on Linux, outside a sandbox that hides /proc",
-            )
+            "The peak of this process's memory can not be measured.",
+            expected=f"Linux, and leave to write {RESET}",
+            found=error,
+            do="run the benchmark on Linux, outside a sandbox that hides /proc",
         ) from error
     peak = Peak(resident_bytes())
     yield peak

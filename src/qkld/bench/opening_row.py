@@ -15,7 +15,7 @@ from pathlib import Path
 from qkld.bench.figures import Figure
 from qkld.bench.machine import Machine
 from qkld.bench.stage import STUDY
-from qkld.errors import QkldError, explain
+from qkld.errors import QkldError
 from qkld.models.opening import stored_folder
 from qkld.params import load_params
 
@@ -78,12 +78,10 @@ def _once(stage: str, runs: Path) -> Opening:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise QkldError(
-            explain(
-                f"The benchmark of opening for {stage} failed.",
-                expected="a process that opens the reference",
-                found=done.stderr[-800:],
-                do="see the error above",
-            )
+            f"The benchmark of opening for {stage} failed.",
+            expected="a process that opens the reference",
+            found=done.stderr[-800:],
+            do="see the error above",
         )
     return Opening(**json.loads(done.stdout.splitlines()[-1]))
 

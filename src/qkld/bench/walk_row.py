@@ -21,7 +21,7 @@ from qkld.bench.figures import Figure
 from qkld.bench.machine import Machine, seconds_of
 from qkld.bench.memory import peak_memory
 from qkld.divergence import HeadLogits, token_divergence
-from qkld.errors import QkldError, explain
+from qkld.errors import QkldError
 from qkld.models.head import Head
 from qkld.notebooks import kernel_environment
 
@@ -112,12 +112,10 @@ def cost_apart(way: str, sizes: Sizes) -> Cost:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise QkldError(
-            explain(
-                f"The benchmark of '{way}' failed.",
-                expected="exit status 0",
-                found=f"{done.returncode}: {done.stderr[-500:]}",
-                do="see the message; memory for the full logits is what it needs most",
-            )
+            f"The benchmark of '{way}' failed.",
+            expected="exit status 0",
+            found=f"{done.returncode}: {done.stderr[-500:]}",
+            do="see the message; memory for the full logits is what it needs most",
         )
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 

@@ -13,7 +13,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 
 from qkld.benchmarks.items import Item, item_from_pairs
-from qkld.errors import BenchmarkError, explain
+from qkld.errors import BenchmarkError
 from qkld.generation import Prompt
 from qkld.models.tokenizer import start_of_text
 
@@ -51,12 +51,10 @@ def asks_only(items: list[Item]) -> Sequence[Answer]:
         Always.
     """
     raise BenchmarkError(
-        explain(
-            "This harness model was made to read items, not to answer them.",
-            expected="a HarnessModel with an `answer` function",
-            found=f"{len(items)} items to answer",
-            do="score the items first, as notebooks/03_benchmark_scores.ipynb does",
-        )
+        "This harness model was made to read items, not to answer them.",
+        expected="a HarnessModel with an `answer` function",
+        found=f"{len(items)} items to answer",
+        do="score the items first, as notebooks/03_benchmark_scores.ipynb does",
     )
 
 
@@ -132,12 +130,10 @@ class HarnessModel(TemplateLM):
         """
         if not getattr(self.tokenizer, "chat_template", None):
             raise BenchmarkError(
-                explain(
-                    "A benchmark asks in a chat, and the model has no chat template.",
-                    expected="tokenizer.chat_template",
-                    found="none",
-                    do="write `prompt: plain` for the benchmark, or use a chat model",
-                )
+                "A benchmark asks in a chat, and the model has no chat template.",
+                expected="tokenizer.chat_template",
+                found="none",
+                do="write `prompt: plain` for the benchmark, or use a chat model",
             )
         return self.tokenizer.apply_chat_template(
             chat_history,
@@ -197,10 +193,8 @@ class HarnessModel(TemplateLM):
 
 def _not_answered(kind: str) -> BenchmarkError:
     return BenchmarkError(
-        explain(
-            f"Requests of kind '{kind}' are not answered.",
-            expected="tasks that ask for log-likelihoods of continuations, or for written answers",
-            found=f"a task that asks for {kind}",
-            do="leave the task out of the study's benchmarks",
-        )
+        f"Requests of kind '{kind}' are not answered.",
+        expected="tasks that ask for log-likelihoods of continuations, or for written answers",
+        found=f"a task that asks for {kind}",
+        do="leave the task out of the study's benchmarks",
     )

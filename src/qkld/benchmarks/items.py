@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from qkld.errors import BenchmarkError, explain
+from qkld.errors import BenchmarkError
 from qkld.provenance import key_of
 
 PROMPT = -1
@@ -45,12 +45,10 @@ class Item:
     def __post_init__(self) -> None:
         if not self.prompt or not self.choices or not all(self.choices):
             raise BenchmarkError(
-                explain(
-                    f"Item {self.name} can not be scored.",
-                    expected="a prompt and choices of at least one token each",
-                    found=f"{len(self.prompt)} prompt tokens, choices of {[len(c) for c in self.choices]} tokens",
-                    do="mend the item's line, or the task's doc_to_text and doc_to_choice",
-                )
+                f"Item {self.name} can not be scored.",
+                expected="a prompt and choices of at least one token each",
+                found=f"{len(self.prompt)} prompt tokens, choices of {[len(c) for c in self.choices]} tokens",
+                do="mend the item's line, or the task's doc_to_text and doc_to_choice",
             )
 
     @cached_property
@@ -102,12 +100,10 @@ def item_from_pairs(name: str, pairs: Sequence[tuple[Sequence[int], Sequence[int
     contexts = {tuple(context) for context, _ in pairs}
     if len(contexts) != 1:
         raise BenchmarkError(
-            explain(
-                f"The choices of item {name} have different contexts.",
-                expected="one context for all choices of an item",
-                found=f"{len(contexts)} contexts",
-                do="use a task whose choices are continuations of one prompt",
-            )
+            f"The choices of item {name} have different contexts.",
+            expected="one context for all choices of an item",
+            found=f"{len(contexts)} contexts",
+            do="use a task whose choices are continuations of one prompt",
         )
     return Item(name, contexts.pop(), tuple(tuple(continuation) for _, continuation in pairs))
 

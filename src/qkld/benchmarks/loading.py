@@ -14,7 +14,7 @@ import yaml
 
 from qkld.benchmarks.harness import HarnessModel
 from qkld.benchmarks.items import Item
-from qkld.errors import BenchmarkError, explain
+from qkld.errors import BenchmarkError
 from qkld.families import bfcl, instructions
 from qkld.families.checkers import Checker
 from qkld.generation import Prompt
@@ -112,12 +112,10 @@ def load_task(benchmark: Benchmark, data: Path) -> LoadedTask:
     name = benchmark.task
     if name not in known_tasks():
         raise BenchmarkError(
-            explain(
-                f"There is no task '{name}'.",
-                expected=", ".join(known_tasks()),
-                found=name,
-                do=f"use one of these, or add {name}.yaml to qkld/benchmarks/tasks",
-            )
+            f"There is no task '{name}'.",
+            expected=", ".join(known_tasks()),
+            found=name,
+            do=f"use one of these, or add {name}.yaml to qkld/benchmarks/tasks",
         )
     lines = _lines(name, data)
     items = chosen_items(len(lines), benchmark.limit, seed=benchmark.seed)
@@ -127,12 +125,10 @@ def load_task(benchmark: Benchmark, data: Path) -> LoadedTask:
     _check_kind(benchmark, judging)
     if len(task.eval_docs) != len(items):
         raise BenchmarkError(
-            explain(
-                f"Task '{name}' turns lines of its file into another number of items.",
-                expected=f"{len(items)} items from {len(items)} lines",
-                found=f"{len(task.eval_docs)} items",
-                do="prepare the file so that one line is one item; items are named by their line",
-            )
+            f"Task '{name}' turns lines of its file into another number of items.",
+            expected=f"{len(items)} items from {len(items)} lines",
+            found=f"{len(task.eval_docs)} items",
+            do="prepare the file so that one line is one item; items are named by their line",
         )
     return LoadedTask(benchmark, task, items, judging)
 
@@ -151,12 +147,10 @@ def items_of(task: LoadedTask, tokenizer: Any) -> list[Item]:
     single = [item.name for item in items if len(item.choices) < 2]
     if single:
         raise BenchmarkError(
-            explain(
-                f"Task '{task.name}' has items without wrong choices.",
-                expected="at least two choices an item",
-                found=f"one choice in items {', '.join(single[:5])}",
-                do="use a multiple-choice task",
-            )
+            f"Task '{task.name}' has items without wrong choices.",
+            expected="at least two choices an item",
+            found=f"one choice in items {', '.join(single[:5])}",
+            do="use a multiple-choice task",
         )
     return items
 
@@ -188,39 +182,33 @@ def _check_kind(benchmark: Benchmark, judging: Judging | None) -> None:
     """Refuse keys of written answers where choices are compared, and a metric of choices where answers are written."""
     if judging is not None and benchmark.metric is not None:
         raise BenchmarkError(
-            explain(
-                f"In task '{benchmark.task}' the answer is written.",
-                expected="no metric: that is for multiple choice",
-                found=f"metric {benchmark.metric}",
-                do="take it out of the benchmark's entry",
-            )
+            f"In task '{benchmark.task}' the answer is written.",
+            expected="no metric: that is for multiple choice",
+            found=f"metric {benchmark.metric}",
+            do="take it out of the benchmark's entry",
         )
     if judging is None and benchmark.answer_tokens is not None:
         raise BenchmarkError(
-            explain(
-                f"In task '{benchmark.task}' no answer is written.",
-                expected="no answer_tokens, temperature, repeats or sampling_seed: it is of multiple choice",
-                found=f"answer_tokens {benchmark.answer_tokens}",
-                do="take them out of the benchmark's entry",
-            )
+            f"In task '{benchmark.task}' no answer is written.",
+            expected="no answer_tokens, temperature, repeats or sampling_seed: it is of multiple choice",
+            found=f"answer_tokens {benchmark.answer_tokens}",
+            do="take them out of the benchmark's entry",
         )
 
 
 def _lines(name: str, data: Path) -> list[str]:
     if not data.is_file():
         raise BenchmarkError(
-            explain(f"The items of '{name}' are missing.", expected=data, found="no such file", do="run `qkld fetch`")
+            f"The items of '{name}' are missing.", expected=data, found="no such file", do="run `qkld fetch`"
         )
     read = json_lines(data, error=BenchmarkError, expected=f"the items of '{name}', one JSON object a line")
     lines = [line.text for line in read]
     if not lines:
         raise BenchmarkError(
-            explain(
-                f"Benchmark '{name}' has no items.",
-                expected="at least one line",
-                found=f"{data} is empty",
-                do="delete the file and fetch it again",
-            )
+            f"Benchmark '{name}' has no items.",
+            expected="at least one line",
+            found=f"{data} is empty",
+            do="delete the file and fetch it again",
         )
     return lines
 

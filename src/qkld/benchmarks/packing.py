@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from qkld.benchmarks.items import Item
-from qkld.errors import BenchmarkError, explain
+from qkld.errors import BenchmarkError
 from qkld.models import OpenedModel
 
 
@@ -118,10 +118,8 @@ def _check_context(model: OpenedModel, items: Sequence[Item]) -> None:
     longest = max(items, key=lambda item: item.longest)
     if longest.longest > model.context_length:
         raise BenchmarkError(
-            explain(
-                f"Item {longest.name} does not fit into the context of '{model.label}'.",
-                expected=f"at most {model.context_length} tokens of prompt and choice",
-                found=longest.longest,
-                do="leave the item out of the benchmark's file",
-            )
+            f"Item {longest.name} does not fit into the context of '{model.label}'.",
+            expected=f"at most {model.context_length} tokens of prompt and choice",
+            found=longest.longest,
+            do="leave the item out of the benchmark's file",
         )

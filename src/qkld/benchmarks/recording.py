@@ -11,7 +11,7 @@ from qkld.benchmarks.items import Item, distinct
 from qkld.benchmarks.loading import LoadedTask, items_of, load_task, prompts_of
 from qkld.benchmarks.packing import hidden_states, layout_name, split_into_packs
 from qkld.benchmarks.written import answer_items, asked_key, model_answers, stored_items
-from qkld.errors import BenchmarkError, StageError, explain
+from qkld.errors import BenchmarkError, StageError
 from qkld.generation import Prompt
 from qkld.models import OpenedModel
 from qkld.params import Benchmark, Study
@@ -112,12 +112,10 @@ def _opened(params: Study, task: str) -> ReferenceStore:
     sealed = recording.read_seal(paths.benchmarks_seal, made_for(params))["benchmarks"]
     if task not in sealed:
         raise StageError(
-            explain(
-                f"The reference has not been run on '{task}'.",
-                expected=f"'{task}' in {paths.benchmarks_seal}",
-                found=", ".join(sealed),
-                do=f"run {NOTEBOOK}",
-            )
+            f"The reference has not been run on '{task}'.",
+            expected=f"'{task}' in {paths.benchmarks_seal}",
+            found=", ".join(sealed),
+            do=f"run {NOTEBOOK}",
         )
     return ReferenceStore.open(paths.reference / sealed[task]["folder"], expected_key=sealed[task]["key"])
 
@@ -167,13 +165,11 @@ def record_items(
 def _compare_layout(task: str, stored: str, layout: str) -> None:
     if stored != layout:
         raise BenchmarkError(
-            explain(
-                f"The reference ran the items of '{task}' in another layout, or wrote its answers otherwise.",
-                expected=stored,
-                found=layout,
-                do=f"give {NOTEBOOK} and this notebook one pack_tokens and one entry of the benchmark, and both models "
-                "one architecture",
-            )
+            f"The reference ran the items of '{task}' in another layout, or wrote its answers otherwise.",
+            expected=stored,
+            found=layout,
+            do=f"give {NOTEBOOK} and this notebook one pack_tokens and one entry of the benchmark, and both models "
+            "one architecture",
         )
 
 
@@ -182,10 +178,8 @@ def _compare_items(task: str, stored: Sequence[Window], found: Sequence[Window])
         theirs, mine = (w[place].name if place < len(w) else "no item" for w in (stored, found))
         if mine != theirs:
             raise BenchmarkError(
-                explain(
-                    f"The items of '{task}' are not those that the reference was run on; item {place} differs.",
-                    expected=f"{theirs} (number in the file, request hash), as stored",
-                    found=mine,
-                    do=f"run {NOTEBOOK} again if the task, its file or its limit changed; else compare the tokenizers",
-                )
+                f"The items of '{task}' are not those that the reference was run on; item {place} differs.",
+                expected=f"{theirs} (number in the file, request hash), as stored",
+                found=mine,
+                do=f"run {NOTEBOOK} again if the task, its file or its limit changed; else compare the tokenizers",
             )

@@ -18,7 +18,7 @@ from qkld.benchmarks.packing import layout_name, split_into_packs
 from qkld.benchmarks.recording import fetched_task, open_benchmark, open_written
 from qkld.benchmarks.scoring import ItemScore, score_pack
 from qkld.benchmarks.written import judged, model_answers, stored_items, written_rows
-from qkld.errors import BenchmarkError, explain
+from qkld.errors import BenchmarkError
 from qkld.floors import packed_tokens
 from qkld.locks import locked
 from qkld.measuring import check_comparable, partial_key
@@ -99,12 +99,10 @@ def _report_unanswered(label: str, task: str, scores: dict[str, ItemScore]) -> N
     unanswered = sum(score.answer.choice == NO_CHOICE for score in scores.values())
     if unanswered == len(scores):
         raise BenchmarkError(
-            explain(
-                f"'{label}' has no answer to any item of '{task}'.",
-                expected="finite log-probabilities of an item's choices",
-                found=f"{unanswered} of {len(scores)} items with a logit that is not finite",
-                do="run the model in compute_dtype float32, or leave it out of the study",
-            )
+            f"'{label}' has no answer to any item of '{task}'.",
+            expected="finite log-probabilities of an item's choices",
+            found=f"{unanswered} of {len(scores)} items with a logit that is not finite",
+            do="run the model in compute_dtype float32, or leave it out of the study",
         )
     if unanswered:
         print(f"{label} on {task}: {unanswered} of {len(scores)} items have a logit that is not finite; counted wrong")
@@ -146,12 +144,10 @@ def _saved(path: Path, pack: Sequence[Item]) -> dict[str, ItemScore]:
         return {item.request: ItemScore.from_json(values[item.request]) for item in pack}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchmarkError(
-            explain(
-                f"{path} belongs to other items.",
-                expected="the scores of this pack of items",
-                found=f"{type(error).__name__}: {error}",
-                do=AGAIN,
-            )
+            f"{path} belongs to other items.",
+            expected="the scores of this pack of items",
+            found=f"{type(error).__name__}: {error}",
+            do=AGAIN,
         ) from error
 
 
@@ -212,12 +208,10 @@ def _lengths(task: LoadedTask, document: dict[str, Any]) -> np.ndarray | None:
     lengths = np.array([float(len(choice)) for choice in task.task.doc_to_choice(document)])
     if not lengths.all():
         raise BenchmarkError(
-            explain(
-                f"A choice of '{task.name}' is empty, so that acc_norm can not divide by its characters.",
-                expected="a text for every choice",
-                found=list(task.task.doc_to_choice(document)),
-                do="mend the item's line, or write `metric: acc` for the benchmark",
-            )
+            f"A choice of '{task.name}' is empty, so that acc_norm can not divide by its characters.",
+            expected="a text for every choice",
+            found=list(task.task.doc_to_choice(document)),
+            do="mend the item's line, or write `metric: acc` for the benchmark",
         )
     return lengths
 
@@ -227,11 +221,9 @@ def _checked(item: Item, sample: dict[str, Any], metric: str) -> tuple[int, int]
     right, correct = sample["target"], sample.get(metric)
     if not isinstance(right, int) or not 0 <= right < len(item.choices) or correct not in (0, 1):
         raise BenchmarkError(
-            explain(
-                f"Item {item.name} has no single right choice, or its task reports no '{metric}'.",
-                expected=f"one right choice below {len(item.choices)}, and {metric} 0 or 1",
-                found=f"right choice {right!r}, {metric} {correct!r}",
-                do="use a multiple-choice task with one right choice that reports it, or name another metric",
-            )
+            f"Item {item.name} has no single right choice, or its task reports no '{metric}'.",
+            expected=f"one right choice below {len(item.choices)}, and {metric} 0 or 1",
+            found=f"right choice {right!r}, {metric} {correct!r}",
+            do="use a multiple-choice task with one right choice that reports it, or name another metric",
         )
     return right, int(correct)

@@ -17,7 +17,7 @@ from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
 from qkld.benchmarks.items import Item
 from qkld.benchmarks.loading import LoadedTask
 from qkld.benchmarks.scoring import ItemScore
-from qkld.errors import BenchmarkError, explain
+from qkld.errors import BenchmarkError
 from qkld.families.checkers import are_right
 from qkld.generation import Prompt, Sampling, Written, kept_answers
 from qkld.generation.keeping import answers_key
@@ -61,12 +61,10 @@ def answer_items(prompts: Sequence[Prompt], answers: Mapping[str, Written]) -> l
     broken = [prompt.name for prompt in distinct.values() if not answers[prompt.request].finite]
     if broken:
         raise BenchmarkError(
-            explain(
-                "The reference has logits that are not finite.",
-                expected="a whole answer to every prompt",
-                found=f"none for items {', '.join(broken[:5])}",
-                do="run the study in compute_dtype float32",
-            )
+            "The reference has logits that are not finite.",
+            expected="a whole answer to every prompt",
+            found=f"none for items {', '.join(broken[:5])}",
+            do="run the study in compute_dtype float32",
         )
     return [Item(p.name, p.tokens, (answers[request].tokens,)) for request, p in distinct.items()]
 
@@ -84,12 +82,10 @@ def stored_items(task: str, prompts: Sequence[Prompt], windows: Sequence[Window]
         known = place < min(len(distinct), len(windows))
         if not known or windows[place].tokens[: len(distinct[place].tokens)] != distinct[place].tokens:
             raise BenchmarkError(
-                explain(
-                    f"The reference answered other prompts of '{task}'; prompt {place} differs.",
-                    expected=windows[place].name if place < len(windows) else f"{len(windows)} prompts, as stored",
-                    found=f"item {distinct[place].name}" if place < len(distinct) else f"{len(distinct)} prompts",
-                    do=f"run {NOTEBOOK} again if the task, its file or its limit changed; else compare the tokenizers",
-                )
+                f"The reference answered other prompts of '{task}'; prompt {place} differs.",
+                expected=windows[place].name if place < len(windows) else f"{len(windows)} prompts, as stored",
+                found=f"item {distinct[place].name}" if place < len(distinct) else f"{len(distinct)} prompts",
+                do=f"run {NOTEBOOK} again if the task, its file or its limit changed; else compare the tokenizers",
             )
     return {
         prompt.request: Item(prompt.name, prompt.tokens, (window.tokens[len(prompt.tokens) :],))

@@ -14,7 +14,7 @@ import pandas as pd
 from qkld.compare.bounded import BoundedComparison, bounds_pairs, bounds_summary
 from qkld.compare.preparing import AnyStore, opened_session
 from qkld.compare.request import Request
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 from qkld.models.opening import stored_tokenizer
 from qkld.models.tokenizer import tokenizer_sha256
 from qkld.params import StoredModel, Study
@@ -61,21 +61,17 @@ def served_quants(request: Request) -> list[ServedModel]:
     for option, asked in (("--second-walk", request.second_walk), ("--breakdown", request.breakdown)):
         if given and asked:
             raise ParameterError(
-                explain(
-                    f"{option} can not be given with a served quant.",
-                    expected="figures that its top log-probabilities give",
-                    found=option,
-                    do=f"drop {option}",
-                )
+                f"{option} can not be given with a served quant.",
+                expected="figures that its top log-probabilities give",
+                found=option,
+                do=f"drop {option}",
             )
     if given and (len(given) < len(request.quants) or len(set(given)) < len(given)):
         raise ParameterError(
-            explain(
-                "These quants can not be compared together.",
-                expected="addresses of served models alone, each once: their KLD has bounds, others' an exact value",
-                found=", ".join(request.quants),
-                do="give served and other quants in two commands",
-            )
+            "These quants can not be compared together.",
+            expected="addresses of served models alone, each once: their KLD has bounds, others' an exact value",
+            found=", ".join(request.quants),
+            do="give served and other quants in two commands",
         )
     models = [served_model(text) for text in given]
     labels = [m.label for m in models]
@@ -125,12 +121,10 @@ def _tokenizer(reference: StoredModel | AnyStore, study: Study | None) -> Any:
     model = reference if isinstance(reference, StoredModel) else study and study.reference
     if model is None or not isinstance(reference, StoredModel | HiddenStates):
         raise ParameterError(
-            explain(
-                "A served quant can not be compared with this reference.",
-                expected="a model, or a store of notebook 01 with the --study that made it: exact, with its tokenizer",
-                found=getattr(reference, "name", reference),
-                do="give one of the two as --reference",
-            )
+            "A served quant can not be compared with this reference.",
+            expected="a model, or a store of notebook 01 with the --study that made it: exact, with its tokenizer",
+            found=getattr(reference, "name", reference),
+            do="give one of the two as --reference",
         )
     return stored_tokenizer(model)
 

@@ -15,7 +15,7 @@ from qkld.compare.live import live_model
 from qkld.compare.request import Request
 from qkld.compare.session import let_go
 from qkld.divergence.per_token import TILE
-from qkld.errors import ParameterError, StoreError, explain
+from qkld.errors import ParameterError, StoreError
 from qkld.models import OpenedModel, open_model
 from qkld.params import Compute, ModelEntry, Study
 from qkld.provenance import made_by
@@ -95,12 +95,10 @@ def _check_options(request: Request) -> None:
     ):
         if given:
             raise ParameterError(
-                explain(
-                    f"{option} can not be given with a base file or a top-k store.",
-                    expected="the store's own windows, and figures that its cut-off distributions give",
-                    found=given,
-                    do=f"drop {option}, or give a model or a store of notebook 01 as --reference",
-                )
+                f"{option} can not be given with a base file or a top-k store.",
+                expected="the store's own windows, and figures that its cut-off distributions give",
+                found=given,
+                do=f"drop {option}, or give a model or a store of notebook 01 as --reference",
             )
 
 
@@ -122,12 +120,10 @@ def bounds_summary(tokens: pd.DataFrame, label: str, request: Request) -> pd.Dat
     finite = tokens[tokens["kl_low"].notna()]
     if finite.empty:
         raise StoreError(
-            explain(
-                f"No token of '{label}' has bounds.",
-                expected="logits that are numbers",
-                found=f"{len(tokens)} of {len(tokens)} tokens not finite",
-                do="check the quant, or run it in --dtype float32",
-            )
+            f"No token of '{label}' has bounds.",
+            expected="logits that are numbers",
+            found=f"{len(tokens)} of {len(tokens)} tokens not finite",
+            do="check the quant, or run it in --dtype float32",
         )
     finite = finite.assign(floored_share=finite["floored"] > 0)
     resamples = _resamples(finite, request)

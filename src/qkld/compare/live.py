@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from qkld.divergence import FullLogits
-from qkld.errors import CorpusError, explain
+from qkld.errors import CorpusError
 from qkld.models import OpenedModel
 from qkld.models.head import Head
 from qkld.models.head_discovery import find_head, proven_head
@@ -61,12 +61,10 @@ def live_model(model: OpenedModel, store: Store, *, as_llama: bool) -> LiveModel
     longest = max(len(w.tokens) for w in store.windows)
     if longest > model.context_length:
         raise CorpusError(
-            explain(
-                f"A window of {store.name} is longer than the context of '{model.label}'.",
-                expected=f"at most {model.context_length} tokens",
-                found=longest,
-                do="make the store with shorter windows",
-            )
+            f"A window of {store.name} is longer than the context of '{model.label}'.",
+            expected=f"at most {model.context_length} tokens",
+            found=longest,
+            do="make the store with shorter windows",
         )
     begin = tuple(start_of_text(model.tokenizer)[:1]) if as_llama else ()
     wide, head = _with_rows(model, store.vocabulary)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from qkld.errors import ParameterError, SourceError, explain
+from qkld.errors import ParameterError, SourceError
 from qkld.params import FLOORS, AnyModel, GgufModel, MadeModel, ModelEntry, StoredModel, Study
 
 FORMS = (
@@ -52,12 +52,10 @@ def model_entry(text: str, *, study: Study | None = None) -> ModelEntry:
     if hub is None:
         known = [] if study is None else [study.reference.label, *(q.label for q in study.quants)]
         raise ParameterError(
-            explain(
-                f"'{text}' is no model.",
-                expected=FORMS + (f"; the study's labels are {', '.join(known)}" if known else ""),
-                found="no such file or folder, and no other form",
-                do="mend the path or the name",
-            )
+            f"'{text}' is no model.",
+            expected=FORMS + (f"; the study's labels are {', '.join(known)}" if known else ""),
+            found="no such file or folder, and no other form",
+            do="mend the path or the name",
         )
     return hub_entry(text, **hub.groupdict())
 
@@ -74,12 +72,10 @@ def distinct_labels(entries: Sequence[ModelEntry], taken: Sequence[str]) -> list
     for entry in entries:
         if any(entry == other.model_copy(update={"label": entry.label}) for other in made):
             raise ParameterError(
-                explain(
-                    f"--quant '{entry.recipe}' is given twice.",
-                    expected="different quants",
-                    found="the same one",
-                    do="drop one of them",
-                )
+                f"--quant '{entry.recipe}' is given twice.",
+                expected="different quants",
+                found="the same one",
+                do="drop one of them",
             )
         label = next(n for n in _numbered(entry.label) if n not in labels)
         labels.add(label)
@@ -132,13 +128,11 @@ def _value(text: str) -> int | bool | str:
 
 def _bad_quantizer(text: str, found: str) -> ParameterError:
     return ParameterError(
-        explain(
-            f"'{text}' is no quantizer that qkld can make.",
-            expected="torchao:int1 … int8 or float8 [,group=N][,mapping=asymmetric]; bitsandbytes:int8, nf4 or fp4 "
-            "[,double_quant=true]; hqq:8, 6, 5, 4, 3 or 2 [,group=N]",
-            found=found,
-            do="mend the setting",
-        )
+        f"'{text}' is no quantizer that qkld can make.",
+        expected="torchao:int1 … int8 or float8 [,group=N][,mapping=asymmetric]; bitsandbytes:int8, nf4 or fp4 "
+        "[,double_quant=true]; hqq:8, 6, 5, 4, 3 or 2 [,group=N]",
+        found=found,
+        do="mend the setting",
     )
 
 
@@ -148,7 +142,7 @@ def local_entry(path: Path) -> StoredModel:
         return _stored("transformers", path.name, str(path), path=str(path))
     if path.suffix != ".gguf":
         raise ParameterError(
-            explain(f"{path} is no model.", expected="a folder or a .gguf file", found=path.name, do="mend the path")
+            f"{path} is no model.", expected="a folder or a .gguf file", found=path.name, do="mend the path"
         )
     return _stored("gguf", path.stem, str(path), path=str(path.parent), **_gguf_files(path.name))
 
@@ -176,12 +170,10 @@ def _today(text: str, repository: str, revision: str | None) -> str:
         return HfApi().model_info(repository, revision=revision).sha
     except Exception as error:  # the hub raises many kinds: no network, no such repository, gated, offline
         raise SourceError(
-            explain(
-                f"'{text}' is neither here nor on a hub that can be reached.",
-                expected=FORMS,
-                found=f"{type(error).__name__}: {error}"[:400],
-                do="mend the path or the name; without a network, give a cached revision as owner/name@<40 hex digits>",
-            )
+            f"'{text}' is neither here nor on a hub that can be reached.",
+            expected=FORMS,
+            found=f"{type(error).__name__}: {error}"[:400],
+            do="mend the path or the name; without a network, give a cached revision as owner/name@<40 hex digits>",
         ) from error
 
 

@@ -10,7 +10,7 @@ from qkld.compare.request import DEFAULT_CONTEXT, DEFAULT_TEXT, DEFAULT_WINDOWS,
 from qkld.compare.session import Session, let_go
 from qkld.corpora import OWN_LENGTH, CorpusWindows, read_documents, scored_by_context, text_windows
 from qkld.divergence.per_token import TILE
-from qkld.errors import CorpusError, ParameterError, StoreError, explain
+from qkld.errors import CorpusError, ParameterError, StoreError
 from qkld.models import OpenedModel, open_model
 from qkld.models.tokenizer import start_of_text
 from qkld.params import Compute, Corpus, GgufModel, MadeModel, ModelEntry, StoredModel, Study
@@ -33,22 +33,18 @@ def reference_of(request: Request, study: Study | None) -> StoredModel | AnyStor
         return open_store(folder)
     if stores := sorted(p.parent.name for p in folder.glob("*/header.json")):
         raise StoreError(
-            explain(
-                f"{folder} is no store but the folder of some.",
-                expected=f"one of {', '.join(stores)}",
-                found="the folder above",
-                do="name a store",
-            )
+            f"{folder} is no store but the folder of some.",
+            expected=f"one of {', '.join(stores)}",
+            found="the folder above",
+            do="name a store",
         )
     entry = model_entry(request.reference, study=study)
     if isinstance(entry, MadeModel):
         raise ParameterError(
-            explain(
-                "A quantizer makes a quant, not a reference.",
-                expected="a stored model or a store as --reference",
-                found=request.reference,
-                do="give the model that it is applied to",
-            )
+            "A quantizer makes a quant, not a reference.",
+            expected="a stored model or a store as --reference",
+            found=request.reference,
+            do="give the model that it is applied to",
         )
     return entry.model_copy(update={"label": "reference"}) if study is None else entry
 
@@ -65,22 +61,18 @@ def quants_of(request: Request, study: Study | None, reference: StoredModel | An
     entries = [_run_by(request.engine, model_entry(text, study=study)) for text in request.quants]
     if request.engine and not any(isinstance(entry, GgufModel) for entry in entries):
         raise ParameterError(
-            explain(
-                "--engine says what runs GGUF files.",
-                expected="a .gguf file among the quants",
-                found=", ".join(request.quants),
-                do="drop --engine",
-            )
+            "--engine says what runs GGUF files.",
+            expected="a .gguf file among the quants",
+            found=", ".join(request.quants),
+            do="drop --engine",
         )
     made = [e.recipe for e in entries if isinstance(e, MadeModel)]
     if made and study is None and not isinstance(reference, StoredModel):
         raise ParameterError(
-            explain(
-                f"'{made[0]}' can not be made from a store.",
-                expected="a model as --reference, or --study with the study whose reference made the store",
-                found=f"the store {reference.name}",
-                do="give one of the two",
-            )
+            f"'{made[0]}' can not be made from a store.",
+            expected="a model as --reference, or --study with the study whose reference made the store",
+            found=f"the store {reference.name}",
+            do="give one of the two",
         )
     return distinct_labels(entries, ["reference", getattr(reference, "label", "reference")])
 
@@ -118,12 +110,10 @@ def _from_store(request: Request, folder: Path, store: ReferenceStore, study: St
     for option, given in (("--text", request.text), ("--context", request.context)):
         if given is not None:
             raise ParameterError(
-                explain(
-                    f"{option} can not be given with a store.",
-                    expected="the store's own text and windows",
-                    found=given,
-                    do=f"drop {option}, or give a model as --reference",
-                )
+                f"{option} can not be given with a store.",
+                expected="the store's own text and windows",
+                found=given,
+                do=f"drop {option}, or give a model as --reference",
             )
     header = store.header
     device = header.device if request.device == "auto" else request.device
@@ -142,12 +132,10 @@ def _from_store(request: Request, folder: Path, store: ReferenceStore, study: St
 def _check_made_by(store: ReferenceStore, model: OpenedModel) -> None:
     if model.weights_sha256 != store.header.model_sha256:
         raise StoreError(
-            explain(
-                "The store was made by another model than the study's reference.",
-                expected=store.header.model_sha256,
-                found=model.weights_sha256,
-                do="give the study that made the store, or its device and dtype",
-            )
+            "The store was made by another model than the study's reference.",
+            expected=store.header.model_sha256,
+            found=model.weights_sha256,
+            do="give the study that made the store, or its device and dtype",
         )
 
 
@@ -167,12 +155,10 @@ def _windows(request: Request, model: OpenedModel) -> tuple[Corpus, CorpusWindow
     context = request.context or min(DEFAULT_CONTEXT, model.context_length)
     if context > model.context_length:
         raise CorpusError(
-            explain(
-                "A window is longer than the model's context.",
-                expected=f"at most {model.context_length} tokens",
-                found=context,
-                do="give a smaller --context",
-            )
+            "A window is longer than the model's context.",
+            expected=f"at most {model.context_length} tokens",
+            found=context,
+            do="give a smaller --context",
         )
     source = fetch(DEFAULT_TEXT) if request.text is None else request.text.expanduser()
     documents = read_documents(source)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 
 DEFAULT_TEXT = "boolq-passages"
 """Asset measured on where no text is given: English prose, fetched by pinned hash."""
@@ -98,7 +98,7 @@ class Request:
         for option, holds, expected, found in problems:
             if not holds:
                 raise ParameterError(
-                    explain(f"{option} can not be used.", expected=expected, found=found, do="give another value")
+                    f"{option} can not be used.", expected=expected, found=found, do="give another value"
                 )
 
 

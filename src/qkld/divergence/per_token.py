@@ -12,7 +12,7 @@ from qkld.divergence.quantities import TokenDivergence, quantities
 from qkld.divergence.sources import HeadLogits, LogitSource
 from qkld.divergence.sums import RunningSums
 from qkld.divergence.walk import overlap_of, running_sums
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.models.head import Head
 
 TILE = 4096
@@ -63,22 +63,18 @@ def check_shapes(reference: LogitSource, quant: LogitSource, targets: Tensor) ->
     """Refuse sources of different shapes and targets that do not fit them."""
     if reference.shape != quant.shape or (reference.shape[0],) != tuple(targets.shape):
         raise ModelError(
-            explain(
-                "Reference and quant give logits of different shapes.",
-                expected=f"(tokens, vocabulary) = {reference.shape} and as many targets",
-                found=f"{quant.shape} and targets {tuple(targets.shape)}",
-                do="give both models the same tokens and cut both heads to the tokenizer's rows",
-            )
+            "Reference and quant give logits of different shapes.",
+            expected=f"(tokens, vocabulary) = {reference.shape} and as many targets",
+            found=f"{quant.shape} and targets {tuple(targets.shape)}",
+            do="give both models the same tokens and cut both heads to the tokenizer's rows",
         )
     tokens, vocabulary = reference.shape
     if tokens and not (int(targets.min()) >= 0 and int(targets.max()) < vocabulary):
         raise ModelError(
-            explain(
-                "A scored token lies outside the vocabulary.",
-                expected=f"token ids in [0, {vocabulary})",
-                found=f"[{int(targets.min())}, {int(targets.max())}]",
-                do="tokenize the corpus with the reference's own tokenizer",
-            )
+            "A scored token lies outside the vocabulary.",
+            expected=f"token ids in [0, {vocabulary})",
+            found=f"[{int(targets.min())}, {int(targets.max())}]",
+            do="tokenize the corpus with the reference's own tokenizer",
         )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-from qkld.errors import BenchmarkError, SourceError, explain
+from qkld.errors import BenchmarkError, SourceError
 from qkld.families import bfcl_worker
 from qkld.locks import locked
 from qkld.paths import data_folder
@@ -91,12 +91,10 @@ def ask(command: str, items: Sequence[dict[str, Any]]) -> list[Any]:
         found = None
     if not isinstance(found, list) or len(found) != len(items):
         raise BenchmarkError(
-            explain(
-                f"bfcl-eval gave no answer to '{command}'.",
-                expected=f"{len(items)} answers",
-                found=(done.stderr or done.stdout)[-600:],
-                do=f"remove {folder} and run the same command again: it is made anew",
-            )
+            f"bfcl-eval gave no answer to '{command}'.",
+            expected=f"{len(items)} answers",
+            found=(done.stderr or done.stdout)[-600:],
+            do=f"remove {folder} and run the same command again: it is made anew",
         )
     return found
 
@@ -123,12 +121,10 @@ def _make(folder: Path) -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SourceError(
-                    explain(
-                        "The environment of bfcl-eval can not be made.",
-                        expected=", ".join(REQUIREMENTS),
-                        found=(done.stderr or done.stdout).strip()[-600:],
-                        do="check the network and pip's index settings, then run the same command again",
-                    )
+                    "The environment of bfcl-eval can not be made.",
+                    expected=", ".join(REQUIREMENTS),
+                    found=(done.stderr or done.stdout).strip()[-600:],
+                    do="check the network and pip's index settings, then run the same command again",
                 )
         with ZipFile(wheel) as members:
             members.extractall(temporary / "package")

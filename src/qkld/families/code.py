@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qkld.errors import BenchmarkError, explain
+from qkld.errors import BenchmarkError
 from qkld.sandbox import Level, Limits, Outcome, run_python
 
 CODE_LIMITS = Limits(wall_seconds=40.0, cpu_seconds=10)
@@ -44,12 +44,10 @@ def program(problem: Mapping[str, Any], completion: str) -> str:
     if {"test_list", "test_setup_code"} <= set(problem):
         return "\n".join([completion, problem["test_setup_code"], *problem["test_list"]])
     raise BenchmarkError(
-        explain(
-            "A problem can not be judged as code.",
-            expected="prompt, test and entry_point (HumanEval), or test_list and test_setup_code (MBPP)",
-            found=sorted(problem),
-            do="take the items of benchmark-humaneval or benchmark-mbpp, or name the fields of your file so",
-        )
+        "A problem can not be judged as code.",
+        expected="prompt, test and entry_point (HumanEval), or test_list and test_setup_code (MBPP)",
+        found=sorted(problem),
+        do="take the items of benchmark-humaneval or benchmark-mbpp, or name the fields of your file so",
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qkld.errors import BenchmarkError, explain
+from qkld.errors import BenchmarkError
 from qkld.generation.prompts import Prompt, Sampling, Written, as_written, cut, end_tokens, text_of
 from qkld.models import OpenedModel
 from qkld.models.head_discovery import PROBE_IDS
@@ -210,10 +210,8 @@ def _check_context(model: OpenedModel, prompt: Prompt) -> None:
     needed = len(prompt.tokens) + prompt.max_tokens
     if needed > model.context_length:
         raise BenchmarkError(
-            explain(
-                f"Item {prompt.name} does not fit into the context of '{model.label}'.",
-                expected=f"at most {model.context_length} tokens of prompt and answer",
-                found=f"{len(prompt.tokens)} + {prompt.max_tokens}",
-                do="lower the benchmark's answer_tokens, or leave the item out of its file",
-            )
+            f"Item {prompt.name} does not fit into the context of '{model.label}'.",
+            expected=f"at most {model.context_length} tokens of prompt and answer",
+            found=f"{len(prompt.tokens)} + {prompt.max_tokens}",
+            do="lower the benchmark's answer_tokens, or leave the item out of its file",
         )

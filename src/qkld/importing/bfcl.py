@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.importing.reading import json_lines, unreadable
 
 NAME = re.compile(r"^(?P<version>BFCL_v\d+)_(?P<category>.+)_(?P<kind>result|score)\.json$")
@@ -77,12 +77,10 @@ def _model(path: Path) -> str:
 def _unpaired(alone: Iterable[Part], files: dict[str, dict[Part, Path]]) -> TableError:
     named = [f"{p.category} of {p.model} in {'result' if p in files['result'] else 'score'} files only" for p in alone]
     return TableError(
-        explain(
-            "Answers and scores of BFCL do not go together.",
-            expected=EXPECTED + ", both for every model and category",
-            found="; ".join(sorted(named)[:5]) or "no such file",
-            do="give the folders result and score of one run, after `bfcl evaluate`",
-        )
+        "Answers and scores of BFCL do not go together.",
+        expected=EXPECTED + ", both for every model and category",
+        found="; ".join(sorted(named)[:5]) or "no such file",
+        do="give the folders result and score of one run, after `bfcl evaluate`",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,8 @@ def parse_chosen(text: str | None, *, option: str) -> Chosen:
 
 def _unreadable(option: str, found: str) -> ParameterError:
     return ParameterError(
-        explain(
-            f"{option} can not be read.",
-            expected="NAME for every task, or TASK=NAME; each task and the rest once",
-            found=repr(found),
-            do=f"write for example {option} acc_norm, or {option} gsm8k=NAME",
-        )
+        f"{option} can not be read.",
+        expected="NAME for every task, or TASK=NAME; each task and the rest once",
+        found=repr(found),
+        do=f"write for example {option} acc_norm, or {option} gsm8k=NAME",
     )

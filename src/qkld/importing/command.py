@@ -6,7 +6,7 @@ import argparse
 
 import pandas as pd
 
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 from qkld.importing.columns import IMPORTED
 from qkld.importing.formats import import_items
 from qkld.importing.groups import parse_groups
@@ -25,7 +25,7 @@ def run_import(options: argparse.Namespace) -> str:
     """
     if options.out.suffix != ".parquet":
         raise ParameterError(
-            explain("--out needs a Parquet file.", expected="a name in .parquet", found=options.out, do="rename it")
+            "--out needs a Parquet file.", expected="a name in .parquet", found=options.out, do="rename it"
         )
     items = import_items(
         options.format,

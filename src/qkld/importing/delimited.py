@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.texts import lines, read_text
 
 DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
@@ -51,9 +51,7 @@ def read_text_tables(path: Path) -> list[TextTable]:
     found = list(_markdown_tables(text, path)) or [_delimited_table(text, path)]
     whole = [table for table in found if len(table.cells)]
     if not whole:
-        raise TableError(
-            explain(f"{path} is empty.", expected="a header and one row or more", found="no rows", do="fill it")
-        )
+        raise TableError(f"{path} is empty.", expected="a header and one row or more", found="no rows", do="fill it")
     return whole
 
 
@@ -142,10 +140,8 @@ def _framed(rows: Sequence[tuple[int, list[str]]], path: Path) -> pd.DataFrame:
 
 def _unreadable(path: Path, line: int, expected: str, found: object) -> TableError:
     return TableError(
-        explain(
-            f"{path}, line {line}, is no row of the table.",
-            expected=expected,
-            found=found,
-            do="mend the line; a cell that holds the sign between cells has to stand in quotes",
-        )
+        f"{path}, line {line}, is no row of the table.",
+        expected=expected,
+        found=found,
+        do="mend the line; a cell that holds the sign between cells has to stand in quotes",
     )

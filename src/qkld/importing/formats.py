@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qkld.errors import ParameterError, TableError, explain
+from qkld.errors import ParameterError, TableError
 from qkld.importing.bfcl import read_bfcl
 from qkld.importing.columns import COLUMNS, DIVERGENCES, IMPORTED
 from qkld.importing.evalplus import read_evalplus
@@ -107,12 +107,10 @@ def checked_items(items: pd.DataFrame, *, source: str) -> pd.DataFrame:
     doubled = items.duplicated(["model", "benchmark", "item"])
     if doubled.any():
         raise TableError(
-            explain(
-                f"{source} has an item twice.",
-                expected="one row for each model, benchmark and item",
-                found=items.loc[doubled, ["model", "benchmark", "item"]].head(3).to_dict("records"),
-                do="keep one run of each model and benchmark",
-            )
+            f"{source} has an item twice.",
+            expected="one row for each model, benchmark and item",
+            found=items.loc[doubled, ["model", "benchmark", "item"]].head(3).to_dict("records"),
+            do="keep one run of each model and benchmark",
         )
     binary(items[["correct"]].to_numpy())
     return items.assign(**{c: checked_kld(items[c], name=c, labels=items["model"]) for c in DIVERGENCES if c in items})
@@ -150,4 +148,4 @@ def _check_call(name: str, paths: Sequence[Path], labels: Sequence[str], of_samp
     }  # fmt: skip
     for problem, (holds, expected, found, do) in problems.items():
         if not holds:
-            raise ParameterError(explain(problem, expected=expected, found=found, do=do))
+            raise ParameterError(problem, expected=expected, found=found, do=do)

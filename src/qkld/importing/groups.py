@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qkld.errors import ParameterError, TableError, explain
+from qkld.errors import ParameterError, TableError
 
 Groups = Mapping[str, Sequence[str]]
 """Benchmark → names or patterns (``mmlu_*``) of the parts that make it up."""
@@ -32,12 +32,10 @@ def parse_groups(texts: Sequence[str]) -> Groups:
         patterns = [part.strip() for part in parts.split(",") if part.strip()]
         if not name or not patterns or name in groups:
             raise ParameterError(
-                explain(
-                    "--group can not be read.",
-                    expected="NAME=PATTERN, each name once; several patterns separated by commas",
-                    found=repr(text),
-                    do="write for example --group 'mmlu=mmlu_*'",
-                )
+                "--group can not be read.",
+                expected="NAME=PATTERN, each name once; several patterns separated by commas",
+                found=repr(text),
+                do="write for example --group 'mmlu=mmlu_*'",
             )
         groups[name] = patterns
     return groups
@@ -74,12 +72,10 @@ def grouped(items: pd.DataFrame, groups: Groups) -> pd.DataFrame:
 
 def _unmatched(name: str, patterns: Sequence[str], present: Sequence[str], doubled: Sequence[str]) -> TableError:
     return TableError(
-        explain(
-            f"The group '{name}' can not be made.",
-            expected=f"benchmarks that match {', '.join(patterns)}, each in one group",
-            found=f"{', '.join(doubled[:8])} in another group too" if doubled else f"benchmarks {present[:8]}",
-            do="name parts that are there, each once",
-        )
+        f"The group '{name}' can not be made.",
+        expected=f"benchmarks that match {', '.join(patterns)}, each in one group",
+        found=f"{', '.join(doubled[:8])} in another group too" if doubled else f"benchmarks {present[:8]}",
+        do="name parts that are there, each once",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.importing.choosing import Chosen, parse_chosen
 from qkld.importing.reading import json_lines, unreadable
 from qkld.provenance import key_of
@@ -57,12 +57,10 @@ def read_harness_samples(
     files = [(file, match["task"]) for file in candidates if (match := SAMPLES.match(file.name))]
     if not files:
         raise TableError(
-            explain(
-                f"{path} holds no samples of lm-evaluation-harness.",
-                expected="files <model>/samples_<task>_<time>.jsonl, as --log_samples writes them",
-                found=f"{sum(1 for _ in path.rglob('*'))} other files and folders",
-                do="name the folder given as --output_path",
-            )
+            f"{path} holds no samples of lm-evaluation-harness.",
+            expected="files <model>/samples_<task>_<time>.jsonl, as --log_samples writes them",
+            found=f"{sum(1 for _ in path.rglob('*'))} other files and folders",
+            do="name the folder given as --output_path",
         )
     rows = [row for file, task in files for row in _rows(file, label or _model(file), task, filters, metrics)]
     if not rows:
@@ -94,12 +92,10 @@ def _filter(path: Path, task: str, present: Sequence[str], chosen: Chosen) -> st
     if wanted in held:
         return wanted
     raise TableError(
-        explain(
-            f"{path} has each item under several filters." if len(held) > 1 else f"{path} has one filter only.",
-            expected=f"'{wanted}'" if wanted else "one of them named",
-            found=", ".join(held),
-            do=f"name one of these with --filter NAME or --filter {task}=NAME",
-        )
+        f"{path} has each item under several filters." if len(held) > 1 else f"{path} has one filter only.",
+        expected=f"'{wanted}'" if wanted else "one of them named",
+        found=", ".join(held),
+        do=f"name one of these with --filter NAME or --filter {task}=NAME",
     )
 
 
@@ -136,12 +132,10 @@ def _no_answer(path: Path, number: int, sample: dict, held: Sequence[str], metri
     else:
         found = f"metrics {', '.join(held) or 'none'}" + ("" if "doc_id" in sample else ", no doc_id")
     return TableError(
-        explain(
-            f"{path}, line {number}, is no sample with a right or wrong answer.",
-            expected=f"JSON with doc_id, and {f'{metric!r}' if metric else f'one of {METRICS}'}, 0 or 1",
-            found=found,
-            do="name the metric that is 1 for a right answer with --metric NAME or --metric TASK=NAME",
-        )
+        f"{path}, line {number}, is no sample with a right or wrong answer.",
+        expected=f"JSON with doc_id, and {f'{metric!r}' if metric else f'one of {METRICS}'}, 0 or 1",
+        found=found,
+        do="name the metric that is 1 for a right answer with --metric NAME or --metric TASK=NAME",
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.importing.columns import COLUMNS, OPTIONAL
 from qkld.importing.delimited import DELIMITERS
 
@@ -28,24 +28,20 @@ def read_long_table(path: Path, *, label: str | None = None) -> pd.DataFrame:
         items = pd.read_parquet(path) if path.suffix == ".parquet" else _read_delimited(path)
     except (OSError, ValueError) as error:
         raise TableError(
-            explain(
-                f"{path} can not be read.",
-                expected="a Parquet or CSV file, or a folder of lm-evaluation-harness samples",
-                found=error,
-                do="mend the path",
-            )
+            f"{path} can not be read.",
+            expected="a Parquet or CSV file, or a folder of lm-evaluation-harness samples",
+            found=error,
+            do="mend the path",
         ) from error
     if label is not None and "model" not in items:
         items = items.assign(model=label)
     lacking = [c for c in COLUMNS if c not in items]
     if lacking or items.empty:
         raise TableError(
-            explain(
-                f"{path} is no table of items.",
-                expected=f"columns {COLUMNS}, one row a model, benchmark and item",
-                found=f"missing {lacking}, {len(items)} rows",
-                do="bring it into this long form",
-            )
+            f"{path} is no table of items.",
+            expected=f"columns {COLUMNS}, one row a model, benchmark and item",
+            found=f"missing {lacking}, {len(items)} rows",
+            do="bring it into this long form",
         )
     return items[[*COLUMNS, *(c for c in OPTIONAL if c in items and items[c].notna().any())]]
 

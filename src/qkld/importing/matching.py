@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from qkld.errors import BenchmarkError, TableError, explain
+from qkld.errors import BenchmarkError, TableError
 from qkld.importing.choosing import parse_chosen
 
 NAMED = 3
@@ -68,12 +68,10 @@ def check_metric_taken(items: pd.DataFrame, metric: str | None) -> None:
     if wanted is None or wanted in held:
         return
     raise TableError(
-        explain(
-            f"No task has the metric '{wanted}'.",
-            expected="a metric of the samples",
-            found=", ".join(sorted(held)),
-            do="name one of these with --metric",
-        )
+        f"No task has the metric '{wanted}'.",
+        expected="a metric of the samples",
+        found=", ".join(sorted(held)),
+        do="name one of these with --metric",
     )
 
 
@@ -121,10 +119,8 @@ def _some(names: Sequence[str]) -> str:
 def _mismatch(problems: Sequence[str], do: str) -> BenchmarkError:
     more = [f"and {len(problems) - NAMED} more"] if len(problems) > NAMED else []
     return BenchmarkError(
-        explain(
-            "The models' items do not match.",
-            expected="the same items, asked in the same way, for every model",
-            found="\n            ".join([*problems[:NAMED], *more]),
-            do=do,
-        )
+        "The models' items do not match.",
+        expected="the same items, asked in the same way, for every model",
+        found="\n            ".join([*problems[:NAMED], *more]),
+        do=do,
     )

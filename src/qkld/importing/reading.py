@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qkld import texts
-from qkld.errors import TableError, explain
+from qkld.errors import TableError
 from qkld.texts import read_text
 
 
@@ -32,10 +32,8 @@ def unreadable(path: Path, expected: str, found: object, *, line: int | None = N
     problem = f"{type(found).__name__}: {found}" if isinstance(found, Exception) else found
     place = f"{path}, line {line}," if line is not None else str(path)
     return TableError(
-        explain(
-            f"{place} can not be imported.",
-            expected=expected,
-            found=problem,
-            do="give the file as the tool wrote it, and the format that it is of",
-        )
+        f"{place} can not be imported.",
+        expected=expected,
+        found=problem,
+        do="give the file as the tool wrote it, and the format that it is of",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.params import Compute
 
 
@@ -21,12 +21,10 @@ def choose_device(name: str) -> torch.device:
         return torch.device(next(device for device, is_there in there.items() if is_there))
     if not there[name]:
         raise ModelError(
-            explain(
-                f"This machine has no {name} device that torch can use.",
-                expected=name,
-                found=[device for device, is_there in there.items() if is_there],
-                do="set compute.device to auto, or install a torch build for the device",
-            )
+            f"This machine has no {name} device that torch can use.",
+            expected=name,
+            found=[device for device, is_there in there.items() if is_there],
+            do="set compute.device to auto, or install a torch build for the device",
         )
     return torch.device(name)
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qkld.errors import ModelError, SourceError, explain
+from qkld.errors import ModelError, SourceError
 from qkld.params import StoredModel
 from qkld.paths import project_root
 from qkld.provenance import sha256_of_file
@@ -38,9 +38,7 @@ def local_folder(entry: StoredModel) -> Path:
         return fetch(entry.asset)
     folder = project_root() / Path(entry.path).expanduser()
     if not folder.is_dir():
-        raise SourceError(
-            explain(f"Model '{entry.label}' is not there.", expected="a folder", found=folder, do="mend its path")
-        )
+        raise SourceError(f"Model '{entry.label}' is not there.", expected="a folder", found=folder, do="mend its path")
     return folder
 
 
@@ -50,12 +48,10 @@ def snapshot(entry: StoredModel, patterns: tuple[str, ...], ignored: tuple[str, 
 
     if entry.revision is None:
         raise SourceError(
-            explain(
-                f"Model '{entry.label}' has no pinned revision.",
-                expected="40 hex digits",
-                found="revision still to be checked",
-                do=f"look it up at {entry.repository} and write it into the study",
-            )
+            f"Model '{entry.label}' has no pinned revision.",
+            expected="40 hex digits",
+            found="revision still to be checked",
+            do=f"look it up at {entry.repository} and write it into the study",
         )
     try:
         return Path(
@@ -68,12 +64,10 @@ def snapshot(entry: StoredModel, patterns: tuple[str, ...], ignored: tuple[str, 
         )
     except Exception as error:  # the hub raises many kinds: no network, no such repository, gated, offline
         raise SourceError(
-            explain(
-                f"The files of '{entry.label}' can not be had.",
-                expected=f"{entry.repository} at {entry.revision}",
-                found=f"{type(error).__name__}: {error}"[:600],
-                do="check the network and the access, or copy the files to a folder and give its path",
-            )
+            f"The files of '{entry.label}' can not be had.",
+            expected=f"{entry.repository} at {entry.revision}",
+            found=f"{type(error).__name__}: {error}"[:600],
+            do="check the network and the access, or copy the files to a folder and give its path",
         ) from error
 
 
@@ -92,13 +86,11 @@ def model_folder(entry: StoredModel) -> Path:
     files = weight_files(folder)
     if not files or not all(file.is_file() for file in files):
         raise ModelError(
-            explain(
-                f"Model '{entry.label}' has no safetensors." if not files else f"Files of '{entry.label}' are missing.",
-                expected=f"{WEIGHTS}, or {INDEX} and the files it names, in {folder}",
-                found=sorted(p.name for p in folder.iterdir())[:20],
-                do="get the files again, or convert the weights to safetensors in transformers' layout; "
-                "pickled weights are refused because loading them runs code",
-            )
+            f"Model '{entry.label}' has no safetensors." if not files else f"Files of '{entry.label}' are missing.",
+            expected=f"{WEIGHTS}, or {INDEX} and the files it names, in {folder}",
+            found=sorted(p.name for p in folder.iterdir())[:20],
+            do="get the files again, or convert the weights to safetensors in transformers' layout; "
+            "pickled weights are refused because loading them runs code",
         )
     expected = getattr(entry, "sha256", None)
     if expected is not None:
@@ -133,12 +125,10 @@ def _named_files(index: Path) -> list[Path]:
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise ModelError(
-            explain(
-                f"{index} can not be read.",
-                expected="a weight_map: name of a tensor → name of its file",
-                found=f"{names!r}"[:200],
-                do="get the file again",
-            )
+            f"{index} can not be read.",
+            expected="a weight_map: name of a tensor → name of its file",
+            found=f"{names!r}"[:200],
+            do="get the file again",
         )
     return [index.parent / name for name in sorted(set(names.values()))]
 
@@ -160,22 +150,18 @@ def read_json(file: Path) -> dict[str, Any]:
         problem = type(value).__name__
     except ValueError as error:
         problem = str(error)
-    raise ModelError(
-        explain(f"{file} can not be read.", expected="a JSON object", found=problem, do="get the file again")
-    )
+    raise ModelError(f"{file} can not be read.", expected="a JSON object", found=problem, do="get the file again")
 
 
 def _check_no_adapter(folder: Path, label: str) -> None:
     found = [name for name in ADAPTERS if (folder / name).is_file()]
     if found:
         raise ModelError(
-            explain(
-                f"The folder of '{label}' holds an adapter, which is not applied.",
-                expected="the whole model's weights",
-                found=f"{', '.join(found)} in {folder}",
-                do="merge the adapter into its base model first (peft: merge_and_unload), save that and give its "
-                "folder; or take the adapter's files out",
-            )
+            f"The folder of '{label}' holds an adapter, which is not applied.",
+            expected="the whole model's weights",
+            found=f"{', '.join(found)} in {folder}",
+            do="merge the adapter into its base model first (peft: merge_and_unload), save that and give its "
+            "folder; or take the adapter's files out",
         )
 
 
@@ -189,10 +175,8 @@ def check_stated_hash(label: str, found: str, expected: str) -> None:
     """Refuse weights whose hash is not the one the entry states."""
     if found != expected:
         raise SourceError(
-            explain(
-                f"The weights of '{label}' have the wrong hash.",
-                expected=expected,
-                found=found,
-                do="get the file again, or correct the hash if the file is the one meant",
-            )
+            f"The weights of '{label}' have the wrong hash.",
+            expected=expected,
+            found=found,
+            do="get the file again, or correct the hash if the file is the one meant",
         )

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from qkld.errors import ModelError, SourceError, explain
+from qkld.errors import ModelError, SourceError
 from qkld.locks import locked
 from qkld.models.bits import StoredBits
 from qkld.models.folders import check_stated_hash, files_sha256, local_folder, snapshot
@@ -122,12 +122,10 @@ def gguf_files(entry: GgufModel) -> list[Path]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise SourceError(
-            explain(
-                f"GGUF files of '{entry.label}' are missing.",
-                expected=missing,
-                found=sorted(p.name for p in folder.glob("*.gguf")),
-                do=f"put them into {folder}, or mend the file names",
-            )
+            f"GGUF files of '{entry.label}' are missing.",
+            expected=missing,
+            found=sorted(p.name for p in folder.glob("*.gguf")),
+            do=f"put them into {folder}, or mend the file names",
         )
     return [folder / name for name in names]
 
@@ -166,12 +164,10 @@ def located(entry: GgufModel, reference: StoredModel) -> GgufModel:
     record = file.with_suffix(".json")
     if not (file.is_file() and record.is_file()):
         raise SourceError(
-            explain(
-                f"The file of '{entry.label}' has not been made.",
-                expected=file,
-                found="no such file",
-                do="run notebooks/00_make_quants.ipynb for this study; `qkld run` does",
-            )
+            f"The file of '{entry.label}' has not been made.",
+            expected=file,
+            found="no such file",
+            do="run notebooks/00_make_quants.ipynb for this study; `qkld run` does",
         )
     stated = json.loads(record.read_text())["sha256"]
     return entry.model_copy(update={"path": str(file.parent), "file": file.name, "sha256": stated, "made": None})
@@ -222,12 +218,10 @@ def _check_dequantizable(label: str, files: Sequence[Path]) -> None:
             dequantize(tensor.data[:1], tensor.tensor_type)
         except NotImplementedError as error:
             raise ModelError(
-                explain(
-                    f"'{label}' holds tensors that torch can not be given.",
-                    expected="types that the gguf package dequantizes",
-                    found=f"{kind} in {tensor.name}",
-                    do="run it with engine: llamacpp",
-                )
+                f"'{label}' holds tensors that torch can not be given.",
+                expected="types that the gguf package dequantizes",
+                found=f"{kind} in {tensor.name}",
+                do="run it with engine: llamacpp",
             ) from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qkld.errors import ModelError, TokenizerError, explain
+from qkld.errors import ModelError, TokenizerError
 from qkld.models.folders import read_json
 from qkld.models.gguf_files import fact
 from qkld.models.tokenizer import check_same_tokens, named_tokens
@@ -37,22 +37,18 @@ def header_tokens(file: Path, *, label: str) -> list[str | None]:
     tokens = fact(file, "tokenizer.ggml.tokens")
     if not tokens:
         raise TokenizerError(
-            explain(
-                f"'{label}' has no tokenizer.",
-                expected=f"tokenizer.ggml.tokens in the header of {file.name}",
-                found=f"architecture {fact(file, 'general.architecture')}, tokenizer {fact(file, TOKENIZER_MODEL)}",
-                do="give a GGUF file of a language model, with its vocabulary",
-            )
+            f"'{label}' has no tokenizer.",
+            expected=f"tokenizer.ggml.tokens in the header of {file.name}",
+            found=f"architecture {fact(file, 'general.architecture')}, tokenizer {fact(file, TOKENIZER_MODEL)}",
+            do="give a GGUF file of a language model, with its vocabulary",
         )
     doubled = sorted(token for token, count in Counter(tokens).items() if count > 1 and token)
     if doubled:
         raise TokenizerError(
-            explain(
-                f"'{label}' has tokens twice in its vocabulary.",
-                expected="every token once: llama.cpp stops at such a file",
-                found=", ".join(f"{token!r}" for token in doubled[:5]),
-                do="make the file anew with today's llama.cpp",
-            )
+            f"'{label}' has tokens twice in its vocabulary.",
+            expected="every token once: llama.cpp stops at such a file",
+            found=", ".join(f"{token!r}" for token in doubled[:5]),
+            do="make the file anew with today's llama.cpp",
         )
     return [None if token == f"[PAD{i}]" else token for i, token in enumerate(tokens)]
 
@@ -72,12 +68,10 @@ def check_same_model(file: Path, folder: Path, *, label: str, reshaped: bool = F
     compared = {"layers"} if reshaped else {"layers", "width"}
     if any(found[name] != expected[name] for name in compared if expected[name] is not None):
         raise ModelError(
-            explain(
-                f"'{label}' is a file of another model than the reference.",
-                expected=expected,
-                found={**found, "architecture": fact(file, "general.architecture")},
-                do="use a quant of the reference",
-            )
+            f"'{label}' is a file of another model than the reference.",
+            expected=expected,
+            found={**found, "architecture": fact(file, "general.architecture")},
+            do="use a quant of the reference",
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.models.gguf_files import fact, tensors
 
 GEMMA_27B = {"gemma2": 46, "gemma3": 62}
@@ -73,12 +73,10 @@ def _check_scales(file: Path, architecture: str, label: str) -> None:
     lost = {key: value for key, value in stated.items() if value not in (None, 0, 1)}
     if lost:
         raise ModelError(
-            explain(
-                f"The header of '{label}' scales what torch is not given.",
-                expected=f"no {', '.join(SCALES)} other than 1",
-                found=lost,
-                do="run it with engine llamacpp",
-            )
+            f"The header of '{label}' scales what torch is not given.",
+            expected=f"no {', '.join(SCALES)} other than 1",
+            found=lost,
+            do="run it with engine llamacpp",
         )
 
 
@@ -99,12 +97,10 @@ def _rope_scaling(files: Sequence[Path], architecture: str, label: str) -> dict[
     if kind == "yarn" and context:
         return {"rope_type": "yarn", "factor": said["factor"], "original_max_position_embeddings": context}
     raise ModelError(
-        explain(
-            f"The header of '{label}' scales rotary frequencies in a way that torch is not given.",
-            expected="factors for each frequency, linear, or yarn with the original context",
-            found=f"{architecture}.rope.scaling: {said}",
-            do="run it with engine llamacpp",
-        )
+        f"The header of '{label}' scales rotary frequencies in a way that torch is not given.",
+        expected="factors for each frequency, linear, or yarn with the original context",
+        found=f"{architecture}.rope.scaling: {said}",
+        do="run it with engine llamacpp",
     )
 
 

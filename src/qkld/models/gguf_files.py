@@ -16,7 +16,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.models.bits import Part, StoredBits, Tally, total
 
 SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
@@ -48,14 +48,12 @@ def read(file: Path) -> Any:
     except Exception as error:  # the reader fails in many ways on a damaged file
         unknown_type = "GGMLQuantizationType" in str(error)
         raise ModelError(
-            explain(
-                f"{file.name} can not be read.",
-                expected="tensor types that gguf knows" if unknown_type else "a whole GGUF file",
-                found=f"{type(error).__name__}: {error}"[:400],
-                do="make the file anew with today's llama.cpp, which dropped or has yet to get this type"
-                if unknown_type
-                else "download the file again, and state its sha256 in the study",
-            )
+            f"{file.name} can not be read.",
+            expected="tensor types that gguf knows" if unknown_type else "a whole GGUF file",
+            found=f"{type(error).__name__}: {error}"[:400],
+            do="make the file anew with today's llama.cpp, which dropped or has yet to get this type"
+            if unknown_type
+            else "download the file again, and state its sha256 in the study",
         ) from error
 
 
@@ -90,12 +88,10 @@ def check_parts(files: Sequence[Path]) -> None:
         found = fact(file, "split.no") or 0, fact(file, "split.count") or 1
         if found != (number, len(files)):
             raise ModelError(
-                explain(
-                    f"{file.name} is another part of a split model than its place says.",
-                    expected=f"part {number + 1} of {len(files)}",
-                    found=f"part {found[0] + 1} of {found[1]}",
-                    do="give all parts of one model, the first one as `file`",
-                )
+                f"{file.name} is another part of a split model than its place says.",
+                expected=f"part {number + 1} of {len(files)}",
+                found=f"part {found[0] + 1} of {found[1]}",
+                do="give all parts of one model, the first one as `file`",
             )
 
 

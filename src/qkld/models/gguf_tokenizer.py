@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qkld.errors import TokenizerError, explain
+from qkld.errors import TokenizerError
 from qkld.models.gguf_checks import TOKENIZER_MODEL, header_tokens
 from qkld.models.gguf_files import fact
 from qkld.models.library import transformers_library
@@ -84,12 +84,10 @@ def header_tokenizer(file: Path, *, label: str) -> Any:
 
 def _unknown(label: str, expected: str, found: str) -> TokenizerError:
     return TokenizerError(
-        explain(
-            f"No tokenizer can be made from the header of '{label}'.",
-            expected=expected,
-            found=found,
-            do="give the model's Hugging Face folder as the reference; this file can then be a quant",
-        )
+        f"No tokenizer can be made from the header of '{label}'.",
+        expected=expected,
+        found=found,
+        do="give the model's Hugging Face folder as the reference; this file can then be a quant",
     )
 
 

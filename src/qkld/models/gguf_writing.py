@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.models.gguf import copy_field
 from qkld.models.gguf_files import read
 from qkld.provenance import written_whole
@@ -109,11 +109,9 @@ def _check_same_kind(module: nn.Module, reader: Any, source: Path) -> None:
     config = module.config
     if (config.model_type, kind, config.vocab_size) != (ARCHITECTURE, ARCHITECTURE, tokens):
         raise ModelError(
-            explain(
-                f"The model can not be written with the header of {source.name}.",
-                expected=f"model and file of architecture {ARCHITECTURE}, and a token for each of the model's "
-                f"{config.vocab_size} rows",
-                found=f"model {config.model_type}, file {kind} with {tokens} tokens",
-                do="take the GGUF file that the model was opened from",
-            )
+            f"The model can not be written with the header of {source.name}.",
+            expected=f"model and file of architecture {ARCHITECTURE}, and a token for each of the model's "
+            f"{config.vocab_size} rows",
+            found=f"model {config.model_type}, file {kind} with {tokens} tokens",
+            do="take the GGUF file that the model was opened from",
         )

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.models.head import Head
 from qkld.models.head_input import accepted
 from qkld.models.opened import trunk_states
@@ -39,22 +39,18 @@ def find_head(module: nn.Module) -> Head:
     layer = module.get_output_embeddings()
     if layer is None:
         raise ModelError(
-            explain(
-                f"{type(module).__name__} has no output head.",
-                expected="the module that get_output_embeddings() names, such as lm_head",
-                found=f"none among {[name for name, _ in module.named_children()]}",
-                do="give a causal language model with its head",
-            )
+            f"{type(module).__name__} has no output head.",
+            expected="the module that get_output_embeddings() names, such as lm_head",
+            found=f"none among {[name for name, _ in module.named_children()]}",
+            do="give a causal language model with its head",
         )
     weight = getattr(layer, "weight", None)
     if type(weight) not in (nn.Parameter, torch.Tensor) or not weight.is_floating_point():
         raise ModelError(
-            explain(
-                f"{type(module).__name__} has no output head that can be applied on its own.",
-                expected="get_output_embeddings() to give a linear layer with a plain floating-point weight",
-                found=f"{_name_of(layer, module)}, {type(layer).__name__} with {type(weight).__name__}",
-                do="keep the head unquantized (lm_head among the modules not to convert)",
-            )
+            f"{type(module).__name__} has no output head that can be applied on its own.",
+            expected="get_output_embeddings() to give a linear layer with a plain floating-point weight",
+            found=f"{_name_of(layer, module)}, {type(layer).__name__} with {type(weight).__name__}",
+            do="keep the head unquantized (lm_head among the modules not to convert)",
         )
     scale = math.prod(_values(module, FACTORS)) / math.prod(_values(module, DIVISORS))
     softcap = next(iter(_values(module, SOFTCAPS)), None)
@@ -120,13 +116,11 @@ def _first_proven(module: nn.Module, head: Head, forms: Iterable[Head]) -> tuple
             return form, hidden.dtype
     largest, beyond = differences[0]
     raise ModelError(
-        explain(
-            f"The head found in {type(module).__name__} does not give the model's logits back.",
-            expected="no difference beyond rounding",
-            found=f"largest difference {largest:g}, {beyond} of {own.numel()} beyond rounding, with "
-            f"{type(module.get_output_embeddings()).__name__}, scale {head.scale:g}, soft cap {head.softcap}",
-            do="add the architecture's scaling to qkld.models.head_discovery",
-        )
+        f"The head found in {type(module).__name__} does not give the model's logits back.",
+        expected="no difference beyond rounding",
+        found=f"largest difference {largest:g}, {beyond} of {own.numel()} beyond rounding, with "
+        f"{type(module.get_output_embeddings()).__name__}, scale {head.scale:g}, soft cap {head.softcap}",
+        do="add the architecture's scaling to qkld.models.head_discovery",
     )
 
 
@@ -160,13 +154,11 @@ def _own_logits(module: nn.Module, ids: Tensor, dtype: torch.dtype) -> Tensor:
         return module(**accepted(module, input_ids=ids, use_cache=False, return_dict=True)).logits[0]
     except Exception as error:  # an operation without this dtype, inputs that text does not give, memory: all end here
         raise ModelError(
-            explain(
-                f"{type(module).__name__} can not be run on token ids in {_dtype_name(dtype)}.",
-                expected="logits of a few tokens",
-                found=f"{type(error).__name__}{_place(error, module)}: {error}"[:400],
-                do="take another compute dtype, or weights: dequantized where its layers are quantized, or a class "
-                "that transformers runs on text alone",
-            )
+            f"{type(module).__name__} can not be run on token ids in {_dtype_name(dtype)}.",
+            expected="logits of a few tokens",
+            found=f"{type(error).__name__}{_place(error, module)}: {error}"[:400],
+            do="take another compute dtype, or weights: dequantized where its layers are quantized, or a class "
+            "that transformers runs on text alone",
         ) from error
 
 
@@ -182,12 +174,10 @@ def _check_finite(logits: Tensor) -> None:
     if not bool(torch.isfinite(logits).all()):
         wider = "bfloat16 or float32" if logits.dtype == torch.float16 else "float32, or check the model's weights"
         raise ModelError(
-            explain(
-                f"The model's logits are not finite in {_dtype_name(logits.dtype)}.",
-                expected="numbers for a few tokens",
-                found=f"NaN or infinity at {int((~torch.isfinite(logits)).any(-1).sum())} of {len(logits)} tokens",
-                do=f"take {wider}",
-            )
+            f"The model's logits are not finite in {_dtype_name(logits.dtype)}.",
+            expected="numbers for a few tokens",
+            found=f"NaN or infinity at {int((~torch.isfinite(logits)).any(-1).sum())} of {len(logits)} tokens",
+            do=f"take {wider}",
         )
 
 

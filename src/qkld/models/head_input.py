@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 
 
 class _HeadReached(Exception):
@@ -46,24 +46,20 @@ def head_input(module: nn.Module, **inputs: Any) -> Tensor:
     finally:
         hook.remove()
     raise ModelError(
-        explain(
-            f"{type(module).__name__} makes its logits without a call of its output head.",
-            expected="the module that get_output_embeddings() names to be called with the last hidden states",
-            found="a forward pass that never calls it",
-            do="measure this model with an engine that gives whole logits, such as llama.cpp",
-        )
+        f"{type(module).__name__} makes its logits without a call of its output head.",
+        expected="the module that get_output_embeddings() names to be called with the last hidden states",
+        found="a forward pass that never calls it",
+        do="measure this model with an engine that gives whole logits, such as llama.cpp",
     )
 
 
 def _one_a_token(module: nn.Module, states: Tensor, ids: Tensor) -> Tensor:
     if states.shape[:-1] != ids.shape:
         raise ModelError(
-            explain(
-                f"{type(module).__name__} calls its output head with other states than one a token.",
-                expected=f"{(*ids.shape, 'width')}",
-                found=tuple(states.shape),
-                do="measure this model with an engine that gives whole logits, such as llama.cpp",
-            )
+            f"{type(module).__name__} calls its output head with other states than one a token.",
+            expected=f"{(*ids.shape, 'width')}",
+            found=tuple(states.shape),
+            do="measure this model with an engine that gives whole logits, such as llama.cpp",
         )
     return states
 

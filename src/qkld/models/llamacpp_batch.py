@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,9 @@ def sequences_of(seen: np.ndarray, positions: np.ndarray) -> tuple[tuple[int, ..
     together = (member.T @ member > 0) & (positions[:, None] >= positions)
     if not np.array_equal(together, seen):
         raise ModelError(
-            explain(
-                "This attention mask can not be given to llama.cpp.",
-                expected="a tree: each token sees all earlier ones of its own sequences",
-                found=f"{int((together != seen).sum())} of {seen.size} pairs of tokens that differ from one",
-                do="run the texts one a row",
-            )
+            "This attention mask can not be given to llama.cpp.",
+            expected="a tree: each token sees all earlier ones of its own sequences",
+            found=f"{int((together != seen).sum())} of {seen.size} pairs of tokens that differ from one",
+            do="run the texts one a row",
         )
     return tuple(tuple(int(s) for s in np.flatnonzero(column)) for column in member.T)

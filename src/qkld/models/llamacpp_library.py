@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.models.llamacpp_batch import Batch
 
 WARNING, ERROR, CONTINUED = 3, 4, 5
@@ -46,12 +46,10 @@ def library() -> ModuleType:
         import llama_cpp
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(
-            explain(
-                "Engine llamacpp needs llama-cpp-python, which is not here.",
-                expected="the package of requirements-llamacpp.lock, compiled on this machine",
-                found=f"{type(error).__name__}: {error}"[:400],
-                do="run `make llamacpp`",
-            )
+            "Engine llamacpp needs llama-cpp-python, which is not here.",
+            expected="the package of requirements-llamacpp.lock, compiled on this machine",
+            found=f"{type(error).__name__}: {error}"[:400],
+            do="run `make llamacpp`",
         ) from error
     llama_cpp.llama_log_set(_kept_log(llama_cpp), ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
@@ -92,12 +90,10 @@ def check_offload(label: str) -> None:
     """
     if not library().llama_supports_gpu_offload():
         raise ModelError(
-            explain(
-                f"'{label}' is to run on a GPU, and llama-cpp-python was built without one.",
-                expected="a build with CUDA (or Metal)",
-                found="a build for the CPU alone",
-                do="run `make llamacpp CMAKE_ARGS=-DGGML_CUDA=on`, or set compute.device to cpu",
-            )
+            f"'{label}' is to run on a GPU, and llama-cpp-python was built without one.",
+            expected="a build with CUDA (or Metal)",
+            found="a build for the CPU alone",
+            do="run `make llamacpp CMAKE_ARGS=-DGGML_CUDA=on`, or set compute.device to cpu",
         )
 
 
@@ -162,12 +158,10 @@ class LlamaCpp:
         )
         if not model:
             raise ModelError(
-                explain(
-                    f"llama.cpp does not load '{self.label}'.",
-                    expected="a model of an architecture and tensor types that this llama.cpp runs",
-                    found=said(),
-                    do="get the file again, or a newer llama-cpp-python in requirements-llamacpp.lock",
-                )
+                f"llama.cpp does not load '{self.label}'.",
+                expected="a model of an architecture and tensor types that this llama.cpp runs",
+                found=said(),
+                do="get the file again, or a newer llama-cpp-python in requirements-llamacpp.lock",
             )
         return model
 
@@ -199,12 +193,10 @@ class LlamaCpp:
             return self._context
         if sequences > MOST_SEQUENCES:
             raise ModelError(
-                explain(
-                    f"One batch for '{self.label}' has too many sequences for llama.cpp.",
-                    expected=f"at most {MOST_SEQUENCES} choices of items that are run together",
-                    found=sequences,
-                    do="lower benchmark_scores.pack_tokens",
-                )
+                f"One batch for '{self.label}' has too many sequences for llama.cpp.",
+                expected=f"at most {MOST_SEQUENCES} choices of items that are run together",
+                found=sequences,
+                do="lower benchmark_scores.pack_tokens",
             )
         cells = max(self._size[0], -(-tokens // CELLS) * CELLS)
         room = max(self._size[1], 1 << (sequences - 1).bit_length())
@@ -238,12 +230,10 @@ class LlamaCpp:
 
     def _refused(self, what: str) -> ModelError:
         return ModelError(
-            explain(
-                f"llama.cpp can not run '{self.label}'.",
-                expected=what,
-                found=said(),
-                do="choose other cache_k and cache_v, flash_attention, or fewer tokens at a time",
-            )
+            f"llama.cpp can not run '{self.label}'.",
+            expected=what,
+            found=said(),
+            do="choose other cache_k and cache_v, flash_attention, or fewer tokens at a time",
         )
 
     def close(self) -> None:

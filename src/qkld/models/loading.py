@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.models import compressed_tensors, quantized
 from qkld.models.bits import StoredBits, tensor_bits
 from qkld.models.folders import weight_files
@@ -85,12 +85,10 @@ def _check_plain(module: nn.Module, source: Sources, label: str) -> None:
     ]
     if packed:
         raise ModelError(
-            explain(
-                f"'{label}' holds packed weights, and nothing says how they are quantized.",
-                expected="floating-point weights, or a quantization_config in config.json",
-                found=f"{len(packed)} packed, such as {packed[0]}",
-                do="get the folder again with the config.json that the quantizer wrote",
-            )
+            f"'{label}' holds packed weights, and nothing says how they are quantized.",
+            expected="floating-point weights, or a quantization_config in config.json",
+            found=f"{len(packed)} packed, such as {packed[0]}",
+            do="get the folder again with the config.json that the quantizer wrote",
         )
 
 
@@ -98,12 +96,10 @@ def _check_native(module: nn.Module, method: str, label: str) -> None:
     """Refuse layers that transformers dequantized while it loaded them, for want of a device that runs them."""
     if getattr(module, "hf_quantizer", None) is None:
         raise ModelError(
-            explain(
-                f"'{label}' can not be run natively here.",
-                expected=f"layers of {method}",
-                found="plain ones: transformers dequantizes them where no kernel runs them",
-                do="take weights: dequantized, or a device with kernels for it",
-            )
+            f"'{label}' can not be run natively here.",
+            expected=f"layers of {method}",
+            found="plain ones: transformers dequantizes them where no kernel runs them",
+            do="take weights: dequantized, or a device with kernels for it",
         )
 
 
@@ -116,12 +112,10 @@ def made_model(
     """
     if quantization_of(folder):
         raise ModelError(
-            explain(
-                f"'{entry.label}' can not be made from '{reference}'.",
-                expected="a reference with plain weights",
-                found="a quantized one",
-                do="choose the unquantized model as the reference",
-            )
+            f"'{entry.label}' can not be made from '{reference}'.",
+            expected="a reference with plain weights",
+            found="a quantized one",
+            do="choose the unquantized model as the reference",
         )
     native, is_spread = compute.weights == "native", compute.device_map == "auto"
     home = torch.device("cpu") if is_spread else device

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qkld.errors import TokenizerError, explain
+from qkld.errors import TokenizerError
 from qkld.models.bits import StoredBits
 from qkld.models.head import Head
 from qkld.models.head_input import head_input
@@ -96,12 +96,10 @@ class OpenedModel:
         if beyond:
             named = ", ".join(f"{i}: {self.tokenizer.convert_ids_to_tokens(i)!r}" for i in beyond[:5])
             raise TokenizerError(
-                explain(
-                    f"The text holds tokens that '{self.label}' has no row for.",
-                    expected=f"ids below {self.vocabulary}, the rows of its head",
-                    found=named,
-                    do="take these tokens out of the text, or use the tokenizer that the model was made with",
-                )
+                f"The text holds tokens that '{self.label}' has no row for.",
+                expected=f"ids below {self.vocabulary}, the rows of its head",
+                found=named,
+                do="take these tokens out of the text, or use the tokenizer that the model was made with",
             )
 
     def hidden(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from qkld.errors import ModelError, SourceError, explain
+from qkld.errors import ModelError, SourceError
 from qkld.models.attention import attend_in_blocks
 from qkld.models.bits import tensor_bits
 from qkld.models.context import context_length
@@ -180,12 +180,10 @@ def _check_dtype(entry: ModelEntry, found: torch.dtype, compute: Compute, dtype:
     if found != dtype:
         native = f" with weights: {compute.weights}" if compute.weights == "native" else ""
         raise ModelError(
-            explain(
-                f"'{entry.label}' computes in another dtype than is said of it.",
-                expected=f"hidden states in {dtype}",
-                found=f"{found}{native}",
-                do="take that compute dtype, or weights: dequantized",
-            )
+            f"'{entry.label}' computes in another dtype than is said of it.",
+            expected=f"hidden states in {dtype}",
+            found=f"{found}{native}",
+            do="take that compute dtype, or weights: dequantized",
         )
 
 
@@ -199,10 +197,8 @@ def _check_made_hash(entry: ModelEntry, found: str) -> None:
     expected = getattr(entry, "weights_sha256", None)
     if expected is not None and expected != found:
         raise SourceError(
-            explain(
-                f"'{entry.label}' was made, but not with the weights stated.",
-                expected=expected,
-                found=found,
-                do="use the library versions, compute dtype and compute.weights that the study was written with",
-            )
+            f"'{entry.label}' was made, but not with the weights stated.",
+            expected=expected,
+            found=found,
+            do="use the library versions, compute dtype and compute.weights that the study was written with",
         )

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.models import bitsandbytes, compressed_tensors, hqq, torchao
 from qkld.models.bits import StoredBits, Tally, plain_bits, tensor_bits
 from qkld.models.experts import Experts, fused_experts
@@ -166,23 +166,19 @@ def _check_groups(widths: dict[str, int], entry: MadeModel) -> None:
     """Refuse a trunk without anything to quantize, or whose input widths no groups divide."""
     if not widths:
         raise ModelError(
-            explain(
-                f"'{entry.label}' has nothing to quantize.",
-                expected="linear layers in the trunk",
-                found="none",
-                do="choose a reference whose layers are torch.nn.Linear",
-            )
+            f"'{entry.label}' has nothing to quantize.",
+            expected="linear layers in the trunk",
+            found="none",
+            do="choose a reference whose layers are torch.nn.Linear",
         )
     group = getattr(entry, "group_size", None)
     for name, width in widths.items():
         if group is not None and width % group:
             raise ModelError(
-                explain(
-                    f"'{entry.label}' can not be made: layer {name} does not divide into groups.",
-                    expected=f"an input width that is a multiple of {group}",
-                    found=width,
-                    do="choose a group size that divides the width of every layer",
-                )
+                f"'{entry.label}' can not be made: layer {name} does not divide into groups.",
+                expected=f"an input width that is a multiple of {group}",
+                found=width,
+                do="choose a group size that divides the width of every layer",
             )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.models.library import transformers_library
 
 OWN_NAMES = {
@@ -48,12 +48,10 @@ def text_config(folder: Path, *, label: str) -> Any | None:
         raise _refusal(whole, label)
     if is_quantized:
         raise ModelError(
-            explain(
-                f"The text part of '{label}' can not be loaded by itself.",
-                expected="plain weights",
-                found=f"{type(whole).__name__} with a saved quantization",
-                do="take a folder with the same weights in bfloat16, or a GGUF file of them",
-            )
+            f"The text part of '{label}' can not be loaded by itself.",
+            expected="plain weights",
+            found=f"{type(whole).__name__} with a saved quantization",
+            do="take a folder with the same weights in bfloat16, or a GGUF file of them",
         )
     if hasattr(whole, "tie_word_embeddings"):  # then the whole model ties or not, whatever its text part says
         text.tie_word_embeddings = whole.tie_word_embeddings
@@ -74,12 +72,10 @@ def _also_sees(whole: Any, text: Any) -> bool:
 
 def _refusal(whole: Any, label: str) -> ModelError:
     return ModelError(
-        explain(
-            f"Model '{label}' can not be measured as a language model.",
-            expected="a causal language model that transformers has a class for, or one with a text part that is such",
-            found=f"{type(whole).__name__}, model type {whole.model_type}",
-            do="give a model that predicts the next token of a text",
-        )
+        f"Model '{label}' can not be measured as a language model.",
+        expected="a causal language model that transformers has a class for, or one with a text part that is such",
+        found=f"{type(whole).__name__}, model type {whole.model_type}",
+        do="give a model that predicts the next token of a text",
     )
 
 

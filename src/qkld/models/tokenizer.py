@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from qkld.errors import ModelError, TokenizerError, explain
+from qkld.errors import ModelError, TokenizerError
 from qkld.provenance import key_of
 
 PROBE = (
@@ -55,12 +55,10 @@ def start_of_text(tokenizer: Any) -> list[int]:
         if list(whole[start : start + len(own)]) == list(own):
             return list(whole[:start])
     raise TokenizerError(
-        explain(
-            "The tokenizer changes a text's tokens where it adds special ones.",
-            expected=f"{list(own)} within the ids of {LETTER!r}",
-            found=list(whole),
-            do="mend the post-processor in tokenizer.json",
-        )
+        "The tokenizer changes a text's tokens where it adds special ones.",
+        expected=f"{list(own)} within the ids of {LETTER!r}",
+        found=list(whole),
+        do="mend the post-processor in tokenizer.json",
     )
 
 
@@ -100,12 +98,10 @@ def check_same_tokens(expected: Sequence[str | None], found: Sequence[str | None
     if differing:
         shown = list(differing)[:SHOWN]
         raise TokenizerError(
-            explain(
-                f"The vocabulary of '{label}' differs in {len(differing)} of {len(expected)} tokens.",
-                expected=", ".join(f"{i}: {expected[i]!r}" for i in shown),
-                found=", ".join(f"{i}: {differing[i]!r}" for i in shown),
-                do="use a quant of the same model, made with the same tokenizer files",
-            )
+            f"The vocabulary of '{label}' differs in {len(differing)} of {len(expected)} tokens.",
+            expected=", ".join(f"{i}: {expected[i]!r}" for i in shown),
+            found=", ".join(f"{i}: {differing[i]!r}" for i in shown),
+            do="use a quant of the same model, made with the same tokenizer files",
         )
 
 
@@ -136,10 +132,8 @@ def check_rows(vocabulary: int, rows: int, *, label: str) -> None:
     """
     if rows < vocabulary:
         raise ModelError(
-            explain(
-                f"The head of '{label}' is smaller than the reference's vocabulary.",
-                expected=f"at least {vocabulary} rows",
-                found=rows,
-                do="use a quant of the same model, made with the same tokenizer files",
-            )
+            f"The head of '{label}' is smaller than the reference's vocabulary.",
+            expected=f"at least {vocabulary} rows",
+            found=rows,
+            do="use a quant of the same model, made with the same tokenizer files",
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.locks import locked
 from qkld.models.folders import files_sha256, weight_files
 from qkld.models.gguf import BITS_FILE
@@ -57,12 +57,10 @@ def _write_folder(entry: StoredModel, folder: Path, target: Path) -> None:
     """Write the model under a temporary name, then rename."""
     if quantization_of(folder):
         raise ModelError(
-            explain(
-                f"'{entry.label}' can not be padded or rotated.",
-                expected="plain weights",
-                found="a quantized model",
-                do="choose the unquantized model as the reference",
-            )
+            f"'{entry.label}' can not be padded or rotated.",
+            expected="plain weights",
+            found="a quantized model",
+            do="choose the unquantized model as the reference",
         )
     module = load_module(folder, label=entry.label, dtype=torch.float32)
     changed = transform(module, multiple=entry.pad, seed=entry.rotate)

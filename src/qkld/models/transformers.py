@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from qkld.errors import ModelError, TokenizerError, explain
+from qkld.errors import ModelError, TokenizerError
 from qkld.models.folders import read_json, weight_files
 from qkld.models.library import transformers_library
 from qkld.models.quiet import PARTS_LEFT_OUT, quiet_loading
@@ -51,12 +51,10 @@ def load_tokenizer(folder: Path) -> Any:
 
 def _no_tokenizer(folder: Path, found: str) -> TokenizerError:
     return TokenizerError(
-        explain(
-            f"{folder} has no tokenizer that can be read.",
-            expected=f"one of {', '.join(sorted(VOCABULARIES))} or tokenizer.model, as the model was published with",
-            found=found,
-            do="copy the tokenizer's files of the original model into the folder",
-        )
+        f"{folder} has no tokenizer that can be read.",
+        expected=f"one of {', '.join(sorted(VOCABULARIES))} or tokenizer.model, as the model was published with",
+        found=found,
+        do="copy the tokenizer's files of the original model into the folder",
     )
 
 
@@ -92,22 +90,18 @@ def load_module(
         raise
     except Exception as error:  # damaged file, unknown architecture, missing library: all end here
         raise ModelError(
-            explain(
-                f"Model '{label}' can not be loaded.",
-                expected="a causal language model that transformers knows",
-                found=f"{type(error).__name__}: {error}"[:800],
-                do="mend or replace the files, or install the library its quantization needs",
-            )
+            f"Model '{label}' can not be loaded.",
+            expected="a causal language model that transformers knows",
+            found=f"{type(error).__name__}: {error}"[:800],
+            do="mend or replace the files, or install the library its quantization needs",
         ) from error
     lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if lacking:
         raise ModelError(
-            explain(
-                f"The files of '{label}' do not hold the whole model.",
-                expected="every tensor, in the shape that config.json gives it",
-                found=f"{len(lacking)} missing or of another shape: {', '.join(lacking[:5])}",
-                do=_mend(folder),
-            )
+            f"The files of '{label}' do not hold the whole model.",
+            expected="every tensor, in the shape that config.json gives it",
+            found=f"{len(lacking)} missing or of another shape: {', '.join(lacking[:5])}",
+            do=_mend(folder),
         )
     also_sees = loader is not transformers_library().AutoModelForCausalLM
     return (without_eyes(module) if also_sees else module).eval().requires_grad_(False)
@@ -166,12 +160,10 @@ def quantization_of(folder: Path) -> dict[str, Any] | None:
     method = stated.get("quant_method") if isinstance(stated, dict) else stated
     if not isinstance(stated, dict) or method not in (None, "bitsandbytes", *AUTO_QUANTIZATION_CONFIG_MAPPING):
         raise ModelError(
-            explain(
-                f"{folder} states a quantization that is not known.",
-                expected=f"a quant_method among {', '.join(sorted(AUTO_QUANTIZATION_CONFIG_MAPPING))}",
-                found=method,
-                do="get config.json again, or run the model with the engine that its quantization is made for",
-            )
+            f"{folder} states a quantization that is not known.",
+            expected=f"a quant_method among {', '.join(sorted(AUTO_QUANTIZATION_CONFIG_MAPPING))}",
+            found=method,
+            do="get config.json again, or run the model with the engine that its quantization is made for",
         )
     return stated
 

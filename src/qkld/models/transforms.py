@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 
 MODEL_TYPES = ("llama", "mistral")
 """RMSNorm with plain gains before attention and before a gated MLP, no scaling elsewhere."""
@@ -171,12 +171,10 @@ def padded_config(config: Any, multiple: int) -> Any:
     wide.rms_norm_eps = config.rms_norm_eps * config.hidden_size / wide.hidden_size
     if wide.hidden_size % wide.num_attention_heads:  # transformers refuses to open such a configuration
         raise ModelError(
-            explain(
-                f"This {config.model_type} model can not be padded to multiples of {multiple}.",
-                expected=f"a stream that divides among its {wide.num_attention_heads} heads",
-                found=f"{wide.hidden_size} wide",
-                do="choose another multiple for reference.pad",
-            )
+            f"This {config.model_type} model can not be padded to multiples of {multiple}.",
+            expected=f"a stream that divides among its {wide.num_attention_heads} heads",
+            found=f"{wide.hidden_size} wide",
+            do="choose another multiple for reference.pad",
         )
     return wide
 
@@ -195,13 +193,11 @@ def _check_supported(module: nn.Module) -> None:
     found = next(_unsupported(module), None)
     if found is not None:
         raise ModelError(
-            explain(
-                f"{type(module).__name__} can not be padded or rotated.",
-                expected=f"a model of type {' or '.join(MODEL_TYPES)} with plain weights and no more than their layers",
-                found=found,
-                do="take reference.pad and reference.rotate out of the study, or add the layer to "
-                "qkld.models.transforms with the algebra that keeps its function",
-            )
+            f"{type(module).__name__} can not be padded or rotated.",
+            expected=f"a model of type {' or '.join(MODEL_TYPES)} with plain weights and no more than their layers",
+            found=found,
+            do="take reference.pad and reference.rotate out of the study, or add the layer to "
+            "qkld.models.transforms with the algebra that keeps its function",
         )
 
 

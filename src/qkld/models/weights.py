@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.models import torchao
 from qkld.models.quantized import family_of
 from qkld.models.tensors import tensor_bytes
@@ -70,13 +70,11 @@ def check_finite(module: nn.Module, *, label: str) -> None:
     for name, tensor in stored_weights(module):
         if tensor.is_floating_point() and not all(torch.isfinite(end.float()) for end in _ends(tensor)):
             raise ModelError(
-                explain(
-                    f"'{label}' has weights that are not finite.",
-                    expected="finite values",
-                    found=f"NaN or infinity in {name}",
-                    do="get or make the weights again; a group of equal values can do this, and so can an overflow of "
-                    "float16, which bfloat16 and float32 have not",
-                )
+                f"'{label}' has weights that are not finite.",
+                expected="finite values",
+                found=f"NaN or infinity in {name}",
+                do="get or make the weights again; a group of equal values can do this, and so can an overflow of "
+                "float16, which bfloat16 and float32 have not",
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 
 OKABE_ITO = {
     "blue": "#0072B2",
@@ -55,12 +55,10 @@ def family_styles(families: Iterable[str]) -> Mapping[str, FamilyStyle]:
     n = len(colours)
     if len(order) > n * n:
         raise ParameterError(
-            explain(
-                "A study has more quant families than colours and markers can tell apart.",
-                expected=f"at most {n * n} families",
-                found=len(order),
-                do="give quants of one quantizer one family",
-            )
+            "A study has more quant families than colours and markers can tell apart.",
+            expected=f"at most {n * n} families",
+            found=len(order),
+            do="give quants of one quantizer one family",
         )
     return {f: FamilyStyle(colours[i % n], MARKERS[(i + i // n) % n]) for i, f in enumerate(order)}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from qkld.compare.cells import aligned
 from qkld.compare.names import model_entry
 from qkld.corpora import read_documents, text_windows
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 from qkld.models import OpenedModel, open_model
 from qkld.models.gguf_files import fact
 from qkld.params import Corpus, GgufModel, Study, load_params
@@ -69,12 +69,10 @@ def _gguf_entry(text: str, study: Study | None) -> GgufModel:
     entry = model_entry(text, study=study)
     if not isinstance(entry, GgufModel):
         raise ParameterError(
-            explain(
-                f"No GGUF files can be made of '{text}'.",
-                expected="a GGUF file, or a study's reference that is one",
-                found=f"a model of method {entry.method}",
-                do="convert it with llama.cpp's convert_hf_to_gguf.py",
-            )
+            f"No GGUF files can be made of '{text}'.",
+            expected="a GGUF file, or a study's reference that is one",
+            found=f"a model of method {entry.method}",
+            do="convert it with llama.cpp's convert_hf_to_gguf.py",
         )
     return entry.model_copy(update={"engine": "torch", "cache_k": None, "cache_v": None, "flash_attention": None})
 
@@ -89,12 +87,10 @@ def _importance(
         return read_importance(Path(options.imatrix))
     if options.text is None:
         raise ParameterError(
-            explain(
-                "An importance matrix is computed from text.",
-                expected="--text FILE, plain text or .jsonl",
-                found="no --text",
-                do="give text that no KLD is measured on; --study refuses what a study measures",
-            )
+            "An importance matrix is computed from text.",
+            expected="--text FILE, plain text or .jsonl",
+            found="no --text",
+            do="give text that no KLD is measured on; --study refuses what a study measures",
         )
     model, taken = opened(), []
     corpus = Corpus(name="text", path=str(options.text), context_lengths=(options.context,), windows=options.windows)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from qkld.corpora import chat_prompts, read_documents, text_windows
-from qkld.errors import CorpusError, ModelError, explain
+from qkld.errors import CorpusError, ModelError
 from qkld.models import OpenedModel
 from qkld.params import Corpus, Importance, Study
 from qkld.paths import project_root
@@ -103,12 +103,10 @@ def gguf_names(module: nn.Module, layers: Iterable[str], architecture: str) -> d
     unknown = [layer for layer, name in found.items() if name is None]
     if unknown:
         raise ModelError(
-            explain(
-                f"{len(unknown)} layers of this model have no name in GGUF files.",
-                expected=f"layers of architecture {architecture}",
-                found=", ".join(unknown[:3]),
-                do="compute the importance matrix with llama.cpp's llama-imatrix, and give its file",
-            )
+            f"{len(unknown)} layers of this model have no name in GGUF files.",
+            expected=f"layers of architecture {architecture}",
+            found=", ".join(unknown[:3]),
+            do="compute the importance matrix with llama.cpp's llama-imatrix, and give its file",
         )
     return {layer: f"{name}.weight" for layer, name in found.items()}
 
@@ -162,12 +160,10 @@ def check_disjoint(taken: Iterable[str], measured: Mapping[str, Iterable[str]]) 
         shared = [digest for digest in map(_digest, documents) if digest in own]
         if shared:
             raise CorpusError(
-                explain(
-                    f"The text of the importance matrix is also in corpus '{corpus}', which KLD is measured on.",
-                    expected="no document in both",
-                    found=f"{len(shared)}, the first: {own[shared[0]].strip()[:NAMED]!r}",
-                    do="give it other text, or fewer windows",
-                )
+                f"The text of the importance matrix is also in corpus '{corpus}', which KLD is measured on.",
+                expected="no document in both",
+                found=f"{len(shared)}, the first: {own[shared[0]].strip()[:NAMED]!r}",
+                do="give it other text, or fewer windows",
             )
 
 

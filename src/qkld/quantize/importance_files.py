@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qkld.errors import SourceError, explain
+from qkld.errors import SourceError
 from qkld.models.gguf_files import read
 from qkld.provenance import written_whole
 
@@ -51,9 +51,7 @@ def read_importance(path: Path) -> dict[str, np.ndarray]:
         If the file is in neither form, is truncated, or holds values that are no mean squares.
     """
     if not path.is_file():
-        raise SourceError(
-            explain("The importance matrix is missing.", expected=path, found="no such file", do="mend the path")
-        )
+        raise SourceError("The importance matrix is missing.", expected=path, found="no such file", do="mend the path")
     with path.open("rb") as stream:
         is_gguf = stream.read(4) == b"GGUF"
     values = _of_gguf(path) if is_gguf else _of_dat(path)
@@ -107,10 +105,8 @@ def _bytes(stream: BytesIO, count: int) -> bytes:
 
 def _unreadable(path: Path, found: object) -> SourceError:
     return SourceError(
-        explain(
-            f"{path.name} is no importance matrix.",
-            expected="a file of llama-imatrix: GGUF with in_sum2 and counts, or the older .dat",
-            found=found,
-            do="make it anew, or let it be computed",
-        )
+        f"{path.name} is no importance matrix.",
+        expected="a file of llama-imatrix: GGUF with in_sum2 and counts, or the older .dat",
+        found=found,
+        do="make it anew, or let it be computed",
     )

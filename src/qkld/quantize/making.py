@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from qkld.errors import ModelError, ParameterError, explain
+from qkld.errors import ModelError, ParameterError
 from qkld.models.gguf_files import Contents, contents
 from qkld.models.llamacpp_library import LOG, library, said
 from qkld.provenance import sha256_of_file, written_whole
@@ -62,12 +62,10 @@ def check_types(types: Iterable[str]) -> None:
     unknown = [t for t in asked if t not in known]
     if unknown or not asked:
         raise ParameterError(
-            explain(
-                "There is no such GGUF type.",
-                expected=", ".join(known),
-                found=", ".join(unknown) or "none",
-                do="use llama.cpp's names",
-            )
+            "There is no such GGUF type.",
+            expected=", ".join(known),
+            found=", ".join(unknown) or "none",
+            do="use llama.cpp's names",
         )
 
 
@@ -140,10 +138,8 @@ def _as_array(llama: ModuleType, importance: Values) -> tuple[Any, list[np.ndarr
 
 def _refused(source: Path, asked: str, importance: Values | None) -> ModelError:
     return ModelError(
-        explain(
-            f"llama.cpp does not make {asked} of {source.name}.",
-            expected="a whole model, and for types below 3 bits an importance matrix of it",
-            found=f"{said()} ({'with' if importance is not None else 'without'} an importance matrix)",
-            do="give an importance matrix of this model, or ask for another type",
-        )
+        f"llama.cpp does not make {asked} of {source.name}.",
+        expected="a whole model, and for types below 3 bits an importance matrix of it",
+        found=f"{said()} ({'with' if importance is not None else 'without'} an importance matrix)",
+        do="give an importance matrix of this model, or ask for another type",
     )

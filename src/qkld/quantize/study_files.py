@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from qkld.errors import ModelError, explain
+from qkld.errors import ModelError
 from qkld.locks import locked
 from qkld.models import OpenedModel, open_model
 from qkld.models.gguf import checked_files, importance_key, made_file, made_folder
@@ -132,12 +132,10 @@ def header_of(reference: StoredModel) -> Path:
     """
     if not isinstance(reference, GgufModel):
         raise ModelError(
-            explain(
-                f"No GGUF files can be made of '{reference.label}'.",
-                expected="a reference of method gguf",
-                found=f"method {reference.method}",
-                do="convert it with llama.cpp's convert_hf_to_gguf.py, and take the F32 or BF16 file as the reference",
-            )
+            f"No GGUF files can be made of '{reference.label}'.",
+            expected="a reference of method gguf",
+            found=f"method {reference.method}",
+            do="convert it with llama.cpp's convert_hf_to_gguf.py, and take the F32 or BF16 file as the reference",
         )
     return checked_files(reference)[0]
 
@@ -146,10 +144,8 @@ def _check_distinct(made: dict[str, Made]) -> None:
     labels: dict[Any, str] = {one.file: label for label, one in made.items()}
     for first, second in equal_tensors(made.values()):
         raise ModelError(
-            explain(
-                f"Quants '{labels[first.file]}' and '{labels[second.file]}' are the same, tensor by tensor.",
-                expected=f"a {first.asked} and a {second.asked} file",
-                found=f"twice {first.contents.name}: {first.contents.shares}",
-                do="take one of them out of the study, or pad the reference so that the types fit its widths",
-            )
+            f"Quants '{labels[first.file]}' and '{labels[second.file]}' are the same, tensor by tensor.",
+            expected=f"a {first.asked} and a {second.asked} file",
+            found=f"twice {first.contents.name}: {first.contents.shares}",
+            do="take one of them out of the study, or pad the reference so that the types fit its widths",
         )

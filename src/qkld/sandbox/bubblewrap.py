@@ -27,7 +27,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from qkld.errors import SandboxError, explain
+from qkld.errors import SandboxError
 from qkld.paths import data_folder
 from qkld.sandbox.interpreter import FLAGS, Interpreter, bare_interpreter
 from qkld.sandbox.launch import SUPERVISOR, Launch
@@ -64,12 +64,10 @@ def find_bubblewrap() -> Path:
         if path.is_file() and _version(path) >= OLDEST:
             return path
     raise SandboxError(
-        explain(
-            "bubblewrap is not here.",
-            expected="bwrap of version 0.8 or newer on the path, or the one that qkld fetches",
-            found=f"{own or 'none on the path'}, none in {fetched_bubblewrap().parent}",
-            do="run `python -m qkld.sandbox`, which fetches Debian's, or `apt-get install bubblewrap`",
-        )
+        "bubblewrap is not here.",
+        expected="bwrap of version 0.8 or newer on the path, or the one that qkld fetches",
+        found=f"{own or 'none on the path'}, none in {fetched_bubblewrap().parent}",
+        do="run `python -m qkld.sandbox`, which fetches Debian's, or `apt-get install bubblewrap`",
     )
 
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from functools import cache
 
-from qkld.errors import SandboxError, explain
+from qkld.errors import SandboxError
 from qkld.sandbox.interpreter import FLAGS
 from qkld.sandbox.launch import SUPERVISOR, Launch
 from qkld.sandbox.limits import Limits
@@ -50,12 +50,10 @@ def find_engine() -> str:
             return engine
         said[engine] = done.stderr.strip()[-300:]
     raise SandboxError(
-        explain(
-            "No container engine can run generated code here.",
-            expected=f"podman or docker, running, with the image {image()}",
-            found=said,
-            do=f"start the engine and pull the image, for example `podman pull {image()}`, or use level 'bubblewrap'",
-        )
+        "No container engine can run generated code here.",
+        expected=f"podman or docker, running, with the image {image()}",
+        found=said,
+        do=f"start the engine and pull the image, for example `podman pull {image()}`, or use level 'bubblewrap'",
     )
 
 

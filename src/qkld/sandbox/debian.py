@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from qkld.errors import SandboxError, explain
+from qkld.errors import SandboxError
 from qkld.locks import locked
 from qkld.provenance import sha256_of_file
 from qkld.sandbox.bubblewrap import fetched_bubblewrap, find_bubblewrap
@@ -119,11 +119,9 @@ def _data_of(archive: bytes) -> bytes:
 
 def _not_to_be_had(found: str) -> SandboxError:
     return SandboxError(
-        explain(
-            "bubblewrap can not be fetched.",
-            expected=f"{PACKAGE} with hash {SHA256}",
-            found=found,
-            do="install bubblewrap 0.8 or newer with the system's package manager, for example "
-            "`apt-get install bubblewrap`, or use another level (see `python -m qkld.sandbox`)",
-        )
+        "bubblewrap can not be fetched.",
+        expected=f"{PACKAGE} with hash {SHA256}",
+        found=found,
+        do="install bubblewrap 0.8 or newer with the system's package manager, for example "
+        "`apt-get install bubblewrap`, or use another level (see `python -m qkld.sandbox`)",
     )

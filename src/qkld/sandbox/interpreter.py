@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from qkld.errors import SandboxError, explain
+from qkld.errors import SandboxError
 
 FLAGS = ("-I", "-S", "-B", "-c")
 """Isolated, without site-packages, writing no bytecode, its program given as text."""
@@ -42,12 +42,10 @@ def bare_interpreter() -> Interpreter:
     if found and os.getuid():
         return found[0]
     raise SandboxError(
-        explain(
-            "No Python to run generated code in.",
-            expected=f"{name} in a folder that every user may read and that is in no home, for example /usr/bin/{name}",
-            found=[str(i.executable) for i in found] or "none",
-            do=f"install it from the distribution, for example `apt-get install {name}`",
-        )
+        "No Python to run generated code in.",
+        expected=f"{name} in a folder that every user may read and that is in no home, for example /usr/bin/{name}",
+        found=[str(i.executable) for i in found] or "none",
+        do=f"install it from the distribution, for example `apt-get install {name}`",
     )
 
 

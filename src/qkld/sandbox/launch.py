@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qkld.errors import SandboxError, explain
+from qkld.errors import SandboxError
 from qkld.sandbox.limits import Limits, Outcome
 
 SUPERVISOR = Path(__file__).with_name("inside.py").read_text(encoding="utf-8")
@@ -140,11 +140,9 @@ def _outcome(conversation: _Conversation, nonce: str, *, late: bool, seconds: fl
 
 def _not_started(said: str) -> SandboxError:
     return SandboxError(
-        explain(
-            "The sandbox did not start.",
-            expected="a supervisor that takes its job",
-            found=said,
-            do="see `python -m qkld.sandbox` for the levels that work here; a container often forbids the namespaces "
-            "that another sandbox inside it needs",
-        )
+        "The sandbox did not start.",
+        expected="a supervisor that takes its job",
+        found=said,
+        do="see `python -m qkld.sandbox` for the levels that work here; a container often forbids the namespaces "
+        "that another sandbox inside it needs",
     )

@@ -22,7 +22,7 @@ import signal
 import subprocess
 import tempfile
 
-from qkld.errors import SandboxError, explain
+from qkld.errors import SandboxError
 from qkld.sandbox.interpreter import FLAGS, bare_interpreter
 from qkld.sandbox.launch import SUPERVISOR, Launch
 from qkld.sandbox.limits import Limits
@@ -38,12 +38,10 @@ def launch(limits: Limits) -> Launch:
     """
     if 0 in (os.getuid(), os.geteuid()):
         raise SandboxError(
-            explain(
-                "Level 'limits' does not run as root.",
-                expected="an ordinary user, better one of its own without files",
-                found=f"user id {os.geteuid()}",
-                do="use level 'bubblewrap', or run as another user",
-            )
+            "Level 'limits' does not run as root.",
+            expected="an ordinary user, better one of its own without files",
+            found=f"user id {os.geteuid()}",
+            do="use level 'bubblewrap', or run as another user",
         )
     home = tempfile.TemporaryDirectory(prefix="qkld-program-", ignore_cleanup_errors=True)
     environment = {"PATH": os.defpath, "HOME": home.name, "TMPDIR": home.name}

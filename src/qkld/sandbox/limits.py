@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 
 Level = Literal["bubblewrap", "container", "limits"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -50,12 +50,10 @@ class Limits:
             if not (whole and math.isfinite(value) and value > 0):
                 kind = "a number of seconds" if field.name == "wall_seconds" else "a whole number"
                 raise ParameterError(
-                    explain(
-                        f"A program can not be run with this {field.name}.",
-                        expected=f"{kind} above 0",
-                        found=value,
-                        do="give a limit: a program without one could run, or fill the machine, for ever",
-                    )
+                    f"A program can not be run with this {field.name}.",
+                    expected=f"{kind} above 0",
+                    found=value,
+                    do="give a limit: a program without one could run, or fill the machine, for ever",
                 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 
-from qkld.errors import ParameterError, SandboxError, explain
+from qkld.errors import ParameterError, SandboxError
 from qkld.sandbox import bubblewrap, container, limited
 from qkld.sandbox.launch import Launch, exchange
 from qkld.sandbox.limits import LEVELS, Level, Limits, Outcome
@@ -81,15 +81,13 @@ def check_level(level: Level) -> None:
     """Let a gentle program ask for a little too much, once a process: no other runs at a level that would give it."""
     if level not in _LAUNCHES:
         raise ParameterError(
-            explain("There is no such sandbox.", expected=list(LEVELS), found=level, do="use one of these levels")
+            "There is no such sandbox.", expected=list(LEVELS), found=level, do="use one of these levels"
         )
     outcome = exchange(_LAUNCHES[level](_GENTLE), _GENTLE_PROGRAM, _GENTLE)
     if not outcome.passed:
         raise SandboxError(
-            explain(
-                f"Level '{level}' does not hold its limits here, so nothing is run at it.",
-                expected="a process and memory refused to a program that asks for too much, as no root",
-                found=f"{outcome.status}: {outcome.error} {outcome.stderr}".strip(),
-                do="use another level or another machine; `python -m qkld.sandbox` says what works here",
-            )
+            f"Level '{level}' does not hold its limits here, so nothing is run at it.",
+            expected="a process and memory refused to a program that asks for too much, as no root",
+            found=f"{outcome.status}: {outcome.error} {outcome.stderr}".strip(),
+            do="use another level or another machine; `python -m qkld.sandbox` says what works here",
         )

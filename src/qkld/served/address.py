@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from qkld.checking import validated
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 from qkld.params import Label, Strict
 
 Api = Literal["auto", "vllm", "llama-server", "openai"]
@@ -66,7 +66,7 @@ def served_model(text: str) -> ServedModel:
     settings = [s.partition("=") for s in (match["settings"] or "").split(",") if s] if match else []
     if match is None or not all(equals and value for _, equals, value in settings):
         raise ParameterError(
-            explain(f"'{text}' is no address of a served model.", expected=FORM, found=text, do="mend the address")
+            f"'{text}' is no address of a served model.", expected=FORM, found=text, do="mend the address"
         )
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", match["model"].rsplit("/", 1)[-1]).strip("-._")[:80] or "served"
     values = {name: _number(value) for name, _, value in settings}

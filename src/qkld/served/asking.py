@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from qkld.errors import ServerError, TokenizerError, explain
+from qkld.errors import ServerError, TokenizerError
 from qkld.models.tokenizer import PROBE
 from qkld.served.address import ServedModel
 from qkld.served.client import Client
@@ -90,12 +90,10 @@ def _entry(client: Client) -> dict[str, Any]:
     own = [e for e in entries if client.model.model in (e.get("id"), *(e.get("aliases") or ()))]
     if not own:
         raise ServerError(
-            explain(
-                f"The server has no model '{client.model.model}'.",
-                expected=", ".join(str(e.get("id")) for e in entries) or "models under /v1/models",
-                found=client.model.model,
-                do="write the model's name after the #",
-            )
+            f"The server has no model '{client.model.model}'.",
+            expected=", ".join(str(e.get("id")) for e in entries) or "models under /v1/models",
+            found=client.model.model,
+            do="write the model's name after the #",
         )
     return own[0]
 
@@ -114,10 +112,8 @@ def _check_tokenizer(client: Client, api: str, tokenizer: Any) -> None:
         found = found[1:]
     if found != list(expected):
         raise TokenizerError(
-            explain(
-                f"The tokenizer of '{client.model.label}' differs from the reference's in the ids of the probe text.",
-                expected=f"{len(expected)} ids, {list(expected)[:8]} …",
-                found=f"{len(found)} ids, {found[:8]} …",
-                do="serve a quant of the same model, made with the same tokenizer files",
-            )
+            f"The tokenizer of '{client.model.label}' differs from the reference's in the ids of the probe text.",
+            expected=f"{len(expected)} ids, {list(expected)[:8]} …",
+            found=f"{len(found)} ids, {found[:8]} …",
+            do="serve a quant of the same model, made with the same tokenizer files",
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from qkld.errors import ServerError, explain
+from qkld.errors import ServerError
 from qkld.served.address import KEY_VARIABLE, ServedModel
 
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -71,21 +71,14 @@ class Client:
             if response.status_code not in AGAIN:
                 raise self._refused(method, path, problem, response.status_code)
         raise ServerError(
-            explain(
-                f"The server of '{self.model.label}' does not answer {method} {path}.",
-                expected=f"an answer from {self.model.base_url} within {self.model.timeout:g} s",
-                found=f"{problem}, after {attempts} attempts",
-                do="start the server again and give the same command: windows that are finished are kept",
-            )
+            f"The server of '{self.model.label}' does not answer {method} {path}.",
+            expected=f"an answer from {self.model.base_url} within {self.model.timeout:g} s",
+            found=f"{problem}, after {attempts} attempts",
+            do="start the server again and give the same command: windows that are finished are kept",
         )
 
     def _refused(self, method: str, path: str, problem: str, status: int) -> ServerError:
         keys = f"set {KEY_VARIABLE} to the server's key" if status in (401, 403) else "mend the address or its settings"
         return ServerError(
-            explain(
-                f"The server of '{self.model.label}' refuses {method} {path}.",
-                expected="an answer",
-                found=problem,
-                do=keys,
-            )
+            f"The server of '{self.model.label}' refuses {method} {path}.", expected="an answer", found=problem, do=keys
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 
-from qkld.errors import ParameterError, explain
+from qkld.errors import ParameterError
 from qkld.models.gguf_checks import rows_of_folder
 from qkld.models.opening import stored_folder, stored_tokenizer
 from qkld.models.tokenizer import vocabulary_size
@@ -28,7 +28,7 @@ def run_served(options: argparse.Namespace) -> str:
     """
     if options.out.suffix != ".parquet":
         raise ParameterError(
-            explain("--out needs a Parquet file.", expected="a name in .parquet", found=options.out, do="rename it")
+            "--out needs a Parquet file.", expected="a name in .parquet", found=options.out, do="rename it"
         )
     study, model = load_params(options.study), served_model(options.quant)
     if options.label:

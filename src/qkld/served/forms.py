@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from qkld.errors import ServerError, TokenizerError, explain
+from qkld.errors import ServerError, TokenizerError
 from qkld.served.client import Client
 from qkld.served.listed import Listed
 from qkld.served.texts import TokenTexts
@@ -140,12 +140,10 @@ class OpenAi:
         read = (answer.get("usage") or {}).get("prompt_tokens", len(tokens)) if isinstance(answer, dict) else None
         if read != len(tokens):
             raise TokenizerError(
-                explain(
-                    f"The server of '{self._client.model.label}' reads other tokens than the reference.",
-                    expected=f"{len(tokens)} tokens",
-                    found=read,
-                    do="serve a quant of the same model with its own tokenizer, and without a token put in front",
-                )
+                f"The server of '{self._client.model.label}' reads other tokens than the reference.",
+                expected=f"{len(tokens)} tokens",
+                found=read,
+                do="serve a quant of the same model with its own tokenizer, and without a token put in front",
             )
         logprobs = first_choice(self._client, answer).get("logprobs") or {}
         return list(logprobs.get("top_logprobs") or [])
@@ -198,12 +196,10 @@ def round_trip(tokenizer: Any, tokens: Sequence[int]) -> str:
     again = tokenizer(text, add_special_tokens=False)["input_ids"]
     if list(again) != list(tokens):
         raise TokenizerError(
-            explain(
-                "These tokens can not be sent to a server that takes text only.",
-                expected=f"text that becomes the same {len(tokens)} tokens again",
-                found=f"{len(again)} tokens, other ones from place {_first_difference(tokens, again)} on",
-                do="use a server that takes token ids (vLLM, llama-server), or other windows",
-            )
+            "These tokens can not be sent to a server that takes text only.",
+            expected=f"text that becomes the same {len(tokens)} tokens again",
+            found=f"{len(again)} tokens, other ones from place {_first_difference(tokens, again)} on",
+            do="use a server that takes token ids (vLLM, llama-server), or other windows",
         )
     return text
 
@@ -224,10 +220,8 @@ def first_choice(client: Client, answer: Any) -> dict[str, Any]:
 def too_few(client: Client, expected: str, found: object) -> ServerError:
     """The error of a server that gives no or not enough log-probabilities of a prompt."""
     return ServerError(
-        explain(
-            f"The server of '{client.model.label}' gives no usable log-probabilities of a prompt.",
-            expected=expected,
-            found=found,
-            do="switch them on (llama-cpp-python: --logits_all true), or name the server's form with #model,api=",
-        )
+        f"The server of '{client.model.label}' gives no usable log-probabilities of a prompt.",
+        expected=expected,
+        found=found,
+        do="switch them on (llama-cpp-python: --logits_all true), or name the server's form with #model,api=",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkld.errors import ServerError, explain
+from qkld.errors import ServerError
 from qkld.stores.topk import TopK
 
 SERVED_ERROR = 1e-5
@@ -38,12 +38,10 @@ def check_enough(listed: Sequence[Listed], top_k: int, vocabulary: int, *, label
     for place, own in enumerate(listed):
         if len(own.values) < wanted and not own.unresolved:
             raise ServerError(
-                explain(
-                    f"The server of '{label}' returns too few log-probabilities.",
-                    expected=f"{wanted} at every position of the prompt",
-                    found=f"{len(own.values)} at position {place} of those asked for",
-                    do="raise the server's limit (vLLM: --max-logprobs), or ask for fewer with #model,top_k=N",
-                )
+                f"The server of '{label}' returns too few log-probabilities.",
+                expected=f"{wanted} at every position of the prompt",
+                found=f"{len(own.values)} at position {place} of those asked for",
+                do="raise the server's limit (vLLM: --max-logprobs), or ask for fewer with #model,top_k=N",
             )
 
 

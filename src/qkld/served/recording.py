@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from qkld.errors import ServerError, explain
+from qkld.errors import ServerError
 from qkld.provenance import write_json
 from qkld.served.asking import Asker
 from qkld.served.forms import ALIGNED, round_trip, survives
@@ -95,10 +95,8 @@ def check_same_model(path: Place, asker: Asker, tokens: Sequence[int], position:
     gap = max((abs(before[t] - found[t]) if t in found else float("inf")) for t in likely)
     if gap > ALIGNED:
         raise ServerError(
-            explain(
-                f"'{asker.model.label}' is another model than when its first answers were asked for.",
-                expected=f"the log-probabilities of then, to {ALIGNED} nats",
-                found=f"one that differs by {gap:.3g}",
-                do=f"serve the same model, or delete {path.parent}",
-            )
+            f"'{asker.model.label}' is another model than when its first answers were asked for.",
+            expected=f"the log-probabilities of then, to {ALIGNED} nats",
+            found=f"one that differs by {gap:.3g}",
+            do=f"serve the same model, or delete {path.parent}",
         )

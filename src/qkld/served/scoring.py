@@ -15,7 +15,7 @@ from qkld.benchmarks.loading import items_of
 from qkld.benchmarks.recording import fetched_task
 from qkld.benchmarks.scores import item_table
 from qkld.benchmarks.scoring import ItemScore
-from qkld.errors import BenchmarkError, ServerError, explain
+from qkld.errors import BenchmarkError, ServerError
 from qkld.params import Benchmark
 from qkld.provenance import key_of
 from qkld.sealing import read_sealed, write_sealed
@@ -48,12 +48,10 @@ def score_served(asker: Asker, benchmarks: Sequence[Benchmark], partial: Path) -
         tables.append(item_table(asker.model.label, task, asker.tokenizer, scores))
     if not tables:
         raise BenchmarkError(
-            explain(
-                "The study has no task that a served model can be scored on.",
-                expected="a task of multiple choice",
-                found=", ".join(b.task for b in benchmarks),
-                do="take another study",
-            )
+            "The study has no task that a served model can be scored on.",
+            expected="a task of multiple choice",
+            found=", ".join(b.task for b in benchmarks),
+            do="take another study",
         )
     table = pd.concat(tables)
     empty = [c for c in table if c in ITEMS.columns and ITEMS.columns[c].optional and table[c].isna().all()]
@@ -96,12 +94,10 @@ def _choice(asker: Asker, item: Item, choice: Sequence[int]) -> tuple[float, boo
     lacking = [token for token, own in zip(choice, listed, strict=True) if token not in own.values]
     if lacking:
         raise ServerError(
-            explain(
-                f"The server of '{asker.model.label}' returns too few log-probabilities to score item {item.name}.",
-                expected=f"that of every token of a choice, beside the {asker.model.top_k} most likely",
-                found=f"none of token {lacking[0]}",
-                do="ask for more with #model,top_k=N, or use a server that gives the prompt's own tokens (vLLM)",
-            )
+            f"The server of '{asker.model.label}' returns too few log-probabilities to score item {item.name}.",
+            expected=f"that of every token of a choice, beside the {asker.model.top_k} most likely",
+            found=f"none of token {lacking[0]}",
+            do="ask for more with #model,top_k=N, or use a server that gives the prompt's own tokens (vLLM)",
         )
     values = [(own.values[token], max(own.values.values())) for token, own in zip(choice, listed, strict=True)]
     return sum(value for value, _ in values), all(value == most for value, most in values)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from qkld.errors import SourceError, explain
+from qkld.errors import SourceError
 from qkld.locks import locked
 from qkld.paths import data_folder
 from qkld.provenance import sha256_of_file, write_json
@@ -50,7 +50,7 @@ def fetch_all(names: Iterable[str] = ()) -> dict[str, Path]:
 def _named(name: str) -> Asset:
     if name not in ASSETS:
         raise SourceError(
-            explain(f"There is no asset '{name}'.", expected=sorted(ASSETS), found=name, do="use one of these names")
+            f"There is no asset '{name}'.", expected=sorted(ASSETS), found=name, do="use one of these names"
         )
     return ASSETS[name]
 
@@ -99,9 +99,7 @@ def _check(asset: Asset, folder: Path) -> None:
     found = {}
     for name in asset.files:
         if not (folder / name).is_file():
-            raise SourceError(
-                explain(f"Asset '{asset.name}' is incomplete.", expected=name, found="no such file", do=mend)
-            )
+            raise SourceError(f"Asset '{asset.name}' is incomplete.", expected=name, found="no such file", do=mend)
         known = sealed.get(name, {})
         current = _described(folder / name, known.get("sha256", "unsealed"))
         found[name] = known if current == known else _described(folder / name)
@@ -114,12 +112,10 @@ def _compare(asset: Asset, found: dict[str, dict[str, Any]], *, do: str) -> None
     wrong = [name for name, sha256 in asset.files.items() if found[name]["sha256"] != sha256]
     if wrong:
         raise SourceError(
-            explain(
-                f"Asset '{asset.name}' has the wrong hash.",
-                expected={name: asset.files[name] for name in wrong},
-                found={name: found[name]["sha256"] for name in wrong},
-                do=do,
-            )
+            f"Asset '{asset.name}' has the wrong hash.",
+            expected={name: asset.files[name] for name in wrong},
+            found={name: found[name]["sha256"] for name in wrong},
+            do=do,
         )
 
 
@@ -130,16 +126,14 @@ def _readable_errors(name: str) -> Iterator[None]:
         yield
     except BadZipFile as error:
         raise SourceError(
-            explain(f"The wheel of '{name}' can not be read.", expected="a zip archive", found=error, do="fetch again")
+            f"The wheel of '{name}' can not be read.", expected="a zip archive", found=error, do="fetch again"
         ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise SourceError(
-            explain(
-                f"No space left while fetching '{name}'.",
-                expected="about twice the asset's size",
-                found=error,
-                do="free some space, or set QKLD_DATA to a folder on another disk, and run the same command again",
-            )
+            f"No space left while fetching '{name}'.",
+            expected="about twice the asset's size",
+            found=error,
+            do="free some space, or set QKLD_DATA to a folder on another disk, and run the same command again",
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from qkld.errors import SourceError, explain
+from qkld.errors import SourceError
 from qkld.paths import GIVEN_DATA, given_data_folder
 
 
@@ -28,12 +28,10 @@ def found_file(given: GivenFile, sha256: str) -> Path:
     path = given_data_folder() / given.path
     if not path.is_file():
         raise SourceError(
-            explain(
-                f"{given.path} is not there, and no package of the index holds it.",
-                expected=f"{path}, with SHA-256 {sha256}",
-                found="no such file",
-                do=f"put {given.origin}, into a folder as {given.path}, set {GIVEN_DATA} to that folder, and run the "
-                "same command again; or take the benchmark out of the study",
-            )
+            f"{given.path} is not there, and no package of the index holds it.",
+            expected=f"{path}, with SHA-256 {sha256}",
+            found="no such file",
+            do=f"put {given.origin}, into a folder as {given.path}, set {GIVEN_DATA} to that folder, and run the "
+            "same command again; or take the benchmark out of the study",
         )
     return path

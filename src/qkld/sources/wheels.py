@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from qkld.errors import SourceError, explain
+from qkld.errors import SourceError
 from qkld.locks import locked
 from qkld.provenance import sha256_of_file
 
@@ -41,12 +41,10 @@ def download(wheel: Wheel, folder: Path) -> Path:
     files = sorted(folder.glob("*.whl"))
     if done.returncode or len(files) != 1:
         raise SourceError(
-            explain(
-                f"pip could not download {wheel.requirement}.",
-                expected="one wheel",
-                found=(done.stderr.strip() or done.stdout.strip() or f"{len(files)} wheels")[-800:],
-                do="check the network and pip's index settings, then run the same command again",
-            )
+            f"pip could not download {wheel.requirement}.",
+            expected="one wheel",
+            found=(done.stderr.strip() or done.stdout.strip() or f"{len(files)} wheels")[-800:],
+            do="check the network and pip's index settings, then run the same command again",
         )
     check_hash(files[0], wheel.sha256, do="do not use it: another file is published under this name")
     return files[0]
@@ -57,9 +55,7 @@ def check_hash(path: Path, sha256: str, *, do: str) -> None:
     found = sha256_of_file(path)
     if found != sha256:
         path.unlink()
-        raise SourceError(
-            explain(f"{path.name} has the wrong hash and was removed.", expected=sha256, found=found, do=do)
-        )
+        raise SourceError(f"{path.name} has the wrong hash and was removed.", expected=sha256, found=found, do=do)
 
 
 def kept_wheel(wheel: Wheel, folder: Path) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.covariance import binary, unit_sums
 from qkld.statistics.score import correct_matrix
 
@@ -27,12 +27,10 @@ def answers_by_task(items: pd.DataFrame, tasks: Sequence[str], labels: Sequence[
         absent = [label for label in labels if label not in matrix.columns]
         if absent:
             raise StatisticsError(
-                explain(
-                    f"Some models have no items of '{task}'.",
-                    expected=f"items of {len(labels)} models",
-                    found=f"none of {', '.join(absent)}",
-                    do="run notebook 03_benchmark_scores for them, or leave them out",
-                )
+                f"Some models have no items of '{task}'.",
+                expected=f"items of {len(labels)} models",
+                found=f"none of {', '.join(absent)}",
+                do="run notebook 03_benchmark_scores for them, or leave them out",
             )
         found[task] = checked_answers(matrix[list(labels)].to_numpy().T, len(labels), task)
     return found
@@ -56,12 +54,10 @@ def checked_answers(matrix: ArrayLike, models: int, benchmark: str) -> np.ndarra
     answers = binary(matrix).astype(bool)
     if len(answers) != models:
         raise StatisticsError(
-            explain(
-                f"The answers on '{benchmark}' are of other models.",
-                expected=f"{models} rows, one a model, and one column an item",
-                found=f"shape {answers.shape}",
-                do="give each model's correctness on the same items",
-            )
+            f"The answers on '{benchmark}' are of other models.",
+            expected=f"{models} rows, one a model, and one column an item",
+            found=f"shape {answers.shape}",
+            do="give each model's correctness on the same items",
         )
     return answers
 
@@ -76,12 +72,10 @@ def item_units(answers: np.ndarray, clusters: ArrayLike | None, benchmark: str) 
     sums, sizes = sums[:, :-1], sums[:, -1]
     if len(sizes) < 2:
         raise StatisticsError(
-            explain(
-                f"Benchmark '{benchmark}' has too few items to be redrawn.",
-                expected="at least 2 items, or clusters of items",
-                found=f"{answers.shape[1]} items, {len(sizes)} of them or of their clusters drawn one by one",
-                do="use more items, or name clusters that were drawn one by one",
-            )
+            f"Benchmark '{benchmark}' has too few items to be redrawn.",
+            expected="at least 2 items, or clusters of items",
+            found=f"{answers.shape[1]} items, {len(sizes)} of them or of their clusters drawn one by one",
+            do="use more items, or name clusters that were drawn one by one",
         )
     order = np.lexsort((*sums.T[::-1], sizes))
     exact = np.float32 if len(sizes) * sizes.max() < 2**24 else np.float64

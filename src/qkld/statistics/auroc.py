@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.clustered import clustered_error, half_width
 
 NO_SPREAD = 1e-12
@@ -58,12 +58,10 @@ def auroc(values: ArrayLike, positive: ArrayLike, strata: ArrayLike | None = Non
     pairs = others[positive].sum()
     if not pairs:
         raise StatisticsError(
-            explain(
-                "No two rows can be compared.",
-                expected="a quant with a row of each outcome",
-                found=f"{int(positive.sum())} and {int((~positive).sum())} rows, none of them of one quant",
-                do="use more items",
-            )
+            "No two rows can be compared.",
+            expected="a quant with a row of each outcome",
+            found=f"{int(positive.sum())} and {int((~positive).sum())} rows, none of them of one quant",
+            do="use more items",
         )
     estimate = float((others * wins)[positive].sum() / pairs)
     return Auroc(estimate, others * (wins - estimate) / pairs, int(pairs))
@@ -73,21 +71,17 @@ def _checked(values: ArrayLike, positive: ArrayLike, minimum: int) -> tuple[np.n
     values, positive = np.asarray(values, dtype=float), np.asarray(positive, dtype=bool)
     if values.ndim != 1 or values.shape != positive.shape or not np.isfinite(values).all():
         raise StatisticsError(
-            explain(
-                "An AUROC needs one finite value and one outcome a row.",
-                expected="two equally long columns of finite values and outcomes",
-                found=f"shapes {values.shape} and {positive.shape}, {int((~np.isfinite(values)).sum())} not finite",
-                do="leave rows without a value out by name",
-            )
+            "An AUROC needs one finite value and one outcome a row.",
+            expected="two equally long columns of finite values and outcomes",
+            found=f"shapes {values.shape} and {positive.shape}, {int((~np.isfinite(values)).sum())} not finite",
+            do="leave rows without a value out by name",
         )
     if min(positive.sum(), (~positive).sum()) < minimum:
         raise StatisticsError(
-            explain(
-                "Too few items of one outcome.",
-                expected=f"at least {minimum} of each",
-                found=f"{int(positive.sum())} and {int((~positive).sum())}",
-                do="use more items, or a benchmark of another difficulty",
-            )
+            "Too few items of one outcome.",
+            expected=f"at least {minimum} of each",
+            found=f"{int(positive.sum())} and {int((~positive).sum())}",
+            do="use more items, or a benchmark of another difficulty",
         )
     return values, positive
 

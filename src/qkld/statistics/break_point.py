@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import Missing, checked_kld, complete_quants, joined, noted, paired_columns, score_column
 from qkld.statistics.resampling import Resampling
 
@@ -57,12 +57,10 @@ class _Hinges:
         self.breaks = values[(below >= least) & (above >= least)]
         if not self.breaks.size:
             raise StatisticsError(
-                explain(
-                    "Too few quants for a break point.",
-                    expected=f"at least {2 * least} quants with a KLD above 0, {least} on either side of some value",
-                    found=f"{x.size} quants, {values.size} different KLDs",
-                    do="measure more quants, or fix the zone's cut beforehand",
-                )
+                "Too few quants for a break point.",
+                expected=f"at least {2 * least} quants with a KLD above 0, {least} on either side of some value",
+                found=f"{x.size} quants, {values.size} different KLDs",
+                do="measure more quants, or fix the zone's cut beforehand",
             )
         bends = np.maximum(0, x[:, None] - self.breaks)
         bends = bends - self.line @ (self.line.T @ bends)

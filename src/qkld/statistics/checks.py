@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 
 LEAST_QUANTS = 4
 """Quants that a correlation needs: with three, every interval of a rank correlation is the whole range."""
@@ -38,21 +38,17 @@ def paired_columns(
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if x.ndim != 1 or x.shape != y.shape:
         raise StatisticsError(
-            explain(
-                f"{names[0]} and {names[1]} are not two columns of one table.",
-                expected="two columns of equal length",
-                found=f"shapes {x.shape} and {y.shape}",
-                do="give one value a quant for both",
-            )
+            f"{names[0]} and {names[1]} are not two columns of one table.",
+            expected="two columns of equal length",
+            found=f"shapes {x.shape} and {y.shape}",
+            do="give one value a quant for both",
         )
     if x.size < least:
         raise StatisticsError(
-            explain(
-                f"Too few quants for {names[0]} against {names[1]}.",
-                expected=f"at least {least} quants",
-                found=f"{x.size}",
-                do="measure more quants, or widen the subset",
-            )
+            f"Too few quants for {names[0]} against {names[1]}.",
+            expected=f"at least {least} quants",
+            found=f"{x.size}",
+            do="measure more quants, or widen the subset",
         )
     for name, column in zip(names, (x, y), strict=True):
         _refuse_missing_and_constant(name, column, least)
@@ -63,21 +59,17 @@ def _refuse_missing_and_constant(name: str, column: np.ndarray, least: int) -> N
     missing = int((~np.isfinite(column)).sum())
     if missing:
         raise StatisticsError(
-            explain(
-                f"Column '{name}' has no number for some quants.",
-                expected=f"a finite value for each of at least {least} quants",
-                found=f"{missing} of {column.size} missing or not finite",
-                do="leave those quants out by name, or measure them",
-            )
+            f"Column '{name}' has no number for some quants.",
+            expected=f"a finite value for each of at least {least} quants",
+            found=f"{missing} of {column.size} missing or not finite",
+            do="leave those quants out by name, or measure them",
         )
     if (column == column[0]).all():
         raise StatisticsError(
-            explain(
-                f"Column '{name}' is constant.",
-                expected=f"at least 2 distinct values among at least {least} quants",
-                found=f"{column[0]:g} for all {column.size} quants",
-                do="a constant has no correlation; use more items or other quants",
-            )
+            f"Column '{name}' is constant.",
+            expected=f"at least 2 distinct values among at least {least} quants",
+            found=f"{column[0]:g} for all {column.size} quants",
+            do="a constant has no correlation; use more items or other quants",
         )
 
 
@@ -114,12 +106,10 @@ def checked_kld(kld: ArrayLike, *, name: str = "KLD", labels: Sequence[str] | No
         if labels is not None:
             cells = [f"{cell} ({label})" for cell, label in zip(cells, np.asarray(labels)[bad], strict=True)]
         raise StatisticsError(
-            explain(
-                f"'{name}' is negative, which no KL divergence is.",
-                expected=f"0 nats or more; down to {-ROUNDING:g} counts as 0",
-                found=_some(cells),
-                do="measure those quants again with a reference that keeps its logits exactly",
-            )
+            f"'{name}' is negative, which no KL divergence is.",
+            expected=f"0 nats or more; down to {-ROUNDING:g} counts as 0",
+            found=_some(cells),
+            do="measure those quants again with a reference that keeps its logits exactly",
         )
     return np.where(values < 0, 0.0, values)
 
@@ -164,12 +154,10 @@ def _refuse_doubled(quants: pd.DataFrame) -> None:
         doubled = quants["label"][(values.notna() & values.duplicated(keep=False)).to_numpy()]
         if len(doubled):
             raise StatisticsError(
-                explain(
-                    "A quant is in the cohort twice.",
-                    expected=f"each {column} once",
-                    found=_some(list(doubled)),
-                    do="take the copy out: it would count as evidence of its own",
-                )
+                "A quant is in the cohort twice.",
+                expected=f"each {column} once",
+                found=_some(list(doubled)),
+                do="take the copy out: it would count as evidence of its own",
             )
 
 
@@ -201,12 +189,10 @@ def complete_quants(
     gaps = quants[filled].isna()
     if gaps.to_numpy().any() and missing == "refuse":
         raise StatisticsError(
-            explain(
-                "Some quants have no value in a column that is correlated.",
-                expected="a value in every cell, or none in the whole column",
-                found=_some([f"{c} of {label}" for c in filled for label in quants.loc[gaps[c], "label"]]),
-                do='measure them, take them out, or leave them out by missing="drop"',
-            )
+            "Some quants have no value in a column that is correlated.",
+            expected="a value in every cell, or none in the whole column",
+            found=_some([f"{c} of {label}" for c in filled for label in quants.loc[gaps[c], "label"]]),
+            do='measure them, take them out, or leave them out by missing="drop"',
         )
     left_out = gaps.any(axis=1)
     kept = quants[~left_out].reset_index(drop=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 
 
 def clustered_error(influence: ArrayLike, clusters: ArrayLike) -> tuple[float, int]:
@@ -28,7 +28,7 @@ def clustered_error(influence: ArrayLike, clusters: ArrayLike) -> tuple[float, i
     k = int(index.max()) + 1 if index.size else 0
     if k < 2:
         raise StatisticsError(
-            explain("One prompt has no interval.", expected="at least 2 prompts", found=k, do="use more items")
+            "One prompt has no interval.", expected="at least 2 prompts", found=k, do="use more items"
         )
     return float(np.sqrt(k / (k - 1) * (np.bincount(index, np.asarray(influence, dtype=float)) ** 2).sum())), k
 
@@ -54,12 +54,10 @@ def clustered_share(
     used = entered > 0
     if not used.any():
         raise StatisticsError(
-            explain(
-                "Nothing can be compared.",
-                expected="items on which models differ",
-                found="none",
-                do="use more items or models that differ more",
-            )
+            "Nothing can be compared.",
+            expected="items on which models differ",
+            found="none",
+            do="use more items or models that differ more",
         )
     share = hits.sum() / entered.sum()
     half = half_width((hits - share * entered)[used] / entered.sum(), clusters[used], confidence)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import Missing, complete_quants, joined, noted, score_column
 from qkld.statistics.estimates import correlation_columns, correlation_of_columns, correlations_of_counts
 from qkld.statistics.intervals import bootstrap_ends, defined_draws
@@ -51,12 +51,10 @@ def difference_of_strengths(
     n = pairs[0][0].size
     if pairs[1][0].size != n:
         raise StatisticsError(
-            explain(
-                "Two correlations of different quants can not be compared.",
-                expected=f"{n} quants in both",
-                found=pairs[1][0].size,
-                do="take the quants that have both",
-            )
+            "Two correlations of different quants can not be compared.",
+            expected=f"{n} quants in both",
+            found=pairs[1][0].size,
+            do="take the quants that have both",
         )
     rho = [correlation_of_columns(*pair, "spearman") for pair in pairs]
     draws = [correlations_of_counts(resampling.counts(n), *pair, "spearman") for pair in pairs]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.score import correct_matrix
 from qkld.statistics.units import Floats, Part, unit_sums, units_of
 
@@ -56,12 +56,10 @@ class NetNoise:
         unknown = [label for label in labels if label not in self.labels]
         if unknown:
             raise StatisticsError(
-                explain(
-                    "Some quants have no items.",
-                    expected=f"items of {', '.join(self.labels)}",
-                    found=f"no items of {', '.join(unknown)}",
-                    do="run notebook 03_benchmark_scores for them, or leave them out",
-                )
+                "Some quants have no items.",
+                expected=f"items of {', '.join(self.labels)}",
+                found=f"no items of {', '.join(unknown)}",
+                do="run notebook 03_benchmark_scores for them, or leave them out",
             )
         index = [self.labels.index(label) for label in labels]
         return NetNoise(
@@ -92,12 +90,10 @@ def binary(correct: ArrayLike) -> NDArray[np.int8]:
     others = values[~np.isin(values, (0, 1))]
     if values.ndim != 2 or others.size:
         raise StatisticsError(
-            explain(
-                "Correctness is not one right or wrong answer an item and model.",
-                expected="a table items × models of 0 and 1, without gaps",
-                found=f"shape {values.shape}, {others.size} other values, for example {others[:3].tolist()}",
-                do="give `correct` as 0 or 1; a graded score needs a threshold first",
-            )
+            "Correctness is not one right or wrong answer an item and model.",
+            expected="a table items × models of 0 and 1, without gaps",
+            found=f"shape {values.shape}, {others.size} other values, for example {others[:3].tolist()}",
+            do="give `correct` as 0 or 1; a graded score needs a threshold first",
         )
     return values.astype(np.int8)
 
@@ -116,12 +112,10 @@ def net_differences(correct: pd.DataFrame, reference: str | None, quants: Sequen
     missing = [label for label in wanted if label not in correct.columns]
     if missing:
         raise StatisticsError(
-            explain(
-                "Some models have no items of a benchmark.",
-                expected=f"items of {', '.join(wanted)}",
-                found=f"none of {', '.join(missing)}",
-                do="run notebook 03_benchmark_scores for them, or leave them out",
-            )
+            "Some models have no items of a benchmark.",
+            expected=f"items of {', '.join(wanted)}",
+            found=f"none of {', '.join(missing)}",
+            do="run notebook 03_benchmark_scores for them, or leave them out",
         )
     answers = binary(correct[wanted].to_numpy())
     return answers if reference is None else answers[:, :-1] - answers[:, -1:]
@@ -143,12 +137,10 @@ def item_covariance(differences: ArrayLike, clusters: ArrayLike | None = None) -
     sums = unit_sums(values - values.mean(axis=0), clusters)
     if len(sums) < LEAST_UNITS:
         raise StatisticsError(
-            explain(
-                "Too few items for their noise.",
-                expected=f"at least {LEAST_UNITS} items, or clusters of items",
-                found=f"{len(values)} items, {len(sums)} of them or of their clusters drawn one by one",
-                do="use more items, or name those clusters that were drawn one by one",
-            )
+            "Too few items for their noise.",
+            expected=f"at least {LEAST_UNITS} items, or clusters of items",
+            found=f"{len(values)} items, {len(sums)} of them or of their clusters drawn one by one",
+            do="use more items, or name those clusters that were drawn one by one",
         )
     return sums.T @ sums * (len(sums) / (len(sums) - 1)) / len(values) ** 2
 
@@ -204,12 +196,10 @@ def item_clusters(items: pd.DataFrame, benchmark: str, index: pd.Index) -> NDArr
     named = rows.groupby("item")["cluster"].agg(["nunique", "first"])
     if (named["nunique"] != 1).any():
         raise StatisticsError(
-            explain(
-                f"Items of '{benchmark}' are not in one cluster each.",
-                expected="the same cluster for an item in every model's rows",
-                found=f"{int((named['nunique'] != 1).sum())} items with none or several",
-                do="name one cluster an item",
-            )
+            f"Items of '{benchmark}' are not in one cluster each.",
+            expected="the same cluster for an item in every model's rows",
+            found=f"{int((named['nunique'] != 1).sum())} items with none or several",
+            do="name one cluster an item",
         )
     return named["first"].reindex(index).to_numpy()
 
@@ -226,12 +216,10 @@ def composite_noise(parts: Sequence[NetNoise], weights: ArrayLike | None = None)
     """
     if not parts or any((p.labels, p.has_reference) != (parts[0].labels, parts[0].has_reference) for p in parts):
         raise StatisticsError(
-            explain(
-                "A composite needs the same quants on every benchmark.",
-                expected="at least one benchmark, each with the same quants and reference",
-                found=[len(p.labels) for p in parts],
-                do="leave out benchmarks or quants without items",
-            )
+            "A composite needs the same quants on every benchmark.",
+            expected="at least one benchmark, each with the same quants and reference",
+            found=[len(p.labels) for p in parts],
+            do="leave out benchmarks or quants without items",
         )
     share = np.full(len(parts), 1.0) if weights is None else np.asarray(weights, dtype=float)
     share = share / share.sum()

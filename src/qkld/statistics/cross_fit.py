@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import one_line
 from qkld.statistics.covariance import binary, item_clusters
 from qkld.statistics.directional_metrics import COLUMNS, Metric, Shifts
@@ -58,12 +58,10 @@ def task_shifts(items: pd.DataFrame, task: str, *, reference: str, quants: Seque
     ).of(kept)
     if np.unique(clusters[kept]).size < LEAST_UNITS:
         raise StatisticsError(
-            explain(
-                f"Task '{task}' has too few items to be halved.",
-                expected=f"at least {LEAST_UNITS} items, or clusters of items, without a missing value",
-                found=f"{np.unique(clusters[kept]).size} of {len(right)} items",
-                do="use more items, or leave out the quants that lack values",
-            )
+            f"Task '{task}' has too few items to be halved.",
+            expected=f"at least {LEAST_UNITS} items, or clusters of items, without a missing value",
+            found=f"{np.unique(clusters[kept]).size} of {len(right)} items",
+            do="use more items, or leave out the quants that lack values",
         )
     return Task(shifts, clusters[kept], int((~kept).sum()))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.checks import joined, quants_of
 from qkld.statistics.covariance import binary
@@ -104,9 +104,7 @@ def decision_table(
     """
     quants = quants_of(cohort)
     if quants.empty:
-        raise StatisticsError(
-            explain("There is nothing to decide.", expected="at least 1 quant", found="none", do="add quants")
-        )
+        raise StatisticsError("There is nothing to decide.", expected="at least 1 quant", found="none", do="add quants")
     sizes = quants[size].to_numpy(dtype=float) if size in quants else np.full(len(quants), np.nan)
     everything = list(dict.fromkeys([*benchmarks, *tasks]))
     answers = differences(items, reference=reference, tasks=everything, labels=list(quants["label"]))
@@ -234,12 +232,10 @@ def pair_table(
     labels = list(quants["label"])
     if len(labels) < 2 or not tasks:
         raise StatisticsError(
-            explain(
-                "There is nothing to order.",
-                expected="at least 2 quants and 1 benchmark",
-                found=f"{len(labels)} quants, {len(tasks)} benchmarks",
-                do="add quants, or a benchmark",
-            )
+            "There is nothing to order.",
+            expected="at least 2 quants and 1 benchmark",
+            found=f"{len(labels)} quants, {len(tasks)} benchmarks",
+            do="add quants, or a benchmark",
         )
     a, b = np.array(list(combinations(range(len(labels)), 2))).T
     right = {task: binary(correct_matrix(items, task)[labels].to_numpy()).astype(float) for task in tasks}

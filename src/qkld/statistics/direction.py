@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.checks import noted
 from qkld.statistics.covariance import item_covariance, net_differences
@@ -140,12 +140,10 @@ def reliability_of(
     spread = values[known].var(ddof=1) if known.sum() >= LEAST_QUANTS else 0.0
     if spread == 0:
         raise StatisticsError(
-            explain(
-                f"The reliability of '{quantity}' is not defined.",
-                expected=f"at least {LEAST_QUANTS} quants with different values",
-                found=f"{len(np.unique(values[known]))} distinct values among {int(known.sum())} quants",
-                do="use more items or other quants",
-            )
+            f"The reliability of '{quantity}' is not defined.",
+            expected=f"at least {LEAST_QUANTS} quants with different values",
+            found=f"{len(np.unique(values[known]))} distinct values among {int(known.sum())} quants",
+            do="use more items or other quants",
         )
     parts = influences({task: d[:, known] for task, d in moved.items()}, quantity)
     noise = noise_variance(parts, None if clusters is None else [clusters[task] for task in moved])

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import LEAST_QUANTS, joined, one_line
 from qkld.statistics.cross_fit import CrossFit, Task, cross_fit
 from qkld.statistics.directional_metrics import Metric, metrics_of
@@ -68,12 +68,10 @@ def held_out_ranks(metric: np.ndarray, net: np.ndarray) -> np.ndarray:
     defined = ranks.any(axis=1) & other.any(axis=1)
     if defined.mean() < LEAST_DEFINED:
         raise StatisticsError(
-            explain(
-                "The metric or the net is the same for every quant in most halves of the items.",
-                expected=f"two values or more in {LEAST_DEFINED:.0%} of halves",
-                found=f"{defined.mean():.0%} of {defined.size}",
-                do="use more items or more quants",
-            )
+            "The metric or the net is the same for every quant in most halves of the items.",
+            expected=f"two values or more in {LEAST_DEFINED:.0%} of halves",
+            found=f"{defined.mean():.0%} of {defined.size}",
+            do="use more items or more quants",
         )
     return ranks[defined].T @ other[defined] / defined.sum()
 
@@ -210,12 +208,10 @@ def _subset(
 def _product(values: np.ndarray, net: np.ndarray, name: str) -> np.ndarray:
     if values.shape[1] < LEAST_QUANTS or not np.isfinite(values).all():
         raise StatisticsError(
-            explain(
-                f"'{name}' can not be ranked over quants.",
-                expected=f"a value for each of at least {LEAST_QUANTS} quants",
-                found=f"{values.shape[1]} quants, {int((~np.isfinite(values)).any(axis=0).sum())} without a value",
-                do="measure more quants",
-            )
+            f"'{name}' can not be ranked over quants.",
+            expected=f"a value for each of at least {LEAST_QUANTS} quants",
+            found=f"{values.shape[1]} quants, {int((~np.isfinite(values)).any(axis=0).sum())} without a value",
+            do="measure more quants",
         )
     return held_out_ranks(values, net)
 

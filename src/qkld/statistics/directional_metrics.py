@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 
 WIDTH = 0.5
 """Half-width of the boundary and of the soft step, in standard deviations of the reference's margins."""
@@ -73,12 +73,10 @@ def margin_width(shifts: Shifts) -> float:
     spread = float(shifts.reference["margin"].std())
     if not spread > 0:
         raise StatisticsError(
-            explain(
-                "The reference's margins do not vary.",
-                expected="margins of items that differ in difficulty",
-                found=f"standard deviation {spread:g} over {shifts.reference['margin'].size} items",
-                do="use more items",
-            )
+            "The reference's margins do not vary.",
+            expected="margins of items that differ in difficulty",
+            found=f"standard deviation {spread:g} over {shifts.reference['margin'].size} items",
+            do="use more items",
         )
     return WIDTH * spread
 
@@ -153,12 +151,10 @@ def sharpening(shifts: Shifts) -> np.ndarray:
     known = shifts.reference_right
     if known.all() or not known.any():
         raise StatisticsError(
-            explain(
-                "There is nothing to weigh right against wrong answers by.",
-                expected="items that the reference has right, and items that it has wrong",
-                found=f"{int(known.sum())} of {known.size} right",
-                do="use more items",
-            )
+            "There is nothing to weigh right against wrong answers by.",
+            expected="items that the reference has right, and items that it has wrong",
+            found=f"{int(known.sum())} of {known.size} right",
+            do="use more items",
         )
     moved = shifts.shift("logp_reference_answer")
     return moved[known].mean(axis=0) - moved[~known].mean(axis=0)

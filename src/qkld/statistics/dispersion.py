@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from scipy import optimize, stats
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.covariance import Floats, NetNoise
 from qkld.statistics.heterogeneity import Contrasts, contrasts, ridged
 from qkld.statistics.units import Part
@@ -186,12 +186,10 @@ def least_dispersion(noise: NetNoise, *, predictors: int = 1, level: float = 0.0
     count = n - 1 - predictors
     if count < 1:
         raise StatisticsError(
-            explain(
-                "Too few quants for the least dispersion that can be seen.",
-                expected=f"at least {predictors + 2} quants",
-                found=f"{n}",
-                do="measure more quants, or widen the subset",
-            )
+            "Too few quants for the least dispersion that can be seen.",
+            expected=f"at least {predictors + 2} quants",
+            found=f"{n}",
+            do="measure more quants, or widen the subset",
         )
     contrast = (np.trace(noise.covariance) - noise.covariance.sum() / n) / (n - 1)
     law = _law(contrasts(noise), count)

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import noted, quants_of
 from qkld.statistics.covariance import Floats, item_clusters, net_differences, unit_sums
 from qkld.statistics.heterogeneity import known_kld
@@ -139,12 +139,10 @@ def edge(kld: ArrayLike, rejected: ArrayLike) -> float:
     if not share.size or fit[0] >= 0.5 or fit[-1] < 0.5:
         where = "below the smallest" if share.size and fit[0] >= 0.5 else "above the largest"
         raise StatisticsError(
-            explain(
-                "The zone has no edge among these quants.",
-                expected="half of the draws telling a quant apart somewhere between the smallest and largest KLD",
-                found=f"the edge lies {where} KLD of {share.size} quants above 0",
-                do="add quants on that side",
-            )
+            "The zone has no edge among these quants.",
+            expected="half of the draws telling a quant apart somewhere between the smallest and largest KLD",
+            found=f"the edge lies {where} KLD of {share.size} quants above 0",
+            do="add quants on that side",
         )
     above = int(np.argmax(fit >= 0.5))
     part = (0.5 - fit[above - 1]) / (fit[above] - fit[above - 1])
@@ -163,12 +161,10 @@ def log_slope(items: ArrayLike, edges: ArrayLike) -> float:
     known = np.isfinite(k)
     if known.sum() < LEAST_POINTS:
         raise StatisticsError(
-            explain(
-                "Too few edges for a law.",
-                expected=f"at least {LEAST_POINTS} numbers of items with an edge",
-                found=f"{int(known.sum())}",
-                do="use more items, or quants on both sides of the edge",
-            )
+            "Too few edges for a law.",
+            expected=f"at least {LEAST_POINTS} numbers of items with an edge",
+            found=f"{int(known.sum())}",
+            do="use more items, or quants on both sides of the edge",
         )
     return float(np.polyfit(np.log(n[known]), np.log(k[known]), 1)[0])
 

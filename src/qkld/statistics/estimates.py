@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from scipy import stats
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import paired_columns
 
 Method = Literal["spearman", "kendall", "pearson_log"]
@@ -35,12 +35,10 @@ def correlation_columns(
     if method == "pearson_log":
         if (x <= 0).any():
             raise StatisticsError(
-                explain(
-                    f"The logarithm of '{names[0]}' is not defined for every quant.",
-                    expected="values above 0",
-                    found=f"{int((x <= 0).sum())} of {x.size} at or below 0",
-                    do="use a rank correlation",
-                )
+                f"The logarithm of '{names[0]}' is not defined for every quant.",
+                expected="values above 0",
+                found=f"{int((x <= 0).sum())} of {x.size} at or below 0",
+                do="use a rank correlation",
             )
         x = np.log(x)
     return x, y

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from scipy import optimize
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.covariance import Floats, NetNoise
 from qkld.statistics.heterogeneity import known_kld, ridged
 
@@ -126,11 +126,9 @@ def explained(noise: NetNoise, kld: np.ndarray) -> Explained:
     length = float(np.sqrt(axis @ axis))
     if np.ptp(root) == 0:
         raise StatisticsError(
-            explain(
-                "KLD is constant.",
-                expected=f"at least 2 distinct values among {root.size} quants",
-                found=f"√KLD = {root[0]:g} for all",
-                do="widen the subset",
-            )
+            "KLD is constant.",
+            expected=f"at least 2 distinct values among {root.size} quants",
+            found=f"√KLD = {root[0]:g} for all",
+            do="widen the subset",
         )
     return Explained(noise.net, ridged(noise.covariance), axis / length)

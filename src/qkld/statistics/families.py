@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import LEAST_QUANTS
 from qkld.statistics.estimates import Method, correlation, correlation_columns, correlations_of_counts
 
@@ -31,23 +31,19 @@ def without_each_family(
     names = np.unique(families)
     if names.size < 2:
         raise StatisticsError(
-            explain(
-                "There is no second family.",
-                expected="at least 2 families",
-                found=f"only {', '.join(map(str, names))}",
-                do="add quants of another quantizer",
-            )
+            "There is no second family.",
+            expected="at least 2 families",
+            found=f"only {', '.join(map(str, names))}",
+            do="add quants of another quantizer",
         )
     for family in names:
         left = int((families != family).sum())
         if left < LEAST_QUANTS:
             raise StatisticsError(
-                explain(
-                    f"Without family '{family}' too few quants are left.",
-                    expected=f"at least {LEAST_QUANTS} quants of other families",
-                    found=left,
-                    do="measure more quants of other quantizers",
-                )
+                f"Without family '{family}' too few quants are left.",
+                expected=f"at least {LEAST_QUANTS} quants of other families",
+                found=left,
+                do="measure more quants of other quantizers",
             )
     kept = families != names[:, None]
     estimates = correlations_of_counts(kept.astype(float), *correlation_columns(x, y, method), method)

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from statsmodels.stats.proportion import proportion_confint
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.checks import joined, quants_of
 from qkld.statistics.correlation import Resampling, correlate
@@ -50,12 +50,10 @@ class Flips:
     def __post_init__(self) -> None:
         if self.model_right - self.reference_right != self.leapfrogs - self.drops:
             raise StatisticsError(
-                explain(
-                    "Scores and flips do not agree.",
-                    expected=f"L − D = {self.model_right - self.reference_right}, the difference of right answers",
-                    found=f"L − D = {self.leapfrogs} − {self.drops}",
-                    do="count both from the same items",
-                )
+                "Scores and flips do not agree.",
+                expected=f"L − D = {self.model_right - self.reference_right}, the difference of right answers",
+                found=f"L − D = {self.leapfrogs} − {self.drops}",
+                do="count both from the same items",
             )
 
     @property
@@ -106,12 +104,10 @@ def count_flips(reference_correct: ArrayLike, model_correct: ArrayLike) -> Flips
         or not (np.isin(reference, (0, 1)) & np.isin(model, (0, 1))).all()
     ):
         raise StatisticsError(
-            explain(
-                "Flips need one right or wrong answer an item from both models.",
-                expected="two equally long, non-empty columns of 0 and 1",
-                found=f"shapes {reference.shape} and {model.shape}, values {np.unique([*reference, *model])[:4]}",
-                do="give both models' `correct` on the same items",
-            )
+            "Flips need one right or wrong answer an item from both models.",
+            expected="two equally long, non-empty columns of 0 and 1",
+            found=f"shapes {reference.shape} and {model.shape}, values {np.unique([*reference, *model])[:4]}",
+            do="give both models' `correct` on the same items",
         )
     reference, model = reference.astype(bool), model.astype(bool)
     return Flips(
@@ -218,12 +214,10 @@ def _benchmark_rows(
     models = [model for model in answered if model != reference]
     if reference not in answered or not models:
         raise StatisticsError(
-            explain(
-                f"There is nothing to compare on '{benchmark}'.",
-                expected=f"answers of the reference '{reference}' and of at least one other model",
-                found=f"answers of {', '.join(answered)}",
-                do="run notebook 03_benchmark_scores for the models that are missing",
-            )
+            f"There is nothing to compare on '{benchmark}'.",
+            expected=f"answers of the reference '{reference}' and of at least one other model",
+            found=f"answers of {', '.join(answered)}",
+            do="run notebook 03_benchmark_scores for the models that are missing",
         )
     moved = {task: net_differences(matrix, reference, models) for task, matrix in matrices.items()}
     counted = [MeanFlips(tuple(count_flips(m[reference], m[model]) for m in matrices.values())) for model in models]

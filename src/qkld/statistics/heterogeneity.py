@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import checked_kld
 from qkld.statistics.contrast_tests import Tested, TestName, hotelling_p, invertible, satterthwaite_df, sign_flip
 from qkld.statistics.covariance import Floats, NetNoise
@@ -44,12 +44,10 @@ def known_kld(kld: ArrayLike) -> Floats:
     bad = ~np.isfinite(values)
     if bad.any():
         raise StatisticsError(
-            explain(
-                "KLD is not known for every quant.",
-                expected=f"a finite number for each of {values.size} quants",
-                found=f"{int(bad.sum())} missing or not finite",
-                do="measure those quants, or leave them out by name",
-            )
+            "KLD is not known for every quant.",
+            expected=f"a finite number for each of {values.size} quants",
+            found=f"{int(bad.sum())} missing or not finite",
+            do="measure those quants, or leave them out by name",
         )
     return values
 
@@ -66,12 +64,10 @@ def shape_values(shape: str, kld: ArrayLike) -> Floats:
     zeros = int((values == 0).sum())
     if shape == "log" and zeros:
         raise StatisticsError(
-            explain(
-                "A KLD of 0 has no logarithm.",
-                expected="KLD above 0 for every quant",
-                found=f"{zeros} of {values.size} at 0",
-                do="use the shapes linear and sqrt, or leave quants without any divergence out",
-            )
+            "A KLD of 0 has no logarithm.",
+            expected="KLD above 0 for every quant",
+            found=f"{zeros} of {values.size} at 0",
+            do="use the shapes linear and sqrt, or leave quants without any divergence out",
         )
     return SHAPES[shape](values)
 
@@ -167,12 +163,10 @@ class Contrasts:
         between = float((self.projection * self.noise.covariance).sum())
         if not between > RANK * float(np.trace(self.noise.covariance)):
             raise StatisticsError(
-                explain(
-                    "There is no item noise between the quants.",
-                    expected="items that some of these quants have right and others wrong",
-                    found="none",
-                    do="use more items or other quants",
-                )
+                "There is no item noise between the quants.",
+                expected="items that some of these quants have right and others wrong",
+                found="none",
+                do="use more items or other quants",
             )
 
 
@@ -188,21 +182,17 @@ def contrasts(noise: NetNoise, predictor: ArrayLike | None = None) -> Contrasts:
     columns = [np.ones(n)] if predictor is None else [np.ones(n), np.asarray(predictor, dtype=float)]
     if n < len(columns) + 1:
         raise StatisticsError(
-            explain(
-                "Too few quants for differences beyond noise.",
-                expected=f"at least {len(columns) + 1} quants",
-                found=f"{n}",
-                do="measure more quants, or widen the subset",
-            )
+            "Too few quants for differences beyond noise.",
+            expected=f"at least {len(columns) + 1} quants",
+            found=f"{n}",
+            do="measure more quants, or widen the subset",
         )
     if predictor is not None and np.ptp(columns[1]) == 0:
         raise StatisticsError(
-            explain(
-                "The metric is constant.",
-                expected="at least 2 distinct values",
-                found=f"{columns[1][0]:g} for all {n} quants",
-                do="widen the subset",
-            )
+            "The metric is constant.",
+            expected="at least 2 distinct values",
+            found=f"{columns[1][0]:g} for all {n} quants",
+            do="widen the subset",
         )
     complement = np.linalg.qr(np.stack(columns, axis=1), mode="complete")[0][:, len(columns) :]
     return Contrasts(noise, complement)
@@ -219,12 +209,10 @@ def ridged(covariance: Floats) -> Floats:
     mean = float(np.trace(covariance)) / len(covariance)
     if not mean > 0:
         raise StatisticsError(
-            explain(
-                "There is no item noise: every quant answers every item as the reference does.",
-                expected="items on which some quants differ",
-                found="none",
-                do="use more items or other quants",
-            )
+            "There is no item noise: every quant answers every item as the reference does.",
+            expected="items on which some quants differ",
+            found="none",
+            do="use more items or other quants",
         )
     return covariance + RIDGE * mean * np.eye(len(covariance))
 

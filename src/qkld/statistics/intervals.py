@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import LEAST_QUANTS, paired_columns
 from qkld.statistics.estimates import (
     Method,
@@ -95,12 +95,10 @@ def check_enough(quants: int) -> None:
     """
     if quants < LEAST_FOR_INTERVAL:
         raise StatisticsError(
-            explain(
-                "Too few quants for a bootstrap interval.",
-                expected=f"at least {LEAST_FOR_INTERVAL} quants, from which its coverage was simulated",
-                found=quants,
-                do="read the exact interval, or measure more quants",
-            )
+            "Too few quants for a bootstrap interval.",
+            expected=f"at least {LEAST_FOR_INTERVAL} quants, from which its coverage was simulated",
+            found=quants,
+            do="read the exact interval, or measure more quants",
         )
 
 
@@ -109,12 +107,10 @@ def defined_draws(draws: np.ndarray) -> np.ndarray:
     undefined = np.isnan(draws)
     if undefined.mean() > MOST_UNDEFINED:
         raise StatisticsError(
-            explain(
-                "Too many bootstrap resamples have a constant column.",
-                expected=f"at most {MOST_UNDEFINED:.0%} of resamples undefined",
-                found=f"{undefined.mean():.1%}",
-                do="use quants with more distinct values",
-            )
+            "Too many bootstrap resamples have a constant column.",
+            expected=f"at most {MOST_UNDEFINED:.0%} of resamples undefined",
+            found=f"{undefined.mean():.1%}",
+            do="use quants with more distinct values",
         )
     return draws[~undefined]
 
@@ -132,12 +128,10 @@ def jackknife_correlations(x: ArrayLike, y: ArrayLike, method: Method = "spearma
     values = correlations_of_counts(1 - np.eye(x.size), x, y, method)
     if np.isnan(values).any():
         raise StatisticsError(
-            explain(
-                "The jackknife leaves a constant column.",
-                expected="at least 2 distinct values whichever quant is left out",
-                found="one quant differs from all others",
-                do="use quants with more distinct values",
-            )
+            "The jackknife leaves a constant column.",
+            expected="at least 2 distinct values whichever quant is left out",
+            found="one quant differs from all others",
+            do="use quants with more distinct values",
         )
     return values
 
@@ -157,12 +151,10 @@ def bca_interval(estimate: float, draws: np.ndarray, jackknife: np.ndarray, conf
     middle = ((draws < estimate).mean() + (draws <= estimate).mean()) / 2
     if not np.ptp(jackknife) or not 0 < middle < 1:
         raise StatisticsError(
-            explain(
-                "The BCa interval is not defined.",
-                expected="draws on both sides of the estimate, and a jackknife that varies",
-                found=f"{middle:.0%} of draws below {estimate:g}, jackknife range {np.ptp(jackknife):g}",
-                do="use the interval on the z scale",
-            )
+            "The BCa interval is not defined.",
+            expected="draws on both sides of the estimate, and a jackknife that varies",
+            found=f"{middle:.0%} of draws below {estimate:g}, jackknife range {np.ptp(jackknife):g}",
+            do="use the interval on the z scale",
         )
     bias, acceleration = stats.norm.ppf(middle), (away**3).sum() / (6 * (away**2).sum() ** 1.5)
     z = bias + stats.norm.ppf([(1 - confidence) / 2, (1 + confidence) / 2])

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 
 _HALVINGS = 60
 """Bisection steps of an interval's end: the last one is below 1e-17 of the range."""
@@ -28,12 +28,10 @@ def _counts(leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike) -> tuple[n
     whole = all((np.isfinite(v) & (v >= 0) & (v == np.floor(v))).all() for v in (up, down, total))
     if not whole or (total < 1).any() or (up + down > total).any():
         raise StatisticsError(
-            explain(
-                "Leapfrogs and drops are no counts of items.",
-                expected="whole numbers from 0, at least one item, and leapfrogs + drops at most the items",
-                found=f"leapfrogs {_short(up)}, drops {_short(down)}, items {_short(total)}",
-                do="count all three on the same items",
-            )
+            "Leapfrogs and drops are no counts of items.",
+            expected="whole numbers from 0, at least one item, and leapfrogs + drops at most the items",
+            found=f"leapfrogs {_short(up)}, drops {_short(down)}, items {_short(total)}",
+            do="count all three on the same items",
         )
     return up, down, total
 
@@ -145,12 +143,10 @@ def equivalence_p(
     """
     if not 0 < margin < 1:
         raise StatisticsError(
-            explain(
-                "The margin of equivalence is out of range.",
-                expected="a fraction between 0 and 1, for example 0.01 for one point",
-                found=margin,
-                do="give the margin as a fraction",
-            )
+            "The margin of equivalence is out of range.",
+            expected="a fraction between 0 and 1, for example 0.01 for one point",
+            found=margin,
+            do="give the margin as a fraction",
         )
     above = stats.norm.sf(score_z(leapfrogs, drops, items, -margin, design_effect))
     below = stats.norm.cdf(score_z(leapfrogs, drops, items, margin, design_effect))

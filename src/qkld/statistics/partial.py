@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import Missing, complete_quants, joined, noted, paired_columns, score_column
 from qkld.statistics.estimates import correlation
 
@@ -67,12 +67,10 @@ def partial_correlation(
     for name, rho in with_control.items():
         if abs(rho) > _ALIKE:
             raise StatisticsError(
-                explain(
-                    f"'{name}' and '{names[2]}' rank the quants alike: at equal {names[2]} nothing is left of it.",
-                    expected="|ρ| below 1",
-                    found=f"ρ = {rho:.6f} over {x.size} quants",
-                    do="use quants of equal size from different quantizers",
-                )
+                f"'{name}' and '{names[2]}' rank the quants alike: at equal {names[2]} nothing is left of it.",
+                expected="|ρ| below 1",
+                found=f"ρ = {rho:.6f} over {x.size} quants",
+                do="use quants of equal size from different quantizers",
             )
     ranks = pd.DataFrame({"x": stats.rankdata(x), "y": stats.rankdata(y), "control": stats.rankdata(z)})
     on_ranks = _pearson_given(ranks)

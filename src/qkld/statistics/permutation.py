@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.estimates import Method, correlation_columns
 
 TIE = 1e-12
@@ -83,12 +83,10 @@ def check_exchangeable(x: np.ndarray, y: np.ndarray, families: np.ndarray) -> No
     """
     if not any(len(set(y[families == g])) > 1 and len(set(x[families == g])) > 1 for g in np.unique(families)):
         raise StatisticsError(
-            explain(
-                "No two quants can change places within a family.",
-                expected="a family with at least 2 quants that differ in metric and score",
-                found=f"{np.unique(families).size} families of {x.size} quants",
-                do="use the permutation over all quants, or measure more quants a family",
-            )
+            "No two quants can change places within a family.",
+            expected="a family with at least 2 quants that differ in metric and score",
+            found=f"{np.unique(families).size} families of {x.size} quants",
+            do="use the permutation over all quants, or measure more quants a family",
         )
 
 

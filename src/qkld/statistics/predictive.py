@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import paired_columns
 from qkld.statistics.covariance import Floats, NetNoise
 from qkld.statistics.estimates import correlation, spearman_of_draws
@@ -75,7 +75,7 @@ def predictive_range(
     rho = spearman_of_draws(k[inside], noise_draws(part, monotone_fit(noise, k)[inside], draws, rng=rng))
     if draws < 1 or np.isnan(rho).any():
         raise StatisticsError(
-            explain("No redrawn scores.", expected="at least 1 draw", found=f"{draws}", do="ask for more draws")
+            "No redrawn scores.", expected="at least 1 draw", found=f"{draws}", do="ask for more draws"
         )
     low, median, high = np.quantile(rho, [(1 - coverage) / 2, 0.5, (1 + coverage) / 2])
     p = (1 + int((rho >= observed - 1e-12).sum())) / (1 + draws)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.covariance import item_clusters
 from qkld.statistics.score import correct_matrix
 
@@ -37,12 +37,10 @@ def prompt_rows(
     lacking = [column for column in needs if column not in items]
     if lacking:
         raise StatisticsError(
-            explain(
-                "The items lack columns that this is about.",
-                expected=list(needs),
-                found=f"no {', '.join(lacking)}",
-                do="run notebook 03_benchmark_scores again, or name another column",
-            )
+            "The items lack columns that this is about.",
+            expected=list(needs),
+            found=f"no {', '.join(lacking)}",
+            do="run notebook 03_benchmark_scores again, or name another column",
         )
     columns = ["model", "item", "correct", *needs, *(c for c in dict.fromkeys(also) if c in items)]
     parts = [_benchmark_rows(items, benchmark, models, reference, columns) for benchmark in benchmarks]
@@ -60,12 +58,10 @@ def _benchmark_rows(
     absent = [m for m in (*models, *([reference] if reference is not None else [])) if m not in right]
     if absent:
         raise StatisticsError(
-            explain(
-                f"Some models have no items of '{benchmark}'.",
-                expected=f"items of {len(models)} quants and the reference",
-                found=f"none of {', '.join(absent)}",
-                do="run notebook 03_benchmark_scores for them, or leave them out",
-            )
+            f"Some models have no items of '{benchmark}'.",
+            expected=f"items of {len(models)} quants and the reference",
+            found=f"none of {', '.join(absent)}",
+            do="run notebook 03_benchmark_scores for them, or leave them out",
         )
     rows = items.loc[(items["benchmark"] == benchmark) & items["model"].isin(models), list(columns)]
     rows = rows.sort_values(["item", "model"])

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.auroc import auroc
 from qkld.statistics.checks import noted
 from qkld.statistics.clustered import half_width
@@ -26,22 +26,18 @@ def _groups(kld: ArrayLike, failed: ArrayLike, minimum: int) -> tuple[np.ndarray
     kld, failed = np.asarray(kld, dtype=float), np.asarray(failed, dtype=bool)
     if kld.ndim != 1 or kld.shape != failed.shape or not np.isfinite(kld).all() or (kld < 0).any():
         raise StatisticsError(
-            explain(
-                "Failed and passed items need one divergence each.",
-                expected="two equally long columns, KLD finite and not negative",
-                found=f"shapes {kld.shape} and {failed.shape}, {int((~(kld >= 0)).sum())} missing or negative",
-                do="leave out items without a divergence by name",
-            )
+            "Failed and passed items need one divergence each.",
+            expected="two equally long columns, KLD finite and not negative",
+            found=f"shapes {kld.shape} and {failed.shape}, {int((~(kld >= 0)).sum())} missing or negative",
+            do="leave out items without a divergence by name",
         )
     few = min(int(failed.sum()), int((~failed).sum()))
     if few < minimum:
         raise StatisticsError(
-            explain(
-                "Too few failed or passed items.",
-                expected=f"at least {minimum} of each",
-                found=f"{int(failed.sum())} failed, {int((~failed).sum())} passed",
-                do="use more items, or a benchmark of another difficulty",
-            )
+            "Too few failed or passed items.",
+            expected=f"at least {minimum} of each",
+            found=f"{int(failed.sum())} failed, {int((~failed).sum())} passed",
+            do="use more items, or a benchmark of another difficulty",
         )
     return kld, failed
 
@@ -175,12 +171,10 @@ def _with_enough(known: pd.DataFrame, minimum: int) -> pd.DataFrame:
     used = known[known["stratum"].isin(enough)]
     if used.empty:
         raise StatisticsError(
-            explain(
-                "No pool.",
-                expected=f"a quant with at least {minimum} failed and {minimum} passed items",
-                found=f"none of {len(failed)}",
-                do="use more items",
-            )
+            "No pool.",
+            expected=f"a quant with at least {minimum} failed and {minimum} passed items",
+            found=f"none of {len(failed)}",
+            do="use more items",
         )
     return used
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.covariance import NetNoise, binary
 
 LEAST_QUANTS = 3
@@ -87,12 +87,10 @@ def reliability(squares: MeanSquares, confidence: float) -> Reliability:
     """
     if squares.quants <= 0:
         raise StatisticsError(
-            explain(
-                "The scores have no reliability: they are constant.",
-                expected="at least 2 distinct scores",
-                found="the same score for every quant",
-                do="use more items or other quants",
-            )
+            "The scores have no reliability: they are constant.",
+            expected="at least 2 distinct scores",
+            found="the same score for every quant",
+            do="use more items or other quants",
         )
     f = squares.quants / squares.residual if squares.residual > 0 else np.inf
     law = stats.f(squares.df_quants, squares.df_residual)
@@ -128,22 +126,18 @@ def disattenuated(rho: float, alpha: Reliability, metric_reliability: float = 1.
     """
     if not alpha.low > ESTIMABLE_FROM:
         raise StatisticsError(
-            explain(
-                "The correlation without noise is not estimable.",
-                expected=f"a reliability whose interval lies above {ESTIMABLE_FROM:g}",
-                found=f"{alpha.estimate:.2f} [{alpha.low:.2f}, {alpha.high:.2f}]",
-                do="use more items",
-            )
+            "The correlation without noise is not estimable.",
+            expected=f"a reliability whose interval lies above {ESTIMABLE_FROM:g}",
+            found=f"{alpha.estimate:.2f} [{alpha.low:.2f}, {alpha.high:.2f}]",
+            do="use more items",
         )
     return float(np.clip(rho / np.sqrt(alpha.estimate * metric_reliability), -1, 1))
 
 
 def _too_few(quants: int) -> StatisticsError:
     return StatisticsError(
-        explain(
-            "Too few quants or items for a reliability.",
-            expected=f"at least {LEAST_QUANTS} quants and 2 items",
-            found=f"{quants} quants",
-            do="measure more quants, or widen the subset",
-        )
+        "Too few quants or items for a reliability.",
+        expected=f"at least {LEAST_QUANTS} quants and 2 items",
+        found=f"{quants} quants",
+        do="measure more quants, or widen the subset",
     )

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 
 CHANCE = 0.5
 POOL = "all pairs"
@@ -119,12 +119,10 @@ def _aligned(
     missing = 0 if len(shapes) > 1 else int((~np.isfinite(columns[0] + columns[1])).sum())
     if len(shapes) > 1 or missing:
         raise StatisticsError(
-            explain(
-                "The router needs both models' answer and KLD on the same items.",
-                expected="four equally long columns, every KLD finite",
-                found=f"shapes {sorted(shapes)}, {missing} items without a KLD",
-                do="give the same items in the same order; leave items without a KLD out by name",
-            )
+            "The router needs both models' answer and KLD on the same items.",
+            expected="four equally long columns, every KLD finite",
+            found=f"shapes {sorted(shapes)}, {missing} items without a KLD",
+            do="give the same items in the same order; leave items without a KLD out by name",
         )
     return columns
 
@@ -139,12 +137,10 @@ def wilson(routing: Routing, confidence: float) -> tuple[float, float]:
     """
     if not routing.items:
         raise StatisticsError(
-            explain(
-                "There is nothing to route.",
-                expected="at least 1 item on which exactly one model is right",
-                found="none",
-                do="use more items or models that differ more",
-            )
+            "There is nothing to route.",
+            expected="at least 1 item on which exactly one model is right",
+            found="none",
+            do="use more items or models that differ more",
         )
     low, high = proportion_confint(routing.right, routing.items, alpha=1 - confidence, method="wilson")
     return float(low), float(high)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.clusters import cluster_index, cr1_error
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 
 ABOVE_CHANCE = 5.0
 """Standard errors above chance that the reference's score needs for its benchmark to enter the composite."""
@@ -32,24 +32,20 @@ def correct_matrix(items: pd.DataFrame, benchmark: str, column: str = "correct")
     rows = items[items["benchmark"] == benchmark]
     if rows.empty:
         raise StatisticsError(
-            explain(
-                f"Benchmark '{benchmark}' has no items.",
-                expected=sorted(items["benchmark"].unique()),
-                found=benchmark,
-                do="run notebook 03_benchmark_scores with this benchmark",
-            )
+            f"Benchmark '{benchmark}' has no items.",
+            expected=sorted(items["benchmark"].unique()),
+            found=benchmark,
+            do="run notebook 03_benchmark_scores with this benchmark",
         )
     answered = rows.groupby("model")["item"].nunique()
     known = rows["item"].nunique()
     if (answered < known).any():
         short = answered[answered < known]
         raise StatisticsError(
-            explain(
-                f"Models answered different items of '{benchmark}'.",
-                expected=f"{known} items for each model",
-                found=", ".join(f"{m}: {n}" for m, n in short.items()),
-                do="run notebook 03_benchmark_scores again for these models",
-            )
+            f"Models answered different items of '{benchmark}'.",
+            expected=f"{known} items for each model",
+            found=", ".join(f"{m}: {n}" for m, n in short.items()),
+            do="run notebook 03_benchmark_scores again for these models",
         )
     return rows.pivot(index="item", columns="model", values=column).sort_index()
 
@@ -145,12 +141,10 @@ def composite_tasks(
     unknown = sorted(set(scores["benchmark"]) - set(benchmarks)) + [b for b in benchmarks if b not in own.index]
     if unknown:
         raise StatisticsError(
-            explain(
-                "Benchmarks, chance levels and the reference's scores do not match.",
-                expected=f"a chance level and a score of '{reference}' for each benchmark",
-                found=f"one of them missing for {', '.join(unknown)}",
-                do="give the benchmark its chance in the study's YAML, and run notebook 03 for the reference",
-            )
+            "Benchmarks, chance levels and the reference's scores do not match.",
+            expected=f"a chance level and a score of '{reference}' for each benchmark",
+            found=f"one of them missing for {', '.join(unknown)}",
+            do="give the benchmark its chance in the study's YAML, and run notebook 03 for the reference",
         )
     own_families = families or {}
     limits = families_at_limits(own, own_families)
@@ -201,12 +195,10 @@ def composite(scores: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
     """
     if not tasks:
         raise StatisticsError(
-            explain(
-                "No benchmark enters the composite.",
-                expected=f"at least one with the reference {ABOVE_CHANCE:g} standard errors above chance",
-                found="none",
-                do="use more items or easier benchmarks",
-            )
+            "No benchmark enters the composite.",
+            expected=f"at least one with the reference {ABOVE_CHANCE:g} standard errors above chance",
+            found="none",
+            do="use more items or easier benchmarks",
         )
     rows = scores[scores["benchmark"].isin(tasks)]
     wide = {c: rows.pivot(index="label", columns="benchmark", values=c)[list(tasks)] for c in ("score", "se")}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import noted, quants_of, score_column
 from qkld.statistics.reliability import attainable
 
@@ -50,12 +50,10 @@ def reliability_range(columns: Sequence[ArrayLike], items: Sequence[int]) -> tup
     spread = mean.var(ddof=1) if mean.size >= LEAST_QUANTS else 0.0
     if spread <= 1e-20:
         raise StatisticsError(
-            explain(
-                "The reliability of these scores is not defined.",
-                expected=f"at least {LEAST_QUANTS} quants with different scores",
-                found=f"{np.unique(mean).size} distinct among {mean.size} quants",
-                do="use more items or other quants",
-            )
+            "The reliability of these scores is not defined.",
+            expected=f"at least {LEAST_QUANTS} quants with different scores",
+            found=f"{np.unique(mean).size} distinct among {mean.size} quants",
+            do="use more items or other quants",
         )
     bounds = np.array([noise_bounds(s, n) for s, n in zip(scores, items, strict=True)])
     least, most = bounds.sum(axis=0) / len(scores) ** 2

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from qkld.clusters import clustered_mean
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.direction import task_groups
 from qkld.statistics.flips import Flips, count_flips
@@ -43,12 +43,10 @@ def expected_self_flips(probability_right: ArrayLike) -> float:
     p = np.asarray(probability_right, dtype=float)
     if not p.size or not ((p >= 0) & (p <= 1)).all():
         raise StatisticsError(
-            explain(
-                "Probabilities of a right answer are not probabilities.",
-                expected="at least one value, each within 0 and 1",
-                found=f"{p.size} values, {p.min(initial=np.inf):g} to {p.max(initial=-np.inf):g}",
-                do="give the share of right answers an item over repeated runs",
-            )
+            "Probabilities of a right answer are not probabilities.",
+            expected="at least one value, each within 0 and 1",
+            found=f"{p.size} values, {p.min(initial=np.inf):g} to {p.max(initial=-np.inf):g}",
+            do="give the share of right answers an item over repeated runs",
         )
     return float(2 * (p * (1 - p)).mean())
 
@@ -83,7 +81,7 @@ def excess_flips(
     units = np.unique(drawn).size
     if units < 2:
         raise StatisticsError(
-            explain("Too few items.", expected="at least 2 items, or clusters of them", found=units, do="use more")
+            "Too few items.", expected="at least 2 items, or clusters of them", found=units, do="use more"
         )
     found = clustered_mean(difference.astype(float), drawn, confidence)
     return Excess(found.estimate, found.low, found.high)
@@ -146,12 +144,10 @@ def _answers(items: pd.DataFrame, benchmark: str, models: Sequence[str]) -> pd.D
     absent = [label for label in models if label not in matrix]
     if absent:
         raise StatisticsError(
-            explain(
-                f"Some models have no items of '{benchmark}'.",
-                expected=f"items of {', '.join(models)}",
-                found=f"none of {', '.join(absent)}",
-                do="run notebook 03_benchmark_scores for them, or leave them out",
-            )
+            f"Some models have no items of '{benchmark}'.",
+            expected=f"items of {', '.join(models)}",
+            found=f"none of {', '.join(absent)}",
+            do="run notebook 03_benchmark_scores for them, or leave them out",
         )
     return matrix
 

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import paired_columns
 from qkld.statistics.estimates import correlation, correlations_of_counts
 from qkld.statistics.intervals import MOST_UNDEFINED, check_enough, fisher_z, needs_exact, z_interval, zmax_error
@@ -38,12 +38,10 @@ def _ranked(metrics: ArrayLike, scores: ArrayLike, names: Sequence[str]) -> tupl
     columns = np.asarray(metrics, dtype=float)
     if columns.ndim != 2 or columns.shape[1] != len(names) or not names:
         raise StatisticsError(
-            explain(
-                "Metrics are not one column a name.",
-                expected=f"shape (quants, {len(names)}), at least one metric",
-                found=f"shape {columns.shape}",
-                do="give a table of quants by metrics",
-            )
+            "Metrics are not one column a name.",
+            expected=f"shape (quants, {len(names)}), at least one metric",
+            found=f"shape {columns.shape}",
+            do="give a table of quants by metrics",
         )
     for name, column in zip(names, columns.T, strict=True):
         paired_columns(column, scores, names=(name, "score"))
@@ -107,12 +105,10 @@ def simultaneous_band(
     defined = ~np.isnan(draws).any(axis=1)
     if (~defined).mean() > MOST_UNDEFINED:
         raise StatisticsError(
-            explain(
-                "Too many bootstrap resamples have a constant column.",
-                expected=f"at most {MOST_UNDEFINED:.0%} of resamples undefined",
-                found=f"{(~defined).mean():.1%}",
-                do="use quants with more distinct values",
-            )
+            "Too many bootstrap resamples have a constant column.",
+            expected=f"at most {MOST_UNDEFINED:.0%} of resamples undefined",
+            found=f"{(~defined).mean():.1%}",
+            do="use quants with more distinct values",
         )
     factor = _largest_deviation(fisher_z(draws[defined], len(scores)), resampling.confidence)
     estimates = [correlation(x, scores) for x in columns.T]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.answers import checked_answers, item_units
 from qkld.statistics.break_point import break_cuts
 from qkld.statistics.checks import LEAST_QUANTS, checked_kld, noted
@@ -163,12 +163,10 @@ def split_zone(
     known = ~np.isnan(same) & ~np.isnan(other)
     if known.mean() < LEAST_DEFINED:
         raise StatisticsError(
-            explain(
-                "The zone is too small in most splits of the items.",
-                expected=f"at least {least} quants with different scores in {LEAST_DEFINED:.0%} of splits",
-                found=f"{known.mean():.0%} of {len(known)}; quants in the zone {sizes.min()} to {sizes.max()}",
-                do="use a wider rule, more items or more quants",
-            )
+            "The zone is too small in most splits of the items.",
+            expected=f"at least {least} quants with different scores in {LEAST_DEFINED:.0%} of splits",
+            found=f"{known.mean():.0%} of {len(known)}; quants in the zone {sizes.min()} to {sizes.max()}",
+            do="use a wider rule, more items or more quants",
         )
     low, median, high = np.quantile(other[known], [0.025, 0.5, 0.975])
     return SplitZone(
@@ -189,12 +187,10 @@ def _one_a_quant(kld: ArrayLike, quants: int) -> np.ndarray:
     values = checked_kld(kld)
     if values.shape != (quants,) or np.isnan(values).any():
         raise StatisticsError(
-            explain(
-                "KLD and answers are not of the same quants.",
-                expected=f"one KLD for each of {quants} quants, in the order of the answers",
-                found=f"shape {values.shape}, {int(np.isnan(values).sum())} missing",
-                do="give KLD and answers of the same quants",
-            )
+            "KLD and answers are not of the same quants.",
+            expected=f"one KLD for each of {quants} quants, in the order of the answers",
+            found=f"shape {values.shape}, {int(np.isnan(values).sum())} missing",
+            do="give KLD and answers of the same quants",
         )
     return values
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.checks import joined, noted, quants_of
 from qkld.statistics.correlation import Resampling
@@ -58,12 +58,10 @@ def flips_kept(moved: Mapping[str, np.ndarray], clusters: Clusters = None) -> fl
     target, now = (reliability_of(moved, quantity, clusters) for quantity in ("net", "flip_rate"))
     if target <= 0:
         raise StatisticsError(
-            explain(
-                "Volume can not be thinned to the reliability of the net.",
-                expected="a reliability of the net above 0",
-                found=f"{target:.2f}: the quants' nets differ no more than chance makes them",
-                do="use more items",
-            )
+            "Volume can not be thinned to the reliability of the net.",
+            expected="a reliability of the net above 0",
+            found=f"{target:.2f}: the quants' nets differ no more than chance makes them",
+            do="use more items",
         )
     if now <= target:
         return 1.0
@@ -153,12 +151,10 @@ def _thinned(given: _Given, resampling: Resampling, draws: int) -> dict[str, flo
     thinned = thinned[np.ptp(thinned, axis=1) > 0]
     if len(thinned) < LEAST_DEFINED * draws:
         raise StatisticsError(
-            explain(
-                "Thinning leaves too few flips.",
-                expected=f"quants with different numbers of flips in {LEAST_DEFINED:.0%} of the draws",
-                found=f"{len(thinned)} of {draws} draws, {kept:.1%} of flips kept",
-                do="use more items",
-            )
+            "Thinning leaves too few flips.",
+            expected=f"quants with different numbers of flips in {LEAST_DEFINED:.0%} of the draws",
+            found=f"{len(thinned)} of {draws} draws, {kept:.1%} of flips kept",
+            do="use more items",
         )
     x, _ = correlation_columns(given.x, net, "spearman")
     rho = correlations_of_counts(np.ones_like(thinned), x, thinned, "spearman")

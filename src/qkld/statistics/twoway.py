@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.answers import checked_answers, item_units
 from qkld.statistics.estimates import (
     Method,
@@ -64,24 +64,20 @@ class ItemDraws:
         absent = [label for label in labels if label not in self.labels]
         if absent:
             raise StatisticsError(
-                explain(
-                    "Some quants have a score and no items.",
-                    expected="items of every quant of the table",
-                    found=f"none for {', '.join(map(str, absent))}",
-                    do="give their items, or leave these quants out",
-                )
+                "Some quants have a score and no items.",
+                expected="items of every quant of the table",
+                found=f"none for {', '.join(map(str, absent))}",
+                do="give their items, or leave these quants out",
             )
         columns = [self.labels.index(label) for label in labels]
         counted = self.observed[benchmark][columns]
         other = np.abs(counted - np.asarray(scores, dtype=float)) > SAME_SCORE
         if other.any():
             raise StatisticsError(
-                explain(
-                    f"Items and table give different scores on '{benchmark}'.",
-                    expected=f"the share of right answers, to {SAME_SCORE:g}",
-                    found=", ".join(str(label) for label, wrong in zip(labels, other, strict=True) if wrong),
-                    do="take scores and items from one run, as fractions of 1",
-                )
+                f"Items and table give different scores on '{benchmark}'.",
+                expected=f"the share of right answers, to {SAME_SCORE:g}",
+                found=", ".join(str(label) for label, wrong in zip(labels, other, strict=True) if wrong),
+                do="take scores and items from one run, as fractions of 1",
             )
         return self.redrawn[benchmark][:, columns]
 
@@ -144,12 +140,10 @@ class TwoWay:
     def __post_init__(self) -> None:
         if self.counts.shape != self.scores.shape:
             raise StatisticsError(
-                explain(
-                    "Quants and items were not drawn equally often.",
-                    expected=f"scores of shape {self.counts.shape}, resamples by quants",
-                    found=self.scores.shape,
-                    do="draw the items with the study's number of resamples",
-                )
+                "Quants and items were not drawn equally often.",
+                expected=f"scores of shape {self.counts.shape}, resamples by quants",
+                found=self.scores.shape,
+                do="draw the items with the study's number of resamples",
             )
 
     @cached_property

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 
 Floats = NDArray[np.float64]
 
@@ -34,12 +34,10 @@ def unit_sums(values: ArrayLike, clusters: ArrayLike | None = None) -> Floats:
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
     if index.size != len(values):
         raise StatisticsError(
-            explain(
-                "Clusters and items do not match.",
-                expected=f"a cluster for each of {len(values)} items",
-                found=f"{index.size} clusters",
-                do="name one cluster an item",
-            )
+            "Clusters and items do not match.",
+            expected=f"a cluster for each of {len(values)} items",
+            found=f"{index.size} clusters",
+            do="name one cluster an item",
         )
     sums = np.zeros((int(index.max()) + 1, values.shape[1]))
     np.add.at(sums, index, values)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.checks import Missing, complete_quants, joined, noted, quants_of, score_column
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.simultaneous import max_t, simultaneous_band
@@ -66,12 +66,10 @@ def check_variants_distinct(variants: Sequence[str], cohort: pd.DataFrame | None
 
 def _refuse(a: str, b: str, why: str) -> None:
     raise StatisticsError(
-        explain(
-            f"Variants '{a}' and '{b}' rank quants identically {why}.",
-            expected="variants that can differ",
-            found=f"one variant counted twice: {a}, {b}",
-            do=f"leave out '{b}'",
-        )
+        f"Variants '{a}' and '{b}' rank quants identically {why}.",
+        expected="variants that can differ",
+        found=f"one variant counted twice: {a}, {b}",
+        do=f"leave out '{b}'",
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.contrast_tests import TestName
 from qkld.statistics.covariance import Floats, NetNoise
 from qkld.statistics.explained import Explained, explained
@@ -311,10 +311,8 @@ def verdict(noise: NetNoise, kld: ArrayLike, rule: Rule = RULE) -> Verdict:
 def _refuse_few(kld: int, quants: int) -> None:
     if kld != quants or quants < LEAST_FOR_VERDICT:
         raise StatisticsError(
-            explain(
-                "Too few quants for a verdict.",
-                expected=f"at least {LEAST_FOR_VERDICT} quants with items and KLD",
-                found=f"{quants} with items, {kld} with KLD",
-                do="measure more quants, or widen the subset",
-            )
+            "Too few quants for a verdict.",
+            expected=f"at least {LEAST_FOR_VERDICT} quants with items and KLD",
+            found=f"{quants} with items, {kld} with KLD",
+            do="measure more quants, or widen the subset",
         )

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from qkld.errors import StatisticsError, explain
+from qkld.errors import StatisticsError
 from qkld.statistics.break_point import break_cuts
 from qkld.statistics.checks import Missing, checked_kld, complete_quants, noted, quants_of, score_column
 from qkld.statistics.correlation import Resampling, correlation_table
@@ -98,12 +98,10 @@ def zone_members(
 def _refuse_missing(column: pd.Series, rule: str) -> None:
     if column.isna().any():
         raise StatisticsError(
-            explain(
-                f"The zone by rule {rule} needs '{column.name}' for every quant.",
-                expected=f"{len(column)} values",
-                found=f"{int(column.isna().sum())} missing",
-                do='measure those quants, use another rule, or leave them out by missing="drop"',
-            )
+            f"The zone by rule {rule} needs '{column.name}' for every quant.",
+            expected=f"{len(column)} values",
+            found=f"{int(column.isna().sum())} missing",
+            do='measure those quants, use another rule, or leave them out by missing="drop"',
         )
 
 
@@ -111,12 +109,10 @@ def _reference_score(cohort: pd.DataFrame, score: str) -> float:
     reference = cohort.loc[cohort["role"] == "reference", score]
     if len(reference) != 1 or reference.isna().any():
         raise StatisticsError(
-            explain(
-                "The score margin has nothing to measure from.",
-                expected=f"one reference row with a {score}",
-                found=f"{len(reference)} rows, {int(reference.isna().sum())} without a value",
-                do="run notebook 03_benchmark_scores for the reference, or use rule kld_cut",
-            )
+            "The score margin has nothing to measure from.",
+            expected=f"one reference row with a {score}",
+            found=f"{len(reference)} rows, {int(reference.isna().sum())} without a value",
+            do="run notebook 03_benchmark_scores for the reference, or use rule kld_cut",
         )
     return float(reference.iloc[0])
 
@@ -131,12 +127,10 @@ def _equivalent(
         tables = [rows.pivot(index="label", columns="benchmark", values=c) for c in ("leapfrogs", "drops", "items")]
     if not tables or tables[0].shape != (len(labels), len(tasks)) or tables[0].isna().to_numpy().any():
         raise StatisticsError(
-            explain(
-                "The zone by rule equivalence needs leapfrogs and drops.",
-                expected=f"flips of {len(labels)} quants on {', '.join(tasks) or 'at least one task'}",
-                found="none" if not tables else f"{int(tables[0].notna().to_numpy().sum())} of them",
-                do="give the table of flips and its tasks, or use rule kld_cut",
-            )
+            "The zone by rule equivalence needs leapfrogs and drops.",
+            expected=f"flips of {len(labels)} quants on {', '.join(tasks) or 'at least one task'}",
+            found="none" if not tables else f"{int(tables[0].notna().to_numpy().sum())} of them",
+            do="give the table of flips and its tasks, or use rule kld_cut",
         )
     shown = flips[flips["benchmark"] == (tasks[0] if len(tasks) == 1 else "composite")].set_index("label")
     effect = shown["design_effect"].reindex(tables[0].index, fill_value=1.0).to_numpy()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 from qkld.provenance import written_whole
 from qkld.sealing import altered, read_sealed, write_sealed
 from qkld.storage import Place, place
@@ -134,7 +134,7 @@ def _check_block(block: NDArray[np.floating[Any]], index: int, header: BaseHeade
 
 def _wrong_shape(what: str, expected: object, found: object) -> StoreError:
     return StoreError(
-        explain(f"A base file needs {what}.", expected=expected, found=found, do="mend what is given to the writer")
+        f"A base file needs {what}.", expected=expected, found=found, do="mend what is given to the writer"
     )
 
 
@@ -154,7 +154,7 @@ class BaseFile:
             self.header = BaseHeader.from_bytes(self._read(0, HEADER_BYTES), self.path)
         except OSError as error:
             raise StoreError(
-                explain("The base file can not be read.", expected=self.path, found=error, do="check its name")
+                "The base file can not be read.", expected=self.path, found=error, do="check its name"
             ) from error
         self.header.check_size(size, self.path)
         self.beginning = self._read(0, self.header.rows_at)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 from qkld.stores.enclosure import Enclosure, Floats, within_complement
 
 
@@ -43,12 +43,10 @@ def kl_bounds(reference: Enclosure, quant: Enclosure) -> KLBounds:
     """
     if reference.shape != quant.shape:
         raise StoreError(
-            explain(
-                "Reference and quant know different tokens.",
-                expected=f"(tokens, vocabulary) = {reference.shape}",
-                found=quant.shape,
-                do="compare stores of the same windows and the same tokenizer",
-            )
+            "Reference and quant know different tokens.",
+            expected=f"(tokens, vocabulary) = {reference.shape}",
+            found=quant.shape,
+            do="compare stores of the same windows and the same tokenizer",
         )
     lower = kl_lower_bound(reference, quant)
     return KLBounds(lower, np.maximum(kl_upper_bound(reference, quant), lower))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 from qkld.stores.bounds import kl_bounds
 from qkld.stores.enclosure import Enclosure
 from qkld.stores.interface import Rows, Store
@@ -94,12 +94,10 @@ def _lists(reference: Store, quant: Store, k: int | None, floor: float | None) -
     chosen = k if k is not None else min(own, default=0)
     if not 1 <= chosen <= min([reference.vocabulary, *own]):
         raise StoreError(
-            explain(
-                "Eq. 5 is taken from two lists of top tokens.",
-                expected=f"a k from 1 to {min([reference.vocabulary, *own])}, what both stores know",
-                found=k,
-                do="give k beside the floor",
-            )
+            "Eq. 5 is taken from two lists of top tokens.",
+            expected=f"a k from 1 to {min([reference.vocabulary, *own])}, what both stores know",
+            found=k,
+            do="give k beside the floor",
         )
     return Lists(chosen, floor)
 
@@ -145,12 +143,10 @@ def summarise_bounds(tables: Iterable[pd.DataFrame]) -> BoundsSummary:
         tokens, positions = tokens + len(finite), positions + len(table)
     if not tokens:
         raise StoreError(
-            explain(
-                "No position has bounds.",
-                expected="logits that are numbers",
-                found=f"{positions} positions, none of them finite",
-                do="check both models, or run them in compute_dtype float32",
-            )
+            "No position has bounds.",
+            expected="logits that are numbers",
+            found=f"{positions} positions, none of them finite",
+            do="check both models, or run them in compute_dtype float32",
         )
     return BoundsSummary(tokens, positions - tokens, **(sums / tokens).to_dict())
 
@@ -174,12 +170,10 @@ def check_same_windows(reference: Store, quant: Store) -> None:
     for what, (expected, found) in facts.items():
         if expected != found or what.startswith("window"):
             raise StoreError(
-                explain(
-                    f"The stores {reference.name} and {quant.name} do not belong together: another {what}.",
-                    expected=expected,
-                    found=found,
-                    do="make both from the same corpus with the same tokenizer",
-                )
+                f"The stores {reference.name} and {quant.name} do not belong together: another {what}.",
+                expected=expected,
+                found=found,
+                do="make both from the same corpus with the same tokenizer",
             )
 
 
@@ -188,12 +182,10 @@ def _shared(reference: tuple[int, ...], quant: tuple[int, ...]) -> tuple[NDArray
     positions, own, other = np.intersect1d(reference, quant, assume_unique=True, return_indices=True)
     if not len(positions):
         raise StoreError(
-            explain(
-                "The stores share no position of a window.",
-                expected=f"some of {reference[:3]} …",
-                found=f"{quant[:3]} …",
-                do="keep the second half of each window in both, as llama.cpp does",
-            )
+            "The stores share no position of a window.",
+            expected=f"some of {reference[:3]} …",
+            found=f"{quant[:3]} …",
+            do="keep the second half of each window in both, as llama.cpp does",
         )
     return positions, (own, other)
 

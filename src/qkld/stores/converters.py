@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 from qkld.provenance import sha256_of_file
 from qkld.storage import Place
 from qkld.stores.base_file import BaseFile, base_positions, seal_of, write_base_file
@@ -63,12 +63,10 @@ def _logits(store: HiddenStates, wanted: tuple[int, ...]) -> Iterator[NDArray[np
 
 def _unfit(expected: str, found: str) -> StoreError:
     return StoreError(
-        explain(
-            "The store does not fit into a base file.",
-            expected=expected,
-            found=found,
-            do="record a text corpus with one context length and score_from 0.5",
-        )
+        "The store does not fit into a base file.",
+        expected=expected,
+        found=found,
+        do="record a text corpus with one context length and score_from 0.5",
     )
 
 
@@ -106,10 +104,8 @@ def source_of(store: Store) -> dict[str, Any]:
         sealed = seal_of(store.path).exists()
         return {"kind": "base file", "sha256": sha256_of_file(seal_of(store.path) if sealed else store.path)}
     raise StoreError(
-        explain(
-            "This store can not be converted.",
-            expected="hidden states, a base file or a top-k store",
-            found=type(store).__name__,
-            do="open it with `open_store`",
-        )
+        "This store can not be converted.",
+        expected="hidden states, a base file or a top-k store",
+        found=type(store).__name__,
+        do="open it with `open_store`",
     )

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 
 Floats = NDArray[np.float64]
 
@@ -93,10 +93,8 @@ def _check_mass(missed: Floats) -> None:
     wrong = np.flatnonzero(missed > MASS_TOLERANCE)
     if len(wrong):
         raise StoreError(
-            explain(
-                f"Row {wrong[0]} holds no probability distribution.",
-                expected="probabilities that can sum to 1 within their rounding",
-                found=f"a sum that misses 1 by {missed[wrong[0]]:.3g} at least; {len(wrong)} such rows",
-                do="the file was altered or is of another format: make it anew",
-            )
+            f"Row {wrong[0]} holds no probability distribution.",
+            expected="probabilities that can sum to 1 within their rounding",
+            found=f"a sum that misses 1 by {missed[wrong[0]]:.3g} at least; {len(wrong)} such rows",
+            do="the file was altered or is of another format: make it anew",
         )

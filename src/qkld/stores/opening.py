@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 from qkld.reference import ReferenceStore
 from qkld.storage import Place, place
 from qkld.stores.base_file import BaseFile
@@ -26,10 +26,8 @@ def open_store(name: str | Place) -> Store:
     if (path / "windows").exists():
         return TopKStore(path)
     raise StoreError(
-        explain(
-            f"{name} is no store.",
-            expected="a folder with hidden.zarr or windows, or a base file",
-            found="neither" if path.exists() else "nothing there",
-            do="name the store's own folder or file",
-        )
+        f"{name} is no store.",
+        expected="a folder with hidden.zarr or windows, or a base file",
+        found="neither" if path.exists() else "nothing there",
+        do="name the store's own folder or file",
     )

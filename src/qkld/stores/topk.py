@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 from qkld.stores.enclosure import Enclosure, Floats
 
 FLOAT32_ROUNDING = 2.0**-23
@@ -87,12 +87,10 @@ class TopK:
         repeated = (ordered[:, 1:] == ordered[:, :-1]).any()
         if repeated or (ordered.size and not (ordered[:, 0].min() >= 0 and ordered[:, -1].max() < vocabulary)):
             raise StoreError(
-                explain(
-                    "A top-k row lists tokens that can not be.",
-                    expected=f"different ids in [0, {vocabulary})",
-                    found="an id twice" if repeated else f"[{ordered.min()}, {ordered.max()}]",
-                    do="the store was made with another tokenizer, or altered: make it anew",
-                )
+                "A top-k row lists tokens that can not be.",
+                expected=f"different ids in [0, {vocabulary})",
+                found="an id twice" if repeated else f"[{ordered.min()}, {ordered.max()}]",
+                do="the store was made with another tokenizer, or altered: make it anew",
             )
 
 
@@ -106,12 +104,10 @@ def top_k_of(known: Enclosure, k: int) -> TopK:
     """
     if not 1 <= k <= known.shape[1] or np.isnan(known.low).any():
         raise StoreError(
-            explain(
-                "No top k can be taken.",
-                expected=f"1 ≤ k ≤ {known.shape[1]} and log-probabilities that are numbers",
-                found=f"k = {k}, {int(np.isnan(known.low).any(axis=1).sum())} rows with NaN",
-                do="choose another k, or run the model in compute_dtype float32",
-            )
+            "No top k can be taken.",
+            expected=f"1 ≤ k ≤ {known.shape[1]} and log-probabilities that are numbers",
+            found=f"k = {k}, {int(np.isnan(known.low).any(axis=1).sum())} rows with NaN",
+            do="choose another k, or run the model in compute_dtype float32",
         )
     with np.errstate(invalid="ignore"):  # the middle of −inf and −inf
         width = np.where(known.rest | np.isneginf(known.high), 0.0, (known.high - known.low) / 2)
@@ -200,9 +196,7 @@ def floor_form(reference: TopK, quant: TopK, floor: float) -> FloorForm:
     """
     check_same_k(reference.k, quant.k)
     if not floor < 0:
-        raise StoreError(
-            explain("A floor is a log-probability.", expected="below 0", found=floor, do="give one such as -16")
-        )
+        raise StoreError("A floor is a log-probability.", expected="below 0", found=floor, do="give one such as -16")
     order = np.argsort(quant.ids, axis=1)
     ids = np.take_along_axis(quant.ids, order, axis=1)
     where = np.stack([np.searchsorted(own, wanted) for own, wanted in zip(ids, reference.ids, strict=True)])
@@ -227,10 +221,8 @@ def check_same_k(reference: int, quant: int) -> None:
     """
     if reference != quant:
         raise StoreError(
-            explain(
-                "Reference and quant keep different numbers of tokens.",
-                expected=f"k = {reference}, the reference's",
-                found=f"k = {quant}",
-                do="make both stores with one k; a store's k can be cut with `to_top_k`",
-            )
+            "Reference and quant keep different numbers of tokens.",
+            expected=f"k = {reference}, the reference's",
+            found=f"k = {quant}",
+            do="make both stores with one k; a store's k can be cut with `to_top_k`",
         )

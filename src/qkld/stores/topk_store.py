@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from qkld.errors import StoreError, explain
+from qkld.errors import StoreError
 from qkld.locks import locked
 from qkld.provenance import key_of, written_whole
 from qkld.reference import LOCK_PATIENCE
@@ -119,12 +119,10 @@ def _write_window(folder: Place, index: int, top_k: TopK, window: Window, k: int
     expected = (len(window.positions), k)
     if top_k.ids.shape != expected:
         raise StoreError(
-            explain(
-                f"Window {window.name} has another top k than its header says.",
-                expected=f"(positions, k) = {expected}",
-                found=top_k.ids.shape,
-                do="give one row for each position of the window",
-            )
+            f"Window {window.name} has another top k than its header says.",
+            expected=f"(positions, k) = {expected}",
+            found=top_k.ids.shape,
+            do="give one row for each position of the window",
         )
     data = save(top_k.arrays())
     with written_whole(_file(folder, index)) as temporary:
