@@ -56,6 +56,7 @@ MEANINGS: Mapping[str, str] = {
     "Holm over the quants and both tests of each",
     "decision_alone": "the same for a quant that was the only one asked about",
     "detectable": "smallest true difference of mean KLD that these windows find with power 0.8, nats",
+    "design_df": "degrees of freedom of the variance with clusters; empty where items are drawn one by one",
     "design_effect": "variance of the score difference with clusters of items over that without; 1 where items name no "
     "cluster, and never below",
     "difference": "score of label_a − score of label_b",

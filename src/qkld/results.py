@@ -56,9 +56,10 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
         *("null_low", "null_median", "null_high", "note"),
     ),
     "flips": (
-        *("label", "benchmark", "metric", "items", "design_effect", "reference_right", "model_right", "leapfrogs"),
-        *("drops", "volume", "flip_rate", "net", "improvement_fraction", "improvement_low", "improvement_high", "z"),
-        *("net_low", "net_high", "p_midp", "p_exact", "items_half_point", "items_point", "item_weight", "note"),
+        *("label", "benchmark", "metric", "items", "design_effect", "design_df", "reference_right", "model_right"),
+        *("leapfrogs", "drops", "volume", "flip_rate", "net", "improvement_fraction", "improvement_low"),
+        *("improvement_high", "z", "net_low", "net_high", "p_midp", "p_exact", "items_half_point", "items_point"),
+        *("item_weight", "note"),
     ),
     "self_flips": (
         *("label", "benchmark", "items", "self_flips", "self_flip_rate", "flip_rate", "excess", "excess_low"),

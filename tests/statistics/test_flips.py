@@ -200,6 +200,8 @@ def test_clusters_widen_intervals_and_take_mcnemars_p_away(study):
     assert clustered["flip_rate"].to_numpy() == pytest.approx(alone["flip_rate"].to_numpy())
     np.testing.assert_allclose(clustered["improvement_low"], alone["improvement_low"], atol=0.01)
     np.testing.assert_allclose(clustered["net_low"], alone["net_low"], atol=0.002)
+    np.testing.assert_allclose(clustered["items_point"], 3 * alone["items_point"], rtol=0.01)
+    assert alone["design_df"].isna().all()
     assert clustered["item_weight"].to_numpy() == pytest.approx(alone["item_weight"].to_numpy())
     assert clustered[["p_midp", "p_exact"]].isna().all(axis=None)
     assert clustered["note"].str.contains("items come in clusters: no McNemar p").all()

@@ -152,4 +152,4 @@ def test_halves_of_clusters_choose_by_their_clusters(rng):
     thrice, _ = split_halves(*copies, splits=40, rng=np.random.default_rng(1), clusters=clusters)
     share = [chosen(half, kld, rule="equivalence", cut=0.06).mean() for half in (alone, thrice)]
     assert share[1] == pytest.approx(share[0], abs=0.02)
-    assert thrice.design_effect == pytest.approx(np.full(8, 3.0), rel=0.02)
+    assert thrice.wider.effect == pytest.approx(np.full(8, 3.0), rel=0.02)

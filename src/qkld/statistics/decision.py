@@ -17,7 +17,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.answers import clusters_by_task
 from qkld.statistics.checks import joined, quants_of
 from qkld.statistics.covariance import binary
-from qkld.statistics.design_effect import design_effects, pair_design_effects
+from qkld.statistics.design_effect import Widening, design_effects, pair_design_effects
 from qkld.statistics.direction import differences, flip_counts, part_of, quantity_values, task_groups
 from qkld.statistics.one_item import Clusters, LargestPart, item_weight, largest_part
 from qkld.statistics.paired import difference_interval, difference_p, equivalence_p, score_z
@@ -83,7 +83,7 @@ def decision_table(
     """Each quant against the reference, on each benchmark and the composite of ``tasks``, by falling size.
 
     Items count as drawn one by one; where they name a ``cluster``, tests and intervals are widened by the
-    ``design_effect`` of the clusters on the net.
+    ``design_effect`` of the clusters on the net, and know from how few clusters it comes.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def decision_table(
     tables = []
     for benchmark, parts in task_groups(benchmarks, tasks).items():
         moved = part_of(answers, parts, slice(None))
-        how = {"effect": design_effects(moved, clusters), "margin": margin, "level": 1 - confidence}
+        how = {"wider": design_effects(moved, clusters), "margin": margin, "level": 1 - confidence}
         found = _judged(flip_counts(moved), **how)
         rates = {c: quantity_values(moved, c) for c in ("flip_rate", "net")}
         key = {"label": quants["label"], "benchmark": benchmark, "size": sizes, **rates}
@@ -125,18 +125,18 @@ Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Leapfrogs and drops (quants or pairs, tasks), and items (tasks,)."""
 
 
-def _judged(counts: Counts, effect: np.ndarray, margin: float, level: float) -> dict[str, Any]:
+def _judged(counts: Counts, wider: Widening, margin: float, level: float) -> dict[str, Any]:
     up, down, total = counts
-    low, high = difference_interval(*counts, 1 - level, effect)
-    inner_low, inner_high = difference_interval(*counts, 1 - 2 * level, effect)
+    low, high = difference_interval(*counts, 1 - level, *wider)
+    inner_low, inner_high = difference_interval(*counts, 1 - 2 * level, *wider)
     net = ((up - down) / total).mean(axis=-1)
-    p_difference, p_equivalent = difference_p(*counts, effect), equivalence_p(*counts, margin, effect)
+    p_difference, p_equivalent = difference_p(*counts, *wider), equivalence_p(*counts, margin, *wider)
     adjusted = holm_of_both(p_difference, p_equivalent)
     decided = decisions(net, *adjusted, level)
-    needed = _items_to_decide(counts, effect, margin, level / len(net))
+    needed = _items_to_decide(counts, wider, margin, level / len(net))
     return {
         "items": int(total.sum()),
-        "design_effect": effect,
+        "design_effect": wider.effect,
         "net_low": low,
         "net_high": high,
         "equivalence_low": inner_low,
@@ -170,30 +170,30 @@ def _decided_without(
     counts: Counts,
     p: tuple[np.ndarray, np.ndarray],
     *,
-    effect: np.ndarray,
+    wider: Widening,
     margin: float,
     level: float,
 ) -> list[str]:
     """Each quant's decision had the one item answered as the reference does, the other quants as they are."""
     up, down, total = counts
     fewer = up - part.leapfrogs, down - part.drops, total
-    own = difference_p(*fewer, effect), equivalence_p(*fewer, margin, effect)
+    own = difference_p(*fewer, *wider), equivalence_p(*fewer, margin, *wider)
     found = []
-    for quant in range(len(effect)):
-        here = np.arange(len(effect)) == quant
+    for quant in range(len(part.net)):
+        here = np.arange(len(part.net)) == quant
         adjusted = holm_of_both(*(np.where(here, new, old) for new, old in zip(own, p, strict=True)))
         found.append(str(decisions(part.net - part.part, *adjusted, level)[quant]))
     return found
 
 
-def _items_to_decide(counts: Counts, effect: np.ndarray, margin: float, level: float) -> np.ndarray:
+def _items_to_decide(counts: Counts, wider: Widening, margin: float, level: float) -> np.ndarray:
     """Items for equivalence or for a difference, whichever comes first, at Holm's strictest ``level``.
 
     So it is more than the items that did not decide.
     """
     items = counts[2].sum(axis=-1)
-    inside = score_z(*counts, -margin, effect), -score_z(*counts, margin, effect)
-    apart = np.abs(score_z(*counts, 0.0, effect))
+    inside = score_z(*counts, -margin, *wider), -score_z(*counts, margin, *wider)
+    apart = np.abs(score_z(*counts, 0.0, *wider))
     return np.fmin(items_for_equivalence(*inside, items, level=level), items_for_score(apart, items, level=level / 2))
 
 
@@ -239,9 +239,9 @@ def pair_table(
         )
     a, b = np.array(list(combinations(range(len(labels)), 2))).T
     right = {task: binary(correct_matrix(items, task)[labels].to_numpy()).astype(float) for task in tasks}
-    effect = pair_design_effects(right, clusters_by_task(items, tasks), a, b)
+    wider = pair_design_effects(right, clusters_by_task(items, tasks), a, b)
     kld = quants[metric].to_numpy(dtype=float)
-    columns = _ordered(_pair_counts(right, a, b), effect, kld[b] - kld[a], confidence)
+    columns = _ordered(_pair_counts(right, a, b), wider, kld[b] - kld[a], confidence)
     names = np.array(labels, dtype=object)
     key = {"benchmark": tasks[0] if len(tasks) == 1 else "composite", "label_a": names[a], "label_b": names[b]}
     return pd.DataFrame({**key, **columns})
@@ -253,19 +253,19 @@ def _pair_counts(right: Mapping[str, np.ndarray], a: np.ndarray, b: np.ndarray) 
     return wins[a, b], wins[b, a], np.array([len(answers) for answers in right.values()])
 
 
-def _ordered(counts: Counts, effect: np.ndarray, kld_gap: np.ndarray, confidence: float) -> dict:
+def _ordered(counts: Counts, wider: Widening, kld_gap: np.ndarray, confidence: float) -> dict:
     up, down, total = counts
     difference = ((up - down) / total).mean(axis=-1)
-    low, high = difference_interval(*counts, confidence, effect)
-    p = difference_p(*counts, effect)
+    low, high = difference_interval(*counts, confidence, *wider)
+    p = difference_p(*counts, *wider)
     adjusted = holm(p)
     order = np.where(adjusted <= 1 - confidence, np.sign(difference), 0).astype(int)
     tells = (order != 0) & (kld_gap != 0) & np.isfinite(kld_gap)
-    apart = np.abs(score_z(*counts, 0.0, effect))
+    apart = np.abs(score_z(*counts, 0.0, *wider))
     needed = items_for_score(apart, total.sum(), level=(1 - confidence) / len(p) / 2)
     return {
         "items": int(total.sum()),
-        "design_effect": effect,
+        "design_effect": wider.effect,
         "flip_rate": ((up + down) / total).mean(axis=-1),
         "difference": difference,
         "low": low,

@@ -2,44 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from qkld.statistics.covariance import Floats, item_covariance
+from qkld.statistics.units import effective_units
 
 Clusters = Mapping[str, np.ndarray] | None
 
 
-def mean_covariance(values: Mapping[str, np.ndarray], clusters: Clusters) -> Floats:
-    """Covariance of the unweighted mean over tasks of each task's mean of ``values`` (items, models): (models, models).
+class Widening(NamedTuple):
+    """What clusters of items do to tests of means, as `paired.score_z` takes it: both of shape (models,) or (pairs,).
 
-    Items are drawn one by one, or as ``clusters`` of each task; see `item_covariance`.
+    Attributes
+    ----------
+    effect
+        Design effect (Kish 1965): variance with clusters over variance without. 1 without clusters, where nothing
+        varies, and where clusters would make the variance smaller: few show too small a variance as easily as too
+        large a one.
+    df
+        Degrees of freedom of the variance with clusters: effective clusters less 1, of several tasks Satterthwaite's
+        (1946, Biometrics Bull 2:110); infinite where items are drawn one by one.
     """
-    parts = [item_covariance(v, None if clusters is None else clusters[task]) for task, v in values.items()]
-    return np.sum(parts, axis=0) / len(parts) ** 2
+
+    effect: Floats
+    df: Floats
 
 
-def design_effects(values: Mapping[str, np.ndarray], clusters: Clusters) -> Floats:
-    """Design effect (Kish 1965) of each model's mean: variance with clusters over variance without, (models,).
+def design_effects(values: Mapping[str, np.ndarray], clusters: Clusters) -> Widening:
+    """What ``clusters`` do to each model's unweighted mean over tasks of ``values`` (items, models)."""
+    models = next(iter(values.values())).shape[1]
+    return _widening(values, clusters, np.diag, models)
 
-    1 without clusters, where nothing varies, and where clusters would make the variance smaller: few clusters show too
-    small a variance as easily as too large a one.
-    """
-    ones = np.ones(next(iter(values.values())).shape[1])
+
+def pair_design_effects(values: Mapping[str, np.ndarray], clusters: Clusters, a: np.ndarray, b: np.ndarray) -> Widening:
+    """The same of the difference of two models' means, for pairs of columns ``a`` and ``b``."""
+    return _widening(values, clusters, lambda v: np.diag(v)[a] + np.diag(v)[b] - 2 * v[a, b], len(a))
+
+
+def _widening(
+    values: Mapping[str, np.ndarray], clusters: Clusters, variances: Callable[[Floats], Floats], count: int
+) -> Widening:
+    """`Widening` of what has these ``variances`` under a covariance of models; ``count`` of them."""
     if clusters is None:
-        return ones
-    return _ratio(*(np.diag(mean_covariance(values, c)) for c in (clusters, None)))
+        return Widening(np.ones(count), np.full(count, np.inf))
+    clustered = np.array([variances(item_covariance(v, clusters[task])) for task, v in values.items()])
+    alone = np.sum([variances(item_covariance(v)) for v in values.values()], axis=0)
+    effect = np.divide(clustered.sum(axis=0), alone, out=np.ones(count), where=alone > _NOTHING)
+    return Widening(np.maximum(1.0, effect), _satterthwaite(clustered, [_df(clusters[task]) for task in values]))
 
 
-def pair_design_effects(values: Mapping[str, np.ndarray], clusters: Clusters, a: np.ndarray, b: np.ndarray) -> Floats:
-    """The same of the difference of two models' means, for pairs of columns ``a`` and ``b``: (pairs,)."""
-    if clusters is None:
-        return np.ones(len(a))
-    matrices = (mean_covariance(values, c) for c in (clusters, None))
-    return _ratio(*(np.diag(v)[a] + np.diag(v)[b] - 2 * v[a, b] for v in matrices))
+_NOTHING = 1e-15
+"""Variance that is rounding."""
 
 
-def _ratio(clustered: Floats, alone: Floats) -> Floats:
-    varies = alone > 1e-15
-    return np.maximum(1.0, np.divide(clustered, alone, out=np.ones_like(alone), where=varies))
+def _df(clusters: np.ndarray) -> float:
+    """Degrees of freedom of one task's variance; infinite where every item is a cluster by itself."""
+    sizes = np.unique(clusters, return_counts=True)[1]
+    return max(1.0, effective_units(sizes) - 1) if sizes.max() > 1 else np.inf
+
+
+def _satterthwaite(variances: Floats, df: list[float]) -> Floats:
+    """(Σ_b v_b)²/Σ_b v_b²/ν_b of variances (tasks, ·); infinite where the sum is 0 or no part was estimated."""
+    used = (variances**2 / np.array(df)[:, None]).sum(axis=0)
+    return np.divide(variances.sum(axis=0) ** 2, used, out=np.full(used.shape, np.inf), where=used > 0)

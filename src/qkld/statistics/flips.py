@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from qkld.errors import StatisticsError
@@ -157,16 +158,20 @@ class MeanFlips:
         net, variance = self._mean("leapfrogs") - self._mean("drops"), self._mean("volume", 2)
         return float(np.sign(net)) * float(np.sqrt(float(net**2 / variance))) if variance else np.nan
 
-    def improvement_interval(self, confidence: float, design_effect: float = 1.0) -> tuple[float, float]:
+    def improvement_interval(
+        self, confidence: float, design_effect: float = 1.0, df: float = np.inf
+    ) -> tuple[float, float]:
         """Wilson interval of the improvement fraction; NaN at volume 0.
 
         Its number of trials is (Σ_b w_b V_b)²/Σ_b w_b² V_b with w_b = 1/N_b (Kish 1965), the volume itself on one
-        benchmark, over the ``design_effect`` of clusters of items.
+        benchmark, over the ``design_effect`` of clusters of items. Where that has ``df`` degrees of freedom, the
+        quantile is Student's.
         """
         if not self.total("volume"):
             return np.nan, np.nan
         trials = float(self._mean("volume") ** 2 / self._mean("volume", 2)) / design_effect
-        ends = proportion_confint(self.improvement_fraction * trials, trials, alpha=1 - confidence, method="wilson")
+        alpha = 2 * stats.norm.sf(stats.t.ppf(0.5 + confidence / 2, df))
+        ends = proportion_confint(self.improvement_fraction * trials, trials, alpha=alpha, method="wilson")
         return float(ends[0]), float(ends[1])
 
 
@@ -183,7 +188,8 @@ def flip_table(
     Rows of ``composite``: counts are sums over its tasks; rates, ``net`` and direction are those of `MeanFlips`, so
     that ``net`` is exactly the difference of the composites, and ``flip_rate`` (2 ``improvement_fraction`` − 1) in
     every row. McNemar's test is of one benchmark whose items are drawn one by one, so its cells are empty elsewhere;
-    `decision.decision_table` has a p for all. Intervals are widened where items come in clusters.
+    `decision.decision_table` has a p for all. Where items come in clusters, intervals are widened and more items are
+    needed by their ``design_effect``, known with ``design_df`` degrees of freedom; NaN where there are none.
 
     Raises
     ------
@@ -221,15 +227,17 @@ def _benchmark_rows(
         )
     moved = {task: net_differences(matrix, reference, models) for task, matrix in matrices.items()}
     counted = [MeanFlips(tuple(count_flips(m[reference], m[model]) for m in matrices.values())) for model in models]
-    effect, alone = design_effects(moved, clusters), drawn_one_by_one(moved, clusters)
-    table = pd.DataFrame([_row(flips, confidence, float(wider)) for flips, wider in zip(counted, effect, strict=True)])
+    wider, alone = design_effects(moved, clusters), drawn_one_by_one(moved, clusters)
+    table = pd.DataFrame([_row(flips, confidence, *each) for flips, *each in zip(counted, *wider, strict=True)])
     table.insert(0, "label", models)
     table.insert(1, "benchmark", benchmark)
-    table.insert(table.columns.get_loc("items") + 1, "design_effect", effect)
+    place = table.columns.get_loc("items") + 1
+    table.insert(place, "design_effect", wider.effect)
+    table.insert(place + 1, "design_df", np.where(np.isfinite(wider.df), wider.df, np.nan))
     counts = [[[getattr(p, f) for p in flips.parts] for flips in counted] for f in ("leapfrogs", "drops", "items")]
-    low, high = difference_interval(*counts, confidence, effect)
+    low, high = difference_interval(*counts, confidence, *wider)
     rate, largest = effective_flip_rate(*counts), table["flip_rate"]
-    needed = partial(items_for_difference, rate, confidence=confidence, largest=largest)
+    needed = partial(items_for_difference, rate, confidence=confidence, largest=largest, design_effect=wider.effect)
     tested = alone and len(matrices) == 1
     by_mcnemar = {"p_midp": mcnemar_midp, "p_exact": mcnemar_exact}
     kinds = _kinds_note(len(matrices), alone)
@@ -254,8 +262,8 @@ def _kinds_note(tasks: int, alone: bool) -> str:
     return joined(several if tasks > 1 else "", "" if alone else "items come in clusters: no McNemar p")
 
 
-def _row(flips: MeanFlips, confidence: float, design_effect: float) -> dict[str, Any]:
-    low, high = flips.improvement_interval(confidence, design_effect)
+def _row(flips: MeanFlips, confidence: float, design_effect: float, df: float) -> dict[str, Any]:
+    low, high = flips.improvement_interval(confidence, design_effect, df)
     counts = ("items", "reference_right", "model_right", "leapfrogs", "drops", "volume")
     return {
         **{count: flips.total(count) for count in counts},

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
 from statsmodels.stats.proportion import proportion_confint
 
 from qkld.errors import StatisticsError
@@ -74,6 +74,7 @@ def score_z(
     items: ArrayLike,
     difference: float | np.ndarray,
     design_effect: ArrayLike = 1.0,
+    df: ArrayLike = np.inf,
 ) -> np.ndarray:
     """Standard normal score of "the score difference is ``difference``": shape (...), the tasks averaged.
 
@@ -89,6 +90,8 @@ def score_z(
     difference : score − reference score under the hypothesis, within −1 and 1; shape (...)
     design_effect : variance with clusters of items over variance without, shape (...); z is divided by its root (the
         first-order correction of Rao and Scott 1984), since counts alone take items as drawn one by one
+    df : degrees of freedom with which few clusters give that variance, shape (...); z / √design_effect is Student's t
+        then, and the score returned is the normal one that is as rarely exceeded. See `design_effect.Widening`
     """
     up, down, total = _counts(leapfrogs, drops, items)
     delta = np.asarray(difference, dtype=float)[..., None]
@@ -98,11 +101,27 @@ def score_z(
     variance = np.maximum(2 * drop_rate + delta * (1 - delta), 0) / total
     distance = ((up - down) / total - delta).sum(axis=-1)
     error = np.sqrt(variance.sum(axis=-1) * np.asarray(design_effect, dtype=float))
-    return np.divide(distance, error, out=np.zeros(np.shape(distance)), where=error > 0)
+    return _as_normal(np.divide(distance, error, out=np.zeros(np.shape(distance)), where=error > 0), df)
+
+
+_RAREST = 1e-300
+"""Probability of a tail below which two are not told apart."""
+
+
+def _as_normal(t: np.ndarray, df: ArrayLike) -> np.ndarray:
+    """The standard normal value that is exceeded as rarely as ``t`` of Student's t; ``t`` where df is infinite."""
+    few = np.isfinite(df)
+    tail = special.stdtr(np.where(few, df, 1.0), -np.abs(t))
+    return np.where(few, -np.sign(t) * special.ndtri(np.maximum(tail, _RAREST)), t)
 
 
 def difference_interval(
-    leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, confidence: float, design_effect: ArrayLike = 1.0
+    leapfrogs: ArrayLike,
+    drops: ArrayLike,
+    items: ArrayLike,
+    confidence: float,
+    design_effect: ArrayLike = 1.0,
+    df: ArrayLike = np.inf,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tango's score interval of the score difference, shape (...): all differences that `score_z` does not refuse.
 
@@ -116,21 +135,30 @@ def difference_interval(
         inside, outside = middle, np.full_like(middle, side)
         for _ in range(_HALVINGS):
             tried = (inside + outside) / 2
-            refused = -side * score_z(up, down, total, tried, design_effect) > limit
+            refused = -side * score_z(up, down, total, tried, design_effect, df) > limit
             inside, outside = np.where(refused, inside, tried), np.where(refused, tried, outside)
         ends.append((inside + outside) / 2)
     return ends[0], ends[1]
 
 
 def difference_p(
-    leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, design_effect: ArrayLike = 1.0
+    leapfrogs: ArrayLike,
+    drops: ArrayLike,
+    items: ArrayLike,
+    design_effect: ArrayLike = 1.0,
+    df: ArrayLike = np.inf,
 ) -> np.ndarray:
     """Two-sided p of "no score difference" by `score_z`, shape (...); below α exactly where the interval leaves 0."""
-    return 2 * stats.norm.sf(np.abs(score_z(leapfrogs, drops, items, 0.0, design_effect)))
+    return 2 * stats.norm.sf(np.abs(score_z(leapfrogs, drops, items, 0.0, design_effect, df)))
 
 
 def equivalence_p(
-    leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike, margin: float, design_effect: ArrayLike = 1.0
+    leapfrogs: ArrayLike,
+    drops: ArrayLike,
+    items: ArrayLike,
+    margin: float,
+    design_effect: ArrayLike = 1.0,
+    df: ArrayLike = np.inf,
 ) -> np.ndarray:
     """p of "the scores differ by ``margin`` or more": the larger of the two one-sided tests (TOST), shape (...).
 
@@ -148,8 +176,8 @@ def equivalence_p(
             found=margin,
             do="give the margin as a fraction",
         )
-    above = stats.norm.sf(score_z(leapfrogs, drops, items, -margin, design_effect))
-    below = stats.norm.cdf(score_z(leapfrogs, drops, items, margin, design_effect))
+    above = stats.norm.sf(score_z(leapfrogs, drops, items, -margin, design_effect, df))
+    below = stats.norm.cdf(score_z(leapfrogs, drops, items, margin, design_effect, df))
     return np.maximum(above, below)
 
 

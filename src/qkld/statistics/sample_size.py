@@ -20,20 +20,22 @@ def items_for_difference(
     confidence: float,
     power: float = POWER,
     largest: ArrayLike | None = None,
+    design_effect: ArrayLike = 1.0,
 ) -> np.ndarray:
     """Items on which a true score difference is found at two-sided level 1 − ``confidence`` with ``power``.
 
     N = ((z₁₋α/₂ √f + z_power √(f − Δ²))/Δ)², rounded up (Miettinen 1968; Connor 1987, Biometrics 43:207), with f the
     flip rate and Δ the difference, both fractions of 1. NaN where Δ = 0, and where |Δ| is above the ``largest``
     difference that can be, by default f: of several tasks f is the rate that gives their mean's variance, and the
-    largest difference the mean of their flip rates.
+    largest difference the mean of their flip rates. Where items come in clusters, ``design_effect`` times as many are
+    needed.
     """
     f, delta = np.broadcast_arrays(np.asarray(flip_rate, dtype=float), np.abs(np.asarray(difference, dtype=float)))
     z_level, z_power = stats.norm.ppf([0.5 + confidence / 2, power])
     possible = (delta <= (f if largest is None else np.asarray(largest, dtype=float))) & (delta > 0)
     root = z_level * np.sqrt(f) + z_power * np.sqrt(np.maximum(f - delta**2, 0))
     needed = np.divide(root, delta, out=np.full(f.shape, np.nan), where=possible) ** 2
-    return np.ceil(needed)
+    return np.ceil(needed * design_effect)
 
 
 def items_for_score(z: ArrayLike, items: ArrayLike, *, level: float, power: float = POWER) -> np.ndarray:

@@ -20,7 +20,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.answers import checked_answers, item_units
 from qkld.statistics.break_point import break_cuts
 from qkld.statistics.checks import LEAST_QUANTS, checked_kld, noted
-from qkld.statistics.design_effect import design_effects
+from qkld.statistics.design_effect import Widening, design_effects
 from qkld.statistics.estimates import correlations_of_counts
 from qkld.statistics.paired import equivalence_p
 from qkld.statistics.zone import EQUIVALENCE_LEVEL, Rule
@@ -33,14 +33,14 @@ LEAST_DEFINED = 0.5
 class Half:
     """One half of every task's items in each split: counts of each quant, all of shape (splits, quants, tasks).
 
-    ``design_effect`` of clusters on each quant's net score, (quants,), is that of all items.
+    ``wider`` is what clusters of all items do to each quant's net score, (quants,).
     """
 
     leapfrogs: np.ndarray
     drops: np.ndarray
     items: np.ndarray
     right: np.ndarray
-    design_effect: np.ndarray
+    wider: Widening
 
     @property
     def net(self) -> np.ndarray:
@@ -91,8 +91,8 @@ def split_halves(
         halves[0].append(drawn)
         halves[1].append(counts.sum(axis=0, dtype=float) - drawn)
     named = None if clusters is None else {t: np.asarray(clusters.get(t, np.arange(len(d)))) for t, d in moved.items()}
-    effect = design_effects(moved, named)
-    return _half(halves[0], effect), _half(halves[1], effect)
+    wider = design_effects(moved, named)
+    return _half(halves[0], wider), _half(halves[1], wider)
 
 
 def _random_halves(units: int, splits: int, rng: np.random.Generator) -> np.ndarray:
@@ -101,11 +101,11 @@ def _random_halves(units: int, splits: int, rng: np.random.Generator) -> np.ndar
     return places < units // 2
 
 
-def _half(counts: list[np.ndarray], effect: np.ndarray) -> Half:
+def _half(counts: list[np.ndarray], wider: Widening) -> Half:
     """Counts of each task, (splits, 3 · quants + 1), in their parts."""
     stacked = np.stack(counts, axis=-1)
     right, up, down = np.split(stacked[:, :-1], 3, axis=1)
-    return Half(up, down, np.broadcast_to(stacked[:, -1:], right.shape), right, effect)
+    return Half(up, down, np.broadcast_to(stacked[:, -1:], right.shape), right, wider)
 
 
 def chosen(half: Half, kld: np.ndarray, *, rule: Rule, cut: float | None) -> np.ndarray:
@@ -115,7 +115,7 @@ def chosen(half: Half, kld: np.ndarray, *, rule: Rule, cut: float | None) -> np.
     if rule == "score_margin":
         return half.net >= -cut
     if rule == "equivalence":
-        return equivalence_p(half.leapfrogs, half.drops, half.items, cut, half.design_effect) < EQUIVALENCE_LEVEL
+        return equivalence_p(half.leapfrogs, half.drops, half.items, cut, *half.wider) < EQUIVALENCE_LEVEL
     above = kld > 0
     return kld <= break_cuts(kld[above], half.scores[:, above])[:, None]
 

@@ -44,6 +44,12 @@ def unit_sums(values: ArrayLike, clusters: ArrayLike | None = None) -> Floats:
     return sums
 
 
+def effective_units(sizes: ArrayLike) -> float:
+    """Units of equal size that would count as much as units of these ``sizes``: (Σ n)²/Σ n² (Kish 1965)."""
+    sizes = np.asarray(sizes, dtype=float)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
 @dataclass(frozen=True, eq=False)
 class Units:
     """The units of one benchmark: whole-number differences summed in each, ``sums`` (units, quants), and its items.
@@ -61,8 +67,8 @@ class Units:
 
     @property
     def effective(self) -> float:
-        """Units of equal size that would count as much: (Σ n)²/Σ n² (Kish 1965)."""
-        return float(self.items**2 / (self.sizes.astype(float) ** 2).sum())
+        """See `effective_units`."""
+        return effective_units(self.sizes)
 
     @cached_property
     def moment(self) -> Floats:

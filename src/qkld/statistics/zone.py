@@ -133,8 +133,9 @@ def _equivalent(
             do="give the table of flips and its tasks, or use rule kld_cut",
         )
     shown = flips[flips["benchmark"] == (tasks[0] if len(tasks) == 1 else "composite")].set_index("label")
-    effect = shown["design_effect"].reindex(tables[0].index, fill_value=1.0).to_numpy()
-    p = equivalence_p(*(table.to_numpy() for table in tables), margin, effect)
+    alone = {"design_effect": 1.0, "design_df": np.inf}
+    wider = shown[list(alone)].reindex(tables[0].index).fillna(alone).to_numpy().T
+    p = equivalence_p(*(table.to_numpy() for table in tables), margin, *wider)
     return list(tables[0].index[p < EQUIVALENCE_LEVEL])
 
 
