@@ -6,6 +6,7 @@ import pytest
 
 from qkld.errors import StatisticsError
 from qkld.statistics.answers import answers_by_task, checked_answers, clusters_by_task, item_units
+from qkld.statistics.score import benchmark_scores
 
 
 @pytest.fixture
@@ -28,6 +29,23 @@ def test_clusters_follow_the_items(items):
     clusters = clusters_by_task(items, ["a"])["a"]
     assert list(clusters) == [f"p{i // 3}" for i in range(9)]
     assert clusters_by_task(items.drop(columns="cluster"), ["a"]) is None
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_items_without_a_cluster_are_refused(items, numbered):
+    """Blank cells would be one cluster of all such items, or clusters of one, as their kind happens to compare."""
+    blank = items.assign(cluster=items["cluster"].str[1:].astype(float) if numbered else items["cluster"])
+    blank.loc[blank["benchmark"] == "b", "cluster"] = None
+    for read in (benchmark_scores, lambda t: clusters_by_task(t, ["a", "b"])):
+        with pytest.raises(StatisticsError, match=r"none in 27 of \d+ rows, of b"):
+            read(blank)
+    assert len(clusters_by_task(blank, ["a"])["a"]) == 9
+
+
+def test_an_item_in_several_clusters_is_refused(items):
+    torn = items.assign(cluster=items["cluster"].where(items["model"] != "z", "other"))
+    with pytest.raises(StatisticsError, match="9 items with several"):
+        clusters_by_task(torn, ["a"])
 
 
 def test_a_model_without_items_is_named(items):

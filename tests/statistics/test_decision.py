@@ -203,6 +203,12 @@ def test_one_quant_is_no_pair(study):
         pair_table(items, cohort[cohort["label"] == "hqq-8-g64"], tasks=TASKS, confidence=0.95)
 
 
+def test_a_quant_without_items_is_named(study):
+    cohort, items = study
+    with pytest.raises(StatisticsError, match="none of hqq-8-g64"):
+        pair_table(items[items["model"] != "hqq-8-g64"], cohort, tasks=TASKS, confidence=0.95)
+
+
 def test_columns_are_the_schema_s(decision, pairs):
     check_columns("decision", decision.columns)
     check_columns("pairs", pairs.columns)

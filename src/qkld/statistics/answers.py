@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from qkld.errors import StatisticsError
-from qkld.statistics.covariance import binary, unit_sums
+from qkld.statistics.covariance import binary, item_clusters, unit_sums
 from qkld.statistics.score import correct_matrix
 
 
@@ -37,10 +37,16 @@ def answers_by_task(items: pd.DataFrame, tasks: Sequence[str], labels: Sequence[
 
 
 def clusters_by_task(items: pd.DataFrame, tasks: Sequence[str]) -> dict[str, np.ndarray] | None:
-    """The cluster of each item of a task, (items,), in the order of `answers_by_task`; None without such a column."""
+    """The cluster of each item of a task, (items,), in the order of `answers_by_task`; None without such a column.
+
+    Raises
+    ------
+    StatisticsError
+        As `covariance.item_clusters`.
+    """
     if "cluster" not in items:
         return None
-    return {task: correct_matrix(items, task, "cluster").iloc[:, 0].to_numpy() for task in tasks}
+    return {task: item_clusters(items, task, correct_matrix(items, task).index) for task in tasks}
 
 
 def checked_answers(matrix: ArrayLike, models: int, benchmark: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from qkld.errors import StatisticsError
-from qkld.statistics.score import correct_matrix
+from qkld.statistics.score import correct_matrix, drawn_as
 from qkld.statistics.units import Floats, Part, unit_sums, units_of
 
 LEAST_UNITS = 2
@@ -193,12 +193,12 @@ def item_clusters(items: pd.DataFrame, benchmark: str, index: pd.Index) -> NDArr
     if "cluster" not in items:
         return None
     rows = items[items["benchmark"] == benchmark]
-    named = rows.groupby("item")["cluster"].agg(["nunique", "first"])
+    named = drawn_as(rows).groupby(rows["item"]).agg(["nunique", "first"])
     if (named["nunique"] != 1).any():
         raise StatisticsError(
             f"Items of '{benchmark}' are not in one cluster each.",
             expected="the same cluster for an item in every model's rows",
-            found=f"{int((named['nunique'] != 1).sum())} items with none or several",
+            found=f"{int((named['nunique'] != 1).sum())} items with several",
             do="name one cluster an item",
         )
     return named["first"].reindex(index).to_numpy()

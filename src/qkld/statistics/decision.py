@@ -14,15 +14,13 @@ import numpy as np
 import pandas as pd
 
 from qkld.errors import StatisticsError
-from qkld.statistics.answers import clusters_by_task
+from qkld.statistics.answers import answers_by_task, clusters_by_task
 from qkld.statistics.checks import joined, quants_of
-from qkld.statistics.covariance import binary
 from qkld.statistics.design_effect import Widening, design_effects, pair_design_effects
 from qkld.statistics.direction import differences, flip_counts, part_of, quantity_values, task_groups
 from qkld.statistics.one_item import Clusters, LargestPart, item_weight, largest_part
 from qkld.statistics.paired import difference_interval, difference_p, equivalence_p, score_z
 from qkld.statistics.sample_size import items_for_equivalence, items_for_score
-from qkld.statistics.score import correct_matrix
 
 EQUIVALENT, WORSE, BETTER, UNDECIDED = "equivalent", "worse", "better", "undecided"
 DECISIONS = (EQUIVALENT, WORSE, BETTER, UNDECIDED)
@@ -226,7 +224,7 @@ def pair_table(
     Raises
     ------
     StatisticsError
-        With fewer than two quants, or no task.
+        With fewer than two quants, or no task; or as `answers_by_task`.
     """
     quants = quants_of(cohort)
     labels = list(quants["label"])
@@ -238,7 +236,7 @@ def pair_table(
             do="add quants, or a benchmark",
         )
     a, b = np.array(list(combinations(range(len(labels)), 2))).T
-    right = {task: binary(correct_matrix(items, task)[labels].to_numpy()).astype(float) for task in tasks}
+    right = {task: answers.T.astype(float) for task, answers in answers_by_task(items, tasks, labels).items()}
     wider = pair_design_effects(right, clusters_by_task(items, tasks), a, b)
     kld = quants[metric].to_numpy(dtype=float)
     columns = _ordered(_pair_counts(right, a, b), wider, kld[b] - kld[a], confidence)

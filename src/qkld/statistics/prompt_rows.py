@@ -114,7 +114,12 @@ def refuse_short(benchmark: str, short: Mapping[str, str]) -> None:
         With the reason.
     """
     if benchmark in short:
-        raise StatisticsError(short[benchmark])
+        raise StatisticsError(
+            "The reference has too few items right, or wrong.",
+            expected="a benchmark at neither its floor nor its ceiling",
+            found=short[benchmark],
+            do="use more items, or easier or harder ones",
+        )
 
 
 def labelled(part: pd.DataFrame, models: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:

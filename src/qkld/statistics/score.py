@@ -50,6 +50,27 @@ def correct_matrix(items: pd.DataFrame, benchmark: str, column: str = "correct")
     return rows.pivot(index="item", columns="model", values=column).sort_index()
 
 
+def drawn_as(items: pd.DataFrame) -> pd.Series:
+    """What each row is drawn with: its ``cluster``, or its item where ``items`` has no such column.
+
+    Raises
+    ------
+    StatisticsError
+        If some rows name no cluster: whether they are drawn one by one or together is not known then.
+    """
+    if "cluster" not in items:
+        return items["item"]
+    lacking = items.loc[items["cluster"].isna(), "benchmark"]
+    if len(lacking):
+        raise StatisticsError(
+            "Some items name no cluster.",
+            expected="a cluster in every row, or no column of that name",
+            found=f"none in {len(lacking)} of {len(items)} rows, of {', '.join(map(str, lacking.unique()[:4]))}",
+            do="name an item that is drawn by itself as its own cluster",
+        )
+    return items["cluster"]
+
+
 def benchmark_scores(items: pd.DataFrame) -> pd.DataFrame:
     """Each model's score on each benchmark, one a row.
 
@@ -60,8 +81,13 @@ def benchmark_scores(items: pd.DataFrame) -> pd.DataFrame:
     ``metric`` is what says that an answer is right, as the items name it; empty where they do not.
     ``clusters`` counts what is drawn: distinct values of a column ``cluster``, the items without one;
     ``clusters_right`` and ``clusters_wrong`` those with a right and with a wrong answer among them.
+
+    Raises
+    ------
+    StatisticsError
+        As `drawn_as`.
     """
-    drawn = items.assign(cluster=items["cluster"] if "cluster" in items else items["item"])
+    drawn = items.assign(cluster=drawn_as(items))
     groups = drawn.groupby(["model", "benchmark"], sort=True)
     rows = [{"label": label, "benchmark": benchmark, **_score(rows)} for (label, benchmark), rows in groups]
     return pd.DataFrame(rows)
