@@ -263,7 +263,9 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--label", type=names, default=(), help="columns that make up a quant's label; several by commas"
     )
-    parser.add_argument("--unit", choices=("nats", "bits", "mnats"), help="of a KL divergence whose header names none")
+    parser.add_argument(
+        "--unit", choices=("nats", "bits", "mnats", "mbits"), help="of a KL divergence whose header names none"
+    )
     parser.add_argument("--divergence", action="store_true", help="--fidelity is a KL divergence, whatever its name")
     parser.add_argument("--choices", help='choices of an item, for scores at chance: "my_benchmark=4"')
     parser.add_argument("--reference", help="label of the reference's row, which enters no correlation")

@@ -36,7 +36,27 @@ def test_errors_after_a_sign(text):
     assert (cell.value, cell.error) == ("0.12", "0.01")
 
 
-@pytest.mark.parametrize("text", ["", " ", "-", "—", "N/A", "n/a", "NaN", "null", "None", "?", "…"])
+@pytest.mark.parametrize(
+    "text",
+    ["66.1 +0.9/−0.8", "66.1 (+0.9/-0.8)", "66.1 +0.9 -0.8", r"$66.1^{+0.9}_{-0.8}$", "66.1 −0.8/+0.9",
+     "66.1 [-0.8, +0.9]", "66.1% +0.9%/-0.8%"],
+)  # fmt: skip
+def test_errors_that_differ_up_and_down_are_left_out_and_said(text):
+    cell = parse_cell(text)
+    assert (cell.value, cell.error) == ("66.1", None)
+    assert len(cell.said) == 1
+    assert "left out" in cell.said[0]
+
+
+def test_a_factor_that_is_no_power_of_ten_is_no_part_of_a_number():
+    with pytest.raises(Unread):
+        parse_cell("5 x 1000")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "-", "—", "N/A", "n/a", "NaN", "null", "None", "?", "…", "OOM", "DNF", "failed", "not tested", "#N/A"],
+)
 def test_words_for_no_value(text):
     assert parse_cell(text) is None
 

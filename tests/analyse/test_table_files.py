@@ -218,6 +218,29 @@ def test_bits_become_nats(tmp_path, header, cell, columns):
     assert any("converted from bits" in line for line in own.read)
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["KLD (x1e-3)", "KLD ×10⁻³", "KL x 1000", "mean_kld [10^-3]", r"KLD $\times 10^{-3}$", "KLD (×10<sup>3</sup>)",
+     "KLD [millinats]", "KLD (mnats)", "KLD, milli-nats", "KLD (x 1,000)", "KLD·10**3"],
+)  # fmt: skip
+def test_thousandths_become_nats_however_the_header_says_it(tmp_path, header):
+    own = own_table(tmp_path, f"quant;{header};mmlu\nQ8;1.5;65\nQ4;30;64\n", fidelity=header, zone=None)
+    assert list(own.cohort[own.fidelity]) == pytest.approx([0.0015, 0.03], rel=1e-12)
+    assert "10" not in own.fidelity
+    assert any("times 10^-3 as the header says" in line or "converted from mnats" in line for line in own.read)
+
+
+@pytest.mark.parametrize("header", ["KLD (1000 chunks)", "KLD per 1e6 tokens", "kl_mean 10", "99.9% KLD", "KLD x2"])
+def test_other_numbers_in_a_header_are_no_factor(tmp_path, header):
+    own = own_table(tmp_path, f"quant,{header},mmlu\nQ8,0.0015,65\nQ4,0.03,64\n", fidelity=header)
+    assert list(own.cohort[own.fidelity]) == [0.0015, 0.03]
+
+
+def test_a_divergence_in_percent_is_refused(tmp_path):
+    with pytest.raises(TableError, match="no KL divergence by its unit"):
+        own_table(tmp_path, "quant,KLD (%),mmlu\nQ8,0.15,65\nQ4,3,64\n", fidelity="KLD (%)")
+
+
 def test_a_metric_that_is_no_kl_divergence_by_its_name_is_said(tmp_path):
     own = own_table(tmp_path, "quant,distance,mmlu\nQ8,0.001,65\nQ4,0.03,64\n", fidelity="distance")
     assert any("--divergence" in line for line in own.read)

@@ -11,7 +11,20 @@ import re
 from dataclasses import dataclass, field
 
 MISSING = frozenset(
-    {"", "-", "--", "---", "n/a", "na", "nan", "none", "null", "?", "tbd", "n.a.", "...", "…", "x", "<na>"}
+    {"", "-", "--", "---", "n/a", "na", "nan", "none", "null", "?", "??", "tbd", "tba", "n.a.", "...", "…", "x", "<na>"}
+    | {"oom", "dnf", "fail", "failed", "error", "crash", "crashed", "timeout", "pending", "wip", "todo", "skipped"}
+    | {
+        "missing",
+        "not run",
+        "not tested",
+        "untested",
+        "unsupported",
+        "not supported",
+        "/",
+        "#n/a",
+        "#value!",
+        "#div/0!",
+    }
 )
 """What stands for no value, in lower case."""
 
@@ -23,7 +36,25 @@ BYTES = {"b": 1, "byte": 1, "bytes": 1} | {
 """Units of size in bytes, in lower case."""
 
 UNITS = frozenset(
-    {"%", "‰", "nats", "nat", "mnats", "mnat", "bits", "bit", "bpw", "bits/weight", "b/w", "pp", "pt", "pts", "points"}
+    {
+        "%",
+        "‰",
+        "nats",
+        "nat",
+        "mnats",
+        "mnat",
+        "bits",
+        "bit",
+        "mbits",
+        "mbit",
+        "bpw",
+        "bits/weight",
+        "b/w",
+        "pp",
+        "pt",
+        "pts",
+        "points",
+    }
     | {"ms", "s", "t/s", "tok/s", "tokens/s"}
     | set(BYTES)
 )
@@ -45,7 +76,8 @@ _TEX = (
     (re.compile(r"\$"), ""),
 )
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_POWER = re.compile(r"\s*[×x·*]\s*10\s*(?:\^|\*\*)?\s*([⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹]+|[+-]?\d+)")
+_RAISED = re.compile(r"10(?:<sup>(.*?)</sup>|([⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹]+)|\s*\*\*\s*([+-]?\d+))")
+_POWER = re.compile(r"\s*[×x·*]\s*10\s*(?:\^\s*([+-]?\d+)|([+-]\d+))")
 _TAGS = re.compile(r"</?(?:b|strong|i|em|u|code|span|font|mark|br|small)\b[^>]*>", re.IGNORECASE)
 _NOTE_TAG = re.compile(r"<sup>(.*?)</sup>", re.IGNORECASE)
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
@@ -57,13 +89,18 @@ _MARK_BEFORE = re.compile(rf"^[{_MARKS}]\s*")
 _ABOUT = re.compile(r"^(?:~|≈|≃|∼|ca\.?|approx\.?|about)\s*", re.IGNORECASE)
 _BOUND = re.compile(r"^(?:<=|>=|<|>|≤|≥|≲|≳)\s*")
 
-NUMBER = r"[+-]?(?:\d{1,3}(?:[ '’_.,]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)*|[.,]\d+)(?![.,]?\d)\.?(?:[eE][+-]?\d+)?"
+_DIGITS = r"(?:\d{1,3}(?:[ '’_.,]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)*|[.,]\d+)(?![.,]?\d)\.?(?:[eE][+-]?\d+)?"
+NUMBER = rf"[+-]?{_DIGITS}"
 _UNIT = r"%|‰|[A-Za-zµ]+(?:/[A-Za-z]+)?"
 _CELL = re.compile(rf"^(?P<value>{NUMBER})\s*(?P<unit>{_UNIT})?(?P<rest>.*)$")
 _ERROR = re.compile(rf"^\s*\(?\s*±\s*(?P<error>{NUMBER})\s*(?P<unit>{_UNIT})?\s*\)?\s*(?P<after>{_UNIT})?$")
 _ASIDE = re.compile(
-    rf"^\s*(?:[(\[]\s*(?:[+-]{NUMBER.removeprefix('[+-]?')}\s*(?:{_UNIT})?|{NUMBER}\s*%)\s*[)\]]"
+    rf"^\s*(?:[(\[]\s*(?:[+-]{_DIGITS}\s*(?:{_UNIT})?|{NUMBER}\s*%)\s*[)\]]"
     rf"|\[\s*{NUMBER}\s*(?:,|;|to|-|–)\s*{NUMBER}\s*\]|[↑↓▲▼]\s*{NUMBER}\s*%?)$"
+)
+_UNEVEN = re.compile(
+    rf"^\s*[(\[{{]?\s*(?:[\^_]\{{?)?\s*(?P<one>[+-]){_DIGITS}\s*%?\}}?\s*[/,;|]?\s*(?:[\^_]\{{?)?\s*"
+    rf"(?!(?P=one))[+-]{_DIGITS}\s*%?\}}?\s*[)\]}}]?$"
 )
 _BRACKET = re.compile(rf"^\s*(?:\(\s*(?P<inside>{NUMBER})\s*\)|_\{{?(?P<below>{NUMBER})\}}?)$")
 _TWO = re.compile(rf"^(?P<a>{NUMBER})\s*(?:/|-|to|;|\|)\s*(?P<b>{NUMBER})\s*%?$")
@@ -117,14 +154,18 @@ def parse_cell(text: str) -> Cell | None:
     return _split(bare, said)
 
 
+def evened(text: str) -> str:
+    """A text with one kind of space, dash, sign and power of ten (``10^-3``), whatever it was written in."""
+    bare = DASHES.sub("-", INVISIBLE.sub("", SPACES.sub(" ", html.unescape(text))))
+    for pattern, plain in _TEX:
+        bare = pattern.sub(plain, bare)
+    return _RAISED.sub(lambda m: f"10^{(m[1] or m[2] or m[3]).translate(_SUPERSCRIPTS).strip()}", bare)
+
+
 def _undressed(text: str) -> tuple[str, list[str]]:
     """A cell without emphasis, links, marks and what can not be seen; and what of that was there."""
     said = []
-    bare = DASHES.sub("-", INVISIBLE.sub("", SPACES.sub(" ", html.unescape(text)))).strip()
-    for pattern, plain in _TEX:
-        bare = pattern.sub(plain, bare)
-    bare = re.sub(r"10<sup>(.*?)</sup>", r"10^\1", bare)
-    bare = _POWER.sub(lambda m: f"e{m[1].translate(_SUPERSCRIPTS)}", bare)
+    bare = _POWER.sub(lambda m: f"e{m[1] or m[2]}", evened(text).strip())
     bare = re.sub(r"\+\s*/\s*-|\+-", "±", bare)
     noted = _NOTE_TAG.sub("†", _EXCEL.sub(lambda m: m[1] or "", bare)).strip()
     plain = _unemphasised(_LINK.sub(r"\1", _TAGS.sub("", noted)))
@@ -166,6 +207,8 @@ def _split(bare: str, said: list[str]) -> Cell:
         if len(own) > 1 or not own <= UNITS:
             raise Unread
         return Cell(match["value"], error["error"], own.pop() if own else "", said=(*said, "'± error'"))
+    if _UNEVEN.match(rest):
+        return Cell(match["value"], unit=unit, said=(*said, "errors that differ up and down, left out"))
     if _ASIDE.match(rest):
         return Cell(match["value"], unit=unit, said=(*said, f"a second number in brackets ({rest.strip()}), left out"))
     if bracket := _BRACKET.match(rest):

@@ -9,13 +9,22 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from qkld.analyse.cells import evened
 from qkld.analyse.number_columns import Numbers
 from qkld.analyse.request import Zone
 from qkld.errors import TableError
 from qkld.statistics.checks import is_divergence, quants_of
 
-NATS = {"nats": 1.0, "bits": math.log(2), "mnats": 1e-3}
+NATS = {"nats": 1.0, "bits": math.log(2), "mnats": 1e-3, "mbits": 1e-3 * math.log(2)}
 """Units of a KL divergence → nats."""
+
+_MILLI = re.compile(r"(?<![a-z])m(?:illi)?[ -]?(?=(?:nat|bit)s?(?![a-z]))")
+_FACTOR = re.compile(
+    r"(?:[×x*·/]\s*(?:10\s*\^\s*|1(?:\.0)?e)[+-]?|(?<![\w.])(?:10\s*\^\s*|1(?:\.0)?e)-)(?P<power>\d)(?!\w)"
+    r"|[×x*·]\s*1,?(?P<zeros>0+)(?!\w)",
+    re.IGNORECASE,
+)
+_PERCENT = re.compile(r"[(\[]\s*(?:in )?%\s*[)\]]|\bin %|\bpercent\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -69,12 +78,32 @@ def measured(column: str, numbers: Numbers, columns: Columns) -> Measure:
             f"'{column}' is read as it stands: by its name it is no KL divergence (--divergence says that it is one)"
         )
         return Measure(column, column, 1.0, numbers.values, taken + more)
-    unit = columns.unit or _unit_of(column, numbers)
-    name = re.sub(rf"(?<![A-Za-z0-9]){unit}?(?![A-Za-z0-9])", "nats", column) if unit != "nats" else column
-    name = name if is_divergence(name) else f"KLD ({name})"
+    unit, power = (columns.unit, 0) if columns.unit else (_unit_of(column, numbers), _power_of(column))
     converted = "" if unit == "nats" else f", converted from {unit}"
-    said = f"'{column}' is taken as a KL divergence in nats{converted}{more}"
-    return Measure(column, name, NATS[unit], numbers.values * NATS[unit], said)
+    factor = f", its numbers times 10^-{power} as the header says" if power else ""
+    said = f"'{column}' is taken as a KL divergence in nats{converted}{factor}{more}"
+    scale = NATS[unit] * 10.0**-power
+    return Measure(column, _in_nats(column, unit, power), scale, numbers.values * scale, said)
+
+
+def _in_nats(column: str, unit: str, power: int) -> str:
+    """The column's name once it is in nats: that unit in the place of its own, and no factor."""
+    name = _FACTOR.sub("", evened(column)) if power else column
+    if unit != "nats":
+        name = re.sub(rf"(?<![A-Za-z0-9]){unit}?(?![A-Za-z0-9])", "nats", _MILLI.sub("m", name))
+    name = " ".join(re.sub(r"\(\s*\)|\[\s*\]", "", name).split()) if power else name
+    return name if is_divergence(name) else f"KLD ({name})"
+
+
+def _power_of(column: str) -> int:
+    """The power of ten by which a divergence is less than its numbers: 3 of ``KLD ×10⁻³``, and of ``KLD × 1000``.
+
+    Either way of writing it means that the numbers are a thousand times the divergence.
+    """
+    factor = _FACTOR.search(evened(column))
+    if factor is None:
+        return 0
+    return len(factor["zeros"]) if factor["zeros"] else int(factor["power"])
 
 
 def _unit_of(column: str, numbers: Numbers) -> str:
@@ -83,17 +112,18 @@ def _unit_of(column: str, numbers: Numbers) -> str:
     Raises
     ------
     TableError
-        If the cells have a unit that no divergence has.
+        If cells or header have a unit that no divergence has.
     """
     units = {unit: unit for unit in NATS} | {unit.removesuffix("s"): unit for unit in NATS}
-    if numbers.unit and numbers.unit not in units:
+    odd = numbers.unit if numbers.unit and numbers.unit not in units else "%" if _PERCENT.search(column) else None
+    if odd:
         raise TableError(
             f"'{column}' is no KL divergence by its unit.",
             expected=f"nats or bits, or no unit; one of {list(NATS)}",
-            found=numbers.unit,
+            found=odd,
             do="name another column as --fidelity, or say the unit with --unit",
         )
-    words = [numbers.unit, *re.findall("[a-z0-9]+", column.lower())]
+    words = [numbers.unit, *re.findall("[a-z0-9]+", _MILLI.sub("m", column.lower()))]
     return next((units[word] for word in words if word in units), "nats")
 
 
