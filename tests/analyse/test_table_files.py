@@ -127,6 +127,80 @@ def test_lines_above_the_header_and_columns_twice_that_are_not_asked_for_are_pas
     assert own_table(tmp_path, text).quants == ["Q8", "Q4"]
 
 
+TITLES = {
+    "title": "Quants of June,,,\n,,,\nQuant,Mean KLD,MMLU,GSM8K\n",
+    "groups": ",Fidelity,Scores,Scores\nQuant,Mean KLD,MMLU,GSM8K\n",
+    "groups beside": "Quant,Fidelity,Scores,\n,Mean KLD,MMLU,GSM8K\n",
+    "frame with two levels": ",fid,acc,acc\n,Mean KLD,MMLU,GSM8K\nquant,,,\n",
+}
+
+
+@pytest.mark.parametrize("above", TITLES)
+def test_the_header_is_the_row_with_the_names(tmp_path, above):
+    text = TITLES[above] + "Q8,0.001,65,70\nQ6,0.004,64,71\nQ4,0.03,63,68\n"
+    own = own_table(tmp_path, text, fidelity=None, scores=("mmlu", "gsm8k"))
+    assert own.quants == ["Q8", "Q6", "Q4"]
+    assert own.cohort["composite"].tolist() == pytest.approx([0.675, 0.675, 0.655])
+    assert any("the names of the columns are those of row" in line for line in own.read)
+
+
+@pytest.mark.parametrize("last", ["Average", "**Mean**", "Total", "Mittelwert", "Std. dev.", "Moyenne :"])
+def test_rows_that_sum_others_up_are_no_quants(tmp_path, last):
+    own = own_table(tmp_path, f"quant,kld,mmlu\nQ8,0.001,65\nQ4,0.03,64\n{last},0.0155,64.5\n")
+    assert own.quants == ["Q8", "Q4"]
+    assert any("sums of others" in note for note in own.notes)
+
+
+def test_headings_between_rows_are_no_quants_and_names_like_sums_may_be_meant(tmp_path):
+    own = own_table(tmp_path, "quant,kld,mmlu\nK quants,,\nQ8,0.001,65\nQ4,0.03,64\nI quants,,\nIQ3,0.1,60\n")
+    assert own.quants == ["Q8", "Q4", "IQ3"]
+    assert any("K quants, I quants" in note for note in own.notes)
+    own = own_table(tmp_path, "quant,kld,mmlu\nmean,0,65\nQ8,0.001,65\nQ4,0.03,64\n", reference="mean")
+    assert own.reference == "mean"
+    own = own_table(tmp_path, "quant,role,kld,mmlu\nmax,quant,0.1,65\nQ8,quant,0.001,65\nQ4,quant,0.03,64\n")
+    assert own.quants == ["max", "Q8", "Q4"]
+
+
+def test_a_table_of_the_reference_alone_has_no_quant(tmp_path):
+    with pytest.raises(TableError, match="has no quant"):
+        own_table(tmp_path, "quant,kld,mmlu\nbf16,0,65\n", reference="bf16")
+
+
+def test_a_column_of_nearly_that_name_is_offered(tmp_path):
+    with pytest.raises(TableError, match=r"perhaps 'MMLU \(5-shot\)'"):
+        own_table(tmp_path, "quant,kld,MMLU (5-shot)\nQ8,0.001,65\nQ4,0.03,64\n")
+
+
+def test_columns_that_look_like_scores_are_offered(tmp_path):
+    text = "quant,size,ppl,kld,MMLU,mmlu_stderr,GSM8K,tool acc,top-1 agreement\nQ8,8,6,0.001,65,1,70,50,99\n"
+    with pytest.raises(TableError, match='--scores "MMLU,GSM8K,tool acc"'):
+        own_table(tmp_path, text, fidelity=None, scores=())
+
+
+@pytest.mark.parametrize(
+    ("header", "items"),
+    [("MMLU (n=400)", 400), ("MMLU<br>(N = 1,319)", 1319), ("mmlu [400 items]", 400), ("MMLU, 250 questions", 250),
+     ("MMLU (5-shot)", None), ("mmlu_2024", None), ("MMLU (len=400)", None)],
+)  # fmt: skip
+def test_headers_say_how_many_items(tmp_path, header, items):
+    own = own_table(tmp_path, f"quant;kld;{header}\nQ8;0.001;65\nQ4;0.03;64\n", scores=(header,))
+    assert own.behind == ({header: items} if items else {})
+
+
+@pytest.mark.parametrize(
+    ("header", "example"),
+    [("Mean KLD", "Mean KLD<=0.02"), ("KLD (bits)", "KLD (bits)<=0.0289"), ("KLD ×10⁻³", "KLD ×10⁻³<=20"),
+     ("top-1 agreement", "top-1 agreement>=NUMBER"), ("ppl", "ppl<=NUMBER")],
+)  # fmt: skip
+def test_a_zone_is_offered_in_the_column_s_own_name_and_unit(tmp_path, header, example):
+    own = own_table(tmp_path, f"quant;{header};mmlu\nQ8;8.001;65\nQ4;7.03;64\n", fidelity=header)
+    assert own.zone_example == example
+    if "NUMBER" not in example:
+        zone = parse_zone(example)
+        again = own_table(tmp_path, f"quant;{header};mmlu\nQ8;0.001;65\nQ4;70.3;64\n", fidelity=header, zone=zone)
+        assert again.cut == pytest.approx(0.02, rel=0.01)
+
+
 def test_an_index_without_a_name_is_no_label(tmp_path):
     assert own_table(tmp_path, ",weights,kld,mmlu\n0,Q8,0.001,65\n1,Q4,0.03,64\n").quants == ["Q8", "Q4"]
 
@@ -161,6 +235,8 @@ def test_a_label_of_several_columns(tmp_path):
 def test_marks_of_labels_are_read_where_labels_stay_apart(tmp_path):
     assert own_table(tmp_path, "quant,kld,mmlu\nQ8*,0.001,65\n**Q4**,0.03,64\n").quants == ["Q8", "Q4"]
     assert own_table(tmp_path, "quant,kld,mmlu\nQ8*,0.001,65\nQ8,0.03,64\n").quants == ["Q8*", "Q8"]
+    medals = own_table(tmp_path, "quant,kld,mmlu\n🥇 Q8,0.001,65\n[Q6_K](https://a.b)<br>recommended ⭐,0.03,64\n")
+    assert medals.quants == ["Q8", "Q6_K recommended"]
 
 
 @pytest.mark.parametrize(

@@ -167,9 +167,11 @@ def _decides(
         return f"{_of_items(sizes)}; whether noise or {metric_of(own)} is to blame is judged for a KL divergence only."
     row = _row(tables, "correlation", subset)
     if row is not None and row["n"] < LEAST_QUANTS:
-        return f"Too few quants {where}: {row['n']}, and a correlation takes {LEAST_QUANTS} or more."
+        few = "Too few quants" if zone is None else f"Too few quants {where}"
+        return f"{few}: {row['n']}, and a correlation takes {LEAST_QUANTS} or more."
     if row is not None and row["p"] < SIGNIFICANT:
-        return f"The relation {where} is stronger than chance, so noise of the scores does not hide it."
+        unknown = "" if noise is not None else "; how large that noise is, is not known without --items or --n-items"
+        return f"The relation {where} is more than chance, so it shows in spite of the noise in the scores{unknown}."
     if noise is not None and not pd.isna(noise["attainable_high"]):
         return f"{_of_noise(noise, where)}."
     return (
@@ -291,4 +293,6 @@ def _inside(summary: Mapping[str, Any]) -> str:
     """The zone and how many quants are in it."""
     if summary["zone"]:
         return f"{summary['zone']}: {_count(len(summary['zone_quants']))}"
-    return 'none given; --zone "kld<=0.02", fixed beforehand' if summary["fidelity"] else "none: there is no metric"
+    if not summary["zone_example"]:
+        return "none: it takes a table" if summary["fidelity"] else "none: there is no metric"
+    return f'none given; name one before looking at the scores, such as --zone "{summary["zone_example"]}"'

@@ -30,16 +30,18 @@ UNQUANTIZED = re.compile(
 """Labels that references have."""
 
 _WRAPPED = re.compile(r"^(\*\*|__|`|\*|_)(.+)\1$")
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _TAGS = re.compile(r"<sup>.*?</sup>|</?[a-z]+\b[^>]*>", re.IGNORECASE)
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_MARKS = re.compile("\\s*[*†‡§¶¹²³⁴⁵⁶⁷⁸⁹⁰★☆\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]+$")
+_PICTURES = "★☆\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
+_MARKS = re.compile(rf"\s*[*†‡§¶¹²³⁴⁵⁶⁷⁸⁹⁰{_PICTURES}]+$|^[{_PICTURES}]+\s*")
 _ENDS = re.compile(rf"[ _./:-](?:{UNQUANTIZED.pattern})$", re.IGNORECASE)
 _NAMED = 8
 
 
 def plain_label(text: object) -> str:
     """A label without links, emphasis, tags and footnote marks, white space single."""
-    bare = _LINK.sub(r"\1", _TAGS.sub("", INVISIBLE.sub("", html.unescape(str(text)))))
+    bare = _LINK.sub(r"\1", _TAGS.sub("", _BREAK.sub(" ", INVISIBLE.sub("", html.unescape(str(text))))))
     shorter = " ".join(bare.split())
     while (found := _unwrapped(shorter)) != shorter:
         shorter = found
@@ -47,7 +49,7 @@ def plain_label(text: object) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """Less of what stands around a label: emphasis, else marks behind it."""
+    """Less of what stands around a label: emphasis, else marks behind it or pictures before it."""
     inner = _WRAPPED.sub(r"\2", text)
     return (_MARKS.sub("", text) if inner == text else inner).strip()
 
@@ -75,9 +77,8 @@ def labels_of(table: pd.DataFrame, named: Sequence[str], source: str | Path) -> 
     whole, plain = (raw.map(f).agg(" ".join, axis=1).str.strip() for f in (str, plain_label))
     labels = plain if plain.map(folded).is_unique or not whole.map(folded).is_unique else whole
     _check_labels(labels, empty, ", ".join(map(str, columns)), table, source)
-    said = (
-        [f"the label is {' and '.join(map(repr, columns))}"] if columns[0] not in LABELS[:4] or len(columns) > 1 else []
-    )
+    names = " and ".join(repr(c) if str(c).strip() else "the column without a name" for c in columns)
+    said = [f"the label is {names}"] if columns[0] not in LABELS[:4] or len(columns) > 1 else []
     changed = list(labels[labels != whole])
     if changed:
         said.append(f"labels without their marks and links: {_some(changed)}")

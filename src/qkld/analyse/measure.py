@@ -18,6 +18,9 @@ from qkld.statistics.checks import is_divergence, quants_of
 NATS = {"nats": 1.0, "bits": math.log(2), "mnats": 1e-3, "mbits": 1e-3 * math.log(2)}
 """Units of a KL divergence → nats."""
 
+NEAR_NATS = 0.02
+"""A cut of the silent zone that is shown as an example, in nats."""
+
 _MILLI = re.compile(r"(?<![a-z])m(?:illi)?[ -]?(?=(?:nat|bit)s?(?![a-z]))")
 _FACTOR = re.compile(
     r"(?:[×x*·/]\s*(?:10\s*\^\s*|1(?:\.0)?e)[+-]?|(?<![\w.])(?:10\s*\^\s*|1(?:\.0)?e)-)(?P<power>\d)(?!\w)"
@@ -84,6 +87,13 @@ def measured(column: str, numbers: Numbers, columns: Columns) -> Measure:
     said = f"'{column}' is taken as a KL divergence in nats{converted}{factor}{more}"
     scale = NATS[unit] * 10.0**-power
     return Measure(column, _in_nats(column, unit, power), scale, numbers.values * scale, said)
+
+
+def zone_example(measure: Measure, falling: bool) -> str:
+    """A zone as ``--zone`` takes it: this column at `NEAR_NATS` in its own unit, or at a number to be chosen."""
+    if is_divergence(measure.name):
+        return f"{measure.column}<={NEAR_NATS / measure.scale:.3g}"
+    return f"{measure.column}{'>=' if falling else '<='}NUMBER"
 
 
 def _in_nats(column: str, unit: str, power: int) -> str:

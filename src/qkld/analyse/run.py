@@ -167,6 +167,7 @@ def _facts(
         "reference": own.reference,
         "quants": len(own.quants),
         "zone": zone,
+        "zone_example": own.zone_example,
         "margin": margin,
         "zone_quants": list(own.cohort.loc[own.members, "label"]) if zone else None,
         "items": None if given is None else given.sizes,

@@ -22,6 +22,24 @@ CHOICES = {
 }
 """Benchmark, by the beginning of its name in letters alone → choices of an item; the longest beginning counts."""
 
+WRITTEN = (
+    "gsm",
+    "math",
+    "humaneval",
+    "mbpp",
+    "ifeval",
+    "bbh",
+    "triviaqa",
+    "truthfulqa",
+    "lambada",
+    "aime",
+    "livecodebench",
+)
+"""Beginnings of names of benchmarks without choices, or whose choices differ from item to item."""
+
+ACCURACY = frozenset({"acc", "accuracy", "score", "scores", "em", "pass", "mmlu", "arc", "correct", "average", "avg"})
+"""Words in names of columns that are shares of right answers."""
+
 NO_ACCURACY = frozenset(
     {"ppl", "ppls", "perplexity", "perplexities", "nll", "loss", "bpb", "bpw", "bpc", "size", "gb", "gib", "mb", "mib"}
     | {
@@ -107,6 +125,17 @@ def choices_of(score: str, given: Mapping[str, int]) -> int | None:
     return CHOICES[known] if known and not letters.startswith("arcagi") else None
 
 
+def likely_scores(columns: Sequence[str]) -> list[str]:
+    """Columns that are shares of right answers by their name: a known benchmark's, or an accuracy."""
+    words = {c: re.findall("[a-z]+", c.lower()) for c in columns}
+    named = [
+        c
+        for c in columns
+        if choices_of(c, {}) or any(word.startswith(WRITTEN) for word in words[c]) or not ACCURACY.isdisjoint(words[c])
+    ]
+    return [c for c in named if not is_divergence(c) and NO_ACCURACY.isdisjoint(_words(c))]
+
+
 def doubts(
     cohort: pd.DataFrame,
     fidelity: str | None,
@@ -168,6 +197,16 @@ def items_behind(scores: pd.Series, errors: pd.Series) -> int | None:
     if low > 1.02 * high or high < 2:
         return None
     return round(float(np.sqrt(low * high)))
+
+
+def items_in_name(score: str) -> int | None:
+    """The number of items that a column's name gives (``MMLU (n=400)``, ``GSM8K [1,319 items]``), else None."""
+    digits = r"(\d{1,3}(?:[,'’ ]\d{3})+|\d+)(?![\d.,])"
+    found = re.search(
+        rf"(?<![a-z])n\s*=\s*{digits}|(?<![\d.,]){digits}\s*(?:items|questions|samples|problems|prompts)\b", score, re.I
+    )
+    number = int(re.sub(r"\D", "", found[1] or found[2])) if found else 0
+    return number or None
 
 
 def last_decimal(values: pd.Series | pd.DataFrame) -> float:

@@ -21,6 +21,9 @@ from qkld.texts import json_lines
 FILE = "file"
 """Column that names the file of a row, where a folder has one file a quant."""
 
+HEADERS = 4
+"""Rows below the first in which the names of the columns are looked for."""
+
 _DRESS = re.compile(r"</?[a-z]+\b[^>]*>|\\(?:up|down)arrow|\\(?:text|math)[a-z]{2}|[*`_↑↓▲▼→$\\{}]", re.IGNORECASE)
 _EMPTY = re.compile(r"\(\s*\)|\[\s*\]")
 
@@ -52,7 +55,7 @@ def read_table_file(path: Path, wanted: Sequence[str]) -> FileTable:
         found = FileTable(_parquet(path), "Parquet")
     else:
         table = _chosen(path, read_text_tables(path), wanted)
-        found = FileTable(table.cells, table.form)
+        found = _under_header(FileTable(table.cells, table.form), wanted)
     if found.cells.empty:
         raise TableError(f"{path} is empty.", expected="one quant a row", found="no rows", do="fill it")
     return _turned(found, wanted)
@@ -93,6 +96,30 @@ def _chosen(path: Path, tables: Sequence[TextTable], wanted: Sequence[str]) -> T
         found=shown,
         do="put the table that is meant into a file of its own, or name columns that one table has",
     )
+
+
+def _under_header(table: FileTable, wanted: Sequence[str]) -> FileTable:
+    """The table under the row that has the wanted names, where titles or names of groups of columns stand above it.
+
+    A column that this row leaves without a name keeps the one above. Without wanted names it is the first row with
+    more than one.
+    """
+    names, cells = {plain_name(name) for name in wanted}, table.cells
+    header = [str(c) for c in cells]
+    if _has(header, names) or (names and names <= {plain_name(c) for c in cells.iloc[:, 0]}):
+        return table
+    for place in range(min(HEADERS, len(cells) - 1)):
+        header = [own.strip() or above for own, above in zip(cells.iloc[place], header, strict=True)]
+        if _has(header, names):
+            lower = cells.iloc[place + 1 :].reset_index(drop=True).set_axis(header, axis=1)
+            return FileTable(
+                lower, table.form, (*table.notes, f"the names of the columns are those of row {place + 2}")
+            )
+    return table
+
+
+def _has(header: Sequence[str], names: set[str]) -> bool:
+    return names <= {plain_name(c) for c in header} and sum(c != "" for c in header) > 1
 
 
 def _turned(table: FileTable, wanted: Sequence[str]) -> FileTable:

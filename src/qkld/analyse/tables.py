@@ -12,10 +12,11 @@ import pandas as pd
 
 from qkld.analyse.cells import BYTES
 from qkld.analyse.labels import labels_of, looks_like_reference, with_roles
-from qkld.analyse.measure import Columns, Measure, falls_with_distance, measured, usual_divergence
+from qkld.analyse.measure import Columns, Measure, falls_with_distance, measured, usual_divergence, zone_example
 from qkld.analyse.number_columns import Numbers, read_numbers
 from qkld.analyse.request import Zone
-from qkld.analyse.scores import items_behind, last_decimal, score_unit
+from qkld.analyse.rows import without_headings, without_summaries
+from qkld.analyse.scores import items_behind, items_in_name, last_decimal, likely_scores, score_unit
 from qkld.analyse.table_files import FileTable, plain_name, read_table_file
 from qkld.errors import StatisticsError, TableError
 from qkld.statistics.checks import Missing, complete_quants, empty_columns, quants_of, score_column
@@ -43,6 +44,7 @@ class OwnTable:
     rounding : what the last decimal of a score stands for, a fraction of 1
     members : which rows are in the zone; none where no zone was given
     cut : the zone's cut of the fidelity column, in the cohort's unit; None where the zone is none of it
+    zone_example : how a zone of the fidelity column is asked for, in the table's name and unit; None without one
     size_name : the size column with its unit
     behind : score → items at which the standard errors of the table are those of shares
     read : what columns and cells were taken for, a line each
@@ -57,6 +59,7 @@ class OwnTable:
     rounding: float
     members: pd.Series
     cut: float | None = None
+    zone_example: str | None = None
     size_name: str | None = None
     behind: Mapping[str, int] = field(default_factory=dict)
     read: tuple[str, ...] = ()
@@ -114,11 +117,13 @@ def read_own_table(
     file = read_table_file(path, [*_named(fidelity), *scores, *more, *columns.label])
     fidelity = fidelity or usual_divergence(list(map(str, file.cells)))
     numeric = [*_named(fidelity), *scores, *more]
-    _check_columns(fidelity, scores)
-    table = _with_names(file.cells, [*numeric, *columns.label], path)
+    _check_columns(fidelity, scores, list(map(str, file.cells)))
+    cells, headings = without_headings(file.cells, reference)
+    table = _with_names(cells, [*numeric, *columns.label], path)
+    labels, said = labels_of(table, columns.label, path)
+    table, labels, sums = without_summaries(table, labels, reference)
     errors = _error_columns(table, numeric)
     numbers = read_numbers(table, [*numeric, *errors.values()], source=str(path), form=file.form)
-    labels, said = labels_of(table, columns.label, path)
     cohort = with_roles(labels, table.get("role"), reference)
     measure = measured(fidelity, numbers[fidelity], columns) if fidelity else None
     cohort = _filled(cohort, table, measure, {s: numbers[s] for s in scores}, numbers.get(size) if size else None)
@@ -127,7 +132,8 @@ def read_own_table(
     own = _with_errors(own, measure, numbers, known)
     of_metric = measure.said if measure else "no column is a KL divergence by its name, and none was named: --fidelity"
     read = (*_form_said(file), *said, of_metric, *_scores_said(own, numbers), *own.read)
-    return replace(own, read=read, size_name=_with_unit(size, numbers[size].unit) if size else None)
+    sized = _with_unit(size, numbers[size].unit) if size else None
+    return replace(own, read=read, notes=(*sums, *headings, *own.notes), size_name=sized)
 
 
 def _with_unit(name: str, unit: str) -> str:
@@ -147,6 +153,7 @@ def _own(
     """The cohort with its scores as fractions and its zone, complete quants only."""
     fidelity = measure.name if measure else None
     inside = zone.holds(numbers[zone.column].values) if zone else pd.Series(False, index=cohort.index)
+    _check_quants(cohort)
     kept, notes = _without_empty(cohort, fidelity, scores)
     shown = pd.DataFrame({s: numbers[s].values for s in kept})
     unit = score_unit(shown[cohort["role"] != "floor"], kept, [s for s in kept if numbers[s].unit == "%"])
@@ -165,8 +172,9 @@ def _own(
         falling=falling,
         rounding=last_decimal(shown) / scale,
         members=inside.loc[cohort.index] & (cohort["role"] == "quant"),
+        zone_example=zone_example(measure, falling) if measure else None,
         cut=of_metric.cut * measure.scale if of_metric and falling == (of_metric.sign in (">", ">=")) else None,
-        notes=(*notes, *gaps, *_alike(cohort, fidelity, kept), *_zeros(cohort, fidelity), *near),
+        notes=(*near, *notes, *gaps, *_alike(cohort, fidelity, kept), *_zeros(cohort, fidelity)),
     )
 
 
@@ -179,14 +187,21 @@ def some(cells: Sequence[str]) -> str:
     return ", ".join(map(str, cells[:_NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
-def _check_columns(fidelity: str | None, scores: Sequence[str]) -> None:
+def _check_columns(fidelity: str | None, scores: Sequence[str], present: Sequence[str]) -> None:
     """Refuse a score that is named twice, or is the fidelity column: it would be correlated with itself."""
     doubled = sorted({s for s in scores if s == fidelity or list(scores).count(s) > 1})
-    if doubled or not scores:
+    if not scores:
+        raise TableError(
+            "The scores can not be used: no column was named as one.",
+            expected="one score column or more, of benchmark results",
+            found=f"none; the table has {list(present)}",
+            do=f'name them, for example --scores "{",".join(likely_scores(present)[:4]) or "mmlu"}"',
+        )
+    if doubled:
         raise TableError(
             "The scores can not be used.",
             expected=f"one score column or more, each once, and none of them the fidelity column {fidelity!r}",
-            found=f"{', '.join(doubled)} in more than one place" if doubled else "none",
+            found=f"{', '.join(doubled)} in more than one place",
             do="name every score once",
         )
 
@@ -203,11 +218,13 @@ def _with_names(table: pd.DataFrame, wanted: Sequence[str], path: Path) -> pd.Da
         doubled += [name] if len(places) > 1 else []
         found |= {places[0]: name} if places else {}
     if missing or doubled:
+        near = [repr(c) for name in missing for c in names if plain_name(name) in plain_name(c)]
+        meant = f", perhaps {' or '.join(near[:4])}" if near else ", whose first line is its header"
         raise TableError(
             f"{path} lacks columns that were named." if missing else f"{path} has a column twice.",
             expected=list(wanted),
             found=f"missing {missing}; the table has {names}" if missing else f"twice {doubled}",
-            do="name columns of the table, whose first line is its header",
+            do=f"name columns of the table{meant}",
         )
     named = [found.get(i, c) for i, c in enumerate(names)]
     again = [named[:i].count(c) for i, c in enumerate(named)]
@@ -257,7 +274,9 @@ def _with_errors(
         of_items = f": that of {items:,} items or about so many" if items else ", of no one number of items"
         said.append(f"the error of '{column}' is taken as its standard error{of_items}")
     behind |= {s: numbers[s].items for s in own.scores if numbers[s].items}
-    return replace(own, cohort=cohort, behind=behind, read=tuple(said))
+    headed = {s: n for s in own.scores if s not in behind and (n := items_in_name(s))}
+    said += [f"'{s}' says how many items are behind it: {n:,}" for s, n in headed.items()]
+    return replace(own, cohort=cohort, behind=behind | headed, read=tuple(said))
 
 
 def _form_said(file: FileTable) -> tuple[str, ...]:
@@ -272,6 +291,16 @@ def _scores_said(own: OwnTable, numbers: Mapping[str, Numbers]) -> list[str]:
 
 
 # --- what is missing, doubled or zero ---------------------------------------------------------------------------------
+
+
+def _check_quants(cohort: pd.DataFrame) -> None:
+    if not (cohort["role"] == "quant").any():
+        raise TableError(
+            "The table has no quant.",
+            expected="a row for each quant beside the reference",
+            found=list(cohort["label"]),
+            do="give the quants' rows too",
+        )
 
 
 def _without_empty(cohort: pd.DataFrame, fidelity: str | None, scores: Sequence[str]) -> tuple[list[str], list[str]]:

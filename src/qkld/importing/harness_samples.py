@@ -49,8 +49,8 @@ def read_harness_samples(
     Raises
     ------
     TableError
-        If there are no samples, a line is none with a right or wrong answer, a task has several filters and none of
-        them was named, or it lacks the filter or metric that was named for it.
+        If there are no samples, a model ran a task twice, a line is none with a right or wrong answer, a task has
+        several filters and none of them was named, or it lacks the filter or metric that was named for it.
     """
     filters, metrics = parse_chosen(filter_name, option="--filter"), parse_chosen(metric, option="--metric")
     candidates = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
@@ -62,11 +62,27 @@ def read_harness_samples(
             found=f"{sum(1 for _ in path.rglob('*'))} other files and folders",
             do="name the folder given as --output_path",
         )
+    _check_one_run(path, [(label or _model(file), task, file) for file, task in files])
     rows = [row for file, task in files for row in _rows(file, label or _model(file), task, filters, metrics)]
     if not rows:
         raise unreadable(path, "a sample a line", "no line")
     table = pd.DataFrame(rows)
     return table.drop(columns="margin") if table["margin"].isna().all() else table
+
+
+def _check_one_run(path: Path, runs: Sequence[tuple[str, str, Path]]) -> None:
+    """Refuse a task that one model ran twice: which run counts is not for this code to say."""
+    of_task: dict[tuple[str, str], list[str]] = {}
+    for model, task, file in runs:
+        of_task.setdefault((model, task), []).append(file.name)
+    again = [f"{task} of {model}: {', '.join(names)}" for (model, task), names in of_task.items() if len(names) > 1]
+    if again:
+        raise TableError(
+            f"{path} holds several runs of one task.",
+            expected="one file of samples for each model and task",
+            found="; ".join(again[:3]) + (f"; and {len(again) - 3} more" if len(again) > 3 else ""),
+            do="keep one run of each: move the files of the others out of this folder",
+        )
 
 
 def _model(path: Path) -> str:
