@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
+from conftest import REPOSITORY
 
 from qkld import cli
 
@@ -53,6 +55,18 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback():
         running.stdout.close()  # as head does after its lines
         assert running.stderr.read() == ""
         assert running.wait() == cli.PIPE_CLOSED
+
+
+def test_a_study_of_ones_own_is_planned_anywhere(tmp_path, monkeypatch, capsys):
+    smoke = (REPOSITORY / "params" / "smoke.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(smoke.replace("study: smoke", "study: mine"))
+    for variable in ("QKLD_ROOT", "QKLD_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["plan", "mine.yaml"]) == 0
+    assert "quant_kld" in capsys.readouterr().out
+    assert "QKLD_ROOT" not in os.environ
 
 
 def test_only_run_passes_arguments_on(capsys):

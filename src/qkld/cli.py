@@ -34,14 +34,17 @@ def _run(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from qkld.estimate import estimate_lines
     from qkld.params import load_params
+    from qkld.paths import some_project
     from qkld.plan import flop_rate, known_shape
     from qkld.plan_report import plan_text
     from qkld.speed import model_flop_per_second
 
-    study = load_params(options.study)
+    file = Path(options.study) if options.study.endswith((".yaml", ".yml")) else None
+    study = load_params(options.study) if file is None else load_params(file.stem, file)
     given = flop_rate(known_shape(study), options.tokens_per_second)
     speed = given if options.tokens_per_second else model_flop_per_second(study)
-    print(plan_text(study, cores=options.cores, flop_per_second=speed))
+    with some_project():
+        print(plan_text(study, cores=options.cores, flop_per_second=speed))
     if options.estimate:
         print("\n".join(estimate_lines(study)))
     return 0
@@ -200,7 +203,7 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 
 def _add_plan(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("plan", help="print jobs, bytes, memory and estimated time of a study")
-    parser.add_argument("study")
+    parser.add_argument("study", help="its name, or its YAML file, which may lie anywhere")
     parser.add_argument(
         "--cores", type=whole_number, default=2, help="jobs side by side; with a GPU give 1 (default 2)"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,29 @@ def project_root() -> Path:
         found=here,
         do="change into the repository, or set QKLD_ROOT to it",
     )
+
+
+@contextmanager
+def some_project() -> Iterator[None]:
+    """Outside a project, fetched texts and converted GGUF files go to the user's cache."""
+    if _in_project():
+        yield
+        return
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "qkld"
+    cache.mkdir(parents=True, exist_ok=True)
+    os.environ["QKLD_ROOT"] = str(cache)
+    try:
+        yield
+    finally:
+        del os.environ["QKLD_ROOT"]
+
+
+def _in_project() -> bool:
+    try:
+        project_root()
+    except ParameterError:
+        return False
+    return True
 
 
 def data_folder() -> Path:

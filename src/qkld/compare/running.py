@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,13 +16,12 @@ from qkld.compare.bounded import BoundedComparison, compare_bounded
 from qkld.compare.preparing import opened_session, quants_of, reference_of
 from qkld.compare.request import Comparison, Request
 from qkld.compare.session import Session, let_go
-from qkld.errors import ParameterError
 from qkld.fidelity import summarise
 from qkld.floors import NOT_COMPUTED, WIDER, reason_of
 from qkld.models import open_model
 from qkld.paired import floor_means, paired_table
 from qkld.params import FLOOR_DTYPE, StoredModel, load_params
-from qkld.paths import project_root
+from qkld.paths import some_project
 from qkld.provenance import made_by
 from qkld.stores import HiddenStates
 
@@ -40,7 +36,7 @@ def compare(request: Request) -> Comparison | BoundedComparison:
     QkldError
         If a model, text or store can not be used; each message says what was expected and what to do.
     """
-    with _some_project(), tempfile.TemporaryDirectory(prefix="qkld-compare-") as folder:
+    with some_project(), tempfile.TemporaryDirectory(prefix="qkld-compare-") as folder:
         study = load_params(request.study) if request.study else None
         reference = reference_of(request, study)
         if served := served_quants(request):
@@ -111,26 +107,3 @@ def _record(session: Session) -> dict[str, Any]:
         "without_floor": None if FLOOR_DTYPE in session.facts else session.without_floor,
         "statistics": {name: getattr(request, name) for name in ("confidence", "bootstrap", "power", "seed")},
     }
-
-
-@contextmanager
-def _some_project() -> Iterator[None]:
-    """Outside a project, fetched texts and converted GGUF files go to the user's cache."""
-    if _in_project():
-        yield
-        return
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "qkld"
-    cache.mkdir(parents=True, exist_ok=True)
-    os.environ["QKLD_ROOT"] = str(cache)
-    try:
-        yield
-    finally:
-        del os.environ["QKLD_ROOT"]
-
-
-def _in_project() -> bool:
-    try:
-        project_root()
-    except ParameterError:
-        return False
-    return True
