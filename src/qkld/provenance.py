@@ -36,8 +36,8 @@ METRICS_HISTORY = {
     6: "ids of GGUF references are those of llama.cpp; quants are made from each tensor's stored dtype and keep the "
     "reference's plain tensors; GGUF files run by their header's frequencies and scales; bits count what was loaded; "
     "a text begins with nothing that stands behind one; tasks are judged by the metric they are published by; scores "
-    "of clustered items have the error of clusters; tests between quants, decisions and intervals of few quants are as "
-    "CHANGELOG.md says",
+    "of clustered items have the error of clusters, their differences Student's t; tests between quants, decisions and "
+    "intervals of few quants are as CHANGELOG.md says",
 }
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
