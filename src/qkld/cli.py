@@ -260,7 +260,9 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--fidelity", help="column of the fidelity metric; by default the one named as a mean KLD")
     parser.add_argument("--scores", type=names, help="columns of the scores, separated by commas")
     parser.add_argument(
-        "--items", type=Path, help="answers: Parquet or CSV with model, benchmark, item, correct; or a samples folder"
+        "--items",
+        type=Path,
+        help="answers: Parquet, CSV or JSON lines with model, benchmark, item, correct; or a samples folder",
     )
     _add_of_samples(parser)
     parser.add_argument(

@@ -145,6 +145,39 @@ def test_cells_between_commas_semicolons_and_tabs(tmp_path, sign, number):
     assert items["kld"].tolist() == [0.25] * 4
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("yes", "no"), ("True", "False"), ("CORRECT", "incorrect"), ("pass", "fail"), ("1.0", "0.0")]
+)
+def test_words_for_right_and_wrong(tmp_path, right, wrong):
+    items = imported(tmp_path, LONG.assign(correct=LONG["correct"].map({1: right, 0: wrong})))
+    assert items["correct"].tolist() == imported(tmp_path, LONG)["correct"].tolist()
+
+
+def test_words_that_are_neither_are_refused(tmp_path):
+    with pytest.raises(StatisticsError, match="maybe"):
+        imported(tmp_path, LONG.assign(correct=["maybe", *["yes"] * (len(LONG) - 1)]))
+
+
+def test_names_of_columns_may_differ_in_case(tmp_path):
+    items = imported(tmp_path, LONG.rename(columns={"model": "Model", "item": "ITEM ", "correct": "Correct"}))
+    assert items["item"].tolist()[:2] == ["000", "001"]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "ndjson"])
+def test_objects_of_json_are_rows(tmp_path, ending):
+    path = tmp_path / f"items.{ending}"
+    LONG.assign(correct=LONG["correct"].astype(bool)).to_json(path, orient="records", lines=ending != "json")
+    items = import_items("csv", [path])
+    pd.testing.assert_frame_equal(items, imported(tmp_path, LONG), check_dtype=False)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '{"model": "q8"}', "7", "[]"])
+def test_json_that_is_no_list_of_items_is_refused(tmp_path, text):
+    (tmp_path / "items.json").write_text(text)
+    with pytest.raises(TableError):
+        import_items("csv", [tmp_path / "items.json"])
+
+
 def test_files_of_one_model_need_no_column_model(tmp_path):
     for model in ("q8", "q4"):
         LONG[LONG["model"] == model].drop(columns="model").to_csv(tmp_path / f"{model}.csv", index=False)

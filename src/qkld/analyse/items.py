@@ -185,7 +185,14 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _short_of_answers(items: pd.DataFrame, labels: Sequence[str]) -> dict[str, str]:
-    """Model → how many answers it has of how many, for those that lack some."""
-    answered = items.groupby("model").size().reindex(labels, fill_value=0)
-    known = items.drop_duplicates(["benchmark", "item"]).shape[0]
-    return {str(model): f"{n} of {known} answers" for model, n in answered.items() if n < known}
+    """Model → how many answers it has of how many, and the first that it lacks, for those that lack some."""
+    known = list(dict.fromkeys(zip(items["benchmark"], items["item"], strict=True)))
+    has = {model: set(zip(own["benchmark"], own["item"], strict=True)) for model, own in items.groupby("model")}
+    short = {}
+    for model in labels:
+        own = has.get(model, set())
+        lacking = [f"{item} of {benchmark}" for benchmark, item in known if (benchmark, item) not in own]
+        if lacking:
+            first = f"; it lacks {', '.join(lacking[:2])}{', …' if len(lacking) > 2 else ''}" if own else ""
+            short[str(model)] = f"{len(own)} of {len(known)} answers{first}"
+    return short

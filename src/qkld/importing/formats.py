@@ -45,7 +45,7 @@ FORMATS = {
     "evalplus": Format("EvalPlus: *eval_results.json, one model a file", read_evalplus, naming="never"),
     "livecodebench": Format("LiveCodeBench: *_eval_all.json, one model a file", read_livecodebench, naming="never"),
     "bfcl": Format("bfcl-eval: the folders result and score", read_all=read_bfcl, naming="always"),
-    "csv": Format("CSV or Parquet with model, benchmark, item, correct", read_long_table),
+    "csv": Format("CSV, JSON lines or Parquet with model, benchmark, item, correct", read_long_table),
 }
 
 
