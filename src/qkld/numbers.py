@@ -138,6 +138,11 @@ def significant(value: Any, digits: int = 3) -> str:
     return f"{value:#.{digits}g}".rstrip(".").replace("e-0", "e-").replace("-", "−")
 
 
+def size_text(value: float) -> str:
+    """A size to four digits; from 100,000, as bytes are, in whole numbers."""
+    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+
+
 def p_value(value: Any) -> str:
     """A p as text: three decimals, and ``< 0.001`` below that."""
     if value is None or math.isnan(value):

@@ -82,6 +82,54 @@ def test_too_few_quants_are_said_to_be_too_few(tmp_path):
     assert "a correlation takes 4 or more" in summary["answer"]["headline"]
 
 
+def test_few_quants_are_said_to_decide_little(tmp_path):
+    rows = [f"q{i},{0.01 * i},{score}" for i, score in enumerate((64, 65, 63, 62, 61), start=1)]
+    said = analyse_table(table(tmp_path, rows), "kld", ["mmlu"], resampling=QUICK)["answer"]["decides"]
+    assert "with 5 quants only an almost perfect order is more than chance" in said
+    said = analyse_table(table(tmp_path, rows[:4]), "kld", ["mmlu"], resampling=QUICK)["answer"]["decides"]
+    assert said.startswith("Too few quants over all quants: with 4")
+
+
+def test_a_relation_that_is_shown_leaves_the_noise_unknown_without_items(tmp_path):
+    rows = [f"q{i},{0.01 * i},{70 - i}" for i in range(1, 10)]
+    bare = analyse_table(table(tmp_path, rows), "kld", ["mmlu"], resampling=QUICK)["answer"]["decides"]
+    assert "more than chance" in bare
+    assert "how large that noise is, is not known without --items or --n-items" in bare
+    counted = analyse_table(table(tmp_path, rows), "kld", ["mmlu"], n_items={"mmlu": 4000}, resampling=QUICK)
+    assert "not known" not in counted["answer"]["decides"]
+
+
+def test_a_zone_is_offered_in_the_table_s_own_name(tmp_path):
+    path = table(tmp_path, ["a,10,50", "b,20,40", "c,300,30"], header="quant,KLD (mnats),mmlu")
+    summary = analyse_table(path, None, ["mmlu"], resampling=QUICK)
+    assert '--zone "KLD (mnats)<=20"' in lines_of(summary, report=None)[2]
+    again = analyse_table(path, None, ["mmlu"], zone="KLD (mnats)<=20", resampling=QUICK)
+    assert again["zone_quants"] == ["a", "b"]
+
+
+NAMES = ["$Q_8$", "<b>Q6</b> & {x} %s", "量化 Q5", 'Q4 "best" $^{$', "Q3 " + 40 * "long", "🥇 Q2"]
+
+
+def test_names_of_any_letters_are_drawn_without_a_warning(tmp_path, recwarn):
+    rows = ["\t".join((name, f"{0.01 * (i + 1)}", f"{60 - i}")) for i, name in enumerate(NAMES)]
+    path = table(tmp_path, rows, header="名\tkld\t准确率 $^{$", name="t.tsv")
+    analyse_table(path, "kld", ["准确率 $^{$"], out=tmp_path / "o", resampling=QUICK)
+    page = (tmp_path / "o" / "report.html").read_text(encoding="utf-8")
+    assert "量化 Q5" in page
+    assert (tmp_path / "o" / "kld_score.png").stat().st_size > 0
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
+
+
+def test_sizes_in_bytes_are_whole_numbers_and_no_table_is_names_alone(tmp_path):
+    rows = ["a,8.5 GB,0.01,62", "b,4000 MiB,0.02,61", "c,3.1 GiB,0.03,60", "d,900 MB,0.1,50"]
+    path = table(tmp_path, rows, header="quant,size,kld,mmlu")
+    analyse_table(path, "kld", ["mmlu"], size="size", out=tmp_path / "o", resampling=QUICK)
+    page = (tmp_path / "o" / "report.html").read_text(encoding="utf-8")
+    assert "8,500,000,000" in page
+    assert "sizes in bytes" in page
+    assert "<h3>Fidelity against scores at equal size</h3>" not in page
+
+
 def test_without_items_what_it_takes_is_said(tmp_path):
     rows = [f"q{i},{0.01 * i},{60 + (i * 7) % 5}" for i in range(1, 10)]
     summary = analyse_table(table(tmp_path, rows), "kld", ["mmlu"], resampling=QUICK)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from qkld.analyse.tables import OwnTable, some
-from qkld.numbers import printed
+from qkld.numbers import printed, size_text
 from qkld.statistics.checks import LEAST_QUANTS, is_divergence
 from qkld.statistics.decision import UNDECIDED
 
@@ -22,6 +22,9 @@ STRENGTHS = ((0.9, "almost without exception"), (0.7, "well"), (0.4, "roughly"),
 
 ENOUGH = 0.7
 """Least |ρ| of a perfect metric from which noise of the scores does not hide a relation."""
+
+FEW_QUANTS = 8
+"""Quants below which |ρ| has to be about .8 or more to be more than chance."""
 
 VERDICTS = {
     "carried": "the scores differ by more than chance, and most of that follows {metric}",
@@ -169,14 +172,18 @@ def _decides(
     if row is not None and row["n"] < LEAST_QUANTS:
         few = "Too few quants" if zone is None else f"Too few quants {where}"
         return f"{few}: {row['n']}, and a correlation takes {LEAST_QUANTS} or more."
+    if row is not None and row["n"] == LEAST_QUANTS:
+        return f"Too few quants {where}: with {LEAST_QUANTS}, chance alone often puts all in order."
     if row is not None and row["p"] < SIGNIFICANT:
         unknown = "" if noise is not None else "; how large that noise is, is not known without --items or --n-items"
         return f"The relation {where} is more than chance, so it shows in spite of the noise in the scores{unknown}."
     if noise is not None and not pd.isna(noise["attainable_high"]):
         return f"{_of_noise(noise, where)}."
+    few = row is not None and row["n"] < FEW_QUANTS
+    more = f"with {_count(row['n'])} only an almost perfect order is more than chance; and " if few else ""
     return (
-        "Not known: from a table alone a missing relation may be noise of the scores or a failure of the metric. "
-        "Answers item by item (--items) tell the two apart; numbers of items (--n-items) bound the noise."
+        f"Not known: {more}from a table alone a missing relation may be noise of the scores or a failure of the "
+        "metric. Answers item by item (--items) tell the two apart; numbers of items (--n-items) bound the noise."
     )
 
 
@@ -240,7 +247,7 @@ def _smallest(own: OwnTable, decided: pd.DataFrame | None, margin: float, *, has
         return f"Within {points(margin)} of the reference: {names}; --size COLUMN says which is the smallest."
     row = smallest.iloc[0]
     names = " and ".join(smallest["label"])
-    return f"{names} ({own.size_name} {row['size']:.4g}): shown to be within {points(margin)} of the reference."
+    return f"{names} ({own.size_name} {size_text(row['size'])}): shown to be within {points(margin)} of the reference."
 
 
 def _none_equivalent(decided: pd.DataFrame, margin: float) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from qkld.analyse.tables import OwnTable
-from qkld.plotting.axes import Styles, drawable, metric_name
+from qkld.plotting.axes import Styles, drawable, metric_name, unparsed
 from qkld.plotting.decision import draw_decision
 from qkld.plotting.families import cohort_styles
 from qkld.plotting.files import column_figure, join_panels, save_figure, use_style
@@ -120,7 +120,7 @@ def _score(own: OwnTable, cohort: pd.DataFrame, styles: Styles, error: float | N
         ax, _with_interval(own, cohort), styles, zone=_inside(own), cut=own.cut, reference_error=error, **named
     )
     _name_metric(ax, own, quants_of(cohort))
-    ax.set_ylabel(f"mean of {len(own.scores)} scores (%)" if len(own.scores) > 1 else f"{own.headline} (%)")
+    ax.set_ylabel(f"mean of {len(own.scores)} scores (%)" if len(own.scores) > 1 else f"{unparsed(own.headline)} (%)")
     if set(quants_of(cohort)["label"]) <= _inside(own) and "family" not in own.cohort:
         _clear_legend(ax)
     _name_quants(ax, own, quants_of(cohort), score)
@@ -132,7 +132,7 @@ def _curve(own: OwnTable, curve: pd.DataFrame) -> Figure:
     log = _is_log(quants_of(own.cohort)[own.fidelity])
     draw_zone_curve(ax, curve, cut=own.cut, falling=own.falling, log=log, cut_name="the given cut")
     _name_metric(ax, own, quants_of(own.cohort), "zone cut: ")
-    ax.set_ylabel(f"Spearman ρ ({metric_name(own.fidelity)}, score)")
+    ax.set_ylabel(f"Spearman ρ ({unparsed(metric_name(own.fidelity))}, score)")
     return figure
 
 
@@ -160,7 +160,7 @@ def _clear_legend(ax: Axes) -> None:
 def _name_metric(ax: Axes, own: OwnTable, quants: pd.DataFrame, before: str = "") -> None:
     """Name the metric under its axis, with what the axis says is left out, and label the ticks of a log axis."""
     left_out = ax.get_xlabel().partition("\n")[2]
-    ax.set_xlabel("\n".join(part for part in (f"{before}{metric_name(own.fidelity)}", left_out) if part))
+    ax.set_xlabel("\n".join(part for part in (f"{before}{unparsed(metric_name(own.fidelity))}", left_out) if part))
     if ax.get_xscale() != "log":
         return
     values = quants[own.fidelity]

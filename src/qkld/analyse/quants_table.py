@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.analyse.tables import OwnTable
-from qkld.numbers import printed, significant
+from qkld.numbers import printed, significant, size_text
 from qkld.plotting.axes import metric_name
 from qkld.statistics.checks import is_divergence, score_column
 from qkld.text_tables import TextTable
@@ -68,7 +68,7 @@ def quants_text(rows: pd.DataFrame, own: OwnTable, *, zone: str | None, margin: 
     score = "mean score (%)" if len(own.scores) > 1 else f"{own.headline} (%)"
     columns = {
         "quant": _name,
-        own.size_name or "size": lambda r: _number(r.get("size"), "{:.4g}"),
+        own.size_name or "size": lambda r: "" if pd.isna(r.get("size", np.nan)) else size_text(r["size"]),
         _fidelity_name(own): lambda r: _with_error(r.get("fidelity"), r.get("fidelity_se"), own.fidelity),
         "in the zone": lambda r: "yes" if r["in_zone"] else "",
         score: lambda r: _percent(r["score"], r["score_se"]),

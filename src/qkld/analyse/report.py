@@ -47,6 +47,10 @@ TERMS = {
 """Terms of the report → what they mean, for readers who meet them here."""
 
 
+NAMING = frozenset({"score", "benchmark", "quants", "quant", "n", "metric"})
+"""Columns that say what a row is about; a table of them alone says nothing."""
+
+
 def write_table_report(
     path: Path,
     own: OwnTable,
@@ -123,7 +127,8 @@ def _filled(table: TextTable) -> TextTable | None:
     void = ("", NOT_AVAILABLE, "none")
     kept = [i for i in range(len(table.columns)) if any(row[i] not in void for row in table.rows)]
     rows = tuple(tuple("" if row[i] == NOT_AVAILABLE else row[i] for i in kept) for row in table.rows)
-    return TextTable(table.title, table.note, tuple(table.columns[i] for i in kept), rows) if len(kept) > 1 else None
+    columns = tuple(table.columns[i] for i in kept)
+    return None if set(columns) <= NAMING else TextTable(table.title, table.note, columns, rows)
 
 
 def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

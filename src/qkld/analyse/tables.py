@@ -130,6 +130,8 @@ def read_own_table(
     own = _own(cohort, measure, scores, numbers, zone=zone, missing=missing)
     known = {c: numbers[e].values for c, e in errors.items()}
     own = _with_errors(own, measure, numbers, known)
+    if size and (more_said := numbers[size].said):
+        said = (*said, f"'{size}': {'; '.join(more_said)}")
     of_metric = measure.said if measure else "no column is a KL divergence by its name, and none was named: --fidelity"
     read = (*_form_said(file), *said, of_metric, *_scores_said(own, numbers), *own.read)
     sized = _with_unit(size, numbers[size].unit) if size else None

@@ -56,6 +56,11 @@ def metric_name(column: str) -> str:
     return column
 
 
+def unparsed(name: str) -> str:
+    """A name as it is to be drawn: dollars in it enclose no formula."""
+    return name.replace("$", r"\$")
+
+
 def drawable(values: Iterable[float], *, log: bool = True) -> np.ndarray:
     """Which values an axis can show: the finite ones, on a log axis those above 0."""
     array = np.asarray(list(values), dtype=float)
@@ -64,7 +69,7 @@ def drawable(values: Iterable[float], *, log: bool = True) -> np.ndarray:
 
 def left_out(labels: Iterable[str], shown: np.ndarray, why: str = "KLD 0") -> str:
     """A line for an axis label that says what is not drawn, and why; empty where everything is."""
-    out = [label for label, keep in zip(labels, shown, strict=True) if not keep]
+    out = [unparsed(label) for label, keep in zip(labels, shown, strict=True) if not keep]
     if not out:
         return ""
     names = ", ".join(out)
@@ -121,7 +126,7 @@ def draw_quants(
                 markersize=5.2 if inside else 4.5,  # of equal look: the white edge takes from the face
                 elinewidth=0.7,
                 zorder=3,
-                label=row["family"],
+                label=unparsed(row["family"]),
             )
         )
         if row.get("at_floor"):
@@ -134,7 +139,7 @@ def legend_above(
 ) -> None:
     """Put the legend of what ``table`` holds above the axes, where it covers no point."""
     handles = [
-        Line2D([], [], linestyle="none", marker=s.marker, color=s.colour, label=family)
+        Line2D([], [], linestyle="none", marker=s.marker, color=s.colour, label=unparsed(family))
         for family, s in styles.items()
         if family in set(table["family"])
     ]

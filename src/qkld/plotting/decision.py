@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from qkld.plotting.axes import percent_axis
+from qkld.numbers import size_text
+from qkld.plotting.axes import percent_axis, unparsed
 
 LOOKS = {
     "equivalent": ("#0072B2", "o"),
@@ -42,7 +43,7 @@ def draw_decision(ax: Axes, decision: pd.DataFrame) -> None:
         if row["smallest"]:
             ax.plot(row["net"], y, marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black",
                     markeredgewidth=0.7, zorder=4)  # fmt: skip
-    ax.set_yticks(rows, [_name(row) for row in table.to_dict("records")], fontsize=6)
+    ax.set_yticks(rows, [unparsed(_name(row)) for row in table.to_dict("records")], fontsize=6)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-0.6, len(table) - 0.4)
     percent_axis(ax.xaxis)
@@ -51,7 +52,7 @@ def draw_decision(ax: Axes, decision: pd.DataFrame) -> None:
 
 
 def _name(row: dict) -> str:
-    return row["label"] if pd.isna(row["size"]) else f"{row['label']}  {row['size']:.4g}"
+    return row["label"] if pd.isna(row["size"]) else f"{row['label']}  {size_text(row['size'])}"
 
 
 def _legend(table: pd.DataFrame, margin: float) -> list:

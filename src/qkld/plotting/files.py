@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from io import BytesIO
@@ -15,7 +16,11 @@ from qkld.provenance import written_whole
 
 
 def use_style() -> None:
-    """Load the package's style file into matplotlib's settings."""
+    """Load the package's style file into matplotlib's settings.
+
+    Names in letters that its font does not have are drawn as boxes, without a warning a letter: tables hold them whole.
+    """
+    warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from", category=UserWarning)
     with as_file(files("qkld.plotting") / "qkld.mplstyle") as style:
         plt.style.use(style)
 

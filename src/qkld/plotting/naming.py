@@ -10,6 +10,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
+from qkld.plotting.axes import unparsed
+
 PLACES = tuple(
     (
         dx,
@@ -87,7 +89,8 @@ def _loneliest_first(spots: np.ndarray) -> list[int]:
 
 def _place(ax: Axes, point: tuple, spot: np.ndarray, label: str, taken: list[Bbox], *, scale, size, renderer):
     """The box of the label at the first place where it is free; None where there is none."""
-    text = ax.annotate(label, point, xytext=(0, 0), textcoords="offset points", fontsize=size, zorder=5, color="0.15")
+    drawn = unparsed(label)
+    text = ax.annotate(drawn, point, xytext=(0, 0), textcoords="offset points", fontsize=size, zorder=5, color="0.15")
     text.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
     extent = text.get_window_extent(renderer)
     frame = ax.get_window_extent(renderer)

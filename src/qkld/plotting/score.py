@@ -18,6 +18,7 @@ from qkld.plotting.axes import (
     mark_cut,
     mark_floor,
     percent_axis,
+    unparsed,
 )
 
 
@@ -63,5 +64,5 @@ def draw_kld_score(
         mark_cut(ax, cut, f"zone, n = {len(set(zone) & set(quants['label']))}", falling=falling)
     percent_axis(ax.yaxis)
     ax.set_xlabel(KLD_LABEL + left_out(quants["label"], shown))
-    ax.set_ylabel(f"{score.removeprefix('score_')} score (%)")
+    ax.set_ylabel(f"{unparsed(score.removeprefix('score_'))} score (%)")
     legend_above(ax, styles, quants, zone=zone)
