@@ -68,6 +68,14 @@ def test_percent_and_fraction_are_recognised(read):
     pd.testing.assert_frame_equal(fractions.cohort, read().cohort)
 
 
+def test_quants_of_equal_means_tie(tmp_path):
+    rows = [("q8", 73.7, 79.3), ("q6", 73.9, 79.1), ("q5", 73.4, 78.9), ("q4", 73.1, 78.3), ("q3", 71.0, 76.9)]
+    text = "".join(f"{q},{0.01 * i},{a},{b}\n" for i, (q, a, b) in enumerate(rows, start=1))
+    (tmp_path / "t.csv").write_text("quant,kld,winogrande,hellaswag\n" + text)
+    mean = read_own_table(tmp_path / "t.csv", "kld", ["winogrande", "hellaswag"]).cohort["composite"]
+    assert mean[0] == mean[1] == pytest.approx(0.765)
+
+
 def test_unclear_units_are_refused():
     table = pd.DataFrame({"a": [0.5, 0.6], "b": [50.0, 60.0], "c": [50.0, 160.0], "d": [-1.0, 50.0]})
     assert score_unit(table, ["a"]) == "fraction"

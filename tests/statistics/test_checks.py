@@ -9,6 +9,7 @@ from qkld.statistics.checks import (
     check_quants_distinct,
     checked_kld,
     complete_quants,
+    composite_score,
     empty_columns,
     is_divergence,
     noted,
@@ -66,6 +67,24 @@ def test_a_refusal_becomes_a_note_and_an_empty_cell():
 
 def test_one_line_leaves_out_the_advice():
     assert one_line(StatisticsError("a", expected="b", found="d", do="c")) == "a; expected: b; found: d"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [[0.737, 0.793], [0.739, 0.791]],
+        [[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]],
+        [[76 / 120, 79 / 120], [75 / 120, 80 / 120]],
+    ],
+)
+def test_equal_means_of_scores_tie_however_they_are_summed(parts):
+    first, second = composite_score(pd.DataFrame(parts))
+    assert first == second
+    assert first == pytest.approx(np.mean(parts[0]), rel=1e-11)
+
+
+def test_a_mean_of_scores_misses_where_a_score_does():
+    assert np.isnan(composite_score(pd.DataFrame([[0.5, np.nan]]))[0])
 
 
 def test_only_quants_enter():

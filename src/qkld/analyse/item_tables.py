@@ -11,7 +11,7 @@ from qkld.analyse.items import OwnItems
 from qkld.analyse.tables import OwnTable
 from qkld.errors import StatisticsError
 from qkld.statistics.answers import answers_by_task, clusters_by_task
-from qkld.statistics.checks import is_divergence, joined, score_column
+from qkld.statistics.checks import composite_score, is_divergence, joined, score_column
 from qkld.statistics.correlation import Resampling
 from qkld.statistics.covariance import NetNoise, noise_by_benchmark
 from qkld.statistics.cross_fit import task_shifts
@@ -91,7 +91,7 @@ def answered(own: OwnTable, items: OwnItems) -> Answered:
     cohort = own.cohort[has].reset_index(drop=True)
     shares = pd.DataFrame({score_column(b): cohort["label"].map(counted[b]) for b in benchmarks})
     _check_same_scores(cohort, shares, own.rounding)
-    cohort = cohort.assign(**shares, composite=shares.mean(axis=1))
+    cohort = cohort.assign(**shares, composite=composite_score(shares))
     reference = own.reference if own.reference in items.models else None
     return Answered(
         own, items.items, reference, cohort, own.members[has].reset_index(drop=True), benchmarks, items.divergence

@@ -12,7 +12,7 @@ from qkld.analyse.labels import looks_like_reference, with_roles
 from qkld.analyse.tables import OwnTable
 from qkld.errors import TableError
 from qkld.importing.columns import DIVERGENCES
-from qkld.statistics.checks import score_column
+from qkld.statistics.checks import composite_score, score_column
 
 MEAN_KLD = "mean KLD of the items"
 """The fidelity column that items with a KLD give."""
@@ -58,7 +58,7 @@ def _own(items: pd.DataFrame, cohort: pd.DataFrame, scores: Sequence[str]) -> Ow
     fidelity = _mean_kld(items, cohort)
     known = {} if fidelity is None else {MEAN_KLD: fidelity}
     cohort = cohort.assign(**columns, **known)
-    cohort = cohort.assign(composite=cohort[list(columns)].mean(axis=1, skipna=False))
+    cohort = cohort.assign(composite=composite_score(cohort[list(columns)]))
     name = None if fidelity is None else MEAN_KLD
     near = looks_like_reference(cohort, name)
     of_metric = f"'{MEAN_KLD}' in nats is the fidelity" if name else "the items have no KLD, and no table was given"

@@ -88,7 +88,9 @@ def _refused(source: str, bad: Sequence[_Bad]) -> TableError:
         f"{source} has cells that {what}.",
         expected="finite numbers, with ±, a unit or marks where these are meant so; or an empty cell",
         found="; ".join(map(str, bad[:NAMED])) + more,
-        do="write these cells so that one reading stays" if twofold else "mend those cells, or name another column",
+        do="write these cells so that one reading stays"
+        if twofold
+        else "mend those cells, name another column, or empty them and leave these quants out with --missing drop",
     )
 
 

@@ -95,7 +95,8 @@ def score_unit(table: pd.DataFrame, scores: Sequence[str], percent: Sequence[str
         "The unit of the scores is not clear.",
         expected="all scores within 0 and 1, or all in percent up to 100",
         found=", ".join(f"{c}: {low[c]:g} to {high[c]:g}" for c in scores),
-        do="bring all score columns to one unit, and leave out what is no accuracy, such as a perplexity",
+        do="bring all score columns to one unit, write counts of right answers as 264/400, and leave out what is no "
+        "accuracy, such as a perplexity",
     )
 
 

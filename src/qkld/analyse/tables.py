@@ -19,7 +19,7 @@ from qkld.analyse.rows import without_headings, without_summaries
 from qkld.analyse.scores import items_behind, items_in_name, last_decimal, likely_scores, score_unit
 from qkld.analyse.table_files import FileTable, plain_name, read_table_file
 from qkld.errors import StatisticsError, TableError
-from qkld.statistics.checks import Missing, complete_quants, empty_columns, quants_of, score_column
+from qkld.statistics.checks import Missing, complete_quants, composite_score, empty_columns, quants_of, score_column
 
 ERRORS = ("{}_se", "{}_stderr", "{}_err", "{}_std_err", "{} se", "{} stderr", "{} error", "{} ±", "± {}", "{} (±)")
 """Names of a column that holds another one's standard error."""
@@ -167,7 +167,7 @@ def _own(
     of_metric = zone if zone and measure and zone.column == measure.column else None
     falling = fidelity is not None and falls_with_distance(cohort, fidelity, of_metric)
     return OwnTable(
-        cohort=cohort.assign(composite=cohort[[score_column(s) for s in kept]].mean(axis=1, skipna=False)),
+        cohort=cohort.assign(composite=composite_score(cohort[[score_column(s) for s in kept]])),
         fidelity=fidelity,
         scores=tuple(kept),
         unit=unit,

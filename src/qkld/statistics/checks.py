@@ -109,7 +109,7 @@ def checked_kld(kld: ArrayLike, *, name: str = "KLD", labels: Sequence[str] | No
             f"'{name}' is negative, which no KL divergence is.",
             expected=f"0 nats or more; down to {-ROUNDING:g} counts as 0",
             found=_some(cells),
-            do="measure those quants again with a reference that keeps its logits exactly",
+            do="measure those quants again with a reference that keeps its logits exactly, or leave them out",
         )
     return np.where(values < 0, 0.0, values)
 
@@ -120,6 +120,15 @@ def checked_kld(kld: ArrayLike, *, name: str = "KLD", labels: Sequence[str] | No
 def quants_of(cohort: pd.DataFrame) -> pd.DataFrame:
     """The quants of a cohort: reference and floor rows never enter a correlation."""
     return cohort[cohort["role"] == "quant"].reset_index(drop=True)
+
+
+COMPOSITE_DECIMALS = 12
+"""Decimals of a mean of scores (fractions): coarser than what summing rounds away, finer than any difference."""
+
+
+def composite_score(scores: pd.DataFrame) -> pd.Series:
+    """The mean of each row's scores; NaN where one is missing. Means that are equal tie, in whatever order summed."""
+    return scores.mean(axis=1, skipna=False).round(COMPOSITE_DECIMALS)
 
 
 def score_column(benchmark: str) -> str:

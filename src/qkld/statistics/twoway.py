@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from qkld.errors import StatisticsError
 from qkld.statistics.answers import checked_answers, item_units
+from qkld.statistics.checks import COMPOSITE_DECIMALS
 from qkld.statistics.estimates import (
     Method,
     correlations_of_counts,
@@ -31,9 +32,6 @@ from qkld.statistics.estimates import (
 
 _DRAWN_AT_ONCE = 160_000
 """Items drawn at once: 8 resamples of 20,000, which stay in a processor's cache."""
-
-_DIGITS = 12
-"""Decimals of a redrawn composite: means of equal scores must tie however they were summed."""
 
 SAME_SCORE = 1e-6
 """How far a table's score may lie from its items' share of right answers."""
@@ -115,7 +113,7 @@ def draw_items(
         redrawn[benchmark] = _redrawn(*units, resamples, rng)
     if tasks:
         for kind in (observed, redrawn):
-            kind[COMPOSITE] = np.round(np.mean([kind[task] for task in tasks], axis=0), _DIGITS)
+            kind[COMPOSITE] = np.round(np.mean([kind[task] for task in tasks], axis=0), COMPOSITE_DECIMALS)
     return ItemDraws(tuple(map(str, labels)), observed, redrawn)
 
 
