@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -175,6 +177,34 @@ def test_native_layers_run_in_the_dtype_asked_for_or_are_refused(name, tmp_path,
                 open_model(entry, reference=tiny, compute=settings)
         else:
             assert open_model(entry, reference=tiny, compute=settings).hidden(IDS).dtype == dtype
+
+
+IN_TURN = """
+import json, sys
+from qkld.models import open_model
+from qkld.params import Compute, TransformersModel
+compute, *entries = map(json.loads, sys.argv[1:])
+compute, entries = Compute(**compute), [TransformersModel(**entry) for entry in entries]
+assert "torchao" not in sys.modules
+found = [open_model(entry, reference=entries[0], compute=compute) for entry in entries]
+print(json.dumps([opened.weights_sha256 for opened in found]))
+"""
+
+
+@pytest.mark.parametrize("weights", ["dequantized", "native"])
+def test_a_process_that_opened_a_plain_model_opens_saved_ones_of_every_library(
+    weights, tmp_path, tiny, tiny_folder, compute
+):
+    names = ("torchao int8", "bitsandbytes nf4", "compressed-tensors 4 bit")
+    folders = [MAKERS[name][0](tiny_folder, tmp_path / name, make_tokenizer()) for name in names]
+    entries = [tiny, *(stored(folder, label="quant") for folder in folders), tiny]
+    settings = compute.model_copy(update={"weights": weights})
+    here = [open_model(entry, reference=tiny, compute=settings).weights_sha256 for entry in entries]
+    given = [model.model_dump_json() for model in (settings, *entries)]
+    done = subprocess.run([sys.executable, "-c", IN_TURN, *given], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) == here
+    assert len(set(here)) == 4
 
 
 @pytest.mark.model

@@ -1,28 +1,53 @@
-"""transformers, loaded without what no study uses."""
+"""transformers, loaded without the libraries that it imports for what hardly a study uses."""
 
 from __future__ import annotations
 
-import sys
+import importlib
 from functools import cache
+from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
+
+from qkld.models.later import compiler_later, imported_later
+
+LATER = {
+    "hqq.core.quantize": "quantized caches",
+    "scipy.optimize": "losses of detectors",
+    "torch._dynamo._trace_wrapped_higher_order_op": "masks that are compiled",
+    "torchao.prototype.safetensors.safetensors_support": "saving torchao's tensors",
+}
+"""Module → what transformers takes names from it for; it is imported when one of these is first used."""
 
 
 @cache
 def transformers_library() -> ModuleType:
-    """transformers, its caches imported without HQQ's quantizer for them; later imports find HQQ as it is.
+    """transformers and what all its models share.
 
-    Every model imports the caches, and HQQ compiles on import: more than a second of processor time a job, of which a
-    study starts two for each quant.
+    Every job of a study loads them, two for each quant. What `LATER` lists, torch's compiler and what spreads a model
+    over several processes, which no study does, would take two seconds of processor time more.
     """
+    import torch.distributed
     import transformers
-    from transformers.utils.import_utils import is_hqq_available
+    from transformers.utils import is_torch_distributed_available
 
-    if "hqq" in sys.modules or "transformers.cache_utils" in sys.modules:
-        return transformers
-    sys.modules["hqq"] = None  # makes the search for a package of that name find none
-    try:
-        import transformers.cache_utils
-    finally:
-        del sys.modules["hqq"]
-        is_hqq_available.cache_clear()
+    with patch.object(torch.distributed, "is_available", lambda: False):
+        is_torch_distributed_available()  # it keeps its first answer
+    _import_models()
+    compiler_later()
+    with imported_later(LATER, by="transformers"):
+        import transformers.generation.utils
+        import transformers.modeling_utils
+        import transformers.quantizers.auto
     return transformers
+
+
+def _import_models() -> None:
+    """Import the package of all models with the list of its files that transformers has made already.
+
+    Asked with another path to the same folder, it would read them all again.
+    """
+    from transformers.utils import import_utils
+
+    listed = import_utils.define_import_structure
+    with patch.object(import_utils, "define_import_structure", lambda file: listed(Path(file).parent)):
+        importlib.import_module("transformers.models")

@@ -25,11 +25,6 @@ def bits_to_tensor(bits: np.ndarray, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(bits).view(np.dtype(f"int{bits.dtype.itemsize * 8}"))).view(dtype)
 
 
-def tensor_bytes(tensor: Tensor) -> bytes:
-    """The tensor's values as bytes, row by row."""
-    tensor = tensor.detach().cpu().contiguous()
-    return (
-        tensor.view(torch.uint8).numpy().tobytes()
-        if tensor.dim()
-        else tensor.reshape(1).view(torch.uint8).numpy().tobytes()
-    )
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """The tensor's values as bytes, row by row; no copy where they lie so in this machine's memory."""
+    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
