@@ -5,10 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import lm_eval.tasks
+import lm_eval.utils
 import numpy as np
 import yaml
 
@@ -90,9 +93,10 @@ class LoadedTask:
         return self.benchmark.prompt == "chat"
 
     def build(self, asker: HarnessModel) -> list[Any]:
-        """The harness's requests, in order."""
+        """The harness's requests, in order; each template is compiled once, and not for every item."""
         chat = {"chat_template": asker.apply_chat_template, "tokenizer_name": asker.tokenizer_name}
-        self.task.build_all_requests(apply_chat_template=self.in_chat, **(chat if self.in_chat else {}))
+        with patch.object(lm_eval.utils.env, "from_string", cache(lm_eval.utils.env.from_string)):
+            self.task.build_all_requests(apply_chat_template=self.in_chat, **(chat if self.in_chat else {}))
         return self.task.instances
 
 
