@@ -14,7 +14,7 @@ from qkld.models.experts import fused_experts
 from qkld.params import BitsandbytesModel, HqqModel, TorchaoModel
 
 IDS = torch.tensor([[1, 40, 41, 42, 43, 7, 8, 9]])
-TRANSPOSED = {"GptOss", "Llama4Text"}
+TRANSPOSED = ("GptOss", "Llama4Text")
 MOE = ("Qwen3Moe", "Mixtral", "Glm4Moe", "DeepseekV3", "Ernie4_5_Moe", "Qwen3Next", "GraniteMoeHybrid", *TRANSPOSED)
 
 
