@@ -471,7 +471,7 @@ def study_unknown(i):
 
 @case
 def study_a_path(i):
-    return ["plan", "params/smoke.yaml"]
+    return ["run", "params/smoke.yaml"]
 
 
 @case
@@ -733,7 +733,7 @@ def test_what_can_not_be_used_is_refused_in_words(inputs, capsys, name):
 @pytest.mark.parametrize("name", ["--quant", "--text", "--json"])
 def test_a_place_that_may_not_be_used_is_refused_in_words(inputs, name):
     """The folders of a test are closed to other users."""
-    given = {"--reference": "model", "--quant": "hqq:4,group=64", name: str(inputs / "model")}
+    given = {"--reference": "owner/model", "--quant": "hqq:4,group=64", name: str(inputs / "model")}
     command = ["compare", *(part for pair in given.items() for part in pair)]
 
     def act() -> tuple[int, str]:
