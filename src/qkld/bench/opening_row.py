@@ -23,8 +23,8 @@ TARGET = 0.6
 ROUNDS = 3
 
 BEFORE = Path(__file__).parent / "opening_before.json"
-"""Processor seconds of commit 6b8000d, by processor and notebook: the best of three runs of `SCRIPT` in a work tree of
-that commit."""
+"""Processor seconds of commit 6b8000d, by processor and notebook: the best of four runs of `SCRIPT` in a work tree of
+that commit, one thread, on a machine that did nothing else."""
 
 NOTEBOOKS = ("02_quant_kld", "03_benchmark_scores")
 
