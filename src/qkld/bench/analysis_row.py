@@ -40,6 +40,7 @@ from qkld.statistics.score import benchmark_scores
 from qkld.statistics.thinning import thinning_table
 from qkld.study import LoadedStudy
 from qkld.tables import COHORT, ITEMS, write_table
+from qkld.texts import lines
 
 STUDY = "devstral-small-2-24b"
 """The study whose quants, benchmarks, variants and numbers of draws are taken: 41 quants, B = 10,000."""
@@ -178,7 +179,7 @@ def cost_apart(sizes: AnalysisSizes, folder: Path) -> AnalysisCost:
             found=f"{done.returncode}: {done.stderr[-500:]}",
             do="see the message",
         )
-    return AnalysisCost(**json.loads(done.stdout.splitlines()[-1]))
+    return AnalysisCost(**json.loads(lines(done.stdout)[-1]))
 
 
 def analysis_row(machine: Machine, folder: Path, sizes: AnalysisSizes) -> tuple[list[Figure], dict[str, Any]]:

@@ -18,6 +18,7 @@ from qkld.bench.stage import STUDY
 from qkld.errors import QkldError
 from qkld.models.opening import stored_folder
 from qkld.params import load_params
+from qkld.texts import lines
 
 TARGET = 0.6
 ROUNDS = 3
@@ -83,7 +84,7 @@ def _once(stage: str, runs: Path) -> Opening:
             found=done.stderr[-800:],
             do="see the error above",
         )
-    return Opening(**json.loads(done.stdout.splitlines()[-1]))
+    return Opening(**json.loads(lines(done.stdout)[-1]))
 
 
 def before_on(processor: str) -> Mapping[str, float]:

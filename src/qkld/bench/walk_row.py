@@ -24,6 +24,7 @@ from qkld.divergence import HeadLogits, token_divergence
 from qkld.errors import QkldError
 from qkld.models.head import Head
 from qkld.notebooks import kernel_environment
+from qkld.texts import lines
 
 TIME_TARGET, MEMORY_TARGET = 0.7, 0.1
 
@@ -117,7 +118,7 @@ def cost_apart(way: str, sizes: Sizes) -> Cost:
             found=f"{done.returncode}: {done.stderr[-500:]}",
             do="see the message; memory for the full logits is what it needs most",
         )
-    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+    return Cost(**json.loads(lines(done.stdout)[-1]))
 
 
 def time_limit(sizes: Sizes, machine: Machine) -> float:

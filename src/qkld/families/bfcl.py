@@ -24,6 +24,7 @@ from qkld.paths import data_folder
 from qkld.provenance import key_of
 from qkld.sources.catalogue import BFCL
 from qkld.sources.wheels import kept_wheel
+from qkld.texts import lines
 
 REQUIREMENTS = (
     "filelock==3.20.0",
@@ -86,7 +87,7 @@ def ask(command: str, items: Sequence[dict[str, Any]]) -> list[Any]:
             check=False,
         )
     try:
-        found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+        found = json.loads(lines(done.stdout)[-1]) if done.returncode == 0 else None
     except (ValueError, IndexError):
         found = None
     if not isinstance(found, list) or len(found) != len(items):
