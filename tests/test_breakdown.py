@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from simulated_tokens import token_table
 
-from qkld.breakdown import BREAKDOWN, ENTROPY_EDGES, breakdown, breakdown_table, bucket_edges, bucket_of
+from qkld.breakdown import ENTROPY_EDGES, breakdown, breakdown_table, bucket_edges, bucket_of
 from qkld.clusters import clustered_mean
 from qkld.errors import StatisticsError
 from qkld.fidelity import summarise
+from qkld.results import BREAKDOWN
 
 HOW = {"confidence": 0.95, "bootstrap": 100}
 

@@ -13,10 +13,10 @@ from simulated_tokens import tokens_of_quant
 
 from qkld.errors import StageError
 from qkld.fidelity import summarise, unmeasured
-from qkld.paired import PAIRED, paired_difference
+from qkld.paired import paired_difference
 from qkld.params import GgufModel, MadeGguf, load_params
 from qkld.provenance import made_by
-from qkld.results import RESULTS
+from qkld.results import PAIRED, RESULTS
 from qkld.study import LoadedStudy, load_study
 from qkld.tables import FIDELITY, TOKENS, write_table
 from qkld.token_evidence import POWER, both_engines, fidelity_breakdown, paired_fidelity, quants_by_kld

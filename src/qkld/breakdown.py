@@ -13,12 +13,7 @@ import pandas as pd
 from qkld.clusters import ClusterBootstrap, Floats, Interval, few_clusters_note
 from qkld.errors import StatisticsError
 from qkld.fidelity import MEANS, SECOND_WALK, finite_tokens, mean_metric
-
-BREAKDOWN = (
-    *("label", "corpus", "context", "by", "bucket", "bucket_from", "bucket_to", "metric"),
-    *("estimate", "low", "high", "bootstrap_low", "bootstrap_high", "tokens", "clusters", "nonfinite", "note"),
-)
-"""Columns of a breakdown, in order."""
+from qkld.results import BREAKDOWN
 
 ENTROPY_EDGES = (0.0, 0.5, 1.0, 2.0, 4.0, np.inf)
 """Default buckets of the reference's entropy, nats: e^H, its effective number of choices, is 1, 1.6, 2.7, 7.4, 55."""

@@ -17,25 +17,8 @@ from statsmodels.stats.multitest import multipletests
 
 from qkld.clusters import ClusterBootstrap, Floats, cr1_error, few_clusters_note
 from qkld.errors import StatisticsError
+from qkld.results import PAIRED
 from qkld.tables import TOKENS
-
-PAIRED = (
-    *("label_a", "label_b", "corpus", "context", "kld_a", "kld_b", "floor_kld", "kld_difference"),
-    *(
-        "low",
-        "high",
-        "bootstrap_low",
-        "bootstrap_high",
-        "t_p",
-        "t_p_holm",
-        "lower_a",
-        "lower_b",
-        "tied_clusters",
-        "sign_p",
-    ),
-    *("windows_needed", "detectable", "tokens", "windows", "clusters", "nonfinite", "note"),
-)
-"""Columns of a paired table, in order."""
 
 LARGE_SAMPLE = 10_000
 """Clusters from which the normal approximation of the sample size is exact to 0.02 %: t needs about two more."""

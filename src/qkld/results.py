@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from qkld.breakdown import BREAKDOWN
 from qkld.errors import TableError
 from qkld.meanings import MEANINGS
-from qkld.paired import PAIRED
 
 CORRELATION = (
     *("metric", "benchmark", "subset", "method", "n", "estimate", "low", "high", "zmax_low", "zmax_high"),
@@ -16,6 +14,30 @@ CORRELATION = (
     *("zeros", "range_metric", "range_score", "undefined_resamples", "note"),
 )
 """What stands in every row of a correlation."""
+
+BREAKDOWN = (
+    *("label", "corpus", "context", "by", "bucket", "bucket_from", "bucket_to", "metric"),
+    *("estimate", "low", "high", "bootstrap_low", "bootstrap_high", "tokens", "clusters", "nonfinite", "note"),
+)
+"""Columns of a breakdown, in order."""
+
+PAIRED = (
+    *("label_a", "label_b", "corpus", "context", "kld_a", "kld_b", "floor_kld", "kld_difference"),
+    *(
+        "low",
+        "high",
+        "bootstrap_low",
+        "bootstrap_high",
+        "t_p",
+        "t_p_holm",
+        "lower_a",
+        "lower_b",
+        "tied_clusters",
+        "sign_p",
+    ),
+    *("windows_needed", "detectable", "tokens", "windows", "clusters", "nonfinite", "note"),
+)
+"""Columns of a paired table, in order."""
 
 RESULTS: Mapping[str, tuple[str, ...]] = {
     "scores": (

@@ -10,8 +10,9 @@ import pandas as pd
 
 from qkld.breakdown import breakdown_table
 from qkld.cohort import FLOOR_RECIPES
-from qkld.paired import PAIRED, floor_means, paired_table
+from qkld.paired import floor_means, paired_table
 from qkld.params import FLOOR_DTYPE, GgufModel, Study, identity
+from qkld.results import PAIRED
 from qkld.study import LoadedStudy
 
 HOW_IT_RUNS = frozenset({"label", "engine", "cache_k", "cache_v", "flash_attention"})
@@ -48,7 +49,7 @@ def _file(entry: GgufModel) -> dict[str, Any]:
 
 def paired_fidelity(study: LoadedStudy) -> pd.DataFrame:
     """Every quant against the next one by mean KLD, then every file in torch against itself in llama.cpp, token by
-    token; columns `qkld.paired.PAIRED`.
+    token; columns `qkld.results.PAIRED`.
 
     Intervals and resamples are those of the fidelity table: the study's knobs of notebook 02. Without a row where the
     study has a single quant.
@@ -63,7 +64,7 @@ def paired_fidelity(study: LoadedStudy) -> pd.DataFrame:
 def fidelity_breakdown(study: LoadedStudy) -> pd.DataFrame:
     """KLD, perplexity ratio and agreement by the reference's entropy and by position, floors that were measured first.
 
-    Columns `qkld.breakdown.BREAKDOWN`; intervals and resamples as in `paired_fidelity`.
+    Columns `qkld.results.BREAKDOWN`; intervals and resamples as in `paired_fidelity`.
     """
     measured = set(study.fidelity.loc[study.fidelity["estimate"].notna(), "quant"])
     floors = [label for label in FLOOR_RECIPES if label in measured]

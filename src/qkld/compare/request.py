@@ -107,7 +107,7 @@ class Comparison:
     """What was measured: facts for the record, and tables as a study has them.
 
     ``fidelity`` is of schema ``fidelity`` with the floor's rows where it was measured; ``paired`` has the columns
-    `qkld.paired.PAIRED` and is None for a single quant; ``breakdown`` those of `qkld.breakdown.BREAKDOWN`.
+    `qkld.results.PAIRED` and is None for a single quant; ``breakdown`` those of `qkld.results.BREAKDOWN`.
     """
 
     made: dict[str, Any]
