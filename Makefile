@@ -32,13 +32,13 @@ plan: environment  ## jobs, bytes, memory and time of a study, before anything r
 calibrate: export OMP_NUM_THREADS := 1
 calibrate: export OPENBLAS_NUM_THREADS := 1
 calibrate: environment  ## simulated error rates of every statistic, 2,000 cohorts a cell: under an hour on two cores
-	$(BIN)/python -m qkld.calibration --cores $(CORES) --runs $(RUNS)
+	$(BIN)/python -m validation.calibration --cores $(CORES) --runs $(RUNS)
 
-# As in a notebook's kernel (qkld.notebooks.kernel_environment): torch's threads leave the cores to the walk's own.
+# As in a notebook's kernel (qkld.workflow.notebooks.kernel_environment): torch's threads leave the cores to the walk's own.
 bench: export GOMP_SPINCOUNT := 10000
 bench: STUDY := demo
 bench: data  ## speed, memory and size beside their limits and targets, in one run → figures/bench
-	$(BIN)/python -m qkld.bench --threads $(CORES)
+	$(BIN)/python -m validation.bench --threads $(CORES)
 
 published: environment  ## published figures of real cohorts, without a model
 	$(BIN)/qkld published --out figures/published
@@ -51,13 +51,13 @@ gguf-engines: data llamacpp  ## GGUF files in torch beside llama.cpp, and of the
 	$(BIN)/qkld run gguf-unrotated --cores $(CORES)
 
 architectures: environment  ## every causal language model that transformers registers, beside plain transformers → docs
-	$(BIN)/python workflow/architectures.py --out docs/architectures.md
+	$(BIN)/python -m validation.architectures --out docs/architectures.md
 
 llamacpp: environment  ## llama.cpp as engine and quantizer, compiled once for this machine; CMAKE_ARGS=-DGGML_CUDA=on for a GPU
-	$(BIN)/python workflow/build_llama_cpp_python.py --jobs $(CORES)
+	$(BIN)/python -m tools.build_llama_cpp_python --jobs $(CORES)
 
 sandbox: environment  ## bubblewrap, from Debian's package where there is none; which levels hold their limits here
-	$(BIN)/python -m qkld.sandbox
+	$(BIN)/python -m qkld.benchmarks.judging.sandbox
 
 environment: $(READY)
 

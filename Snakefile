@@ -1,13 +1,13 @@
 # Which notebook makes which file from which. Started by `qkld run STUDY` (or `make reproduce`), which checks the
 # parameters, locks the study and calls Snakemake with the run folder as its working directory.
 #
-# A job runs again where a value in its `params:` changed (qkld.workflow says which), where an input is newer and of
+# A job runs again where a value in its `params:` changed (qkld.workflow.rules says which), where an input is newer and of
 # other content, or where its inputs are others. Stores and partial results lie outside declared outputs, so a killed
 # job goes on where it was. Executed notebooks are logs: Snakemake keeps them, with their traceback, when a cell fails.
-from qkld import workflow as flow
-from qkld.params import load_params
-from qkld.paths import StudyPaths
-from qkld.plan import answered_labels, second_run_labels
+from qkld.study.params import load_params
+from qkld.study.paths import StudyPaths
+from qkld.workflow import rules as flow
+from qkld.workflow.plan import answered_labels, second_run_labels
 
 study = load_params(config["study"])
 paths = StudyPaths(study.study)

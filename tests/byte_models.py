@@ -11,9 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from qkld.models import OpenedModel
 from qkld.models.bits import StoredBits, Tally
 from qkld.models.head_discovery import find_head
-from qkld.models.tokenizer import tokenizer_sha256
 from qkld.models.weights import weights_sha256
-from qkld.params import TransformersModel
+from qkld.sources.tokenizer import tokenizer_sha256
+from qkld.study.params import TransformersModel
 
 VOCABULARY = 257
 """The bytes and an end token."""

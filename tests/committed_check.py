@@ -10,13 +10,13 @@ import matplotlib.pyplot as plt
 import pyarrow.parquet as pq
 from conftest import REPOSITORY
 
-from qkld.committing import LARGEST_FILE, NAMES, listed_checksums
-from qkld.params import load_params
-from qkld.paths import CommittedPaths
-from qkld.provenance import sha256_of_file
-from qkld.report import study_numbers
-from qkld.study import load_study
-from qkld.workflow import notebook_parameters
+from qkld.analysis.committing import LARGEST_FILE, NAMES, listed_checksums
+from qkld.analysis.study import load_study
+from qkld.report.study import study_numbers
+from qkld.study.params import load_params
+from qkld.study.paths import CommittedPaths
+from qkld.study.provenance import sha256_of_file
+from qkld.workflow.rules import notebook_parameters
 
 matplotlib.use("Agg")
 ANALYSIS = ("04_correlation", "05_silent_zone", "06_volume_direction", "07_prompts")

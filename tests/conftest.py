@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import resource
 import shutil
@@ -11,12 +10,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from qkld.study import LoadedStudy, load_study
+from qkld.analysis.study import LoadedStudy, load_study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("QKLD_ROOT", str(REPOSITORY))
@@ -39,15 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places[item.path])  # a file stays whole: its fixtures are set up once
 
 
-def workflow_script(name: str) -> ModuleType:
-    """A script of the workflow as a module; its folder is on the path only while it is imported."""
-    sys.path.insert(0, str(REPOSITORY / "workflow"))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(REPOSITORY / "workflow"))
-
-
 @dataclass(frozen=True)
 class Place:
     """A folder of its own for a project's runs and figures, with the environment that sends qkld there."""
@@ -66,7 +55,7 @@ class Place:
 
     def command(self, *arguments: str) -> list[str]:
         """A ``qkld`` command in this environment's Python."""
-        return [sys.executable, "-m", "qkld.cli", *arguments]
+        return [sys.executable, "-m", "qkld.workflow.cli", *arguments]
 
     def qkld(self, *arguments: str, more: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run ``qkld`` here and return what it printed, without judging it."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import papermill
 
-from qkld.notebooks import kernel_environment
-from qkld.paths import project_root
+from qkld.study.paths import project_root
+from qkld.workflow.notebooks import kernel_environment
 
 EXPLORER = Path("notebooks") / "explore" / "study.ipynb"
 LONGEST_CELL = 300

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from qkld.sandbox import Limits
+from qkld.benchmarks.judging.sandbox import Limits
 
 LIMITS = Limits(wall_seconds=90.0, cpu_seconds=1, memory_bytes=160 << 20, processes=4, file_bytes=1 << 20)
 LIMITS = replace(LIMITS, output_bytes=1 << 16)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx
 
-from qkld.locks import locked
-from qkld.paths import data_folder
-from qkld.provenance import sha256_of_file
+from qkld.study.locks import locked
+from qkld.study.paths import data_folder
+from qkld.study.provenance import sha256_of_file
 
 LOCK = Path(__file__).parent / "real_servers.lock"
 START_SECONDS = 300

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from qkld.calibration.worlds import draw_cohort
-from qkld.statistics.covariance import NetNoise
+from qkld.statistics.items.covariance import NetNoise
+from validation.calibration.worlds import draw_cohort
 
 
 def labels_of(quants: int) -> list[str]:

@@ -10,9 +10,9 @@ import yaml
 from simulated_study import BENCHMARKS, VARIANTS, simulated_study
 from simulated_tokens import tokens_of_quant
 
-from qkld.params import FLOOR_BATCH, Study, parse_study
-from qkld.provenance import made_by
-from qkld.tables import FIDELITY, ITEMS, TOKENS, write_table
+from qkld.study.params import FLOOR_BATCH, Study, parse_study
+from qkld.study.provenance import made_by
+from qkld.study.schemas import FIDELITY, ITEMS, TOKENS, write_table
 
 NAME = "simulated"
 PLACES = {"kl_mean_128": ("prose", 128), "kl_mean_1024": ("prose", 1024), "kl_mean_code": ("code", 512),

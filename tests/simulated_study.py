@@ -15,32 +15,32 @@ import pandas as pd
 import yaml
 from simulated_tokens import tokens_of_quant
 
-from qkld.breakdown import breakdown_table
-from qkld.paired import paired_table
-from qkld.provenance import made_by
-from qkld.statistics.answers import answers_by_task
-from qkld.statistics.break_point import break_table
-from qkld.statistics.comparison import differences_table
-from qkld.statistics.correlation import Resampling, correlation_table
-from qkld.statistics.covariance import noise_by_benchmark
-from qkld.statistics.cross_fit import task_shifts
-from qkld.statistics.decision import decision_table, pair_table
-from qkld.statistics.directional import directional_table
-from qkld.statistics.edge import zone_edge_table
-from qkld.statistics.flips import direction_table, flip_table
-from qkld.statistics.noise import leave_one_out_table, noise_table, verdict_table
-from qkld.statistics.partial import partial_table
-from qkld.statistics.prompt_signals import baseline_table, flip_signal_table, within_table
-from qkld.statistics.prompts import prompt_table
-from qkld.statistics.router_table import router_table
-from qkld.statistics.score import benchmark_scores, composite, composite_tasks
-from qkld.statistics.self_flips import self_flip_table
-from qkld.statistics.split_zone import split_halves, split_table
-from qkld.statistics.thinning import thinning_table
-from qkld.statistics.variants import variants_table
-from qkld.statistics.zone import compared_rules, members_table, rules_table, zone_curve, zone_members, zone_table
-from qkld.study import load_study
-from qkld.tables import COHORT, ITEMS, write_table
+from qkld.analysis.study import load_study
+from qkld.statistics.correlation.comparison import differences_table
+from qkld.statistics.correlation.partial import partial_table
+from qkld.statistics.correlation.tables import Resampling, correlation_table
+from qkld.statistics.flips.decision import decision_table, pair_table
+from qkld.statistics.flips.flips import direction_table, flip_table
+from qkld.statistics.flips.self_flips import self_flip_table
+from qkld.statistics.flips.thinning import thinning_table
+from qkld.statistics.items.answers import answers_by_task
+from qkld.statistics.items.covariance import noise_by_benchmark
+from qkld.statistics.items.scores import benchmark_scores, composite, composite_tasks
+from qkld.statistics.noise.tables import leave_one_out_table, noise_table, verdict_table
+from qkld.statistics.prompts.cross_fit import task_shifts
+from qkld.statistics.prompts.directional import directional_table
+from qkld.statistics.prompts.failed_and_passed import prompt_table
+from qkld.statistics.prompts.router_tables import router_table
+from qkld.statistics.prompts.signals import baseline_table, flip_signal_table, within_table
+from qkld.statistics.tokens.breakdown import breakdown_table
+from qkld.statistics.tokens.differences import paired_table
+from qkld.statistics.zone.break_point import break_table
+from qkld.statistics.zone.edge import zone_edge_table
+from qkld.statistics.zone.split_zone import split_halves, split_table
+from qkld.statistics.zone.variants import variants_table
+from qkld.statistics.zone.zone import compared_rules, members_table, rules_table, zone_curve, zone_members, zone_table
+from qkld.study.provenance import made_by
+from qkld.study.schemas import COHORT, ITEMS, write_table
 
 RECIPES = {
     "torchao": [(8, 32, 0.0028), (8, 64, 0.0032), (8, 128, 0.0041), (7, 32, 0.0075), (7, 64, 0.0096), (6, 32, 0.026),

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from qkld.compare.stores import HiddenStates
+from qkld.compare.stores.base_file import base_positions
 from qkld.models.head import Head
-from qkld.reference import ReferenceStore, StoreHeader, StoreWriter
-from qkld.stores import HiddenStates
-from qkld.stores.base_file import base_positions
-from qkld.windows import Window
+from qkld.reference.store import ReferenceStore, StoreHeader, StoreWriter
+from qkld.sources.windows import Window
 
 CONTEXT, VOCABULARY, WIDTH, WINDOWS = 12, 101, 16, 3
 

@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 from bit_flips import unnoticed
 from small_stores import VOCABULARY, hidden_store, small_logits, small_tokens, small_windows
-from test_tables import MADE, filled
+from study.test_schemas import MADE, filled
 
-from qkld.calibration.kept import Block, kept
-from qkld.reference import ReferenceStore, StoreWriter, head_file
-from qkld.sealing import read_sealed, write_sealed
-from qkld.stores.base_file import BaseFile, seal_of, write_base_file
-from qkld.stores.enclosure import Enclosure
-from qkld.stores.topk import top_k_of
-from qkld.stores.topk_store import TopKHeader, TopKStore, write_top_k_store
-from qkld.study import LoadedStudy
-from qkld.tables import SCHEMAS, read_table, write_table
+from qkld.analysis.study import LoadedStudy
+from qkld.compare.stores.base_file import BaseFile, seal_of, write_base_file
+from qkld.compare.stores.enclosure import Enclosure
+from qkld.compare.stores.topk import top_k_of
+from qkld.compare.stores.topk_store import TopKHeader, TopKStore, write_top_k_store
+from qkld.reference.store import ReferenceStore, StoreWriter, head_file
+from qkld.study.schemas import SCHEMAS, read_table, write_table
+from qkld.study.sealing import read_sealed, write_sealed
+from validation.calibration.kept import Block, kept
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from qkld.errors import TableError
-from qkld.readme import blocks, filled, markdown
-from qkld.text_tables import TextTable
+from qkld.report.text_tables import TextTable
+from qkld.workflow.docs import blocks, filled, markdown
 
 
 def test_every_marked_block_of_the_readme_is_the_generated_one(repository):

@@ -22,7 +22,7 @@ from tiny_gguf_files import write_model
 from tiny_gguf_vocabularies import write_byte_level
 from tiny_models import make_module, make_tokenizer, save
 
-from qkld import cli
+from qkld.workflow import cli
 
 pytestmark = pytest.mark.model
 

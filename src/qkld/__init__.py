@@ -13,7 +13,7 @@ __all__ = ["load_study"]
 def __getattr__(name: str) -> Any:
     """`load_study` is imported when first used: importing a submodule should not read tables' libraries."""
     if name == "load_study":
-        from qkld.study import load_study
+        from qkld.analysis.study import load_study
 
         return load_study
     raise AttributeError(f"module 'qkld' has no attribute {name!r}")

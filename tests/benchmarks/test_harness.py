@@ -8,9 +8,9 @@ from qkld.benchmarks.items import distinct
 from qkld.benchmarks.loading import items_of, load_task
 from qkld.benchmarks.packing import hidden_states
 from qkld.benchmarks.scoring import score_pack
+from qkld.benchmarks.writing import Sampling, write_answers
 from qkld.errors import BenchmarkError
-from qkld.generation import Sampling, write_answers
-from qkld.params import Benchmark
+from qkld.study.params import Benchmark
 
 
 def requests(pairs, document=0):

@@ -10,7 +10,7 @@ from byte_models import CHAT_TEMPLATE, END
 
 from qkld.benchmarks.loading import chosen_items, items_of, known_tasks, load_task, prompts_of
 from qkld.errors import BenchmarkError
-from qkld.params import Benchmark
+from qkld.study.params import Benchmark
 
 ROWS = {
     "arc_easy": {

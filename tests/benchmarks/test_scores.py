@@ -8,12 +8,12 @@ import pytest
 from qkld.benchmarks.harness import NO_CHOICE
 from qkld.benchmarks.items import distinct
 from qkld.benchmarks.loading import items_of, load_task
-from qkld.benchmarks.recording import items_header, record_items
+from qkld.benchmarks.reference_items import items_header, record_items
 from qkld.benchmarks.scores import _lengths, _report_unanswered, item_table, score_items
 from qkld.errors import BenchmarkError, StoreError
-from qkld.params import Benchmark
-from qkld.reference import ReferenceStore
-from qkld.tables import ITEMS
+from qkld.reference.store import ReferenceStore
+from qkld.study.params import Benchmark
+from qkld.study.schemas import ITEMS
 
 PACK = 200
 

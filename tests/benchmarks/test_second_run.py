@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from qkld.benchmarks import record_benchmarks, recording, score_benchmarks
-from qkld.params import FLOOR_BATCH, Benchmark, load_params
-from qkld.paths import StudyPaths
+from qkld.benchmarks import reference_items as recording
+from qkld.benchmarks.reference_items import record_benchmarks
+from qkld.benchmarks.scores import score_benchmarks
+from qkld.study.params import FLOOR_BATCH, Benchmark, load_params
+from qkld.study.paths import StudyPaths
 
 
 def test_the_second_run_packs_otherwise_and_answers_alike(tiny, write_lines, arc_rows, tmp_path, monkeypatch):

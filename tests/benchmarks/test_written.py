@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from qkld.benchmarks import record_benchmarks, recording, score_benchmarks
+from qkld.benchmarks import reference_items as recording
 from qkld.benchmarks.loading import load_task, prompts_of
+from qkld.benchmarks.reference_items import record_benchmarks
+from qkld.benchmarks.scores import score_benchmarks
+from qkld.benchmarks.writing import Written
 from qkld.benchmarks.written import answer_items, judged, model_answers, stored_items
 from qkld.errors import BenchmarkError
-from qkld.generation import Written
-from qkld.params import Benchmark, load_params
-from qkld.paths import StudyPaths
-from qkld.tables import ITEMS, read_table, write_table
+from qkld.study.params import Benchmark, load_params
+from qkld.study.paths import StudyPaths
+from qkld.study.schemas import ITEMS, read_table, write_table
 
 GSM8K = [{"question": f"What is {n} + {n}?" * (1 + n % 3), "answer": f"{2 * n}\n#### {2 * n}"} for n in range(6)]
 SHORT = {"task": "gsm8k", "chance": 0.0, "answer_tokens": 9}

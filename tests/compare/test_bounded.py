@@ -10,14 +10,14 @@ import pytest
 import torch
 from tiny_models import make_module, save, stored
 
-from qkld import cli
 from qkld.compare.live import LiveModel, live_model
+from qkld.compare.stores import BaseFile, compare_stores, open_store, summarise_bounds, to_top_k, write_base_file
+from qkld.compare.stores.base_file import base_positions
 from qkld.divergence import FullLogits, token_divergence
 from qkld.errors import CorpusError
 from qkld.models import OpenedModel, open_model
-from qkld.params import Compute
-from qkld.stores import BaseFile, compare_stores, open_store, summarise_bounds, to_top_k, write_base_file
-from qkld.stores.base_file import base_positions
+from qkld.study.params import Compute
+from qkld.workflow import cli
 
 CONTEXT, WINDOWS = 24, 3
 COMPUTE = Compute(

@@ -10,12 +10,12 @@ import pytest
 import torch
 from tiny_models import make_module, save
 
-from qkld import cli
 from qkld.compare.request import Request
 from qkld.divergence import FullLogits, token_divergence
 from qkld.errors import ParameterError
 from qkld.models import open_model
-from qkld.params import Compute, load_params
+from qkld.study.params import Compute, load_params
+from qkld.workflow import cli
 
 WORDS = "The ferry to the island leaves at seven in the morning, and again at noon when the sea is calm. "
 
@@ -125,8 +125,8 @@ def test_two_quants_of_the_demo_model_are_measured_tested_and_written(own_place,
 
 @pytest.mark.model
 def test_a_store_of_notebook_01_is_a_reference(own_place, tmp_path, capsys) -> None:
-    from qkld.paths import StudyPaths
-    from qkld.recording import open_corpora, record_corpora
+    from qkld.reference.recording import open_corpora, record_corpora
+    from qkld.study.paths import StudyPaths
 
     whole = load_params("smoke")
     study = whole.model_copy(update={"corpora": whole.corpora[1:2]})

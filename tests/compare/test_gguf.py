@@ -11,8 +11,8 @@ import torch
 from gguf import GGMLQuantizationType, quants
 from tiny_gguf_models import KINDS, PADDING, make_module, published, save_folder, write_gguf
 
-from qkld import cli
-from qkld.stores.base_file import base_positions, write_base_file
+from qkld.compare.stores.base_file import base_positions, write_base_file
+from qkld.workflow import cli
 
 pytestmark = pytest.mark.model
 

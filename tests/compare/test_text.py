@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from simulated_tokens import moved, token_table
 
-from qkld.breakdown import breakdown_table
 from qkld.compare.request import Comparison
 from qkld.compare.text import as_json, shown
-from qkld.fidelity import METRICS, QUANTILES, SECOND_WALK, summarise
-from qkld.paired import paired_table
-from qkld.params import FLOOR_DTYPE
+from qkld.statistics.tokens.breakdown import breakdown_table
+from qkld.statistics.tokens.differences import paired_table
+from qkld.statistics.tokens.fidelity import METRICS, QUANTILES, SECOND_WALK, summarise
+from qkld.study.params import FLOOR_DTYPE
 
 HOW = {"confidence": 0.9, "bootstrap": 100}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tiny_models import FACTS, GGUF, make_module, save, stored
 
-from qkld.params import Compute, GgufModel
+from qkld.study.params import Compute, GgufModel
 
 
 @pytest.fixture(scope="session")

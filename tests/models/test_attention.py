@@ -7,11 +7,11 @@ import itertools
 import pytest
 import torch
 import transformers
-from conftest import workflow_script
 from tiny_models import make_module, save, stored
 
 from qkld.models import attention, open_model
 from qkld.models.attention import NAME, ROWS, attend_in_blocks, blockwise_attention, torchs_attention
+from validation import small_configurations
 
 CPU = torch.device("cpu")
 ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
@@ -124,7 +124,7 @@ def test_models_give_what_they_give_with_torchs_attention(opened):
 
 @pytest.mark.parametrize("model_type", ["deepseek_v32", "glm_moe_dsa", "dots3_note_text"])
 def test_models_that_select_keys_for_torchs_attention_alone_keep_it(model_type):
-    configuration = workflow_script("small_configurations").small_configuration(model_type)
+    configuration = small_configurations.small_configuration(model_type)
     module = transformers.AutoModelForCausalLM.from_config(configuration).eval()
     ids = torch.randint(2, 300, (1, 60), generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():

@@ -7,11 +7,11 @@ import torch
 from tiny_architectures import ARCHITECTURES
 from tiny_models import FACTS, make_module, save, stored
 
-from qkld.cohort import plain_warning
+from qkld.analysis.cohort import plain_warning
 from qkld.errors import ModelError
 from qkld.models import open_model
 from qkld.models.experts import fused_experts
-from qkld.params import BitsandbytesModel, HqqModel, TorchaoModel
+from qkld.study.params import BitsandbytesModel, HqqModel, TorchaoModel
 
 IDS = torch.tensor([[1, 40, 41, 42, 43, 7, 8, 9]])
 TRANSPOSED = ("GptOss", "Llama4Text")

@@ -10,8 +10,8 @@ from qkld.errors import ModelError
 from qkld.models.head import Head
 from qkld.models.head_discovery import check_head, find_head, proven_head
 from qkld.models.opened import trunk_states
-from qkld.provenance import sha256_of_file
-from qkld.reference import head_file, load_head, save_head
+from qkld.reference.store import head_file, load_head, save_head
+from qkld.study.provenance import sha256_of_file
 
 IDS = torch.arange(40).reshape(2, 20)
 

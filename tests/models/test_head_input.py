@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
-from conftest import workflow_script
 from tiny_models import make_module
 
 from qkld.errors import ModelError
 from qkld.models.head_input import accepted, head_input
 from qkld.models.opened import trunk_states
+from validation import small_configurations
 
 IDS = torch.arange(40).reshape(2, 20)
 
@@ -52,7 +52,7 @@ def test_the_pass_ends_before_the_head_and_leaves_nothing_behind():
 
 @pytest.mark.parametrize("model_type", ["xlnet", "roformer", "bloom", "mamba2"])
 def test_rows_padded_at_the_end_are_what_each_is_alone(model_type):
-    configuration = workflow_script("small_configurations").small_configuration(model_type)
+    configuration = small_configurations.small_configuration(model_type)
     module = transformers.AutoModelForCausalLM.from_config(configuration).eval()
     kept = torch.ones_like(IDS, dtype=torch.bool)
     kept[0, 12:] = False

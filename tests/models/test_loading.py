@@ -12,11 +12,12 @@ from tiny_architectures import ARCHITECTURES
 from tiny_models import FACTS, make_module, save, stored
 
 from qkld.errors import ModelError
-from qkld.models import open_model, torchao
+from qkld.models import open_model
 from qkld.models.experts import fused_experts
 from qkld.models.loading import made_model, stored_model
-from qkld.models.quantized import trunk_linears
-from qkld.params import BitsandbytesModel, HqqModel, TorchaoModel
+from qkld.models.quantizers import torchao
+from qkld.models.quantizers.quantized import trunk_linears
+from qkld.study.params import BitsandbytesModel, HqqModel, TorchaoModel
 
 CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -162,7 +162,7 @@ def test_missing_tensors_are_refused(tmp_path, tiny, compute):
 
 
 def test_a_stated_hash_is_held(tiny_folder, tiny, compute):
-    from qkld.provenance import sha256_of_file
+    from qkld.study.provenance import sha256_of_file
 
     right = sha256_of_file(tiny_folder / "model.safetensors")
     assert open_model(stored(tiny_folder, sha256=right), reference=tiny, compute=compute).vocabulary

@@ -8,7 +8,7 @@ from tiny_models import FACTS, SMALL, make_module, save, stored
 
 from qkld.models import open_model
 from qkld.models.packing import LARGEST, _small_module, supports_packing
-from qkld.params import BitsandbytesModel
+from qkld.study.params import BitsandbytesModel
 
 pytestmark = pytest.mark.model
 

@@ -12,7 +12,7 @@ from tiny_models import make_module, make_tokenizer, save, stored
 
 from qkld.errors import ModelError
 from qkld.models import open_model
-from qkld.models.gguf import converted_folder
+from qkld.models.gguf.open_in_torch import converted_folder
 
 IDS = torch.tensor([[0, 40, 41, 42, 43, 7, 8, 9]])
 
@@ -182,7 +182,7 @@ def test_native_layers_run_in_the_dtype_asked_for_or_are_refused(name, tmp_path,
 IN_TURN = """
 import json, sys
 from qkld.models import open_model
-from qkld.params import Compute, TransformersModel
+from qkld.study.params import Compute, TransformersModel
 compute, *entries = map(json.loads, sys.argv[1:])
 compute, entries = Compute(**compute), [TransformersModel(**entry) for entry in entries]
 assert "torchao" not in sys.modules

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 import transformers
-from conftest import workflow_script
 from tiny_models import SMALL, make_module, make_tokenizer, stored
 
 from qkld.errors import ModelError
 from qkld.models import open_model
 from qkld.models.attention import torchs_attention
+from validation import architectures
 
 POSITIONS = {
     "rope_type": "yarn",
@@ -184,7 +184,7 @@ def test_a_quantized_whole_without_a_class_for_its_text_is_run(tmp_path, save, c
 
 @pytest.mark.parametrize("model_type", ["emu3", "mllama", "llama4", "moshi"])
 def test_a_class_that_is_made_of_the_text_part_reads_it_out_of_the_whole_folder(model_type, tmp_path, compute, ids):
-    workflow_script("architectures").save_small(model_type, tmp_path)
+    architectures.save_small(model_type, tmp_path)
     entry = stored(tmp_path)
     opened = open_model(entry, reference=entry, compute=compute)
     named = json.loads((tmp_path / "config.json").read_text())["architectures"][0]

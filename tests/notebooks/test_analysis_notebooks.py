@@ -11,14 +11,14 @@ from conftest import REPOSITORY, copy_project
 from simulated_project import NAME, second_run, simulated_tables, write_simulated
 from simulated_tokens import tokens_of_quant
 
-from qkld.cohort import collect
+from qkld.analysis.cohort import collect
+from qkld.analysis.study import load_study
 from qkld.errors import StageError
-from qkld.params import load_params
-from qkld.provenance import made_by
-from qkld.statistics.correlation import correlation
-from qkld.study import load_study
-from qkld.tables import FIDELITY, ITEMS, TOKENS, write_table
-from qkld.workflow import notebook_parameters
+from qkld.statistics.correlation.tables import correlation
+from qkld.study.params import load_params
+from qkld.study.provenance import made_by
+from qkld.study.schemas import FIDELITY, ITEMS, TOKENS, write_table
+from qkld.workflow.rules import notebook_parameters
 
 matplotlib.use("Agg")
 pytestmark = pytest.mark.notebook

@@ -10,16 +10,16 @@ from committed_check import check_files, differences, numbers_made_again, run_he
 from conftest import REPOSITORY, copy_project
 from simulated_project import NAME, write_simulated
 
-from qkld import cli
-from qkld.cohort import collect
-from qkld.committing import export_study, licences, without_texts
+from qkld.analysis.cohort import collect
+from qkld.analysis.committing import export_study, licences, without_texts
+from qkld.analysis.study import load_study
 from qkld.errors import StageError, TableError
-from qkld.explore import window_tokens
-from qkld.params import load_params
-from qkld.paths import project_root
-from qkld.report import study_numbers
-from qkld.study import load_study
-from qkld.tables import ITEMS, read_table
+from qkld.report.explore import window_tokens
+from qkld.report.study import study_numbers
+from qkld.study.params import load_params
+from qkld.study.paths import project_root
+from qkld.study.schemas import ITEMS, read_table
+from qkld.workflow import cli
 
 pytestmark = pytest.mark.notebook
 KEPT = sorted(path.parent.name for path in (REPOSITORY / "studies").glob("*/cohort.parquet"))
@@ -88,7 +88,7 @@ def test_texts_stay_out(place):
 def test_an_export_is_whole_or_not_there(place, monkeypatch, tmp_path):
     folder = project_root() / "studies" / NAME
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    monkeypatch.setattr("qkld.committing.LARGEST_FILE", 20_000)
+    monkeypatch.setattr("qkld.analysis.committing.LARGEST_FILE", 20_000)
     with pytest.raises(TableError, match="too large for the repository"):
         export_study(NAME)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -10,7 +10,7 @@ import pytest
 from conftest import REPOSITORY
 from explore_check import outputs_of
 
-from qkld.notebooks import kernel_environment
+from qkld.workflow.notebooks import kernel_environment
 
 pytestmark = pytest.mark.notebook
 FIGURES = ("kld_score", "variants", "zone_curve", "volume_direction", "bits_kld")

@@ -7,7 +7,7 @@ import papermill
 import pytest
 from conftest import REPOSITORY
 
-from qkld.params import STAGES, knobs, load_params
+from qkld.study.params import STAGES, knobs, load_params
 
 TOLD_BY_THE_WORKFLOW = {"01_reference_logits": {"part"}, "02_quant_kld": {"quant"}, "03_benchmark_scores": {"model"}}
 """Parameters of a stage that say which run of it this is; they are no knobs of a study."""

@@ -24,13 +24,13 @@ from committed_check import check_files, differences, numbers_made_again
 from conftest import REPOSITORY, Place, copy_project
 from explore_check import check_explorer
 
-from qkld import runner
-from qkld.committing import export_study
-from qkld.params import load_params
-from qkld.paths import StudyPaths
-from qkld.study import load_study
-from qkld.tables import COHORT, FIDELITY, ITEMS, TOKENS, Schema, read_table
-from qkld.workflow import ANALYSIS_TABLES, measured_labels, scored_labels
+from qkld.analysis.committing import export_study
+from qkld.analysis.study import load_study
+from qkld.study.params import load_params
+from qkld.study.paths import StudyPaths
+from qkld.study.schemas import COHORT, FIDELITY, ITEMS, TOKENS, Schema, read_table
+from qkld.workflow import runner
+from qkld.workflow.rules import ANALYSIS_TABLES, measured_labels, scored_labels
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.model]
 

@@ -13,9 +13,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 
 from qkld.benchmarks.items import Item, item_from_pairs
+from qkld.benchmarks.writing import Prompt
 from qkld.errors import BenchmarkError
-from qkld.generation import Prompt
-from qkld.models.tokenizer import start_of_text
+from qkld.sources.tokenizer import start_of_text
 
 NO_CHOICE = -1
 """The choice of a model that has no answer to an item: with a NaN among them, its choices have no order."""

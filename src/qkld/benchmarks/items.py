@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from qkld.errors import BenchmarkError
-from qkld.provenance import key_of
+from qkld.study.provenance import key_of
 
 PROMPT = -1
 """Part of a row that predicts a prompt token; parts from 0 on are choices."""

@@ -15,15 +15,16 @@ import lm_eval.utils
 import numpy as np
 import yaml
 
+from qkld.benchmarks import instructions
 from qkld.benchmarks.harness import HarnessModel
 from qkld.benchmarks.items import Item
+from qkld.benchmarks.judging import bfcl
+from qkld.benchmarks.judging.checkers import Checker
+from qkld.benchmarks.writing import Prompt
 from qkld.errors import BenchmarkError
-from qkld.families import bfcl, instructions
-from qkld.families.checkers import Checker
-from qkld.generation import Prompt
-from qkld.params import Benchmark
-from qkld.task_metrics import published_metric
-from qkld.texts import json_lines
+from qkld.study.params import Benchmark
+from qkld.study.task_metrics import published_metric
+from qkld.study.texts import json_lines
 
 TASK_FOLDER = Path(__file__).with_name("tasks")
 HARNESS_TASKS = Path(lm_eval.tasks.__file__).parent

@@ -15,20 +15,20 @@ from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
 from qkld.benchmarks.items import Item, distinct
 from qkld.benchmarks.loading import LoadedTask, items_of, prompts_of
 from qkld.benchmarks.packing import layout_name, split_into_packs
-from qkld.benchmarks.recording import fetched_task, open_benchmark, open_written
+from qkld.benchmarks.reference_items import fetched_task, open_benchmark, open_written
 from qkld.benchmarks.scoring import ItemScore, score_pack
 from qkld.benchmarks.written import judged, model_answers, stored_items, written_rows
+from qkld.divergence.floors import packed_tokens
+from qkld.divergence.measuring import check_comparable, partial_key
 from qkld.errors import BenchmarkError
-from qkld.floors import packed_tokens
-from qkld.locks import locked
-from qkld.measuring import check_comparable, partial_key
 from qkld.models import OpenedModel
-from qkld.params import Benchmark, Study
-from qkld.paths import StudyPaths
-from qkld.progress import steps
-from qkld.reference import LOCK_PATIENCE, ReferenceStore
-from qkld.sealing import read_sealed, write_sealed
-from qkld.tables import ITEMS
+from qkld.reference.store import LOCK_PATIENCE, ReferenceStore
+from qkld.study.locks import locked
+from qkld.study.params import Benchmark, Study
+from qkld.study.paths import StudyPaths
+from qkld.study.progress import steps
+from qkld.study.schemas import ITEMS
+from qkld.study.sealing import read_sealed, write_sealed
 
 AGAIN = "delete it and run notebooks/03_benchmark_scores.ipynb again"
 

@@ -15,17 +15,17 @@ from lm_eval.evaluator import evaluate
 from qkld.benchmarks.choices import a_token
 from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
 from qkld.benchmarks.items import Item
+from qkld.benchmarks.judging.checkers import are_right
 from qkld.benchmarks.loading import LoadedTask
 from qkld.benchmarks.scoring import ItemScore
+from qkld.benchmarks.writing import Prompt, Sampling, Written, kept_answers
+from qkld.benchmarks.writing.keeping import answers_key
 from qkld.errors import BenchmarkError
-from qkld.families.checkers import are_right
-from qkld.generation import Prompt, Sampling, Written, kept_answers
-from qkld.generation.keeping import answers_key
 from qkld.models import OpenedModel
-from qkld.params import Benchmark
-from qkld.paths import StudyPaths
-from qkld.provenance import key_of
-from qkld.reference import NOTEBOOK, Window
+from qkld.reference.store import NOTEBOOK, Window
+from qkld.study.params import Benchmark
+from qkld.study.paths import StudyPaths
+from qkld.study.provenance import key_of
 
 
 def sampling_of(benchmark: Benchmark, repeat: int) -> Sampling:

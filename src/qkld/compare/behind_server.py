@@ -14,15 +14,15 @@ import pandas as pd
 from qkld.compare.bounded import BoundedComparison, bounds_pairs, bounds_summary
 from qkld.compare.preparing import AnyStore, opened_session
 from qkld.compare.request import Request
+from qkld.compare.served import ServedModel, is_served, open_asker, record_served, sendable, served_header, served_model
+from qkld.compare.stores import HiddenStates, Rows, TopKStore, compare_stores
 from qkld.errors import ParameterError
 from qkld.models.opening import stored_tokenizer
-from qkld.models.tokenizer import tokenizer_sha256
-from qkld.params import StoredModel, Study
-from qkld.paths import data_folder
-from qkld.provenance import made_by
-from qkld.served import ServedModel, is_served, open_asker, record_served, sendable, served_header, served_model
-from qkld.stores import HiddenStates, Rows, TopKStore, compare_stores
-from qkld.windows import Window
+from qkld.sources.tokenizer import tokenizer_sha256
+from qkld.sources.windows import Window
+from qkld.study.params import StoredModel, Study
+from qkld.study.paths import data_folder
+from qkld.study.provenance import made_by
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.clusters import ClusterBootstrap, Interval, few_clusters_note
 from qkld.compare.live import live_model
 from qkld.compare.request import Request
 from qkld.compare.session import let_go
+from qkld.compare.stores import BaseFile, TopKStore, compare_stores
 from qkld.divergence.per_token import TILE
 from qkld.errors import ParameterError, StoreError
 from qkld.models import OpenedModel, open_model
-from qkld.params import Compute, ModelEntry, Study
-from qkld.provenance import made_by
-from qkld.stores import BaseFile, TopKStore, compare_stores
+from qkld.statistics.tokens.clusters import ClusterBootstrap, Interval, few_clusters_note
+from qkld.study.params import Compute, ModelEntry, Study
+from qkld.study.provenance import made_by
 
 BOUNDED = {
     "kl_low": "lower bound of mean KL(reference ‖ quant), nats a token",

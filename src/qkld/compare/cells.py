@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.numbers import significant
+from qkld.report.numbers import significant
 
 
 def signed(value: float) -> str:

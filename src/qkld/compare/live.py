@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from qkld.compare.stores import LogitRows, Store
 from qkld.divergence import FullLogits
 from qkld.errors import CorpusError
 from qkld.models import OpenedModel
+from qkld.models.gguf.open_in_llamacpp import GivenLogits, LlamaCppModel
 from qkld.models.head import Head
 from qkld.models.head_discovery import find_head, proven_head
-from qkld.models.llamacpp import GivenLogits, LlamaCppModel
-from qkld.models.tokenizer import start_of_text
-from qkld.stores import LogitRows, Store
-from qkld.windows import Window
+from qkld.sources.tokenizer import start_of_text
+from qkld.sources.windows import Window
 
 
 @dataclass(frozen=True)

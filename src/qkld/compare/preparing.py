@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from qkld.compare.names import distinct_labels, model_entry
 from qkld.compare.request import DEFAULT_CONTEXT, DEFAULT_TEXT, DEFAULT_WINDOWS, SCORE_FROM, Request
 from qkld.compare.session import Session, let_go
-from qkld.corpora import OWN_LENGTH, CorpusWindows, read_documents, scored_by_context, text_windows
+from qkld.compare.stores import BaseFile, HiddenStates, TopKStore, open_store
 from qkld.divergence.per_token import TILE
 from qkld.errors import CorpusError, ParameterError, StoreError
 from qkld.models import OpenedModel, open_model
-from qkld.models.tokenizer import start_of_text
-from qkld.params import Compute, Corpus, GgufModel, MadeModel, ModelEntry, StoredModel, Study
-from qkld.recording import corpus_header, record_windows
-from qkld.reference import ReferenceStore
+from qkld.models.names import distinct_labels, model_entry
+from qkld.reference.recording import corpus_header, record_windows
+from qkld.reference.store import ReferenceStore
 from qkld.sources import fetch
-from qkld.stores import BaseFile, HiddenStates, TopKStore, open_store
+from qkld.sources.corpora import OWN_LENGTH, CorpusWindows, read_documents, scored_by_context, text_windows
+from qkld.sources.tokenizer import start_of_text
+from qkld.study.params import Compute, Corpus, GgufModel, MadeModel, ModelEntry, StoredModel, Study
 
 AnyStore: TypeAlias = HiddenStates | BaseFile | TopKStore
 

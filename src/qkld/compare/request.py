@@ -14,7 +14,7 @@ DEFAULT_TEXT = "boolq-passages"
 """Asset measured on where no text is given: English prose, fetched by pinned hash."""
 
 DEFAULT_WINDOWS = 40
-"""Windows taken where none are asked for, or as many as a shorter text gives: `qkld.clusters.FEW_CLUSTERS`."""
+"""Windows taken where none are asked for, or all of a shorter text: `qkld.statistics.tokens.clusters.FEW_CLUSTERS`."""
 
 DEFAULT_CONTEXT = 512
 """Tokens of a window where none are asked for, or the model's context where that is shorter."""
@@ -107,7 +107,7 @@ class Comparison:
     """What was measured: facts for the record, and tables as a study has them.
 
     ``fidelity`` is of schema ``fidelity`` with the floor's rows where it was measured; ``paired`` has the columns
-    `qkld.results.PAIRED` and is None for a single quant; ``breakdown`` those of `qkld.results.BREAKDOWN`.
+    `qkld.study.registry.PAIRED` and is None for a single quant; ``breakdown`` those of `qkld.study.registry.BREAKDOWN`.
     """
 
     made: dict[str, Any]

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.breakdown import breakdown_table
 from qkld.compare.behind_server import compare_served, served_quants
 from qkld.compare.bounded import BoundedComparison, compare_bounded
 from qkld.compare.preparing import opened_session, quants_of, reference_of
 from qkld.compare.request import Comparison, Request
 from qkld.compare.session import Session, let_go
-from qkld.fidelity import summarise
-from qkld.floors import NOT_COMPUTED, WIDER, reason_of
+from qkld.compare.stores import HiddenStates
+from qkld.divergence.floors import NOT_COMPUTED, WIDER, reason_of
 from qkld.models import open_model
-from qkld.paired import floor_means, paired_table
-from qkld.params import FLOOR_DTYPE, StoredModel, load_params
-from qkld.paths import some_project
-from qkld.provenance import made_by
-from qkld.stores import HiddenStates
+from qkld.statistics.tokens.breakdown import breakdown_table
+from qkld.statistics.tokens.differences import floor_means, paired_table
+from qkld.statistics.tokens.fidelity import summarise
+from qkld.study.params import FLOOR_DTYPE, StoredModel, load_params
+from qkld.study.paths import some_project
+from qkld.study.provenance import made_by
 
 
 def compare(request: Request) -> Comparison | BoundedComparison:

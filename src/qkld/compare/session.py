@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 
 from qkld.compare.request import Request
+from qkld.divergence.measuring import Scored, forget_partial, measure
 from qkld.divergence.per_token import TILE
-from qkld.measuring import Scored, forget_partial, measure
 from qkld.models import OpenedModel
-from qkld.params import Compute
-from qkld.reference import ReferenceStore
-from qkld.tables import TOKENS, read_table, write_table
+from qkld.reference.store import ReferenceStore
+from qkld.study.params import Compute
+from qkld.study.schemas import TOKENS, read_table, write_table
 
 
 @dataclass

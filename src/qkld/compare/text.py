@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.cohort import plain_warning
+from qkld.analysis.cohort import plain_warning
 from qkld.compare.cells import aligned, ends, plain_rows, signed
 from qkld.compare.request import Comparison
-from qkld.fidelity import METRICS, QUANTILES
-from qkld.numbers import p_value
-from qkld.params import FLOOR_DTYPE
+from qkld.report.numbers import p_value
+from qkld.statistics.tokens.fidelity import METRICS, QUANTILES
+from qkld.study.params import FLOOR_DTYPE
 
 SHARES = ("top1_agreement", "top5_agreement", "acceptance_rate")
 """Metrics shown as percentages."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from qkld.errors import ModelError
-from qkld.params import Compute
+from qkld.study.params import Compute
 
 
 def choose_device(name: str) -> torch.device:

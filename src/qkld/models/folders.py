@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from qkld.errors import ModelError, SourceError
-from qkld.params import StoredModel
-from qkld.paths import project_root
-from qkld.provenance import sha256_of_file
 from qkld.sources import fetch
+from qkld.study.params import StoredModel
+from qkld.study.paths import project_root
+from qkld.study.provenance import sha256_of_file
 
 SMALL_FILES = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 """What is taken from a repository beside its weights: no pickle, no code."""

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from qkld.errors import ModelError
-from qkld.models import compressed_tensors, quantized
 from qkld.models.bits import StoredBits, tensor_bits
 from qkld.models.folders import weight_files
-from qkld.models.gguf import BITS_FILE, converted_bits
+from qkld.models.gguf.open_in_torch import BITS_FILE, converted_bits
+from qkld.models.quantizers import compressed_tensors, quantized
 from qkld.models.stored import Sources, headers, widest
 from qkld.models.transformers import load_module, quantization_of, sources
 from qkld.models.weights import cast_plain, loaded_dtypes
-from qkld.params import Compute, MadeModel
+from qkld.study.params import Compute, MadeModel
 
 
 @dataclass(frozen=True)

@@ -14,21 +14,21 @@ from qkld.models.bits import tensor_bits
 from qkld.models.context import context_length
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
-from qkld.models.gguf import converted_folder, converted_tokenizer, gguf_files, located
-from qkld.models.gguf_checks import check_same_model, check_vocabulary, rows_of_folder
-from qkld.models.gguf_config import in_the_references_words
+from qkld.models.gguf.checks import check_same_model, check_vocabulary, rows_of_folder
+from qkld.models.gguf.config import in_the_references_words
+from qkld.models.gguf.open_in_llamacpp import open_llamacpp
+from qkld.models.gguf.open_in_torch import converted_folder, converted_tokenizer, gguf_files, located
 from qkld.models.head import Head
 from qkld.models.head_discovery import find_head, proven_head
-from qkld.models.llamacpp import open_llamacpp
 from qkld.models.loading import Loaded, made_model, stored_model
 from qkld.models.opened import OpenedModel
 from qkld.models.packing import supports_packing
 from qkld.models.spreading import room, running_device, spread
-from qkld.models.tokenizer import check_rows, check_same_tokens, named_tokens, tokenizer_sha256, vocabulary_size
-from qkld.models.transformed import is_transformed, transformed_folder
 from qkld.models.transformers import folder_config, load_tokenizer
+from qkld.models.transforms.transformed import is_transformed, transformed_folder
 from qkld.models.weights import check_finite, weights_sha256
-from qkld.params import Compute, GgufModel, MadeModel, ModelEntry, StoredModel
+from qkld.sources.tokenizer import check_rows, check_same_tokens, named_tokens, tokenizer_sha256, vocabulary_size
+from qkld.study.params import Compute, GgufModel, MadeModel, ModelEntry, StoredModel
 
 
 def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -> OpenedModel:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from qkld.errors import ModelError
-from qkld.models import torchao
-from qkld.models.quantized import family_of
+from qkld.models.quantizers import torchao
+from qkld.models.quantizers.quantized import family_of
 from qkld.models.tensors import tensor_bytes
 from qkld.models.text_part import empty_model
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-from qkld.texts import lines
+from qkld.study.texts import lines
 
 Rows = Iterable[dict[str, Any]]
 Extractor = Callable[[ZipFile, Path], None]

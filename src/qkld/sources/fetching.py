@@ -13,12 +13,12 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from qkld.errors import SourceError
-from qkld.locks import locked
-from qkld.paths import data_folder
-from qkld.provenance import sha256_of_file, write_json
 from qkld.sources.catalogue import ASSETS, Asset
 from qkld.sources.given import GivenFile, found_file
 from qkld.sources.wheels import kept_wheel
+from qkld.study.locks import locked
+from qkld.study.paths import data_folder
+from qkld.study.provenance import sha256_of_file, write_json
 
 SEAL = "seal.json"
 

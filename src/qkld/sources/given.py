@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qkld.errors import SourceError
-from qkld.paths import GIVEN_DATA, given_data_folder
+from qkld.study.paths import GIVEN_DATA, given_data_folder
 
 
 @dataclass(frozen=True)

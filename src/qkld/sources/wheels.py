@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qkld.errors import SourceError
-from qkld.locks import locked
-from qkld.provenance import sha256_of_file
+from qkld.study.locks import locked
+from qkld.study.provenance import sha256_of_file
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,39 @@
+"""Reading JSON files of other tools, with the file and line named where one is not what it should be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qkld.errors import TableError
+from qkld.study import texts
+from qkld.study.texts import read_text
+
+
+def json_file(path: Path, *, expected: str) -> Any:
+    """The content of a JSON file; a TableError that says what was expected where there is none."""
+    text = read_text(path, error=TableError)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise unreadable(path, expected, error) from error
+
+
+def json_lines(path: Path, *, expected: str) -> Iterator[tuple[int, Any]]:
+    """(number of the line from 1, its value) for every line that is not blank; a TableError for one that is no JSON."""
+    for line in texts.json_lines(path, error=TableError, expected=expected):
+        yield line.number, line.value
+
+
+def unreadable(path: Path, expected: str, found: object, *, line: int | None = None) -> TableError:
+    """The error of a file that another tool did not write so."""
+    problem = f"{type(found).__name__}: {found}" if isinstance(found, Exception) else found
+    place = f"{path}, line {line}," if line is not None else str(path)
+    return TableError(
+        f"{place} can not be imported.",
+        expected=expected,
+        found=problem,
+        do="give the file as the tool wrote it, and the format that it is of",
+    )

@@ -1,0 +1,198 @@
+"""Answers item by item: a long table, or the samples that lm-evaluation-harness logs, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from qkld.analysis.importing.formats import checked_items
+from qkld.analysis.importing.groups import Groups, grouped, harness_groups, largest, suggested
+from qkld.analysis.importing.harness_samples import read_harness_samples
+from qkld.analysis.importing.long_table import read_long_table
+from qkld.analysis.importing.matching import check_metric_taken, check_same_metrics, check_same_requests, metric_notes
+from qkld.analysis.importing.tables import DIVERGENCES
+from qkld.errors import StatisticsError, TableError
+from qkld.statistics.core.checks import Missing
+
+UNREAD = ("request", "answer", "tokens", "truncated", "metrics")
+"""Columns of imported items that no analysis reads."""
+
+NAMED = 8
+"""Names that a note gives before it counts the rest."""
+
+
+@dataclass(frozen=True)
+class OwnItems:
+    """Answers of models of the table, one row a model and item, and what a reader should know of them."""
+
+    items: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def models(self) -> list[str]:
+        return sorted(self.items["model"].unique())
+
+    @property
+    def divergence(self) -> str | None:
+        """The column of the items' KLD, where there is one."""
+        return next((c for c in DIVERGENCES if c in self.items), None)
+
+    @property
+    def benchmarks(self) -> list[str]:
+        return sorted(self.items["benchmark"].unique())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files of items are read: filter and metric of lm-evaluation-harness's samples, and groups of benchmarks."""
+
+    filter_name: str | None = None
+    metric: str | None = None
+    groups: Groups = field(default_factory=dict)
+
+
+def read_own_items(
+    path: Path,
+    *,
+    quants: Sequence[str],
+    reference: str | None,
+    scores: Sequence[str],
+    missing: Missing = "refuse",
+    reading: Reading | None = None,
+) -> OwnItems:
+    """Read answers of the table's models to its benchmarks.
+
+    Parameters
+    ----------
+    path : a Parquet or CSV file with a row a model, benchmark and item (columns of
+        `qkld.analysis.importing.tables.IMPORTED`), or a folder that lm-evaluation-harness wrote with ``--log_samples``:
+        a folder a model, named by its label
+    quants, reference : labels of the table; other models are left out and named
+    scores : score columns of the table; benchmarks of another name are left out and named
+    reading : filter, metric and groups; a score that is a group of lm-evaluation-harness's own is made of its tasks
+    missing : "drop" leaves out models that lack answers, "refuse" names them and stops
+
+    Raises
+    ------
+    TableError
+        If the file or a column is missing, an item is there twice, or no model or benchmark is the table's.
+    BenchmarkError
+        If models were asked different things under one item's name.
+    StatisticsError
+        If a correctness is neither 0 nor 1, a KLD is negative, or models lack answers and ``missing`` is "refuse".
+    """
+    loaded = load_items(path, reading or Reading(), scores)
+    return items_of(loaded, quants=quants, reference=reference, scores=scores, missing=missing)
+
+
+def items_of(
+    loaded: Loaded, *, quants: Sequence[str], reference: str | None, scores: Sequence[str], missing: Missing
+) -> OwnItems:
+    """What of loaded items is of the table's models and scores; see `read_own_items`."""
+    items, path = loaded.items, loaded.path
+    labels = [*([reference] if reference is not None else []), *quants]
+    kept = items[items["model"].isin(labels) & items["benchmark"].isin(scores)]
+    if kept.empty:
+        raise _nothing_shared(items, path, labels, scores)
+    notes = [*loaded.notes, *_left_out(items, labels, scores)]
+    short = _short_of_answers(kept, labels)
+    if short and missing == "refuse":
+        raise StatisticsError(
+            "Answers of some models are missing.",
+            expected="every model of the table on the same items",
+            found=", ".join(f"{model}: {why}" for model, why in list(short.items())[:8]),
+            do="give them, or leave out models without them with --missing drop",
+        )
+    if short:
+        notes.append(f"left out of what needs items, for missing answers: {', '.join(short)}")
+    kept = kept[~kept["model"].isin(short)].astype({"correct": "int8"}).reset_index(drop=True)
+    return OwnItems(kept, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """All items of a file or folder, and notes on the metric by which the scores were judged right."""
+
+    path: Path
+    items: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def load_items(path: Path, reading: Reading, scores: Sequence[str] | None) -> Loaded:
+    """All items of a file or folder, checked.
+
+    With no scores named, lm-evaluation-harness's own groups of tasks are put together.
+
+    Raises
+    ------
+    TableError, BenchmarkError, StatisticsError
+        As `read_own_items`.
+    """
+    items = checked_items(_read(path, reading, scores), source=str(path))
+    check_same_requests(items)
+    check_same_metrics(items)
+    taken = metric_notes(items if scores is None else items[items["benchmark"].isin(scores)])
+    return Loaded(path, items.drop(columns=[c for c in UNREAD if c in items]), tuple(taken))
+
+
+def _read(path: Path, reading: Reading, scores: Sequence[str] | None) -> pd.DataFrame:
+    """The items of a table or of a folder of samples, parts of one benchmark put together."""
+    if not path.is_dir():
+        return grouped(read_long_table(path), reading.groups)
+    items = read_harness_samples(path, filter_name=reading.filter_name, metric=reading.metric)
+    check_metric_taken(items, reading.metric)
+    of_harness = harness_groups(path)
+    if scores is None:
+        wanted = largest(of_harness) if not reading.groups else set()
+    else:
+        wanted = set(scores) - set(items["benchmark"]) - set(reading.groups)
+    return grouped(items, {**{g: of_harness[g] for g in wanted if g in of_harness}, **reading.groups})
+
+
+def _nothing_shared(items: pd.DataFrame, path: Path, labels: Sequence[str], scores: Sequence[str]) -> TableError:
+    return TableError(
+        f"{path} has no answers of the table's models to its benchmarks.",
+        expected=f"models among {list(labels)[:8]}, benchmarks among {list(scores)}",
+        found=f"models {sorted(items['model'].unique())[:8]}, benchmarks {sorted(items['benchmark'].unique())[:8]}",
+        do=" or ".join(["name models and benchmarks alike in both", *_suggestions(items, scores)]),
+    )
+
+
+def _suggestions(items: pd.DataFrame, scores: Sequence[str]) -> list[str]:
+    """``--group`` for every score that has items in parts only."""
+    benchmarks = sorted(items["benchmark"].unique())
+    return [text for s in scores if s not in benchmarks and (text := suggested(benchmarks, s))]
+
+
+def _left_out(items: pd.DataFrame, labels: Sequence[str], scores: Sequence[str]) -> list[str]:
+    """Notes on models and benchmarks of one side only."""
+    models, benchmarks = set(items["model"]), set(items["benchmark"])
+    named = {
+        "items of models that the table does not have": models - set(labels),
+        "items of benchmarks that are no named score": benchmarks - set(scores),
+        "scores without items, left out of what needs them": set(scores) - benchmarks,
+    }
+    notes = [f"{what}: {_some(sorted(which))}" for what, which in named.items() if which]
+    return [*notes, *(f"to use these parts as one score: {text}" for text in _suggestions(items, scores))]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _short_of_answers(items: pd.DataFrame, labels: Sequence[str]) -> dict[str, str]:
+    """Model → how many answers it has of how many, and the first that it lacks, for those that lack some."""
+    known = list(dict.fromkeys(zip(items["benchmark"], items["item"], strict=True)))
+    has = {model: set(zip(own["benchmark"], own["item"], strict=True)) for model, own in items.groupby("model")}
+    short = {}
+    for model in labels:
+        own = has.get(model, set())
+        lacking = [f"{item} of {benchmark}" for benchmark, item in known if (benchmark, item) not in own]
+        if lacking:
+            first = f"; it lacks {', '.join(lacking[:2])}{', …' if len(lacking) > 2 else ''}" if own else ""
+            short[str(model)] = f"{len(own)} of {len(known)} answers{first}"
+    return short

@@ -1,0 +1,229 @@
+"""A study's tables as data frames, for notebooks and for people."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qkld.analysis.cohort import FLOOR_RECIPES
+from qkld.errors import StageError
+from qkld.statistics.correlation.tables import Resampling
+from qkld.study.params import FLOOR_BATCH, Study, knobs, load_params, with_knobs
+from qkld.study.paths import CommittedPaths, StudyPaths
+from qkld.study.provenance import made_by, sha256_of_file, written_whole
+from qkld.study.registry import check_columns
+from qkld.study.schemas import COHORT, FIDELITY, ITEMS, KEPT_TOKENS, TOKENS, read_table, read_table_and_provenance
+from qkld.study.sealing import altered, read_sealed, write_sealed
+
+ANALYSES: Mapping[str, str] = {
+    "scores": "04_correlation",
+    "composite": "04_correlation",
+    "correlation": "04_correlation",
+    "partial": "04_correlation",
+    "paired_fidelity": "04_correlation",
+    "fidelity_breakdown": "04_correlation",
+    "zone_members": "05_silent_zone",
+    "zone": "05_silent_zone",
+    "zone_rules": "05_silent_zone",
+    "zone_split": "05_silent_zone",
+    "zone_break": "05_silent_zone",
+    "variants": "05_silent_zone",
+    "differences": "05_silent_zone",
+    "zone_curve": "05_silent_zone",
+    "noise": "05_silent_zone",
+    "verdict": "05_silent_zone",
+    "leave_one_out": "05_silent_zone",
+    "zone_edge": "05_silent_zone",
+    "flips": "06_volume_direction",
+    "self_flips": "06_volume_direction",
+    "volume_direction": "06_volume_direction",
+    "thinning": "06_volume_direction",
+    "decision": "06_volume_direction",
+    "pairs": "06_volume_direction",
+    "prompts": "07_prompts",
+    "prompt_baselines": "07_prompts",
+    "prompt_within": "07_prompts",
+    "prompt_flips": "07_prompts",
+    "directional": "07_prompts",
+    "router": "07_prompts",
+}
+"""Result table → the notebook that writes it."""
+
+TEXT = (
+    *("note", "reason", "same_ranks_as", "metric"),
+    *("verdict", "verdict_all", "verdict_kept", "verdict_inflated", "set_aside", "settles_as"),
+)
+"""Columns of result tables whose empty cells are empty words, not missing numbers."""
+
+_COLLECT = "notebooks 02_quant_kld and 03_benchmark_scores for every model, then `qkld collect`"
+
+
+@dataclass(frozen=True)
+class LoadedStudy:
+    """One study: its parameters, its paths, and its tables, each read when first asked for and checked then.
+
+    Where no run of it was made here, its tables are those that the repository keeps, if it does; see `origin`.
+    """
+
+    params: Study
+
+    @property
+    def paths(self) -> StudyPaths:
+        return StudyPaths(self.params.study)
+
+    @property
+    def quants(self) -> list[str]:
+        """Labels of the quants, in the study's order."""
+        return [q.label for q in self.params.quants]
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """Benchmark tasks, in the study's order."""
+        return [b.task for b in self.params.benchmarks]
+
+    @property
+    def resampling(self) -> Resampling:
+        """How the study's correlations are resampled."""
+        c = self.params.correlation
+        return Resampling(c.correlation_confidence, c.correlation_bootstrap, c.permutations, c.correlation_seed)
+
+    def with_knobs(self, stage: str, **values: object) -> LoadedStudy:
+        """The same study with a stage's knobs as a notebook has them, checked as those of the YAML are."""
+        return LoadedStudy(with_knobs(self.params, stage, **values))
+
+    @cached_property
+    def committed(self) -> CommittedPaths | None:
+        """The study's tables in the repository, where no run here has made any; else None."""
+        kept = self.paths.committed
+        return kept if kept.cohort.exists() and not self.paths.cohort.exists() else None
+
+    @property
+    def origin(self) -> str:
+        """Where the tables come from, in a line."""
+        if self.committed is None:
+            return f"tables of the run of '{self.params.study}' here"
+        commit = str(self._cohort_and_provenance[1]["commit"])
+        return f"no run of '{self.params.study}' here: its tables in the repository, made at commit {commit}"
+
+    @cached_property
+    def _cohort_and_provenance(self) -> tuple[pd.DataFrame, dict[str, Any]]:
+        path = self.paths.cohort if self.committed is None else self.committed.cohort
+        return read_table_and_provenance(path, COHORT, made_in=_COLLECT)
+
+    @property
+    def cohort(self) -> pd.DataFrame:
+        """One row a model: what it is, its fidelity, its scores."""
+        return self._cohort_and_provenance[0]
+
+    @property
+    def cohort_made_by(self) -> dict[str, Any]:
+        """What made the cohort: commit, versions, machine."""
+        return self._cohort_and_provenance[1]
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """One row a model and benchmark item."""
+        if self.committed is None:
+            return read_table(self.paths.all_items, ITEMS, made_in=_COLLECT)
+        labels = [self.params.reference.label, *self.quants]
+        return pd.concat([self._committed_items(label) for label in labels], ignore_index=True)
+
+    def _committed_items(self, label: str) -> pd.DataFrame:
+        return read_table(self.committed.items(label), ITEMS, made_in="`git checkout studies`")
+
+    @cached_property
+    def second_run(self) -> pd.DataFrame:
+        """The reference's items from its run in another batch shape."""
+        if self.committed is not None:
+            return self._committed_items(FLOOR_BATCH)
+        made_in = f"notebook 03_benchmark_scores for '{FLOOR_BATCH}'"
+        return read_table(self.paths.items(FLOOR_BATCH), ITEMS, made_in=made_in)
+
+    @cached_property
+    def fidelity(self) -> pd.DataFrame:
+        """One row a quant or floor, corpus, context and metric, with intervals."""
+        if self.committed is not None:
+            return read_table(self.committed.fidelity, FIDELITY, made_in="`git checkout studies`")
+        labels = [*FLOOR_RECIPES, *self.quants]
+        return pd.concat(
+            [
+                read_table(self.paths.fidelity(label), FIDELITY, made_in=f"notebook 02_quant_kld for '{label}'")
+                for label in labels
+            ],
+            ignore_index=True,
+        )
+
+    def tokens(self, quant: str) -> pd.DataFrame:
+        """One row a scored token of a quant or floor; those that the repository keeps have no token ids."""
+        if quant not in FLOOR_RECIPES:
+            self.params.entry(quant)
+        if self.committed is not None:
+            return read_table(
+                self.committed.tokens(quant), KEPT_TOKENS, made_in=f"the study with `qkld run {self.params.study}`"
+            )
+        return read_table(self.paths.kld(quant), TOKENS, made_in=f"notebook 02_quant_kld for '{quant}'")
+
+    def analysis(self, name: str) -> pd.DataFrame:
+        """A result table of notebooks 04 to 07; an estimate that could not be computed is NaN, with a ``note``.
+
+        Raises
+        ------
+        StageError
+            If there is no table of that name, or it is not made yet.
+        StoreError
+            If it was changed, or an earlier version of qkld wrote it.
+        """
+        path = self._result_path(name)
+        if not path.exists():
+            raise StageError(
+                f"Result '{name}' of study '{self.params.study}' is not there yet.",
+                expected=path,
+                found="no such file",
+                do=f"run notebook {ANALYSES[name]} first",
+            )
+        again = f"delete it and run notebook {ANALYSES[name]}"
+        data, stated = path.read_bytes(), self.made(name)["table_sha256"]
+        if (found := hashlib.sha256(data).hexdigest()) != stated:
+            raise altered(path, f"digest {found} instead of {stated}", do=again)
+        table = pd.read_csv(io.BytesIO(data))
+        text = [c for c in TEXT if c in table]
+        return table.assign(**{c: table[c].astype("object").fillna("").astype("str") for c in text})
+
+    def save_analysis(self, name: str, table: pd.DataFrame) -> None:
+        """Write a result table as CSV, whole, and beside it as JSON what made it, the stage's knobs among it."""
+        path = self._result_path(name)
+        check_columns(name, table.columns)
+        made = made_by(study=self.params.study, table=name, knobs=knobs(self.params, ANALYSES[name]))
+        with written_whole(path) as temporary:
+            table.to_csv(temporary, index=False)
+            made["table_sha256"] = sha256_of_file(temporary)
+        write_sealed(path.with_suffix(".json"), made)
+
+    def made(self, name: str) -> dict[str, Any]:
+        """What made a result table: provenance, the stage's knobs, and the digest of its file."""
+        return read_sealed(self._result_path(name).with_suffix(".json"), do=f"run notebook {ANALYSES[name]}")
+
+    def _result_path(self, name: str) -> Path:
+        if name not in ANALYSES:
+            raise StageError(
+                f"There is no result '{name}'.", expected=sorted(ANALYSES), found=name, do="use one of these"
+            )
+        return self.paths.analysis(name)
+
+
+def load_study(study: str) -> LoadedStudy:
+    """Open a study by its name, for example ``qkld.load_study("demo").cohort``.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such study or its parameters are not valid.
+    """
+    return LoadedStudy(load_params(study))

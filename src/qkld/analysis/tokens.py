@@ -1,0 +1,76 @@
+"""What a study's tokens say: which neighbouring quants they put in order, what an engine adds to a file, and where in
+the text KLD arises."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from qkld.analysis.cohort import FLOOR_RECIPES
+from qkld.analysis.study import LoadedStudy
+from qkld.statistics.tokens.breakdown import breakdown_table
+from qkld.statistics.tokens.differences import floor_means, paired_table
+from qkld.study.params import FLOOR_DTYPE, GgufModel, Study, identity
+from qkld.study.registry import PAIRED
+
+HOW_IT_RUNS = frozenset({"label", "engine", "cache_k", "cache_v", "flash_attention"})
+"""What the entries of one GGUF file may differ in."""
+
+POWER = 0.8
+"""Probability with which the windows that a pair is said to need find its difference."""
+
+
+def quants_by_kld(study: LoadedStudy) -> list[str]:
+    """Labels of the quants by rising mean KLD on the headline corpus."""
+    where, table = study.params.headline, study.fidelity
+    means = table[(table["corpus"] == where.corpus) & (table["context"] == where.context)]
+    means = means[(means["metric"] == "kl_mean") & means["quant"].isin(study.quants)]
+    return means.sort_values(["estimate", "quant"])["quant"].tolist()
+
+
+def both_engines(params: Study) -> list[tuple[str, str]]:
+    """Labels of each GGUF file that a study runs both in torch, given first, and in llama.cpp with any cache."""
+    files = [q for q in params.quants if isinstance(q, GgufModel)]
+    of_engine = {engine: [q for q in files if q.engine == engine] for engine in ("torch", "llamacpp")}
+    return [
+        (weights.label, deployed.label)
+        for weights in of_engine["torch"]
+        for deployed in of_engine["llamacpp"]
+        if _file(weights) == _file(deployed)
+    ]
+
+
+def _file(entry: GgufModel) -> dict[str, Any]:
+    """What of an entry names the file, and not how it is run."""
+    return {k: v for k, v in identity(entry).items() if k not in HOW_IT_RUNS}
+
+
+def paired_fidelity(study: LoadedStudy) -> pd.DataFrame:
+    """Every quant against the next one by mean KLD, then every file in torch against itself in llama.cpp, token by
+    token; columns `qkld.study.registry.PAIRED`.
+
+    Intervals and resamples are those of the fidelity table: the study's knobs of notebook 02. Without a row where the
+    study has a single quant.
+    """
+    pairs = list(dict.fromkeys([*pairwise(quants_by_kld(study)), *both_engines(study.params)]))
+    if not pairs:
+        return pd.DataFrame(columns=list(PAIRED))
+    floor = floor_means(study.fidelity, FLOOR_DTYPE)
+    return paired_table(study.tokens, pairs, power=POWER, floor=floor, **_resampled(study))
+
+
+def fidelity_breakdown(study: LoadedStudy) -> pd.DataFrame:
+    """KLD, perplexity ratio and agreement by the reference's entropy and by position, floors that were measured first.
+
+    Columns `qkld.study.registry.BREAKDOWN`; intervals and resamples as in `paired_fidelity`.
+    """
+    measured = set(study.fidelity.loc[study.fidelity["estimate"].notna(), "quant"])
+    floors = [label for label in FLOOR_RECIPES if label in measured]
+    return breakdown_table(study.tokens, [*floors, *quants_by_kld(study)], **_resampled(study))
+
+
+def _resampled(study: LoadedStudy) -> dict[str, float | int]:
+    knobs = study.params.quant_kld
+    return {"confidence": knobs.confidence, "bootstrap": knobs.bootstrap, "seed": knobs.kld_seed}

@@ -1,0 +1,1 @@
+"""GGUF files: read, checked, run in torch or by llama.cpp, written."""

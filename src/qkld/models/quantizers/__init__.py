@@ -1,0 +1,1 @@
+"""The libraries that quantize: bitsandbytes, torchao, HQQ, compressed-tensors."""

@@ -1,0 +1,1 @@
+"""Padding and rotating a reference without changing its function."""

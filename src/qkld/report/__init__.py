@@ -1,0 +1,19 @@
+"""`qkld analyse`: anybody's table of quants, and their benchmark items where there are any, without torch."""
+
+from qkld.analysis.own_table.items import Reading
+from qkld.analysis.own_table.measure import Columns
+from qkld.analysis.own_table.request import parse_item_counts, parse_zone
+from qkld.report.own_table.answer import lines_of
+from qkld.report.own_table.run import PAPER, analyse_table
+from qkld.report.published import analyse_published
+
+__all__ = [
+    "PAPER",
+    "Columns",
+    "Reading",
+    "analyse_published",
+    "analyse_table",
+    "lines_of",
+    "parse_item_counts",
+    "parse_zone",
+]

@@ -1,0 +1,229 @@
+"""`qkld analyse`: from a table, and items where there are any, to a summary, result tables, figures and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qkld.analysis.own_table.evidence import (
+    Answered,
+    correlation_rows,
+    curve_table,
+    noise_tables,
+    order_table,
+    prompts_table,
+    reference_tables,
+)
+from qkld.analysis.own_table.given import Asked, read_given
+from qkld.analysis.own_table.items import Reading
+from qkld.analysis.own_table.measure import Columns
+from qkld.analysis.own_table.scores import doubts
+from qkld.analysis.own_table.table import OwnTable, describe_rows
+from qkld.report.own_table.answer import answer_of
+from qkld.report.own_table.conclusions import conclusions
+from qkld.report.own_table.figures import save_figures
+from qkld.report.own_table.page import write_table_report
+from qkld.report.own_table.quants_table import quants_table
+from qkld.statistics.core.checks import Missing, is_divergence, quants_of, score_column
+from qkld.statistics.correlation.partial import partial_table
+from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.flips.decision import DECISIONS, UNDECIDED, pair_counts
+from qkld.statistics.noise.score_noise import not_whole, score_noise_table
+from qkld.study.provenance import made_by, sha256_of_file, write_json, written_whole
+
+PAPER = Resampling(confidence=0.95, resamples=10_000, permutations=9_999, seed=2606)
+"""The paper's bootstrap (percentile, B = 10,000, 95 %), with permutations and a seed of this project."""
+
+CURVE_LEAST = 8
+"""Fewest quants at or below a cut for a point of the curve."""
+
+MARGIN = 0.01
+"""Difference of scores that does not matter unless another is given: one point."""
+
+COMPOSITE = "unweighted mean of the score columns; whether each is above chance can not be seen from a table"
+
+
+def analyse_table(
+    table: Path | str | None,
+    fidelity: str | None = None,
+    scores: Sequence[str] | None = None,
+    reference: str | None = None,
+    zone: str | None = None,
+    out: Path | str | None = None,
+    *,
+    items: Path | str | None = None,
+    n_items: Mapping[str, int] | None = None,
+    missing: Missing = "refuse",
+    margin: float = MARGIN,
+    size: str | None = None,
+    remarks: Sequence[str] = (),
+    reading: Reading | None = None,
+    columns: Columns | None = None,
+    choices: Mapping[str, int] | None = None,
+    resampling: Resampling = PAPER,
+) -> dict[str, Any]:
+    """A fidelity column against scores, and what the answers behind the scores allow to conclude.
+
+    Parameters
+    ----------
+    table : one quant a row, in one of the forms of `qkld.analysis.own_table.table_files`; None where there are items
+    alone fidelity, scores : its columns; scores are fractions or percent, which is recognised and stated. Without a
+    fidelity
+        column the one that is a mean KL divergence by its name is taken; without any, the rest is given
+    reference : label of the reference's row; it enters no correlation
+    zone : ``COLUMN<=NUMBER``, to be fixed before looking at scores
+    out : folder for ``summary.json``, the result tables as CSV, figures and ``report.html``
+    items : answers item by item: see `qkld.analysis.own_table.items.read_own_items`
+    n_items : score → items behind it, for standard errors where there are no items
+    missing : "drop" leaves out quants with empty cells or missing answers, by name; "refuse" names them and stops
+    margin : difference to the reference that does not matter, a fraction of 1, to be fixed beforehand
+    size : column by which the smallest equivalent quant is the smallest, for example stored bytes; the correlation at
+        equal size is given with it
+    reading : filter, metric and groups of the items
+    columns : which columns are the label, and what the fidelity column is
+    choices : score → choices of an item, by which scores at chance are named, where it is not a known benchmark
+    remarks : what a reader should know of the table, put before the notes
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` holds. A number that can not be had is None, and ``note`` beside it says why.
+
+    Raises
+    ------
+    TableError, StatisticsError
+        As `read_own_table` and `read_own_items`.
+    """
+    asked = Asked(fidelity, tuple(scores or ()), reference, zone, size, columns or Columns())
+    path, own, given, notes = read_given(table, items, asked, reading=reading or Reading(), missing=missing)
+    counts = dict(n_items or {})
+    notes = (*remarks, *own.notes, *notes, *_doubtful_counts(own, counts))
+    counts = given.sizes if given is not None else {**own.behind, **counts}
+    tables = _tables(own, given, counts if given is None else n_items or {}, margin, resampling)
+    if zone is None:
+        tables = {name: _only_full(found) for name, found in tables.items()}
+    answer = answer_of(own, tables, zone=zone, sizes=None if given is None else given.sizes, margin=margin)
+    summary = {
+        "table": path.name,
+        "table_sha256": sha256_of_file(path) if path.is_file() else None,
+        "answer": answer.entries(),
+        **_facts(own, given, zone, counts if given is None else n_items or {}, margin),
+        "read": list(own.read),
+        "notes": [*notes, *_doubts(own, choices or {}, counts)],
+        **_results(tables),
+    }
+    if out is not None:
+        shown = quants_table(own, tables, sizes=counts)
+        _write(Path(out), own, summary, {**tables, "quants": shown})
+    return summary
+
+
+def _doubts(own: OwnTable, choices: Mapping[str, int], sizes: Mapping[str, int]) -> list[str]:
+    """Notes on scores that may be no accuracies, or lie at chance."""
+    columns = {score: score_column(score) for score in own.scores}
+    return doubts(own.cohort, own.fidelity, columns, unit=own.unit, choices=choices, items=sizes)
+
+
+def _tables(
+    own: OwnTable, given: Answered | None, n_items: Mapping[str, int], margin: float, resampling: Resampling
+) -> dict[str, pd.DataFrame]:
+    """Every result table by name."""
+    tables = {}
+    if own.fidelity is not None:
+        tables["correlation"] = correlation_rows(own, given, resampling)
+        tables["zone_curve"] = curve_table(own, given, resampling, CURVE_LEAST)
+    if (
+        own.fidelity is not None
+        and "size" in own.cohort
+        and own.cohort.loc[own.cohort["role"] == "quant", "size"].notna().any()
+    ):
+        tables["partial"] = partial_table(own.cohort, [own.fidelity], own.benchmarks, control="size", missing="drop")
+    if n_items:
+        tables["score_noise"] = score_noise_table(own.cohort, own.members, n_items, own.scores)
+    if given is not None:
+        for make in (*((noise_tables,) if own.fidelity is not None else ()), order_table, prompts_table):
+            tables |= make(given, resampling)
+        if given.reference is not None:
+            tables |= reference_tables(given, resampling, margin)
+    return tables
+
+
+def _only_full(table: pd.DataFrame) -> pd.DataFrame:
+    """Without a zone there is nothing to say of one."""
+    return table[table["subset"] == "full"].reset_index(drop=True) if "subset" in table else table
+
+
+def _facts(
+    own: OwnTable, given: Answered | None, zone: str | None, n_items: Mapping[str, int], margin: float
+) -> dict[str, Any]:
+    reference = own.reference is not None if given is None else given.reference is not None
+    return {
+        "fidelity": own.fidelity,
+        "scores": list(own.scores),
+        "score_unit": own.unit,
+        "composite": COMPOSITE,
+        "reference": own.reference,
+        "quants": len(own.quants),
+        "zone": zone,
+        "zone_example": own.zone_example,
+        "margin": margin,
+        "zone_quants": list(own.cohort.loc[own.members, "label"]) if zone else None,
+        "items": None if given is None else given.sizes,
+        "n_items": dict(n_items),
+        "conclusions": conclusions(
+            items=given is not None,
+            reference=reference,
+            counts=bool(n_items),
+            zone=zone is not None,
+            divergence=own.fidelity is not None and is_divergence(own.fidelity),
+            families="family" in own.cohort,
+        ),
+    }
+
+
+def _doubtful_counts(own: OwnTable, n_items: Mapping[str, int]) -> list[str]:
+    quants = quants_of(own.cohort)
+    odd = [s for s, n in n_items.items() if s in own.scores and not_whole(quants[score_column(s)], n, own.rounding)]
+    return [f"no whole numbers of right answers with the --n-items given: {', '.join(odd)}"] if odd else []
+
+
+def _results(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """What of the tables stands in the summary; None for what could not be looked at."""
+    found: dict[str, Any] = {"correlations": [], "decision": None, "pairs": None}
+    if "correlation" in tables:
+        found["correlations"] = describe_rows(tables["correlation"])
+    for name in ("partial", "score_noise", "noise", "verdict", "thinning"):
+        found[name] = describe_rows(tables[name]) if name in tables else None
+    if "decision" in tables:
+        found["decision"] = _decided(tables["decision"])
+    if "pairs" in tables:
+        found["pairs"] = pair_counts(tables["pairs"])
+    return found
+
+
+def _decided(decision: pd.DataFrame) -> dict[str, Any]:
+    """The headline's decisions: labels by decision, and the items that each undecided quant would take."""
+    rows = decision[decision["benchmark"] == decision["benchmark"].iloc[-1]]
+    by = {d: list(rows.loc[rows["decision"] == d, "label"]) for d in DECISIONS}
+    return {
+        "benchmark": str(rows["benchmark"].iloc[0]),
+        "margin": float(rows["margin"].iloc[0]),
+        "items": int(rows["items"].iloc[0]),
+        **by,
+        "smallest": list(rows.loc[rows["smallest"], "label"]),
+        "items_needed": {r.label: int(r.items_needed) for r in rows.itertuples() if r.decision == UNDECIDED},
+    }
+
+
+def _write(out: Path, own: OwnTable, summary: dict[str, Any], tables: Mapping[str, pd.DataFrame]) -> None:
+    for name, table in tables.items():
+        with written_whole(out / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+    made = {**summary, "made_by": made_by()}
+    write_json(out / "summary.json", made)
+    of_reference = tables["quants"].loc[tables["quants"]["role"] == "reference", "score_se"].dropna()
+    pictures = save_figures(out, own, tables, reference_error=next(iter(of_reference), None))
+    write_table_report(out / "report.html", own, made, tables, pictures)

@@ -1,0 +1,137 @@
+"""Published figures of real cohorts, ``published.yaml``: what they say, analysed like anybody's table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from qkld.report.figures.axes import metric_name
+from qkld.report.numbers import NOT_AVAILABLE, p_value, printed, with_interval
+from qkld.report.own_table.run import PAPER, analyse_table
+from qkld.report.text_tables import TextTable
+from qkld.statistics.correlation.tables import Resampling
+from qkld.study.checking import read_yaml, validated
+from qkld.study.provenance import write_json, written_whole
+
+
+class PublishedCohort(BaseModel):
+    """One table of figures that others published, where it is from, and how it is analysed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    table: str
+    model: str
+    source: str
+    fidelity: str
+    scores: tuple[str, ...] = Field(min_length=1)
+    reference: str | None = None
+    zone: str | None = None
+    size: str | None = None
+    n_items: Mapping[str, PositiveInt] = {}
+    notes: tuple[str, ...] = ()
+
+
+class Published(BaseModel):
+    """The published cohorts of the project."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cohorts: tuple[PublishedCohort, ...] = Field(min_length=1)
+
+
+def published_cohorts() -> tuple[PublishedCohort, ...]:
+    """The cohorts of the package's ``published.yaml``."""
+    with as_file(files("qkld.report") / "published.yaml") as path:
+        return validated(Published, read_yaml(path), source=str(path)).cohorts
+
+
+def analyse_cohort(
+    cohort: PublishedCohort, out: Path | None = None, *, resampling: Resampling = PAPER
+) -> dict[str, Any]:
+    """Analyse one published cohort, as `analyse_table` does; its table lies in the package."""
+    with as_file(files("qkld.report") / "published_tables" / cohort.table) as table:
+        return analyse_table(
+            table,
+            cohort.fidelity,
+            cohort.scores,
+            cohort.reference,
+            cohort.zone,
+            out,
+            n_items=cohort.n_items,
+            size=cohort.size,
+            remarks=(f"{cohort.model}; source: {cohort.source}", *cohort.notes),
+            resampling=resampling,
+        )
+
+
+def analyse_published(out: Path, *, resampling: Resampling = PAPER) -> dict[str, dict[str, Any]]:
+    """Analyse every published cohort into a folder of its own below ``out``; name → summary.
+
+    ``out`` also gets ``published.csv``, the headline of each, and ``published.json`` with all summaries.
+    """
+    summaries = {c.name: analyse_cohort(c, out / c.name, resampling=resampling) for c in published_cohorts()}
+    with written_whole(out / "published.csv") as temporary:
+        headline_rows(summaries).to_csv(temporary, index=False)
+    write_json(out / "published.json", summaries)
+    return summaries
+
+
+def headline_rows(summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """ρ of fidelity with the headline score of each cohort, full and zone, and the largest |ρ| its items allow.
+
+    Columns: ``cohort, fidelity, zone, benchmark, subset, n, estimate, low, high, zmax_low, zmax_high, p,
+    attainable_low, attainable_high``; the last two are empty without numbers of items.
+    """
+    rows = []
+    for name, summary in summaries.items():
+        benchmark = summary["correlations"][-1]["benchmark"]
+        noise = {(r["benchmark"], r["subset"]): r for r in summary["score_noise"] or ()}
+        for row in summary["correlations"]:
+            if row["benchmark"] == benchmark:
+                ends = noise.get((benchmark, row["subset"]), {})
+                rows.append(
+                    {
+                        "cohort": name,
+                        "fidelity": summary["fidelity"],
+                        "zone": summary["zone"],
+                        **{c: row[c] for c in ("benchmark", "subset", "n", "estimate", "low", "high")},
+                        **{c: row[c] for c in ("zmax_low", "zmax_high", "p")},
+                        **{c: ends.get(c) for c in ("attainable_low", "attainable_high")},
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def published_table(rows: pd.DataFrame) -> TextTable:
+    """`headline_rows` as a table for readers: one cohort a row, all quants beside the zone."""
+    cells = []
+    for name, part in rows.groupby("cohort", sort=False):
+        full, zone = (part[part["subset"] == subset].iloc[0] for subset in ("full", "zone"))
+        ends = [printed(zone[c]) for c in ("attainable_low", "attainable_high")]
+        cells.append(
+            (
+                str(name),
+                metric_name(full["fidelity"]),
+                str(int(full["n"])),
+                with_interval(full),
+                str(zone["zone"]),
+                str(int(zone["n"])),
+                with_interval(zone),
+                p_value(zone["p"]),
+                " to ".join(ends) if NOT_AVAILABLE not in ends else "",
+            )
+        )
+    return TextTable(
+        "Published cohorts",
+        "Spearman's ρ of fidelity with the mean of the published benchmarks, with the bootstrap interval over quants; "
+        "the last column is the range in which the largest |ρ| lies that a perfect metric could be expected to show in "
+        "the zone with these numbers of items.",
+        ("cohort", "fidelity", "n", "ρ", "zone", "n in zone", "ρ in zone", "p", "largest |ρ| in zone"),
+        tuple(cells),
+    )

@@ -1,0 +1,113 @@
+"""Taking back tables of a study's figures that are known to be wrong and can not be made again yet.
+
+The table's numbers go, and the reason stands where they stood: in ``numbers.json``, in the tables that the README
+shows, and in the report. Notebook 08 writes all three anew, so a withdrawal ends with the study's next run.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qkld.errors import StageError, TableError
+from qkld.report.numbers import KEYS, SEPARATOR
+from qkld.study.paths import StudyPaths
+from qkld.study.provenance import write_json, written_whole
+
+TITLES: Mapping[str, tuple[str, ...]] = {
+    "noise": ("What the items can resolve",),
+    "verdict": ("Noise or missing direction",),
+    "thinning": ("Volume measured as badly as direction",),
+    "decision": ("Which quants are as good as the reference",),
+    "pairs": ("Which of two quants is the better",),
+    "zone": ("Mean KLD against score, volume and direction", "Each benchmark"),
+    "volume_direction": ("Mean KLD against score, volume and direction",),
+    "variants": ("Measurement variants",),
+}
+"""Result table → titles of the tables in the report and the README that show it."""
+
+RIGHT_SINCE: Mapping[str, int] = {"noise": 6, "verdict": 6, "leave_one_out": 6, "decision": 6}
+"""Result table → the metrics version before which its numbers are known to be wrong; see CHANGELOG.md."""
+
+WITHDRAWN = "withdrawn"
+"""First part of the key under which a table's reason stands in ``numbers.json``."""
+
+
+def wrong_tables(numbers: Mapping[str, Any]) -> list[str]:
+    """Tables of a study's numbers that are known to be wrong, by `RIGHT_SINCE` and the version that made them."""
+    version = numbers.get("study/metrics_version", 0)
+    held = {key.split(SEPARATOR)[0] for key in numbers}
+    return [table for table, since in RIGHT_SINCE.items() if table in held and version < since]
+
+
+def withdraw(study: str, tables: Sequence[str], why: str) -> list[Path]:
+    """Take tables out of a study's ``numbers.json``, ``tables.md`` and ``report.html``; returns the files changed.
+
+    Parameters
+    ----------
+    why : one sentence for the reader, which takes the tables' place
+
+    Raises
+    ------
+    StageError
+        If the study has no figures.
+    TableError
+        If a table is unknown or has no numbers there; nothing is changed then.
+    """
+    folder = StudyPaths(study).figures
+    path = folder / "numbers.json"
+    if not path.exists():
+        raise StageError(
+            f"'{study}' has no figures.", expected=path, found="no such file", do="name a study in figures/"
+        )
+    numbers = without_tables(json.loads(path.read_text(encoding="utf-8")), tables, why)
+    texts = {
+        file: without(file.read_text(encoding="utf-8"), tables, why)
+        for file, without in ((folder / "tables.md", without_sections), (folder / "report.html", without_parts))
+        if file.exists()
+    }
+    write_json(path, numbers)
+    for file, text in texts.items():
+        with written_whole(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [path, *texts]
+
+
+def without_tables(numbers: Mapping[str, Any], tables: Sequence[str], why: str) -> dict[str, Any]:
+    """The numbers without those of the tables, and ``withdrawn/<table>`` with the reason."""
+    lacking = [t for t in tables if t not in KEYS or not any(key.startswith(t + SEPARATOR) for key in numbers)]
+    if lacking or not tables:
+        raise TableError(
+            "There is nothing to withdraw.",
+            expected=sorted({key.split(SEPARATOR)[0] for key in numbers} & set(KEYS)),
+            found=lacking or "no table",
+            do="name result tables that the study's numbers hold",
+        )
+    kept = {key: value for key, value in numbers.items() if key.split(SEPARATOR)[0] not in tables}
+    return kept | {f"{WITHDRAWN}{SEPARATOR}{table}": why for table in tables}
+
+
+def without_sections(text: str, tables: Sequence[str], why: str) -> str:
+    """Markdown as `qkld.workflow.docs.markdown` writes it, with the reason in place of each table and its note."""
+    for title in _titles(tables):
+        pattern = rf"(?ms)^(\*\*{re.escape(title)}\.\*\*)\n.*?(?=^\*\*|\Z)"
+        text = re.sub(pattern, lambda m: f"{m[1]} Withdrawn: {why}\n\n", text)
+    return text.rstrip("\n") + "\n"
+
+
+def without_parts(text: str, tables: Sequence[str], why: str) -> str:
+    """The report's HTML, with the reason in place of each table and its note, and without what it lists as missing."""
+    said = f'<p class="note">Withdrawn: {html.escape(why)}</p>\n'
+    for title in map(html.escape, _titles(tables)):
+        text = re.sub(rf"(?s)(<h3>{re.escape(title)}</h3>\n).*?(?=<h[23])", lambda m: m[1] + said, text)
+    for table in tables:
+        text = re.sub(rf"(?m)^<li>{table}: .*</li>\n", "", text)
+    return text
+
+
+def _titles(tables: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(title for table in tables for title in TITLES.get(table, ())))

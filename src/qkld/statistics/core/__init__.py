@@ -1,0 +1,1 @@
+"""What every statistic rests on: checks, resampling, intervals, permutations, clusters."""

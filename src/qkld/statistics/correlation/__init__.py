@@ -1,0 +1,1 @@
+"""Correlations of a fidelity metric with a score: single, partial, compared, simultaneous."""

@@ -1,0 +1,1 @@
+"""Volume and direction of flips, and the decisions on single quants."""

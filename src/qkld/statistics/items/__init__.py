@@ -1,0 +1,1 @@
+"""Scores of items: answers, their noise and its covariance, differences, sample sizes."""

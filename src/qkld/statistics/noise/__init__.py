@@ -1,0 +1,1 @@
+"""What the items can resolve: reliability, heterogeneity, the verdict on noise or direction."""

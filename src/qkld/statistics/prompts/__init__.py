@@ -1,0 +1,1 @@
+"""Whether signals on a prompt tell which answers flip."""

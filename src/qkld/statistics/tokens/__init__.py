@@ -1,0 +1,1 @@
+"""Fidelity of single tokens: clustered means and quantiles, differences, breakdowns."""

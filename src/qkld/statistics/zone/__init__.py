@@ -1,0 +1,1 @@
+"""The zone near the baseline: its rules, its curve, its edge."""

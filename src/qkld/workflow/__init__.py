@@ -1,0 +1,1 @@
+"""Plan, run and command line: what carries a study from its YAML file to its figures."""

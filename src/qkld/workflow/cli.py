@@ -1,0 +1,448 @@
+"""The command line ``qkld``: ``run``, ``plan``, ``notebook``, ``analyse``, ``import``, ``compare`` and smaller ones.
+
+Nothing here imports torch; a subcommand imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from qkld.errors import FORBIDDEN, ParameterError, QkldError, forbidden_place, missing_models
+from qkld.workflow.arguments import names, parameter, positive_number, whole_number
+
+STDOUT = Path("-")
+"""What stands for the standard output in the place of a file."""
+
+PIPE_CLOSED, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT
+"""Exit status where the reader of a pipe ends first, as of programs that the signal kills."""
+
+
+def _run(options: argparse.Namespace) -> int:
+    from qkld.workflow.runner import run_study
+
+    return run_study(
+        options.study, cores=options.cores, profile=options.profile, dry_run=options.dry_run, more=options.more
+    )
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from qkld.study.params import load_params
+    from qkld.study.paths import some_project
+    from qkld.workflow.estimate import estimate_lines
+    from qkld.workflow.plan import flop_rate, known_shape
+    from qkld.workflow.plan_report import plan_text
+    from qkld.workflow.speed import model_flop_per_second
+
+    file = Path(options.study) if options.study.endswith((".yaml", ".yml")) else None
+    study = load_params(options.study) if file is None else load_params(file.stem, file)
+    given = flop_rate(known_shape(study), options.tokens_per_second)
+    speed = given if options.tokens_per_second else model_flop_per_second(study)
+    with some_project():
+        print(plan_text(study, cores=options.cores, flop_per_second=speed))
+    if options.estimate:
+        print("\n".join(estimate_lines(study)))
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from qkld.study.params import load_params
+    from qkld.workflow.runner import fetch_sources
+
+    for name, path in fetch_sources(load_params(options.study)).items():
+        print(f"{name}: {path}")
+    return 0
+
+
+def _collect(options: argparse.Namespace) -> int:
+    from qkld.analysis.cohort import collect
+    from qkld.study.params import load_params
+    from qkld.study.paths import StudyPaths
+    from qkld.study.progress import job
+    from qkld.workflow.rules import hand_over
+
+    study = load_params(options.study)
+    with job("collect"):
+        collect(options.study)
+        hand_over(study, StudyPaths(study.study), options.declared)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from qkld.analysis.committing import export_study
+
+    kept = export_study(options.study, options.out, tokens=not options.without_tokens)
+    print(f"{kept.folder}: {sum(1 for _ in kept.folder.rglob('*.parquet'))} tables and {kept.page.name}")
+    return 0
+
+
+def _withdraw(options: argparse.Namespace) -> int:
+    from qkld.report.withdrawing import withdraw
+
+    print(*withdraw(options.study, options.table, options.why), sep="\n")
+    return 0
+
+
+def _notebook(options: argparse.Namespace) -> int:
+    from qkld.study.params import load_params
+    from qkld.study.paths import StudyPaths
+    from qkld.study.progress import job
+    from qkld.workflow.notebooks import run_notebook
+    from qkld.workflow.rules import hand_over, notebook_parameters
+
+    study = load_params(options.study)
+    parameters = notebook_parameters(
+        study, options.stage, quant=options.quant, model=options.model, part=options.part
+    ) | dict(options.parameter)
+    told_apart = options.quant or options.model or options.part
+    name = f"{options.stage}.{told_apart}" if told_apart else options.stage
+    paths = StudyPaths(study.study)
+    with job(name):
+        run_notebook(options.stage, options.output or paths.notebook(name), parameters, threads=options.threads)
+        hand_over(study, paths, options.declared)
+    return 0
+
+
+def _analyse(options: argparse.Namespace) -> int:
+    from qkld.analysis.importing.groups import parse_groups
+    from qkld.report import Columns, Reading, analyse_table, lines_of, parse_item_counts
+
+    scores = options.scores
+    named = options.table or options.items
+    out = options.out or Path("runs", "analyse", named.stem if named else "")
+    summary = analyse_table(
+        options.table,
+        options.fidelity,
+        scores,
+        options.reference,
+        options.zone,
+        out,
+        items=options.items,
+        n_items=parse_item_counts(options.n_items, scores or ()) if options.n_items else None,
+        missing=options.missing,
+        margin=options.margin,
+        size=options.size,
+        reading=Reading(options.filter, options.metric, parse_groups(options.group)),
+        columns=Columns(options.label, options.unit, options.divergence),
+        choices=parse_item_counts(options.choices, scores or (), of="choices") if options.choices else None,
+    )
+    if options.json is not None:
+        _write_json(options.json, summary)
+    if options.json != STDOUT:
+        print("\n".join(lines_of(summary, report=str(out / "report.html"))))
+    return 0
+
+
+def _write_json(path: Path, value: object) -> None:
+    if path == STDOUT:
+        print(json.dumps(value, indent=1, ensure_ascii=False))
+    else:
+        from qkld.study.provenance import write_json
+
+        write_json(path, value)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from qkld.workflow.commands.importing import run_import
+
+    print(run_import(options), end="")
+    return 0
+
+
+def _served(options: argparse.Namespace) -> int:
+    try:
+        from qkld.workflow.commands.served import run_served
+    except ModuleNotFoundError as error:
+        raise missing_models(error) from error
+    print(run_served(options), end="")
+    return 0
+
+
+def _published(options: argparse.Namespace) -> int:
+    from qkld.report import analyse_published
+
+    for name, summary in analyse_published(options.out).items():
+        print(f"{name}: {options.out / name / 'report.html'} ({summary['quants']} quants)")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from qkld.workflow.commands.compare import run_compare
+
+    print(run_compare(options), end="")
+    return 0
+
+
+def _quantize(options: argparse.Namespace) -> int:
+    from qkld.workflow.commands.quantize import run_quantize
+
+    print(run_quantize(options), end="")
+    return 0
+
+
+def _readme(options: argparse.Namespace) -> int:
+    from qkld.workflow.docs import update_readme
+
+    print(update_readme())
+    return 0
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("run", help="run a study's workflow, or go on with a run that was stopped or killed")
+    parser.add_argument("study")
+    parser.add_argument("--cores", type=whole_number, default=2, help="processor cores to use in all (default 2)")
+    parser.add_argument("--profile", default="local", help="a folder of workflow/profiles (default local)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+    parser.set_defaults(act=_run)
+
+
+def _add_plan(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("plan", help="print jobs, bytes, memory and estimated time of a study")
+    parser.add_argument("study", help="its name, or its YAML file, which may lie anywhere")
+    parser.add_argument(
+        "--cores", type=whole_number, default=2, help="jobs side by side; with a GPU give 1 (default 2)"
+    )
+    parser.add_argument(
+        "--tokens-per-second", type=positive_number, help="speed of the reference in one job, where it is known"
+    )
+    parser.add_argument("--estimate", action="store_true", help="also notebooks 01 and 02 on one H100, from its peaks")
+    parser.set_defaults(act=_plan)
+
+
+def _add_notebook(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("notebook", help="run one stage's notebook, with its parameters checked")
+    parser.add_argument("stage", help="for example 02_quant_kld")
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--quant", help="label of the quant or floor row (02)")
+    parser.add_argument("--model", help="label of the reference or quant (03)")
+    parser.add_argument("--part", choices=("corpora", "benchmarks"), help="half of 01")
+    parser.add_argument("--threads", type=whole_number, help="threads of the kernel")
+    parser.add_argument("--output", type=Path, help="where the executed notebook goes")
+    parser.add_argument(
+        "-p", dest="parameter", action="append", default=[], type=parameter, metavar="NAME=VALUE", help="set a knob"
+    )
+    parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
+    parser.set_defaults(act=_notebook)
+
+
+def _add_small(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("fetch", help="fetch the model, texts and benchmark items of a study by pinned hash")
+    parser.add_argument("study")
+    parser.set_defaults(act=_fetch)
+    parser = commands.add_parser("collect", help="put a study's tables together into cohort.parquet and items.parquet")
+    parser.add_argument("study")
+    parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
+    parser.set_defaults(act=_collect)
+    parser = commands.add_parser("export", help="put a finished study's tables, without texts, into studies/")
+    parser.add_argument("study")
+    parser.add_argument("--out", type=Path, help="another folder, which is replaced")
+    parser.add_argument("--without-tokens", action="store_true", help="leave the tokens' table out")
+    parser.set_defaults(act=_export)
+    parser = commands.add_parser("withdraw", help="take tables that are known to be wrong out of a study's figures")
+    parser.add_argument("study")
+    parser.add_argument("--table", action="append", required=True, help="a result table, such as verdict; or several")
+    parser.add_argument("--why", required=True, help="one sentence, which takes their place until the study's next run")
+    parser.set_defaults(act=_withdraw)
+    parser = commands.add_parser("readme", help="put the demo's tables and the schemas into README.md")
+    parser.set_defaults(act=_readme)
+
+
+def _add_analyse(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("analyse", help="analyse anybody's table of quants, and their items; needs no torch")
+    parser.add_argument(
+        "table", type=Path, nargs="?", help="CSV, TSV, Markdown, Parquet, JSON or a folder of JSON; none: --items alone"
+    )
+    parser.add_argument("--fidelity", help="column of the fidelity metric; by default the one named as a mean KLD")
+    parser.add_argument("--scores", type=names, help="columns of the scores, separated by commas")
+    parser.add_argument(
+        "--items",
+        type=Path,
+        help="answers: Parquet, CSV or JSON lines with model, benchmark, item, correct; or a samples folder",
+    )
+    _add_of_samples(parser)
+    parser.add_argument(
+        "--label", type=names, default=(), help="columns that make up a quant's label; several by commas"
+    )
+    parser.add_argument(
+        "--unit", choices=("nats", "bits", "mnats", "mbits"), help="of a KL divergence whose header names none"
+    )
+    parser.add_argument("--divergence", action="store_true", help="--fidelity is a KL divergence, whatever its name")
+    parser.add_argument("--choices", help='choices of an item, for scores at chance: "my_benchmark=4"')
+    parser.add_argument("--reference", help="label of the reference's row, which enters no correlation")
+    parser.add_argument("--n-items", help='items behind each score, where there are no --items: "mmlu=400,sciq=1000"')
+    parser.add_argument("--zone", help='cut of the silent zone, fixed beforehand, for example "kl_mean<=0.02"')
+    parser.add_argument(
+        "--missing", choices=("refuse", "drop"), default="refuse", help="what to do with quants that lack values"
+    )
+    parser.add_argument(
+        "--margin", type=positive_number, default=0.01, help="difference that does not matter, a fraction (0.01)"
+    )
+    parser.add_argument("--size", help="column by which the smallest equivalent quant is the smallest")
+    parser.add_argument(
+        "--out", type=Path, help="folder for report.html, summary.json, tables and figures (runs/analyse/TABLE)"
+    )
+    parser.add_argument(
+        "--json", type=Path, nargs="?", const=STDOUT, help="a file for all numbers; without a name they are printed"
+    )
+    parser.set_defaults(act=_analyse)
+    _add_import(commands)
+    parser = commands.add_parser("published", help="analyse the published cohorts that come with the package")
+    parser.add_argument("--out", type=Path, default=Path("runs/published"), help="folder, one below it a cohort")
+    parser.set_defaults(act=_published)
+
+
+def _add_of_samples(parser: argparse.ArgumentParser) -> None:
+    """What of lm-evaluation-harness's samples counts, and which parts are one benchmark."""
+    parser.add_argument("--filter", help="of samples with several filters the one that counts: NAME, or TASK=NAME,…")
+    parser.add_argument("--metric", help="the samples' metric that is 1 for a right answer: NAME, or TASK=NAME,…")
+    parser.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        metavar="NAME=PATTERN",
+        help="parts that are one benchmark: 'mmlu=mmlu_*'",
+    )
+
+
+def _add_import(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "import", help="per-item results made elsewhere, as the table that analyse --items reads; needs no torch"
+    )
+    parser.add_argument("format", help="lm-eval, evalplus, livecodebench, bfcl or csv")
+    parser.add_argument("files", nargs="+", type=Path, help="files or folders of that format")
+    parser.add_argument(
+        "--label", action="append", default=[], help="the model of each file in order, where files do not name it"
+    )
+    _add_of_samples(parser)
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    parser.set_defaults(act=_import)
+    parser = commands.add_parser("served", help="score a model behind a server on a study's items of multiple choice")
+    parser.add_argument("--study", required=True, help="study whose items are asked, with its reference's tokenizer")
+    parser.add_argument("--quant", required=True, help="http://host:port#model[,top_k=N][,api=vllm]")
+    parser.add_argument("--label", help="the model's label, where its name is not to be it")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write; `import csv` joins several")
+    parser.set_defaults(act=_served)
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="the fidelity figures of one quant; of several, with paired tests",
+        description="A model is a folder, a .gguf file, owner/name[@revision] or owner/name/file.gguf[@revision] of a "
+        "hub, a label of --study, or, for a quant, a quantizer that is applied to the reference: "
+        "torchao:int8,group=32, bitsandbytes:nf4, hqq:4,group=64; or a model behind a server, http://host:port#model, "
+        "of which KLD has bounds.",
+    )
+    parser.add_argument(
+        "--reference", help="a model, a store of notebook 01, or (for bounds) a base file of llama.cpp or a top-k store"
+    )
+    parser.add_argument("--quant", action="append", required=True, help="a model; give several for paired tests")
+    parser.add_argument("--study", help="study whose labels are understood")
+    parser.add_argument("--text", type=Path, help="plain text, or .jsonl with a text a line; by default English prose")
+    parser.add_argument("--windows", type=whole_number, help="windows measured; by default 40, or what the text gives")
+    parser.add_argument("--context", type=whole_number, help="tokens of a window, whose second half is scored; 512")
+    parser.add_argument("--packing", choices=("packed", "documents"), default="packed", help="how texts fill windows")
+    parser.add_argument(
+        "--engine", choices=("torch", "llamacpp"), help="what runs GGUF quants: their weights in torch, or llama.cpp"
+    )
+    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    parser.add_argument("--device-map", choices=("none", "auto"), default="none", help="auto spreads a large model")
+    parser.add_argument("--weights", choices=("native", "dequantized"), default="dequantized")
+    parser.add_argument("--no-floor", dest="floor", action="store_false", help="leave the dtype's floor out")
+    parser.add_argument("--second-walk", action="store_true", help="acceptance rate and Jensen–Shannon divergence too")
+    parser.add_argument("--floor-k", type=whole_number, help="top tokens of the floor form beside bounds (default 64)")
+    parser.add_argument(
+        "--floor-log-p", type=float, default=-16.0, help="log-probability of a missing one (default -16)"
+    )
+    parser.add_argument("--breakdown", action="store_true", help="print mean KLD by entropy and position too")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of every interval (default 0.95)")
+    parser.add_argument("--bootstrap", type=whole_number, default=1000, help="resamples of windows (default 1000)")
+    parser.add_argument("--power", type=float, default=0.8, help="of the plan of windows (default 0.8)")
+    parser.add_argument("--seed", type=int, default=2606, help="of the resampling (default 2606)")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.set_defaults(act=_compare)
+
+
+def _add_quantize(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("quantize", help="make GGUF files of several types from one, by llama.cpp")
+    parser.add_argument("model", help="a .gguf file, owner/name/file.gguf[@revision], or a label of --study")
+    parser.add_argument("--types", required=True, help="llama.cpp's names, separated by commas: Q8_0,Q4_K_M,IQ3_S")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--imatrix", help="a file of llama-imatrix, or `compute` for one computed here from --text")
+    parser.add_argument("--text", type=Path, help="plain text, or .jsonl with a text a line")
+    parser.add_argument("--windows", type=whole_number, default=32, help="windows of --text that are read (default 32)")
+    parser.add_argument("--context", type=whole_number, default=512, help="tokens of a window (default 512)")
+    parser.add_argument("--study", help="study whose labels are understood and whose corpora --text must not share")
+    parser.add_argument("--threads", type=whole_number, default=1, help="threads of the quantizer (default 1)")
+    parser.set_defaults(act=_quantize)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands."""
+    whole = argparse.ArgumentParser(prog="qkld", description=__doc__.splitlines()[0])
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_run, _add_plan, _add_notebook, _add_small, _add_analyse, _add_compare, _add_quantize):
+        add(commands)
+    return whole
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Own arguments, and those after ``--``, which go to Snakemake."""
+    own = list(arguments)
+    return (own[: own.index("--")], own[own.index("--") + 1 :]) if "--" in own else (own, [])
+
+
+OUTPUTS = ("json", "out", "output")
+"""Options that name what is written: a file, but where ``--out`` of one of the commands below is a folder."""
+
+INTO_FOLDERS = (_analyse, _published, _quantize)
+
+
+def _check_places(options: argparse.Namespace) -> None:
+    """Refuse outputs that can not be written, before anything is computed for them."""
+    from qkld.study.provenance import check_place
+
+    for name in OUTPUTS:
+        path = getattr(options, name, None)
+        if path is not None:
+            check_place(path, named=f"--{name}", folder=name == "out" and options.act in INTO_FOLDERS)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns its exit status, 2 for an error that names expected, found and what to do."""
+    own, more = _split(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(own)
+    try:
+        if more and options.act is not _run:
+            raise ParameterError(
+                "Only `qkld run` passes arguments on.", expected="nothing after --", found=more, do="drop them"
+            )
+        options.more = more
+        _check_places(options)
+        status = options.act(options)
+        sys.stdout.flush()
+        return status
+    except QkldError as error:
+        print(f"qkld: {type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("qkld: interrupted; what it had finished and keeps, such as fetched files, is kept", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to be flushed at the end
+        return PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in FORBIDDEN:
+            raise
+        print(f"qkld: SourceError: {forbidden_place(error)}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

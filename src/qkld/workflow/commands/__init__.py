@@ -1,0 +1,1 @@
+"""The commands of `qkld` that have options of their own."""

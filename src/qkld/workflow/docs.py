@@ -1,0 +1,186 @@
+"""What the README prints of results: tables made by notebook 08 and by the schemas, put between markers."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from qkld.analysis.study import LoadedStudy
+from qkld.errors import StageError, TableError
+from qkld.report.published import published_table
+from qkld.report.study_tables import cohort_table, composite_table, engine_tables, evidence_tables, headline_table
+from qkld.report.text_tables import TextTable
+from qkld.report.withdrawing import wrong_tables
+from qkld.study.params import ToBeChecked, load_params
+from qkld.study.paths import StudyPaths, project_root
+from qkld.study.provenance import written_whole
+from qkld.study.registry import describe_results
+from qkld.study.schemas import SCHEMAS, describe
+from qkld.workflow.estimate import estimate_table
+
+SHOWN_STUDY = "demo"
+"""The study whose results the README shows."""
+
+FURTHER_STUDIES = ("five-families", "gguf", "gguf-engines", "gguf-unrotated")
+"""Studies whose results it shows as well, once they have been run."""
+
+ESTIMATED = ("qwen3.6-35b-a3b", "devstral-small-2-24b")
+"""Studies whose cost on a GPU the README estimates."""
+
+PUBLISHED = "published"
+"""Folder of figures, and block of the README, that hold what the published cohorts say."""
+
+CALIBRATION = "calibration"
+"""Folder of figures, and block of the README, that hold the calibration's summary; not there before it ran."""
+
+BENCH = "bench"
+"""Folder of figures, and block of the README, that hold the benchmarks' tables; not in the README before they ran."""
+
+
+def markdown(table: TextTable) -> str:
+    """A table of the report as Markdown: title, table, note."""
+    rows = [table.columns, tuple("---" if i == 0 else "---:" for i in range(len(table.columns))), *table.rows]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([f"**{table.title}.**", "", *lines, "", table.note])
+
+
+def times_table(study: LoadedStudy) -> TextTable:
+    """How long each stage's executed notebooks took, start of their kernels included, as papermill recorded it."""
+    rows = []
+    for file in sorted((study.paths.run / "notebooks").glob("*.ipynb")):
+        seconds = json.loads(file.read_text(encoding="utf-8"))["metadata"].get("papermill", {}).get("duration")
+        if seconds is not None:
+            rows.append((file.stem.split(".")[0], seconds))
+    stages = pd.DataFrame(rows, columns=["stage", "seconds"]).groupby("stage")["seconds"]
+    return TextTable(
+        "Running time",
+        "Wall time of the notebooks of this run, two at a time with one thread each.",
+        ("notebook", "runs", "longest (s)", "together (min)"),
+        tuple((f"`{name}`", str(len(s)), f"{s.max():.0f}", f"{s.sum() / 60:.1f}") for name, s in stages),
+    )
+
+
+def result_tables(study: LoadedStudy) -> str:
+    """The tables of a study that a README shows, as Markdown.
+
+    Where files run in both engines a cohort holds each twice, and what is correlated says nothing.
+    """
+    tables = engine_tables(study)
+    if not tables:
+        tables = [headline_table(study), *evidence_tables(study, ("verdict", "decision")), composite_table(study)]
+    tables += [cohort_table(study), times_table(study)]
+    return "\n\n".join(map(markdown, tables)) + "\n"
+
+
+def write_tables(path: Path, study: LoadedStudy) -> None:
+    """Write `result_tables` beside the study's figures."""
+    with written_whole(path) as temporary:
+        temporary.write_text(result_tables(study), encoding="utf-8")
+
+
+def blocks() -> dict[str, str]:
+    """Name of a marked block of the README → what belongs into it.
+
+    Raises
+    ------
+    StageError
+        If the shown study has not been run, or a study's figures hold tables that are known to be wrong.
+    """
+    for study in (SHOWN_STUDY, *FURTHER_STUDIES):
+        _refuse_wrong(study)
+    tables = StudyPaths(SHOWN_STUDY).figures / "tables.md"
+    if not tables.exists():
+        raise StageError(
+            "The README's results are not there yet.", expected=tables, found="no such file", do="run make reproduce"
+        )
+    return {
+        f"results:{SHOWN_STUDY}": tables.read_text(encoding="utf-8").strip(),
+        **{f"schema:{name}": describe(schema) for name, schema in SCHEMAS.items()},
+        "columns:analysis": describe_results(),
+        "estimate": estimates(),
+        "published": published(),
+        **_if_made(CALIBRATION, CALIBRATION, "summary"),
+        **_if_made(BENCH, BENCH, "bench"),
+        **_of_further_studies(),
+    }
+
+
+def _refuse_wrong(study: str) -> None:
+    path = StudyPaths(study).figures / "numbers.json"
+    wrong = wrong_tables(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
+    if wrong:
+        raise StageError(
+            f"Figures of '{study}' hold tables that an older version made wrong.",
+            expected="tables made since the version of qkld.report.withdrawing.RIGHT_SINCE",
+            found=", ".join(wrong),
+            do=f"run the study again, or take them back with `qkld withdraw {study}`",
+        )
+
+
+def _of_further_studies() -> dict[str, str]:
+    return {k: v for name in FURTHER_STUDIES for k, v in _if_made(f"results:{name}", name, "tables").items()}
+
+
+def estimates() -> str:
+    """What the paper's cohorts would take on one GPU, as Markdown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ToBeChecked)
+        tables = [estimate_table(load_params(name)) for name in ESTIMATED]
+    return "\n\n".join(markdown(table) for table in tables if table is not None)
+
+
+def published() -> str:
+    """What the published cohorts say, as Markdown.
+
+    Raises
+    ------
+    StageError
+        If they have not been analysed.
+    """
+    rows = StudyPaths(PUBLISHED).figures / "published.csv"
+    if not rows.exists():
+        raise StageError(
+            "The published cohorts are not analysed.", expected=rows, found="no such file", do="make published"
+        )
+    return markdown(published_table(pd.read_csv(rows)))
+
+
+def _if_made(block: str, folder: str, name: str) -> dict[str, str]:
+    """Tables that a long command of their own makes, under their block's name; empty before it has run."""
+    tables = StudyPaths(folder).figures / f"{name}.md"
+    return {block: tables.read_text(encoding="utf-8").strip()} if tables.exists() else {}
+
+
+def filled(text: str, contents: Mapping[str, str]) -> str:
+    """The text with every marked block, ``<!-- name -->`` to ``<!-- /… -->``, replaced by its content.
+
+    Raises
+    ------
+    TableError
+        If a block is not marked in the text exactly once.
+    """
+    for name, content in contents.items():
+        pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name.split(':')[0])} -->)"
+        text, count = re.subn(pattern, lambda m, c=content: f"{m[1]}\n{c}\n\n{m[2]}", text, flags=re.DOTALL)
+        if count != 1:
+            raise TableError(
+                "The README does not hold a block once.",
+                expected=f"<!-- {name} --> … once",
+                found=f"{count} times",
+                do="put the markers back",
+            )
+    return text
+
+
+def update_readme() -> Path:
+    """Write the README anew with today's tables; returns its path."""
+    path = project_root() / "README.md"
+    text = filled(path.read_text(encoding="utf-8"), blocks())
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,226 @@
+"""What each rule of the Snakefile depends on: the values that change its result, and nothing else.
+
+Snakemake compares these values with those of the last run and runs a job again where they differ. So they hold the
+knobs, the model's entry and the notebook's code, and leave out what only describes a result (maker, recipe, family).
+Editing the package reruns nothing by itself: a change that alters numbers raises ``METRICS_VERSION``, which is here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qkld.errors import ParameterError
+from qkld.study.params import FLOOR_BATCH, FLOORS, STAGES, Study, asked, identity, knobs
+from qkld.study.paths import StudyPaths
+from qkld.study.provenance import METRICS_VERSION, canonical_json
+from qkld.workflow.notebooks import code_digest
+from qkld.workflow.plan import made_files, measured_labels, plan_job, scored_labels
+
+UNKNOWN_MEMORY_MB = 16_000
+"""Memory asked of a cluster for a model of unknown size; a profile's ``set-resources`` may say better."""
+
+FLOOR_BATCH_KNOBS = frozenset({"floor_windows"})
+"""Knobs of 02 that only the floor rows read."""
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "reference_corpora": ("compute", "reference_logits"),
+    "reference_benchmarks": ("compute", "benchmark_scores"),
+}
+"""Sections that count in rules which read fewer knobs than their notebook has."""
+
+ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
+    "correlation": ("scores", "composite", "correlation", "partial", "paired_fidelity", "fidelity_breakdown"),
+    "silent_zone": (
+        *("zone_members", "zone", "zone_rules", "zone_split", "zone_break", "zone_curve", "variants", "differences"),
+        *("noise", "verdict", "leave_one_out", "zone_edge"),
+    ),
+    "volume_direction": ("flips", "self_flips", "volume_direction", "thinning", "decision", "pairs"),
+    "prompts": ("prompts", "prompt_baselines", "prompt_within", "prompt_flips", "router", "directional"),
+}
+"""Result tables of notebooks 04 to 07 that later stages read."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: the notebook it runs, and the value of its parameter ``part`` where it has one."""
+
+    notebook: str | None
+    part: str | None = None
+
+
+RULES: Mapping[str, Rule] = {
+    "make_quants": Rule("00_make_quants"),
+    "reference_corpora": Rule("01_reference_logits", part="corpora"),
+    "reference_benchmarks": Rule("01_reference_logits", part="benchmarks"),
+    "quant_kld": Rule("02_quant_kld"),
+    "benchmark_scores": Rule("03_benchmark_scores"),
+    "cohort": Rule(None),
+    "correlation": Rule("04_correlation"),
+    "silent_zone": Rule("05_silent_zone"),
+    "volume_direction": Rule("06_volume_direction"),
+    "prompts": Rule("07_prompts"),
+    "figures": Rule("08_figures"),
+}
+"""Every rule of the Snakefile, in order."""
+
+
+def _identity(study: Study, label: str) -> dict[str, Any]:
+    """What decides a model's weights; a floor row has the reference's."""
+    entry = study.reference if label in FLOORS else study.entry(label)
+    return identity(entry) | {"label": label}
+
+
+def _corpora(study: Study) -> list[dict[str, Any]]:
+    return [c.model_dump(mode="json") for c in study.corpora]
+
+
+def _tasks(study: Study) -> list[dict[str, Any]]:
+    described = {"role", "chance", "family"}
+    return [{k: v for k, v in asked(b).items() if k not in described} for b in study.benchmarks]
+
+
+def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
+    """The part of a rule's values that is its own."""
+    reference = _identity(study, study.reference.label)
+    match rule:
+        case "make_quants":
+            made = sorted({canonical_json(made.model_dump(mode="json")) for made in made_files(study)})
+            return {"reference": reference, "made": made, "corpora": _corpora(study)}
+        case "reference_corpora":
+            return {"reference": reference, "corpora": _corpora(study)}
+        case "reference_benchmarks":
+            return {"reference": reference, "benchmarks": _tasks(study)}
+        case "quant_kld":
+            return {"reference": reference, "quant": _identity(study, str(label)), "corpora": _corpora(study)}
+        case "benchmark_scores":
+            return {"reference": reference, "model": _identity(study, str(label)), "benchmarks": _tasks(study)}
+        case "cohort":
+            models = [study.reference, *study.quants]
+            return {
+                "models": [m.model_dump(mode="json", exclude={"to_be_checked"}) for m in models],
+                "corpora": _corpora(study),
+                "benchmarks": [asked(b) for b in study.benchmarks],
+                "headline": study.headline.model_dump(mode="json"),
+            }
+        case _:
+            return {}
+
+
+def _knobs_that_count(study: Study, rule: str, label: str | None) -> dict[str, Any]:
+    """Knobs of the rule's notebook, without those that this job does not read."""
+    sections = SECTIONS.get(rule) or STAGES.get(str(RULES[rule].notebook), ())
+    values = {k: v for section in sections for k, v in getattr(study, section).model_dump(mode="json").items()}
+    if rule == "quant_kld" and label != FLOOR_BATCH:
+        values = {k: v for k, v in values.items() if k not in FLOOR_BATCH_KNOBS}
+    return values
+
+
+def rule_values(study: Study, rule: str, label: str | None = None) -> str:
+    """Canonical JSON of everything in the parameters and notebooks that changes a job's result.
+
+    ``label`` is the quant of ``quant_kld``, the model of ``benchmark_scores``, and None elsewhere.
+    """
+    notebook = RULES[rule].notebook
+    values: dict[str, Any] = {
+        "metrics_version": METRICS_VERSION,
+        "knobs": _knobs_that_count(study, rule, label),
+        **_job_values(study, rule, label),
+    }
+    if notebook:
+        values["notebook"] = code_digest(notebook)
+    return canonical_json(values)
+
+
+def notebook_parameters(
+    study: Study, stage: str, *, quant: str | None = None, model: str | None = None, part: str | None = None
+) -> dict[str, Any]:
+    """Papermill parameters of one run of a stage: the study's name, what tells the run apart, and the knobs."""
+    if stage not in STAGES:
+        raise ParameterError(
+            f"There is no stage '{stage}'.", expected=list(STAGES), found=stage, do="use one of these names"
+        )
+    needed = {"02_quant_kld": ("quant", quant), "03_benchmark_scores": ("model", model)}.get(stage)
+    if needed is not None and needed[1] is None:
+        name = needed[0]
+        expected = ", ".join(measured_labels(study) if name == "quant" else scored_labels(study))
+        raise ParameterError(f"Stage {stage} needs a {name}.", expected=expected, found="none", do=f"give --{name}")
+    told_apart = {k: v for k, v in (("quant", quant), ("model", model), ("part", part)) if v is not None}
+    known = {"quant": measured_labels(study), "model": scored_labels(study), "part": ("corpora", "benchmarks")}
+    for name, value in told_apart.items():
+        if value not in known[name]:
+            raise ParameterError(
+                f"Study '{study.study}' has no {name} '{value}'.",
+                expected=list(known[name]),
+                found=value,
+                do="use one of these, or add it to the study's YAML",
+            )
+    return {"study": study.study, **told_apart, **knobs(study, stage)}
+
+
+def job_threads(study: Study, rule: str, cores: int) -> int:
+    """Threads of one job: the cores divided by the jobs that can run at once, so they are never oversubscribed."""
+    together = {
+        "reference_corpora": 2,
+        "reference_benchmarks": 2,
+        "quant_kld": len(measured_labels(study)),
+        "benchmark_scores": len(scored_labels(study)),
+    }.get(rule, 1)
+    return max(1, cores // together)
+
+
+def outputs(study: Study, paths: StudyPaths, rule: str) -> tuple[Path, ...]:
+    """Files that a rule without a label declares."""
+    tables = tuple(paths.analysis(name) for name in ANALYSIS_TABLES.get(rule, ()))
+    declared = {
+        "make_quants": (paths.quants_seal,) if made_files(study) else (),
+        "reference_corpora": (paths.corpora_seal,),
+        "reference_benchmarks": (paths.benchmarks_seal,),
+        "cohort": (paths.cohort, paths.all_items),
+        "figures": tuple(paths.figures / name for name in ("numbers.json", "report.html")),
+    }
+    return declared.get(rule, tables)
+
+
+def memory_mb(study: Study, rule: str, label: str | None = None) -> int:
+    """Memory a job asks of a cluster, from the plan's estimate; what can not be estimated gets `UNKNOWN_MEMORY_MB`."""
+    estimate = plan_job(study, rule, label).memory_bytes
+    return UNKNOWN_MEMORY_MB if estimate is None else -(-estimate // 1_000_000)
+
+
+def job_name(rule: str, label: str | None = None) -> str:
+    """Name of a job's executed notebook: ``02_quant_kld.bnb-nf4``, ``01_reference_logits.corpora``."""
+    told_apart = label or RULES[rule].part
+    return f"{RULES[rule].notebook}.{told_apart}" if told_apart else str(RULES[rule].notebook)
+
+
+def declared_name(path: Path, paths: StudyPaths, *, storage: bool) -> str:
+    """A file's name in the Snakefile: below the run folder, a figure's absolute, in a storage below the study's."""
+    if storage:
+        inside = path.relative_to(paths.run if path.is_relative_to(paths.run) else paths.figures.parent.parent)
+        return f"{paths.study}/{inside}"
+    return str(path.relative_to(paths.run)) if path.is_relative_to(paths.run) else str(path)
+
+
+def hand_over(study: Study, paths: StudyPaths, declared: Iterable[str]) -> None:
+    """Copy a job's files to where a Snakemake with a storage expects them.
+
+    Without a storage the declared files are the study's own, and nothing is left to do. A storage has names of its own
+    below the pod's working directory, while stores and tables lie on the volume that all pods mount.
+    """
+    own = {declared_name(file, paths, storage=True): file for file in declared_files(study, paths)}
+    for name in declared:
+        source = next((file for key, file in own.items() if name.endswith(f"/{key}")), None)
+        if source and source.exists() and not Path(name).exists():
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, name)
+
+
+def declared_files(study: Study, paths: StudyPaths) -> list[Path]:
+    """Every file that the Snakefile declares as an output."""
+    files = [file for rule in RULES for file in outputs(study, paths, rule)]
+    files += [file for label in measured_labels(study) for file in (paths.kld(label), paths.fidelity(label))]
+    return files + [paths.items(label) for label in scored_labels(study)]

@@ -1,0 +1,90 @@
+"""A study's tables as data frames."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from simulated_project import NAME
+
+import qkld
+from qkld.analysis.cohort import collect
+from qkld.analysis.study import ANALYSES
+from qkld.errors import ParameterError, StageError, TableError
+from qkld.study.params import knobs
+from qkld.study.registry import CORRELATION, RESULTS
+from qkld.workflow.notebooks import notebook_file
+from qkld.workflow.rules import ANALYSIS_TABLES, RULES
+
+
+@pytest.fixture
+def simulated(measured_project):
+    return qkld.load_study(NAME)
+
+
+def test_tables_are_there_once_they_are_made(simulated):
+    with pytest.raises(StageError, match="02_quant_kld"):
+        _ = simulated.cohort
+    collect(NAME)
+    assert (simulated.cohort["role"] == "quant").sum() == len(simulated.quants) == 22
+    assert simulated.items["model"].nunique() == 23
+    assert simulated.fidelity["quant"].nunique() == 24
+    assert simulated.params.study == NAME
+
+
+def test_missing_input_names_the_notebook(simulated, tmp_path, monkeypatch):
+    monkeypatch.setenv("QKLD_RUNS", str(tmp_path))
+    with pytest.raises(StageError, match="run notebook 05_silent_zone first"):
+        simulated.analysis("zone_curve")
+    with pytest.raises(StageError, match="run notebook 02_quant_kld for 'hqq-8-g64' first"):
+        simulated.tokens("hqq-8-g64")
+    with pytest.raises(StageError, match="There is no result 'zone_kurve'"):
+        simulated.analysis("zone_kurve")
+    with pytest.raises(ParameterError, match="no model 'unknown'"):
+        simulated.tokens("unknown")
+
+
+def test_results_come_back_as_they_were_saved(simulated):
+    known = {"metric": ["kl_mean", "dp_rms"], "estimate": [1 / 3, None], "note": ["", "too few"]}
+    table = pd.DataFrame({column: known.get(column, [0, 0]) for column in CORRELATION})
+    simulated.save_analysis("correlation", table)
+    found = simulated.analysis("correlation")
+    assert found["estimate"].iloc[0] == 1 / 3
+    assert pd.isna(found["estimate"].iloc[1])
+    assert list(found["note"]) == ["", "too few"]
+    made = simulated.paths.analysis("correlation").with_suffix(".json")
+    assert '"permutations": 199' in made.read_text()
+
+
+def test_a_result_with_other_columns_than_its_schema_is_not_saved(simulated_copy):
+    before = simulated_copy.paths.analysis("scores").read_bytes()
+    with pytest.raises(TableError, match="other columns"):
+        simulated_copy.save_analysis("scores", pd.DataFrame({"label": ["a"]}))
+    assert simulated_copy.paths.analysis("scores").read_bytes() == before
+
+
+def test_knobs_of_a_notebook_are_checked(simulated):
+    values = knobs(simulated.params, "04_correlation")
+    changed = simulated.with_knobs("04_correlation", **values | {"permutations": 499})
+    assert changed.resampling.permutations == 499
+    assert simulated.resampling.permutations == 199
+    with pytest.raises(ParameterError):
+        simulated.with_knobs("04_correlation", **values | {"permutations": 1})
+
+
+def test_results_and_their_notebooks_agree_with_the_workflow():
+    for name, stage in ANALYSES.items():
+        assert notebook_file(stage).exists()
+        assert [rule for rule, tables in ANALYSIS_TABLES.items() if name in tables and RULES[rule].notebook == stage]
+    assert sum(map(len, ANALYSIS_TABLES.values())) == len(ANALYSES)
+    assert set(RESULTS) == set(ANALYSES)
+
+
+def test_importing_and_loading_needs_no_torch():
+    code = "import sys, qkld; qkld.load_study; import qkld.report, qkld.workflow.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_other_names_are_no_attributes():
+    with pytest.raises(AttributeError, match="load_studies"):
+        _ = qkld.load_studies

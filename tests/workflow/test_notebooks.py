@@ -1,0 +1,149 @@
+"""Stage notebooks are held to the schema, and papermill is never given what a notebook does not know."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qkld.errors import ParameterError, StageError
+from qkld.study.params import STAGES, knobs, load_params
+from qkld.workflow.notebooks import (
+    check_parameters,
+    code_digest,
+    kernel_environment,
+    notebook_file,
+    parameter_names,
+    run_notebook,
+)
+
+TOLD_APART = {"01_reference_logits": {"part"}, "02_quant_kld": {"quant"}, "03_benchmark_scores": {"model"}}
+
+
+def parameters_of(path: Path) -> dict[str, Any]:
+    """Names and literal values of a notebook's parameters cell."""
+    cells = json.loads(path.read_text())["cells"]
+    (cell,) = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    tree = ast.parse("".join(cell["source"]))
+    assert all(isinstance(node, ast.AnnAssign) for node in tree.body), "one annotated literal a line"
+    return {node.target.id: ast.literal_eval(node.value) for node in tree.body}
+
+
+def small_notebook(path: Path, *sources: str) -> Path:
+    """A notebook whose first cell is its parameters."""
+    cells = [
+        {"id": f"cell{i}", "cell_type": "code", "source": s, "outputs": [], "execution_count": None, "metadata": {}}
+        for i, s in enumerate(sources)
+    ]
+    cells[0]["metadata"] = {"tags": ["parameters"]}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
+    )
+    return path
+
+
+@pytest.fixture
+def small_project(tmp_path, monkeypatch) -> Path:
+    """A project with nothing in it but folders."""
+    (tmp_path / "params").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("QKLD_ROOT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_parameters_cells_are_the_knobs_with_the_smoke_study_as_defaults(stage):
+    study = load_params("smoke")
+    found = parameters_of(notebook_file(stage))
+    expected = {"study": "smoke", **knobs(study, stage)}
+    apart = TOLD_APART.get(stage, set())
+    assert set(found) == set(expected) | apart
+    assert {name: value for name, value in found.items() if name not in apart} == expected
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_checker_reads_every_name(stage):
+    path = notebook_file(stage)
+    assert set(parameter_names(path)) == set(parameters_of(path))
+
+
+def test_an_unknown_parameter_is_refused_with_the_known_ones(tmp_path):
+    path = small_notebook(tmp_path / "a.ipynb", "cut: float = 1.0  # nats\nname = 'x'\n")
+    check_parameters(path, {"cut": 2.0, "name": "y"})
+    with pytest.raises(ParameterError, match=r"no parameter cutt(?s:.)*expected: \['cut', 'name'\]"):
+        check_parameters(path, {"cutt": 2.0})
+
+
+def test_two_parameters_cells_are_refused(tmp_path):
+    path = small_notebook(tmp_path / "a.ipynb", "cut = 1.0")
+    content = json.loads(path.read_text())
+    content["cells"] *= 2
+    path.write_text(json.dumps(content))
+    with pytest.raises(ParameterError, match="2 such cells"):
+        parameter_names(path)
+
+
+def test_the_digest_sees_code_and_nothing_else(small_project):
+    path = small_notebook(small_project / "notebooks" / "a.ipynb", "cut = 1.0", "print(cut)")
+    digest = code_digest("a")
+    small_notebook(path, "cut = 2.0", "print(cut)\n")
+    assert code_digest("a") == digest
+    small_notebook(path, "cut = 1.0", "print(2 * cut)")
+    assert code_digest("a") != digest
+
+
+def test_a_missing_notebook_is_named(small_project):
+    with pytest.raises(StageError, match="There is no notebook 'a'"):
+        code_digest("a")
+
+
+@pytest.mark.notebook
+def test_a_failing_cell_keeps_its_traceback(small_project, monkeypatch):
+    for name, value in kernel_environment().items():
+        monkeypatch.setenv(name, value)
+    small_notebook(small_project / "notebooks" / "a.ipynb", "cut = 1.0", "raise RuntimeError(f'cut is {cut}')")
+    output = small_project / "runs" / "a.ipynb"
+    with pytest.raises(StageError, match=r"RuntimeError: cut is 2\.5"):
+        run_notebook("a", output, {"cut": 2.5})
+    assert "Traceback" in output.read_text()
+
+
+@pytest.mark.notebook
+def test_a_killed_kernel_is_named(small_project):
+    small_notebook(small_project / "notebooks" / "a.ipynb", "cut = 1.0", "import os\nos.kill(os.getpid(), 9)")
+    with pytest.raises(StageError, match="its kernel was killed"):
+        run_notebook("a", small_project / "runs" / "a.ipynb", {})
+
+
+@pytest.mark.notebook
+def test_an_unknown_parameter_leaves_nothing_behind(small_project):
+    small_notebook(small_project / "notebooks" / "a.ipynb", "cut = 1.0")
+    with pytest.raises(ParameterError):
+        run_notebook("a", small_project / "runs" / "a.ipynb", {"cutt": 2.5})
+    assert not (small_project / "runs").exists()
+
+
+@pytest.mark.notebook
+def test_the_kernel_is_this_environments_and_holds_its_threads(small_project, monkeypatch):
+    """Also where the user has another kernel of the same name at home."""
+    home = small_project / "home"
+    other = home / ".local" / "share" / "jupyter" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    (other / "kernel.json").write_text(json.dumps({"argv": ["/bin/false"], "display_name": "x", "language": "python"}))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(other.parent.parent))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    for name, value in kernel_environment(threads=3).items():
+        monkeypatch.setenv(name, value)
+    look = "import os, sys\nprint(sys.prefix, os.environ['OMP_NUM_THREADS'], os.getcwd())"
+    small_notebook(small_project / "notebooks" / "a.ipynb", "cut = 1.0", look)
+    output = small_project / "runs" / "a.ipynb"
+    run_notebook("a", output, {}, threads=3)
+    assert f"{sys.prefix} 3 {os.path.realpath(small_project)}" in output.read_text()

@@ -1,0 +1,1 @@
+"""Other tools run beside the package, and records of where they agree."""
