@@ -17,7 +17,7 @@ reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: 
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
 test: STUDY := demo
-test: data llamacpp sandbox  ## every test, the smoke study included
+test: data llamacpp  ## every test, the smoke study included
 	$(BIN)/pytest -n $(CORES)
 
 unit: environment  ## the helper package on its own: no model, network or notebook
@@ -56,7 +56,7 @@ architectures: environment  ## every causal language model that transformers reg
 llamacpp: environment  ## llama.cpp as engine and quantizer, compiled once for this machine; CMAKE_ARGS=-DGGML_CUDA=on for a GPU
 	$(BIN)/python -m tools.build_llama_cpp_python --jobs $(CORES)
 
-sandbox: environment  ## bubblewrap, from Debian's package where there is none; which levels hold their limits here
+sandbox: environment  ## whether programs that models write can be run here: bubblewrap, held to its limits
 	$(BIN)/python -m qkld.benchmarks.judging.sandbox
 
 environment: $(READY)

@@ -1,4 +1,4 @@
-"""Programs that mean harm, and what each may come to at each level."""
+"""Programs that mean harm, and what each may come to."""
 
 from __future__ import annotations
 
@@ -18,17 +18,12 @@ NAME = "qkld-bomb"
 
 @dataclass(frozen=True)
 class Hostile:
-    """A program and what it ends as; ``limited`` is what level ``limits`` makes of it where that differs."""
+    """A program and what it ends as."""
 
     source: str
     status: str
     error: str = ""
-    limited: str | None = None
     limits: Limits = LIMITS
-
-    def expected(self, level: str) -> str:
-        """The status it must end with at a level."""
-        return self.limited if level == "limits" and self.limited else self.status
 
 
 def hostile_programs(*, secret: str, port: int, outside: str) -> dict[str, Hostile]:
@@ -55,23 +50,18 @@ def hostile_programs(*, secret: str, port: int, outside: str) -> dict[str, Hosti
             "import os, time\nfor _ in range(3):\n if os.fork() == 0:\n  break\nx = b'x' * (70 << 20)\ntime.sleep(60)",
             "memory",
         ),
-        "reading a file": Hostile(
-            f"assert open({secret!r}).read() == 'secret'", "failed", error="FileNotFoundError", limited="passed"
-        ),
+        "reading a file": Hostile(f"assert open({secret!r}).read() == 'secret'", "failed", error="FileNotFoundError"),
         "opening a socket": Hostile(
             f"import socket\nsocket.create_connection(('127.0.0.1', {port}), timeout=2)",
             "failed",
             error="ConnectionRefusedError",
-            limited="passed",
         ),
         "killing the parent": Hostile("import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(9)", "killed"),
         "stopping the parent": Hostile(
             "import os, time\nos.kill(os.getppid(), 19)\ntime.sleep(9)", "timeout", error="supervisor", limits=SHORT
         ),
         "killing itself": Hostile("import os\nos.kill(os.getpid(), 9)", "killed", error="signal 9"),
-        "writing outside": Hostile(
-            f"open({outside!r}, 'w').write('here')", "failed", error="FileNotFoundError", limited="passed"
-        ),
+        "writing outside": Hostile(f"open({outside!r}, 'w').write('here')", "failed", error="FileNotFoundError"),
         "filling the disk": Hostile(
             "f = open('big', 'wb')\nwhile True: f.write(bytes(1 << 16))", "failed", error="OSError"
         ),

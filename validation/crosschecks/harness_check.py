@@ -134,7 +134,7 @@ def harness_answers(task: LoadedTask, harness: Harness) -> tuple[list[Answer], l
         harness.generate_until(task.build(harness))
         documents = [dict(document) for document in task.task.eval_docs]
         texts = [harness.written[i].text for i in range(len(documents))]
-        right = are_right(task.judging.checker, documents, texts, sandbox=task.benchmark.sandbox)
+        right = are_right(task.judging.checker, documents, texts)
     else:
         kept = [s for s in _samples(task, harness) if s["filter"] == task.judging.filter]
         right = [bool(sample[task.judging.metric]) for sample in kept]

@@ -99,7 +99,7 @@ def judged(task: LoadedTask, tokenizer: Any, prompts: Sequence[Prompt], answers:
     if task.judging.checker:
         documents = [dict(document) for document in task.task.eval_docs]
         texts = [answer.text for answer in written]
-        right = are_right(task.judging.checker, documents, texts, sandbox=task.benchmark.sandbox)
+        right = are_right(task.judging.checker, documents, texts)
     else:
         right = _by_the_harness(task, tokenizer, answers)
     return [int(bool(r) and answer.finite) for r, answer in zip(right, written, strict=True)]

@@ -138,7 +138,6 @@ class Benchmark(Strict):
     ``family`` groups tasks; one whose reference is at its floor or ceiling stays out of the composite. ``prompt`` says
     whether the prompt goes through the model's chat template. Only tasks in which the model writes its answers take the
     rest: the longest answer in tokens, and for answers that are drawn the temperature, the seed and their number.
-    ``sandbox`` is where programs that the model wrote are run (see `qkld.benchmarks.judging.sandbox`).
     """
 
     task: Label
@@ -153,7 +152,19 @@ class Benchmark(Strict):
     temperature: float = Field(default=0.0, ge=0)
     repeats: int = Field(default=1, ge=1)
     sampling_seed: int = Field(default=0, ge=0)
-    sandbox: Literal["bubblewrap", "container", "limits"] = "bubblewrap"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sandbox_is_no_choice(cls, given: Any) -> Any:
+        """Entries of earlier versions may name bubblewrap; the two weaker sandboxes that they could name are gone."""
+        if not isinstance(given, dict) or "sandbox" not in given:
+            return given
+        if given["sandbox"] != "bubblewrap":
+            raise ValueError(
+                f"sandbox: {given['sandbox']} is not offered: programs that models write run in bubblewrap alone, and "
+                "those that held less are gone; leave the key out"
+            )
+        return {name: value for name, value in given.items() if name != "sandbox"}
 
     @model_validator(mode="after")
     def _only_drawn_answers_differ(self) -> Benchmark:
@@ -163,19 +174,13 @@ class Benchmark(Strict):
             raise ValueError("a temperature belongs to tasks in which the model writes; give answer_tokens")
         return self
 
-    @model_validator(mode="after")
-    def _only_code_is_run(self) -> Benchmark:
-        if self.sandbox != "bubblewrap" and self.family != "code":
-            raise ValueError("sandbox belongs to tasks of family code: no other answer is run")
-        return self
-
 
 def asked(benchmark: Benchmark) -> dict[str, Any]:
     """A benchmark's entry as JSON, without the keys of families and written answers that it leaves at their defaults.
 
     So an entry that names none of them is what it was before there were any, and nothing runs again for it.
     """
-    later = ("metric", "family", "prompt", "answer_tokens", "temperature", "repeats", "sampling_seed", "sandbox")
+    later = ("metric", "family", "prompt", "answer_tokens", "temperature", "repeats", "sampling_seed")
     values = benchmark.model_dump(mode="json")
     return {k: v for k, v in values.items() if k not in later or v != Benchmark.model_fields[k].default}
 

@@ -202,19 +202,15 @@ def _ended(process: subprocess.Popen, look: Callable[[], None], run: Path) -> in
 def fetch_sources(study: Study) -> dict[str, Path]:
     """Fetch everything the study names that has a pinned hash, before jobs ask for it side by side; name → path.
 
-    A study that runs programs which models wrote also gets the sandbox that it names, or is told that there is none.
+    A study that runs programs which models wrote is told first where there is no sandbox for them.
     """
     from qkld.benchmarks.judging import bfcl
-    from qkld.benchmarks.judging.sandbox import check_level
-    from qkld.benchmarks.judging.sandbox.debian import ready_bubblewrap
+    from qkld.benchmarks.judging.sandbox import check_sandbox
     from qkld.sources import ASSETS, fetch_all
     from qkld.sources.catalogue import NEEDED
 
-    levels = {b.sandbox for b in study.benchmarks if b.family == "code"}
-    if "bubblewrap" in levels:
-        ready_bubblewrap()
-    for level in levels:
-        check_level(level)
+    if any(b.family == "code" for b in study.benchmarks):
+        check_sandbox()
     named = [
         study.reference.asset,
         *(c.asset for c in study.corpora),

