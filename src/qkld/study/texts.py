@@ -7,7 +7,9 @@ also breaks at U+2028, U+2029, U+0085 and others, which may stand inside a JSON 
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,15 +47,17 @@ class JsonLine(NamedTuple):
     value: Any
 
 
-def read_text(path: Path, *, error: type[QkldError]) -> str:
+def read_text(path: Path, *, error: type[QkldError], packed: bool = False) -> str:
     """The text of a file, without a byte order mark; its line ends as line feeds, as Python reads text.
+
+    With ``packed`` a file compressed by gzip is unpacked first.
 
     Raises
     ------
     error
         If there is no such file, it can not be read, or its bytes are no UTF-8; the message names the first such byte.
     """
-    return _decoded(path, error).replace("\r\n", "\n").replace("\r", "\n")
+    return _decoded(path, error, packed).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def lines(text: str) -> list[str]:
@@ -62,15 +66,17 @@ def lines(text: str) -> list[str]:
     return parts if parts[-1] else parts[:-1]
 
 
-def json_lines(path: Path, *, error: type[QkldError], expected: str) -> Iterator[JsonLine]:
+def json_lines(path: Path, *, error: type[QkldError], expected: str, packed: bool = False) -> Iterator[JsonLine]:
     """Every line that is not blank, with its value; ``expected`` says in messages what a line should be.
+
+    With ``packed`` a file compressed by gzip is unpacked first.
 
     Raises
     ------
     error
         As `read_text`, and where a line is no JSON or holds half a character (an unpaired surrogate).
     """
-    for number, line in enumerate(lines(_decoded(path, error)), start=1):
+    for number, line in enumerate(lines(_decoded(path, error, packed)), start=1):
         if line.strip(" \t\r"):
             yield JsonLine(number, line, _value(path, number, line, error, expected))
 
@@ -91,11 +97,23 @@ def _value(path: Path, number: int, line: str, error: type[QkldError], expected:
     return value
 
 
-def _decoded(path: Path, error: type[QkldError]) -> str:
+def file_bytes(path: Path, *, error: type[QkldError], packed: bool = False) -> bytes:
+    """The bytes of a file, unpacked where gzip packed it and ``packed`` is set.
+
+    Raises
+    ------
+    error
+        If there is no such file, it can not be read, or it is no whole gzip file.
+    """
     try:
         content = path.read_bytes()
     except OSError as problem:
         raise _unreadable(path, error, expected="a file", found=_reason(path, problem), do="name another") from problem
+    return _unpacked(path, error, content) if packed and content.startswith(b"\x1f\x8b") else content
+
+
+def _decoded(path: Path, error: type[QkldError], packed: bool) -> str:
+    content = file_bytes(path, error=error, packed=packed)
     known = next((kind for beginning, kind in BEGINNINGS.items() if content.startswith(beginning)), None)
     if known is None and content[:LOOKED_AT].count(0) > len(content[:LOOKED_AT]) // 4:
         known = "more than a quarter of zero bytes, as in UTF-16 without a byte order mark"
@@ -109,6 +127,14 @@ def _decoded(path: Path, error: type[QkldError]) -> str:
         found = f"byte 0x{content[problem.start]:02x} at place {problem.start}, in line {line}: {problem.reason}"
         do = "if it is Latin-1 or Windows-1252, write it anew by `iconv -f WINDOWS-1252 -t UTF-8`"
         raise _unreadable(path, error, expected="text in UTF-8", found=found, do=do) from problem
+
+
+def _unpacked(path: Path, error: type[QkldError], content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as problem:
+        found = f"{type(problem).__name__}: {problem}"
+        raise _unreadable(path, error, expected="a whole gzip file", found=found, do="copy it anew") from problem
 
 
 def _reason(path: Path, problem: OSError) -> str:

@@ -6,7 +6,6 @@ Nothing here imports torch; a subcommand imports what it needs when it is called
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -15,9 +14,7 @@ from pathlib import Path
 
 from qkld.errors import FORBIDDEN, ParameterError, QkldError, forbidden_place, missing_models
 from qkld.workflow.arguments import names, parameter, positive_number, whole_number
-
-STDOUT = Path("-")
-"""What stands for the standard output in the place of a file."""
+from qkld.workflow.result_commands import OF_RESULTS, STDOUT, add_of_samples, add_result_commands, write_json_to
 
 PIPE_CLOSED, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT
 """Exit status where the reader of a pipe ends first, as of programs that the signal kills."""
@@ -132,25 +129,9 @@ def _analyse(options: argparse.Namespace) -> int:
         choices=parse_item_counts(options.choices, scores or (), of="choices") if options.choices else None,
     )
     if options.json is not None:
-        _write_json(options.json, summary)
+        write_json_to(options.json, summary)
     if options.json != STDOUT:
         print("\n".join(lines_of(summary, report=str(out / "report.html"))))
-    return 0
-
-
-def _write_json(path: Path, value: object) -> None:
-    if path == STDOUT:
-        print(json.dumps(value, indent=1, ensure_ascii=False))
-    else:
-        from qkld.study.provenance import write_json
-
-        write_json(path, value)
-
-
-def _import(options: argparse.Namespace) -> int:
-    from qkld.workflow.commands.importing import run_import
-
-    print(run_import(options), end="")
     return 0
 
 
@@ -264,7 +245,7 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
         type=Path,
         help="answers: Parquet, CSV or JSON lines with model, benchmark, item, correct; or a samples folder",
     )
-    _add_of_samples(parser)
+    add_of_samples(parser)
     parser.add_argument(
         "--label", type=names, default=(), help="columns that make up a quant's label; several by commas"
     )
@@ -290,37 +271,14 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
         "--json", type=Path, nargs="?", const=STDOUT, help="a file for all numbers; without a name they are printed"
     )
     parser.set_defaults(act=_analyse)
-    _add_import(commands)
+    add_result_commands(commands)
+    _add_served(commands)
     parser = commands.add_parser("published", help="analyse the published cohorts that come with the package")
     parser.add_argument("--out", type=Path, default=Path("runs/published"), help="folder, one below it a cohort")
     parser.set_defaults(act=_published)
 
 
-def _add_of_samples(parser: argparse.ArgumentParser) -> None:
-    """What of lm-evaluation-harness's samples counts, and which parts are one benchmark."""
-    parser.add_argument("--filter", help="of samples with several filters the one that counts: NAME, or TASK=NAME,…")
-    parser.add_argument("--metric", help="the samples' metric that is 1 for a right answer: NAME, or TASK=NAME,…")
-    parser.add_argument(
-        "--group",
-        action="append",
-        default=[],
-        metavar="NAME=PATTERN",
-        help="parts that are one benchmark: 'mmlu=mmlu_*'",
-    )
-
-
-def _add_import(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "import", help="per-item results made elsewhere, as the table that analyse --items reads; needs no torch"
-    )
-    parser.add_argument("format", help="lm-eval, evalplus, livecodebench, bfcl or csv")
-    parser.add_argument("files", nargs="+", type=Path, help="files or folders of that format")
-    parser.add_argument(
-        "--label", action="append", default=[], help="the model of each file in order, where files do not name it"
-    )
-    _add_of_samples(parser)
-    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
-    parser.set_defaults(act=_import)
+def _add_served(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("served", help="score a model behind a server on a study's items of multiple choice")
     parser.add_argument("--study", required=True, help="study whose items are asked, with its reference's tokenizer")
     parser.add_argument("--quant", required=True, help="http://host:port#model[,top_k=N][,api=vllm]")
@@ -402,6 +360,7 @@ OUTPUTS = ("json", "out", "output")
 """Options that name what is written: a file, but where ``--out`` of one of the commands below is a folder."""
 
 INTO_FOLDERS = (_analyse, _published, _quantize)
+"""Commands whose ``--out`` is a folder; that of `OF_RESULTS` is one where it has no ending."""
 
 
 def _check_places(options: argparse.Namespace) -> None:
@@ -411,7 +370,8 @@ def _check_places(options: argparse.Namespace) -> None:
     for name in OUTPUTS:
         path = getattr(options, name, None)
         if path is not None:
-            check_place(path, named=f"--{name}", folder=name == "out" and options.act in INTO_FOLDERS)
+            folder = options.act in INTO_FOLDERS or (options.act in OF_RESULTS and not path.suffix)
+            check_place(path, named=f"--{name}", folder=name == "out" and folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -90,7 +90,18 @@ def import_items(
         given = labels or [None] * len(paths)
         items = pd.concat([read(p, label=label) for p, label in zip(paths, given, strict=True)], ignore_index=True)
     check_metric_taken(items, metric)
-    checked = checked_items(grouped(items, groups or {}), source=", ".join(str(p) for p in paths[:3]))
+    return whole_items(items, groups or {}, source=", ".join(str(p) for p in paths[:3]))
+
+
+def whole_items(items: pd.DataFrame, groups: Groups, *, source: str) -> pd.DataFrame:
+    """Items as a table of schema `IMPORTED`, the same ones for every model.
+
+    Raises
+    ------
+    TableError, StatisticsError, BenchmarkError
+        As `import_items`.
+    """
+    checked = checked_items(grouped(items, groups), source=source)
     check_same_items(checked)
     return IMPORTED.checked(_filled(checked))
 

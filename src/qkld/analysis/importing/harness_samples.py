@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from qkld.analysis.importing.choosing import Chosen, parse_chosen
-from qkld.analysis.importing.reading import json_lines, unreadable
+from qkld.analysis.importing.reading import json_rows, unreadable
 from qkld.errors import TableError
 from qkld.study.provenance import key_of
 from qkld.study.task_metrics import published_metric
 
-SAMPLES = re.compile(r"^samples_(?P<task>.+)_\d{4}-\d\d-\d\dT[\d.\-]+\.jsonl$")
-"""The harness's file names: ``<output_path>/<model>/samples_<task>_<time>.jsonl``."""
+SAMPLES = re.compile(r"^samples_(?P<task>.+)_\d{4}-\d\d-\d\dT[\d.\-]+\.jsonl?(?:\.gz)?$")
+"""The harness's file names: ``<output_path>/<model>/samples_<task>_<time>.jsonl``; in 2024 ``.json`` with one list."""
 
 METRICS = ("acc", "exact_match", "pass@1", "pass_at_1", "math_verify", "prompt_level_strict_acc")
 """Metrics of a sample that are its correctness unless one is named: what its task is published by, else the first of
@@ -53,7 +53,7 @@ def read_harness_samples(
         several filters and none of them was named, or it lacks the filter or metric that was named for it.
     """
     filters, metrics = parse_chosen(filter_name, option="--filter"), parse_chosen(metric, option="--metric")
-    candidates = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+    candidates = [path] if path.is_file() else sorted(path.rglob("samples_*"))
     files = [(file, match["task"]) for file in candidates if (match := SAMPLES.match(file.name))]
     if not files:
         raise TableError(
@@ -93,7 +93,7 @@ def _model(path: Path) -> str:
 
 
 def _rows(path: Path, model: str, task: str, filters: Chosen, metrics: Chosen) -> Iterator[dict[str, Any]]:
-    samples = [(n, s if isinstance(s, dict) else {}) for n, s in json_lines(path, expected="a sample a line")]
+    samples = [(n, s if isinstance(s, dict) else {}) for n, s in json_rows(path, expected="a sample a line")]
     wanted = _filter(path, task, [str(s.get("filter", NO_FILTER)) for _, s in samples], filters)
     for number, sample in samples:
         if str(sample.get("filter", NO_FILTER)) == wanted:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qkld.errors import TableError
 from qkld.study import texts
-from qkld.study.texts import read_text
+from qkld.study.texts import file_bytes, read_text
 
 
 def json_file(path: Path, *, expected: str) -> Any:
@@ -21,10 +21,21 @@ def json_file(path: Path, *, expected: str) -> Any:
         raise unreadable(path, expected, error) from error
 
 
-def json_lines(path: Path, *, expected: str) -> Iterator[tuple[int, Any]]:
+def json_lines(path: Path, *, expected: str, packed: bool = False) -> Iterator[tuple[int, Any]]:
     """(number of the line from 1, its value) for every line that is not blank; a TableError for one that is no JSON."""
-    for line in texts.json_lines(path, error=TableError, expected=expected):
+    for line in texts.json_lines(path, error=TableError, expected=expected, packed=packed):
         yield line.number, line.value
+
+
+def json_rows(path: Path, *, expected: str) -> Iterator[tuple[int, Any]]:
+    """(place from 1, value) of every row: a value a line, or one list of them; packed by gzip or not."""
+    if not file_bytes(path, error=TableError, packed=True).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        yield from json_lines(path, expected=expected, packed=True)
+        return
+    try:
+        yield from enumerate(json.loads(read_text(path, error=TableError, packed=True)), start=1)
+    except (ValueError, RecursionError) as error:
+        raise unreadable(path, expected, error) from error
 
 
 def unreadable(path: Path, expected: str, found: object, *, line: int | None = None) -> TableError:

@@ -31,6 +31,12 @@ IMPORTED = Schema(
         "margin": Column(
             "float64", "log-probability of the right choice minus the best wrong one, nats", True, optional=True
         ),
+        "probability_right": Column(
+            "float64",
+            "probability of the right choice among the choices, by the scores that the tool chose by",
+            missing=True,
+            optional=True,
+        ),
         "tokens": Column("float64", "tokens of the answer", True, optional=True),
         "truncated": Column("bool", "the answer was cut off at its greatest length", optional=True),
         **{name: Column("float64", "KL(reference ‖ model) of the item, nats", True, True) for name in DIVERGENCES},

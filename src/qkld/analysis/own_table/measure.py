@@ -59,15 +59,17 @@ class Measure:
 
 _MEANS = frozenset({"mean", "avg", "average"})
 _PLAIN = frozenset({"kld", "kl", "dkl", "kldivergence", "kldiv"})
+_ENDS = frozenset({"low", "high", "lower", "upper"})
 
 
 def usual_divergence(columns: Sequence[str]) -> str | None:
     """The one column that is a mean KL divergence by its name; None where none or several are.
 
-    Where several are divergences, that of the mean is meant, or the one with no word beside it.
+    Where several are divergences, that of the mean is meant, or the one with no word beside it; ends of intervals are
+    none.
     """
-    known = [c for c in columns if is_divergence(c)]
-    words = {c: re.findall("[a-z]+", c.lower()) for c in known}
+    words = {c: re.findall("[a-z]+", c.lower()) for c in columns}
+    known = [c for c in columns if is_divergence(c) and _ENDS.isdisjoint(words[c])]
     means = [c for c in known if not _MEANS.isdisjoint(words[c])]
     plain = [c for c in known if "".join(words[c]) in _PLAIN]
     return next((found[0] for found in (known, means, plain) if len(found) == 1), None)

@@ -1,0 +1,244 @@
+"""Logs of llama-perplexity → a table of quants and their answers, with windows and pairs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+import pandas as pd
+
+from qkld.analysis.importing.imported import QUANTS, Imported
+from qkld.analysis.importing.llama_fidelity import fidelity_tables
+from qkld.analysis.importing.llama_logs import EXPECTED, Run, read_log
+from qkld.errors import ParameterError, TableError
+from qkld.study.provenance import key_of
+
+_PART = re.compile(r"-\d{5}-of-\d{5}$")
+_ENDINGS = re.compile(r"(?:\.(?:gz|txt|log|out|err|md|stdout|stderr))+$", re.IGNORECASE)
+
+KINDS = {
+    "kl": "KL divergence, {windows} windows",
+    "items": "{benchmark}, {items} items",
+    "ppl": "perplexity alone",
+}
+"""How a run is described to a reader."""
+
+
+def read_llama_perplexity(
+    paths: Sequence[Path], *, labels: Sequence[str] = (), windows: int | None = None, benchmark: str | None = None
+) -> Imported:
+    """Everything that logs of one text and reference say of their quants.
+
+    Parameters
+    ----------
+    paths : logs, or folders of them; in a folder files that hold no result are left out and named
+    labels : the model of each path in order; else the name of the model's file that the log has, else the log's name
+    windows : windows to compare from the beginning of every running table; None: all
+    benchmark : name of the task, of logs that do not say it
+
+    Raises
+    ------
+    TableError
+        If a path holds no result, logs are of several texts or references, one was cut off, or two are of one model.
+    """
+    runs, notes = _all_runs(paths, labels)
+    if not runs:
+        raise _nothing(paths)
+    of_kind = {kind: [(label, run) for label, run in runs if run.kind == kind] for kind in KINDS}
+    fidelity, copies = _one_each(of_kind["kl"])
+    tables = (None, None, None, [])
+    if fidelity:
+        tables = fidelity_tables(fidelity, windows)
+    items = _items(of_kind["items"], benchmark)
+    perplexities, more = _one_each(of_kind["ppl"])
+    quants = _with_perplexity(tables[0], perplexities)
+    found = [f"{run.place}: {label}, {described(run)}" for label, run in runs]
+    return Imported(quants, items, tables[1], tables[2], tuple(found), (*notes, *copies, *more, *tables[3]))
+
+
+def described(run: Run) -> str:
+    """What a run is, in a few words."""
+    return KINDS[str(run.kind)].format(
+        windows=run.last_window or run.facts.get("windows", "?"),
+        benchmark=_benchmark(run, None) or "a task without its name",
+        items=len(run.items),
+    )
+
+
+# --- files and labels -------------------------------------------------------------------------------------------------
+
+
+def _all_runs(paths: Sequence[Path], labels: Sequence[str]) -> tuple[list[tuple[str, Run]], list[str]]:
+    """(label, run) of every run in the files, and notes on files of folders that hold none."""
+    if labels and len(labels) != len(paths):
+        raise ParameterError(
+            "Labels and files do not go together.",
+            expected=f"{len(paths)} labels, one a file in order",
+            found=list(labels),
+            do="give one --label for each file",
+        )
+    runs, empty = [], []
+    for path, label in zip(paths, labels or [None] * len(paths), strict=True):
+        for file in _files(path):
+            try:
+                own = read_log(file)
+            except TableError as error:
+                if not path.is_dir() or not error.problem.endswith("holds no result of llama-perplexity."):
+                    raise
+                empty.append(file.name)
+                continue
+            runs += [(label or name, run) for name, run in _named(own)]
+    return runs, [f"files without a result: {', '.join(empty[:8])}"] if empty else []
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return [p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix.lower() in LOG_ENDINGS]
+
+
+LOG_ENDINGS = frozenset({"", ".txt", ".log", ".out", ".err", ".md", ".gz", ".stdout", ".stderr"})
+"""Endings of files that are looked at in a folder."""
+
+
+def _named(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
+    """Each run under its model's name.
+
+    Raises
+    ------
+    TableError
+        If a log holds several runs and does not say which models they are of.
+    """
+    nameless = [run for run in runs if model_name(run) is None]
+    alike = len(nameless) > 1 and any(a.kind == b.kind for i, a in enumerate(nameless) for b in nameless[:i])
+    if alike:
+        raise TableError(
+            f"{runs[0].path} holds several runs and does not say which models they are of.",
+            expected="the name of the model's file, as the program logs it on its standard error",
+            found=f"runs that begin in lines {', '.join(str(run.line) for run in nameless[:8])}",
+            do="let each run write its own log, named by its model, or keep the standard error: `> all.log 2>&1`",
+        )
+    for run in runs:
+        yield model_name(run) or _ENDINGS.sub("", run.path.name), run
+
+
+def model_name(run: Run) -> str | None:
+    """The name of the model's file without its ending and its part; None where the log has none."""
+    if "model" not in run.facts:
+        return None
+    return _PART.sub("", re.sub(r"\.gguf$", "", PureWindowsPath(run.facts["model"]).name, flags=re.IGNORECASE)) or None
+
+
+def _one_each(runs: Sequence[tuple[str, Run]]) -> tuple[dict[str, Run], list[str]]:
+    """Label → its run, and notes on copies; two runs that differ are refused."""
+    kept: dict[str, Run] = {}
+    notes = []
+    for label, run in runs:
+        other = kept.setdefault(label, run)
+        if other is run:
+            continue
+        if (other.figures, other.windows) != (run.figures, run.windows):
+            raise TableError(
+                f"Two logs are of '{label}' and do not say the same.",
+                expected="one log for each model",
+                found=f"{other.place}; {run.place}",
+                do="leave one out, or name each with --label",
+            )
+        notes.append(f"{run.place} says the same of '{label}' as {other.place} and counts once")
+    return kept, notes
+
+
+def _nothing(paths: Sequence[Path]) -> TableError:
+    return TableError(
+        "No log of llama-perplexity was found.",
+        expected=EXPECTED,
+        found=", ".join(str(p) for p in paths[:4]),
+        do="name logs, or a folder of them",
+    )
+
+
+# --- items and perplexities -------------------------------------------------------------------------------------------
+
+
+def _benchmark(run: Run, given: str | None) -> str | None:
+    """The task of a run by its log; a multiple choice by the name of its data, where the log has it."""
+    said = run.facts.get("benchmark")
+    if said in ("hellaswag", "winogrande"):
+        return said
+    if run.items and run.items[0].scores is not None:
+        return "winogrande"
+    if given is not None:
+        return given
+    if said is not None and "data" in run.facts:
+        return PureWindowsPath(run.facts["data"]).stem
+    return said
+
+
+def _items(runs: Sequence[tuple[str, Run]], benchmark: str | None) -> pd.DataFrame | None:
+    """Every item of every task, as rows of imported items."""
+    parts: dict[tuple[str, str], Run] = {}
+    for label, run in runs:
+        _check_whole(run)
+        task = _benchmark(run, benchmark)
+        if task is None:
+            raise TableError(
+                f"{run.place} does not say of which task its items are.",
+                expected="a line `hellaswag_score : …` or `multiple_choice_score: …`, on the program's standard error",
+                found=f"{len(run.items)} items",
+                do="name the task with --benchmark NAME",
+            )
+        other = parts.setdefault((label, task), run)
+        if other is not run and other.items != run.items:
+            raise TableError(
+                f"Two logs are of '{label}' and {task} and do not say the same.",
+                expected="one log for each model and task",
+                found=f"{other.place}; {run.place}",
+                do="leave one out, or name each with --label; name tasks with --benchmark",
+            )
+    rows = [row for (label, task), run in parts.items() for row in _rows(label, task, run)]
+    return pd.DataFrame(rows) if rows else None
+
+
+def _check_whole(run: Run) -> None:
+    wanted = run.facts.get("selected") or run.facts.get("loaded")
+    if wanted is not None and len(run.items) < int(wanted):
+        raise TableError(
+            f"{run.place} ends before its task does.",
+            expected=f"{wanted} items",
+            found=f"{len(run.items)}",
+            do="run it again; an item that does not fit into the context ends the program: give it a larger -c",
+        )
+
+
+def _rows(label: str, task: str, run: Run) -> Iterator[dict[str, object]]:
+    """The program draws its items by a fixed seed, so an item's place names it where as many tasks were loaded."""
+    loaded, selected = run.facts.get("loaded"), run.facts.get("selected")
+    drawn = selected is not None and (task == "hellaswag" or selected != loaded)
+    for item in run.items:
+        row = {"model": label, "benchmark": task, "item": str(item.item), "correct": item.correct}
+        if loaded is not None:
+            row["request"] = key_of([task, loaded, drawn, item.right])
+        if item.scores is not None and item.right is not None:
+            row["answer"] = str(item.taken)
+            row["probability_right"] = probability_right(item.scores, item.right)
+        yield row
+
+
+def probability_right(scores: tuple[float, float], right: int) -> float:
+    """Probability of the right one of two options by their scores, mean log-probabilities of a token, nats."""
+    return float(1 / (1 + np.exp(scores[1 - right] - scores[right])))
+
+
+def _with_perplexity(quants: pd.DataFrame | None, runs: Mapping[str, Run]) -> pd.DataFrame | None:
+    """The table with rows of models of which there is a perplexity alone, such as the reference."""
+    own = set() if quants is None else set(quants["label"])
+    rows = [
+        {"label": label, "ppl": run.figures["ppl"].value, "ppl_se": run.figures["ppl"].error}
+        for label, run in runs.items()
+        if label not in own and "ppl" in run.figures
+    ]
+    if not rows:
+        return quants
+    return QUANTS.checked(pd.concat([*([] if quants is None else [quants]), pd.DataFrame(rows)], ignore_index=True))

@@ -1,0 +1,112 @@
+"""Commands on results: ``import`` reads what other tools wrote, ``gate`` judges a quant, ``card`` publishes figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from qkld.workflow.arguments import whole_number
+
+STDOUT = Path("-")
+"""What stands for the standard output in the place of a file."""
+
+
+def add_result_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the parsers of these commands."""
+    _add_import(commands)
+    _add_gate(commands)
+
+
+def write_json_to(path: Path, value: object) -> None:
+    """Write JSON values to a file, or to the standard output."""
+    if path == STDOUT:
+        print(json.dumps(value, indent=1, ensure_ascii=False))
+    else:
+        from qkld.study.provenance import write_json
+
+        write_json(path, value)
+
+
+def add_of_samples(parser: argparse.ArgumentParser) -> None:
+    """What of lm-evaluation-harness's samples counts, and which parts are one benchmark."""
+    parser.add_argument("--filter", help="of samples with several filters the one that counts: NAME, or TASK=NAME,…")
+    parser.add_argument("--metric", help="the samples' metric that is 1 for a right answer: NAME, or TASK=NAME,…")
+    parser.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        metavar="NAME=PATTERN",
+        help="parts that are one benchmark: 'mmlu=mmlu_*'",
+    )
+
+
+def _import(options: argparse.Namespace) -> int:
+    from qkld.workflow.commands.importing import run_import
+
+    print(run_import(options), end="")
+    return 0
+
+
+def _add_import(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "import", help="logs and results made elsewhere, as tables that analyse reads; needs no torch"
+    )
+    parser.add_argument(
+        "format",
+        help="llama-perplexity, lm-eval, quants, evalplus, livecodebench, bfcl or csv; or a folder of anything",
+    )
+    parser.add_argument("files", nargs="*", type=Path, help="files or folders of that format")
+    parser.add_argument(
+        "--label", action="append", default=[], help="the model of each file in order, where files do not name it"
+    )
+    add_of_samples(parser)
+    parser.add_argument(
+        "--windows", type=whole_number, help="compare the first windows of every log of llama-perplexity alone"
+    )
+    parser.add_argument("--benchmark", help="the task of logs of llama-perplexity that do not name it")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables, or a Parquet file")
+    parser.set_defaults(act=_import)
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from qkld.workflow.commands.gate import run_gate
+
+    status, line, summary = run_gate(options)
+    if options.json is not None:
+        write_json_to(options.json, summary)
+    if options.json != STDOUT:
+        print(line)
+    return status
+
+
+def _add_gate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "gate",
+        help="judge a quant by thresholds, for continuous integration",
+        description="Exit status 0: passed; 3: failed; 4: not measured; 5: not resolved, the interval holds the "
+        "threshold; 2: error.",
+    )
+    parser.add_argument("source", type=Path, nargs="?", help="a table of quants, or the JSON of `qkld compare`")
+    parser.add_argument("--study", help="judge a study's quant")
+    parser.add_argument("--quant", required=True, help="the quant's label; without a source the model to measure")
+    parser.add_argument("--reference", help="the reference's label; without a source the model to measure against")
+    parser.add_argument("--items", type=Path, help="answers of both, for losses: as of `qkld analyse --items`")
+    parser.add_argument("--max-kld", metavar="NATS", help="largest mean KLD")
+    parser.add_argument("--min-top1", metavar="SHARE", help="smallest share of tokens with the reference's top token")
+    parser.add_argument(
+        "--max-loss", action="append", default=[], metavar="SCORE=LOSS", help="largest loss against the reference"
+    )
+    parser.add_argument(
+        "--require", action="append", default=[], metavar="METRIC<=NUMBER", help="any other metric, <= or >="
+    )
+    parser.add_argument("--text", type=Path, help="of a measurement: plain text, or .jsonl; by default English prose")
+    parser.add_argument("--windows", type=whole_number, help="of a measurement: windows")
+    parser.add_argument("--context", type=whole_number, help="of a measurement: tokens of a window")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    parser.add_argument("--json", type=Path, nargs="?", const=STDOUT, help="a file for the verdict; or it is printed")
+    parser.set_defaults(act=_gate)
+
+
+OF_RESULTS = (_import,)
+"""Commands whose ``--out`` is a folder where it has no ending."""
