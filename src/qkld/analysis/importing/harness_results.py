@@ -57,8 +57,8 @@ def read_harness_results(
                 raise unreadable(file, "each task of a model once", f"{task} of this model in another file too")
             own |= {task: value} | ({f"{task}_se": error} if error is not None else {})
             taken.setdefault(task, name)
-    if not scores:
-        raise unreadable(paths[0], EXPECTED, "no file of results")
+    if not any(scores.values()):
+        raise unreadable(paths[0], EXPECTED, "no file of results, or none with a share of right answers")
     _check_alike(runs)
     table = pd.DataFrame([{"label": label, **own} for label, own in scores.items()])
     said = tuple(f"{file}: results of {', '.join(run['results'])[:120]}" for file, run in runs)

@@ -69,7 +69,8 @@ FACTS = {
     "file_type": re.compile(r"(?:print_info|llm_load_print_meta): (?:file type|model ftype)\s*=\s*(.+?)\s*$"),
     "size": re.compile(r"(?:file size|model size)\s*=\s*([\d.]+ [KMG]iB) \([\d.]+ BPW\)"),
     "bits_per_weight": re.compile(r"(?:file size|model size)\s*=\s*[\d.]+ [KMG]iB \(([\d.]+) BPW\)"),
-    "reference_file": re.compile(r"(?:--kl-divergence-base|--save-all-logits)[= ]+(\S+)"),
+    "machine": re.compile(r"\bsystem_info: (.+?)\s*$"),
+    "reference_file": re.compile(r"(?:--kl-divergence-base|--save-all-logits|saving all logits to)[= ]+(\S+)"),
     "data": re.compile(r"(?:^|\s)(?:-f|--file|-bf|--binary-file)[= ]+(\S+)"),
     "context": re.compile(r"(?:computing|calculating perplexity) over \d+ chunks, n_ctx=(\d+)"),
     "windows": re.compile(r"(?:computing|calculating perplexity) over (\d+) chunks"),
@@ -77,7 +78,10 @@ FACTS = {
     "selected": re.compile(r"selecting (\d+) (?:randomized|random|the first) tasks|score over (\d+) tasks"),
     "benchmark": re.compile(r"\b(hellaswag|winogrande|multiple_choice)_score\b"),
 }
-"""What a log says of its run, each by the line that says it."""
+"""What a log says of its run, each by the line that says it; since 2026 a log names neither model nor build."""
+
+BEGINS = ("build", "machine")
+"""Facts that the program prints before any result."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _MARKS = (b"\xff\xfe", b"\xfe\xff")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qkld.analysis.importing.llama_lines import (
+    BEGINS,
     CHUNK,
     ITEM,
     ITEM_OF_TWO,
@@ -151,7 +152,9 @@ def _begins_anew(run: Run, line: str, facts: dict[str, str], figures: list[Figur
     """Whether a line belongs to another run than those before it."""
     if run.kind is None:
         return False
-    if "build" in facts or any(run.facts.get(n, text) != text for n, text in facts.items() if n == "model"):
+    if any(name in facts for name in BEGINS) or any(
+        run.facts.get(n, text) != text for n, text in facts.items() if n == "model"
+    ):
         return True
     if (row := CHUNK.search(line)) and not figures:
         return bool(run.figures) or (int(row["window"]) == 1 and bool(run.windows))

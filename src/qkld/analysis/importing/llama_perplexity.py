@@ -16,6 +16,11 @@ from qkld.errors import ParameterError, TableError
 from qkld.study.provenance import key_of
 
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
+_TASK = r"hellaswag|winogrande|multiple[-_ ]?choice|arc(?:[-_ ]?(?:easy|challenge|e|c))?|mmlu|truthful[-_]?qa"
+_RUN = rf"(?:llama-)?perplexity|kl[-_ ]?div(?:ergence)?|kld?|ppl|base|(?P<task>{_TASK})"
+_KIND = re.compile(rf"(?<![^._\s-])(?:{_RUN})(?![^._\s-])[._\s-]*", re.IGNORECASE)
+"""Words of a log's name that say what was run."""
+
 _ENDINGS = re.compile(r"(?:\.(?:gz|txt|log|out|err|md|stdout|stderr))+$", re.IGNORECASE)
 
 KINDS = {
@@ -34,7 +39,8 @@ def read_llama_perplexity(
     Parameters
     ----------
     paths : logs, or folders of them; in a folder files that hold no result are left out and named
-    labels : the model of each path in order; else the name of the model's file that the log has, else the log's name
+    labels : the model of each path in order; else the name of the model's file that the log has, else the log's name,
+        less words such as kld and hellaswag that say what was run
     windows : windows to compare from the beginning of every running table; None: all
     benchmark : name of the task, of logs that do not say it
 
@@ -121,7 +127,13 @@ def _named(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
             do="let each run write its own log, named by its model, or keep the standard error: `> all.log 2>&1`",
         )
     for run in runs:
-        yield model_name(run) or _ENDINGS.sub("", run.path.name), run
+        yield model_name(run) or _name_of_log(run.path), run
+
+
+def _name_of_log(path: Path) -> str:
+    """A log's name without its endings and the words that say what was run: ``kld-Q8_0.log`` is of ``Q8_0``."""
+    stem = _ENDINGS.sub("", path.name)
+    return _KIND.sub("", stem).strip("._- ") or stem
 
 
 def model_name(run: Run) -> str | None:
@@ -171,9 +183,10 @@ def _benchmark(run: Run, given: str | None) -> str | None:
         return "winogrande"
     if given is not None:
         return given
-    if said is not None and "data" in run.facts:
+    if "data" in run.facts:
         return PureWindowsPath(run.facts["data"]).stem
-    return said
+    tasks = [found["task"] for found in _KIND.finditer(_ENDINGS.sub("", run.path.name)) if found["task"]]
+    return tasks[0] if len(tasks) == 1 else said
 
 
 def _items(runs: Sequence[tuple[str, Run]], benchmark: str | None) -> pd.DataFrame | None:
