@@ -1,22 +1,28 @@
-"""A comparison as text for a terminal and as JSON."""
+"""A comparison as text for a terminal and as JSON: of exact distributions, and against a store that gives bounds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from qkld.analysis.cohort import plain_warning
-from qkld.compare.cells import aligned, ends, plain_rows, signed
 from qkld.compare.request import Comparison
-from qkld.report.numbers import p_value
+from qkld.report.numbers import p_value, significant
 from qkld.statistics.tokens.fidelity import METRICS, QUANTILES
 from qkld.study.params import FLOOR_DTYPE
 
+if TYPE_CHECKING:
+    from qkld.compare.bounded import BoundedComparison
+
 SHARES = ("top1_agreement", "top5_agreement", "acceptance_rate")
 """Metrics shown as percentages."""
+
+BOUNDS = {"kl_low": "at least", "kl_high": "at most", "kl_floor": "floor form", "floored_share": "floored tokens"}
+"""Metric of a comparison with bounds → how it is shown."""
 
 
 def shown(made: Comparison, *, breakdown: bool = False) -> str:
@@ -138,6 +144,82 @@ def _notes(made: Comparison) -> str:
     return "\n".join([*lines, f"{clustered}; bootstrap: percentiles of resampled clusters"])
 
 
+# --- against a store that gives bounds --------------------------------------------------------------------------------
+
+
+def bounded_json(made: BoundedComparison) -> dict[str, Any]:
+    """The same as JSON values: an empty number is null, an infinite one ``"inf"``."""
+    return {"made_by": made.made, "bounds": plain_rows(made.bounds), "paired": plain_rows(made.paired)}
+
+
+def bounded_text(made: BoundedComparison) -> str:
+    """Both bounds of each quant's mean KLD with their intervals, and Eq. 5's form with its share of floored tokens."""
+    level = f"{100 * made.made['statistics']['confidence']:g} %"
+    parts = ["\n".join(_served_head(made) if "served" in made.made else _bounded_head(made))]
+    for label in made.bounds["quant"].unique():
+        parts.append(_bounded_quant(made.bounds[made.bounds["quant"] == label], label, level))
+    if made.paired is not None:
+        parts.append("\n".join(_bounded_pair(row, level) for row in made.paired.to_dict("records")))
+    return "\n\n".join([*parts, _bounded_notes(made)]) + "\n"
+
+
+def _bounded_head(made: BoundedComparison) -> list[str]:
+    facts, first = made.made, made.bounds.iloc[0]
+    return [
+        f"reference  {facts['reference']}: it holds its distributions rounded or cut off, so KLD has bounds",
+        f"text       its own {facts['windows']} windows, {first['tokens'] + first['nonfinite']} scored tokens",
+        f"quants     run in {facts['compute_dtype']} on {facts['device']}",
+    ]
+
+
+def _served_head(made: BoundedComparison) -> list[str]:
+    """Of quants behind servers, with the windows that a server could be sent."""
+    facts = made.made
+    lines = [
+        f"reference  {facts['reference']}, in {facts['compute_dtype']} on {facts['device']}",
+        f"text       {facts['text']}: {facts['windows']} windows",
+    ]
+    for label in facts["served"]:
+        own = facts["models"][label]
+        some = "" if own["windows"] == facts["windows"] else f", sent {own['windows']} windows: others are no text"
+        lines.append(f"{label}: served, gives its top log-probabilities alone, so KLD has bounds{some}")
+    return lines
+
+
+def _bounded_quant(rows: pd.DataFrame, label: str, level: str) -> str:
+    header = ("mean KLD", "estimate", f"{level} clustered", f"{level} bootstrap", "unit")
+    cells = [_bounded_cells(row) for row in rows.to_dict("records")]
+    nonfinite = int(rows["nonfinite"].iloc[0])
+    lost = f"\n{nonfinite} tokens without finite logits are left out" if nonfinite else ""
+    return f"{label}\n{aligned([header, *cells])}{lost}"
+
+
+def _bounded_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    is_share = row["metric"] == "floored_share"
+    scale = 100 if is_share else 1
+    estimate = "no upper bound" if row["estimate"] == float("inf") else signed(scale * row["estimate"])
+    shown = (estimate, ends(row, scale=scale), ends(row, "bootstrap_", scale=scale))
+    return (BOUNDS[row["metric"]], *shown, "%" if is_share else "nats")
+
+
+def _bounded_pair(row: Mapping[str, Any], level: str) -> str:
+    between = f"between {signed(row['difference_low'])} and {signed(row['difference_high'])} nats"
+    allowing = f"; with the sampling of windows ({level}) {ends(row)}" if ends(row) else ""
+    return f"{row['label_b']} − {row['label_a']}: mean KLD differs by {between}{allowing}"
+
+
+def _bounded_notes(made: BoundedComparison) -> str:
+    form = made.made["floor_form"]
+    lines = [note for note in made.bounds["note"].unique() if note]
+    lines.append(
+        f"floor form: Eq. 5 of arXiv:2606.19558 over both sides' {form['k']} top tokens, one missing from the quant's "
+        f"at log-probability {form['log_probability']:g}; it is no bound; floored: tokens at which one is missing"
+    )
+    within = "a server's rounding" if "served" in made.made else "half a code step"
+    lines.append(f"the floor of the compute dtype is not measured here; {within} is within the bounds")
+    return "\n".join(lines)
+
+
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 
@@ -154,3 +236,34 @@ def _count(value: float) -> str:
     if math.isnan(value):
         return "not available"
     return "no number of windows is enough" if math.isinf(value) else f"{value:.0f}"
+
+
+def signed(value: float) -> str:
+    """Four significant digits with a true minus sign."""
+    return ("−" if value < 0 else "") + significant(abs(value), 4)
+
+
+def ends(row: Mapping[str, Any], prefix: str = "", *, scale: float = 1) -> str:
+    """``[low, high]`` of a row, or nothing where there is no interval."""
+    low, high = (scale * row[f"{prefix}{end}"] for end in ("low", "high"))
+    return "" if math.isnan(low) or math.isnan(high) else f"[{signed(low)}, {signed(high)}]"
+
+
+def aligned(rows: list[tuple[str, ...]]) -> str:
+    """Rows as lines whose columns begin below each other."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def plain_rows(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:
+    """Rows as JSON values: an empty number is null, an infinite one ``"inf"``."""
+    if table is None:
+        return None
+    return [{name: _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return value

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from qkld.compare.cells import aligned
+from qkld.compare.text import aligned
 from qkld.errors import ParameterError
 from qkld.models import OpenedModel, open_model
 from qkld.models.gguf.files import fact
