@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pyarrow.parquet as pq
 from conftest import REPOSITORY
 
-from qkld.analysis.committing import LARGEST_FILE, NAMES, listed_checksums
+from qkld.analysis.committing import LARGEST_FILE, NAMES
 from qkld.analysis.study import load_study
 from qkld.report.study import study_numbers
 from qkld.study.params import load_params
@@ -22,6 +22,12 @@ matplotlib.use("Agg")
 ANALYSIS = ("04_correlation", "05_silent_zone", "06_volume_direction", "07_prompts")
 TOLERANCE = 1e-6
 """Relative difference of a number that another processor's rounding may make."""
+
+
+def listed_checksums(page: Path) -> dict[str, str]:
+    """File → SHA-256 as a page of `data_page` lists them."""
+    lines = [line.split("|") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    return {cells[1].strip(" `"): cells[4].strip(" `") for cells in lines}
 
 
 def check_files(folder: Path) -> None:

@@ -202,9 +202,3 @@ def data_page(
             "",
         ]
     )
-
-
-def listed_checksums(page: Path) -> dict[str, str]:
-    """File → SHA-256 as a page of `data_page` lists them."""
-    lines = [line.split("|") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
-    return {cells[1].strip(" `"): cells[4].strip(" `") for cells in lines}

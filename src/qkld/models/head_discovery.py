@@ -69,21 +69,6 @@ def _values(module: nn.Module, names: tuple[str, ...]) -> list[float]:
     return [float(value) for name in names if (value := getattr(config, name, None)) is not None]
 
 
-def check_head(module: nn.Module, head: Head) -> None:
-    """Hold a head against the model's own logits of a few tokens: nothing but rounding may lie between them.
-
-    Where a machine runs both products by one kernel in one shape they are bit-equal, elsewhere they round apart: see
-    `_rounding`.
-
-    Raises
-    ------
-    ModelError
-        If the model can not be run, if its logits are not finite, or if they differ: with the largest difference and
-        the module that was taken for the head.
-    """
-    _first_proven(module, head, [head])
-
-
 def proven_head(module: nn.Module, head: Head) -> tuple[Head, torch.dtype]:
     """The head in the form that gives the model's own logits of a few tokens: what `find_head` found, or nearly so.
 
@@ -94,7 +79,8 @@ def proven_head(module: nn.Module, head: Head) -> tuple[Head, torch.dtype]:
     Raises
     ------
     ModelError
-        As `check_head`, of the form that was found first.
+        If the model can not be run, if its logits are not finite, or if they differ: with the largest difference of the
+        form that was found first, and the module that was taken for the head.
     """
     scales = dict.fromkeys((head.scale, 1 / head.scale, 1.0))
     softcaps = dict.fromkeys((head.softcap, None))
@@ -103,6 +89,11 @@ def proven_head(module: nn.Module, head: Head) -> tuple[Head, torch.dtype]:
 
 @torch.inference_mode()
 def _first_proven(module: nn.Module, head: Head, forms: Iterable[Head]) -> tuple[Head, torch.dtype]:
+    """The first form that gives the model's own logits of a few tokens, nothing but rounding between them.
+
+    Where a machine runs both products by one kernel in one shape they are bit-equal, elsewhere they round apart: see
+    `_rounding`.
+    """
     ids = torch.tensor([[i % head.vocabulary for i in PROBE_IDS]])
     own = _own_logits(module, ids, head.weight.dtype)
     hidden = trunk_states(module, ids)[0].to(head.weight.device)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
 
 from qkld.errors import StatisticsError
 from qkld.statistics.items.score_differences import (
@@ -12,7 +13,6 @@ from qkld.statistics.items.score_differences import (
     equivalence_p,
     mcnemar_exact,
     mcnemar_midp,
-    newcombe_interval,
     score_z,
 )
 
@@ -61,6 +61,36 @@ def test_tango_s_interval_of_published_examples():
     assert interval(*BENTUR) == pytest.approx([-0.517, -0.026], abs=5e-4)
     assert interval(40, 20, 160) == pytest.approx([0.030865, 0.218064], abs=5e-7)
     assert interval(0, 0, 100) == pytest.approx([-0.0369935, 0.0369935], abs=5e-8)
+
+
+def newcombe_interval(
+    both_right: int, leapfrogs: int, drops: int, both_wrong: int, confidence: float
+) -> tuple[float, float]:
+    """Interval of the score difference on one task by squaring and adding (Newcombe 1998, Stat Med 17:2635, method 10).
+
+    Built from the Wilson intervals of both scores and the continuity-corrected φ of the table: another road to the
+    same interval as `difference_interval`, to check it by. Its coverage is higher at few flips.
+    """
+    n = both_right + leapfrogs + drops + both_wrong
+    sums = ((both_right + leapfrogs), (both_right + drops))
+    model, reference = (k / n for k in sums)
+    (low_m, high_m), (low_r, high_r) = (proportion_confint(k, n, alpha=1 - confidence, method="wilson") for k in sums)
+    phi = corrected_phi(both_right, leapfrogs, drops, both_wrong)
+    down, up = model - low_m, high_r - reference
+    low = model - reference - np.sqrt(down**2 - 2 * phi * down * up + up**2)
+    down, up = reference - low_r, high_m - model
+    high = model - reference + np.sqrt(down**2 - 2 * phi * down * up + up**2)
+    return float(low), float(high)
+
+
+def corrected_phi(both_right: int, leapfrogs: int, drops: int, both_wrong: int) -> float:
+    """φ of the two-by-two table; a positive numerator is brought n/2 nearer to 0, and 0 where a margin is empty."""
+    n = both_right + leapfrogs + drops + both_wrong
+    margins = (both_right + leapfrogs, drops + both_wrong, both_right + drops, leapfrogs + both_wrong)
+    numerator = both_right * both_wrong - leapfrogs * drops
+    if numerator > 0:
+        numerator = max(numerator - n / 2, 0)
+    return float(numerator / np.sqrt(np.prod(np.array(margins, dtype=float)))) if all(margins) else 0.0
 
 
 def test_newcombe_s_interval_of_published_examples():

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pingouin
 import pytest
+from numpy.typing import ArrayLike
 from simulated_answers import answered_study, labels_of, noise_of
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
@@ -12,10 +13,10 @@ from qkld.errors import StatisticsError
 from qkld.statistics.items.covariance import composite_noise, item_covariance, noise_by_benchmark
 from qkld.statistics.items.scores import correct_matrix
 from qkld.statistics.noise.reliability import (
+    MeanSquares,
     Reliability,
     attainable,
     disattenuated,
-    hoyt_mean_squares,
     items_for_reliability,
     noise_mean_squares,
     reliability,
@@ -28,6 +29,19 @@ from validation.calibration.worlds import draw_cohort
 def correct(rng):
     """Answers (items, quants)."""
     return draw_cohort("W1", 28, 8, rng=rng).answers(250, rng=rng)[:, 1:].astype(int)
+
+
+def hoyt_mean_squares(correct: ArrayLike) -> MeanSquares:
+    """Hoyt's (1941) mean squares of answers (items, quants) of 0 and 1: quants as persons, items as items."""
+    answers = np.asarray(correct, dtype=float)
+    items, quants = answers.shape
+    by_quant, by_item, right = answers.mean(axis=0), answers.mean(axis=1), answers.mean()
+    total = items * quants * right * (1 - right)
+    between_quants = items * float(((by_quant - right) ** 2).sum())
+    between_items = quants * float(((by_item - right) ** 2).sum())
+    df_quants, df_residual = quants - 1, (quants - 1) * (items - 1)
+    residual = (total - between_quants - between_items) / df_residual
+    return MeanSquares(between_quants / df_quants, max(0.0, residual), df_quants, df_residual)
 
 
 def test_alpha_is_cronbachs_of_pingouin(correct):
@@ -132,5 +146,3 @@ def test_constant_scores_and_too_few_quants_have_no_reliability():
         reliability(hoyt_mean_squares([[0, 1, 0], [1, 0, 1], [1, 1, 1], [1, 1, 1]][:2] * 2), 0.95)
     with pytest.raises(StatisticsError, match="at least 3 quants"):
         noise_mean_squares(noise_of([0.0, 0.1], np.eye(2)))
-    with pytest.raises(StatisticsError, match="0 and 1"):
-        hoyt_mean_squares([[0, 0.5], [1, 1]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field
 
@@ -81,6 +81,3 @@ def _number(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
-
-
-APIS: tuple[str, ...] = get_args(Api)

@@ -173,11 +173,6 @@ class FloorForm:
     kl: Floats
     floored: NDArray[np.int64]
 
-    @property
-    def floored_share(self) -> float:
-        """Share of positions with at least one floored token."""
-        return float((self.floored > 0).mean())
-
 
 def floor_form(reference: TopK, quant: TopK, floor: float) -> FloorForm:
     """Eq. 5 of arXiv:2606.19558 from two top-k lists. It is neither a bound nor a divergence, and may be negative.

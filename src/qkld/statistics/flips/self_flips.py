@@ -39,19 +39,6 @@ def run_variance(floor: Flips) -> float:
     return (floor.flip_rate - float(floor.net) ** 2) / (2 * floor.items)
 
 
-def expected_self_flips(probability_right: ArrayLike) -> float:
-    """Flip rate of two sampled runs without any quantization: 2 · mean p(1 − p) over items."""
-    p = np.asarray(probability_right, dtype=float)
-    if not p.size or not ((p >= 0) & (p <= 1)).all():
-        raise StatisticsError(
-            "Probabilities of a right answer are not probabilities.",
-            expected="at least one value, each within 0 and 1",
-            found=f"{p.size} values, {p.min(initial=np.inf):g} to {p.max(initial=-np.inf):g}",
-            do="give the share of right answers an item over repeated runs",
-        )
-    return float(2 * (p * (1 - p)).mean())
-
-
 @dataclass(frozen=True)
 class Excess:
     """Flip rate of a quant beyond the reference's with itself, a fraction of the items, with its interval."""

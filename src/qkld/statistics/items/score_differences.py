@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
-from statsmodels.stats.proportion import proportion_confint
 
 from qkld.errors import StatisticsError
 
@@ -179,37 +178,3 @@ def equivalence_p(
     above = stats.norm.sf(score_z(leapfrogs, drops, items, -margin, design_effect, df))
     below = stats.norm.cdf(score_z(leapfrogs, drops, items, margin, design_effect, df))
     return np.maximum(above, below)
-
-
-# --- Newcombe's interval, as a check ----------------------------------------------------------------------------------
-
-
-def newcombe_interval(
-    both_right: int, leapfrogs: int, drops: int, both_wrong: int, confidence: float
-) -> tuple[float, float]:
-    """Interval of the score difference on one task by squaring and adding (Newcombe 1998, Stat Med 17:2635, method 10).
-
-    Built from the Wilson intervals of both scores and the continuity-corrected φ of the table: another road to the
-    same interval as `difference_interval`, to check it by. Its coverage is higher at few flips.
-    """
-    n = both_right + leapfrogs + drops + both_wrong
-    _counts(leapfrogs, drops, n)
-    sums = ((both_right + leapfrogs), (both_right + drops))
-    model, reference = (k / n for k in sums)
-    (low_m, high_m), (low_r, high_r) = (proportion_confint(k, n, alpha=1 - confidence, method="wilson") for k in sums)
-    phi = _corrected_phi(both_right, leapfrogs, drops, both_wrong)
-    down, up = model - low_m, high_r - reference
-    low = model - reference - np.sqrt(down**2 - 2 * phi * down * up + up**2)
-    down, up = reference - low_r, high_m - model
-    high = model - reference + np.sqrt(down**2 - 2 * phi * down * up + up**2)
-    return float(low), float(high)
-
-
-def _corrected_phi(both_right: int, leapfrogs: int, drops: int, both_wrong: int) -> float:
-    """φ of the two-by-two table; a positive numerator is brought n/2 nearer to 0, and 0 where a margin is empty."""
-    n = both_right + leapfrogs + drops + both_wrong
-    margins = (both_right + leapfrogs, drops + both_wrong, both_right + drops, leapfrogs + both_wrong)
-    numerator = both_right * both_wrong - leapfrogs * drops
-    if numerator > 0:
-        numerator = max(numerator - n / 2, 0)
-    return float(numerator / np.sqrt(np.prod(np.array(margins, dtype=float)))) if all(margins) else 0.0

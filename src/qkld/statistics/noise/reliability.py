@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import stats
 
 from qkld.errors import StatisticsError
-from qkld.statistics.items.covariance import NetNoise, binary
+from qkld.statistics.items.covariance import NetNoise
 
 LEAST_QUANTS = 3
 """Quants that a reliability needs."""
@@ -46,26 +45,11 @@ class Reliability:
     p: float
 
 
-def hoyt_mean_squares(correct: ArrayLike) -> MeanSquares:
-    """Hoyt's (1941) mean squares of answers (items, quants) of 0 and 1: quants as persons, items as items."""
-    answers = binary(correct)
-    items, quants = answers.shape
-    by_quant, by_item, right = answers.mean(axis=0), answers.mean(axis=1), answers.mean()
-    total = items * quants * right * (1 - right)
-    between_quants = items * float(((by_quant - right) ** 2).sum())
-    between_items = quants * float(((by_item - right) ** 2).sum())
-    df_quants, df_residual = quants - 1, (quants - 1) * (items - 1)
-    if min(df_quants, df_residual) < 1:
-        raise _too_few(quants)
-    residual = (total - between_quants - between_items) / df_residual
-    return MeanSquares(between_quants / df_quants, max(0.0, residual), df_quants, df_residual)
-
-
 def noise_mean_squares(noise: NetNoise) -> MeanSquares:
-    """The same from net scores and their item noise, so that it serves composites and clustered items too.
+    """Mean squares from net scores and their item noise, so that they serve composites and clustered items too.
 
     Residual mean square: tr(CV)/(n − 1), the noise variance of the mean contrast (C centres); of quants: d'Cd/(n − 1).
-    For one benchmark of single items both are exactly Hoyt's / N.
+    For one benchmark of single items both are exactly Hoyt's (1941) of the N answers of each quant, / N.
     """
     n = len(noise.labels)
     if n < LEAST_QUANTS:

@@ -8,7 +8,7 @@ Operations for S splits, N items and n quants: S·N to halve the items, 6·S·N�
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -223,9 +223,3 @@ def split_table(
         key = {"rule": rule, "cut": np.nan if cut is None else cut, "metric": metric, "benchmark": benchmark}
         rows.append({**key, **found})
     return pd.DataFrame(rows)
-
-
-def membership_shares(half: Half, kld: ArrayLike, labels: Sequence[str], *, rule: Rule, cut: float | None) -> pd.Series:
-    """Share of splits in which each quant is in the zone, by label."""
-    inside = chosen(half, _one_a_quant(kld, half.net.shape[1]), rule=rule, cut=cut)
-    return pd.Series(inside.mean(axis=0), index=list(labels), name="share_in_zone")
