@@ -6,8 +6,8 @@ import pytest
 
 from qkld.study.params import ToBeChecked, load_params
 from qkld.workflow import plan
+from qkld.workflow.plan import has_native_bf16, product_flop_per_second
 from qkld.workflow.plan_report import in_bytes, in_time, plan_text, rule_seconds
-from qkld.workflow.speed import has_native_bf16, product_flop_per_second
 
 COHORTS = {"qwen3.6-35b-a3b": 28, "devstral-small-2-24b": 41}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from qkld.models.head import fast_product
-from qkld.workflow.speed import has_native_bf16
+from qkld.workflow.plan import has_native_bf16
 
 COPY_BYTES = 1 << 28
 """Size of the array copied for the memory's bandwidth: larger than any cache."""

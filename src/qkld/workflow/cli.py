@@ -32,9 +32,8 @@ def _plan(options: argparse.Namespace) -> int:
     from qkld.study.params import load_params
     from qkld.study.paths import some_project
     from qkld.workflow.estimate import estimate_lines
-    from qkld.workflow.plan import flop_rate, known_shape
+    from qkld.workflow.plan import flop_rate, known_shape, model_flop_per_second
     from qkld.workflow.plan_report import plan_text
-    from qkld.workflow.speed import model_flop_per_second
 
     file = Path(options.study) if options.study.endswith((".yaml", ".yml")) else None
     study = load_params(options.study) if file is None else load_params(file.stem, file)
