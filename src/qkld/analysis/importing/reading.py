@@ -1,9 +1,9 @@
-"""Reading JSON files of other tools, with the file and line named where one is not what it should be."""
+"""Reading JSON files of other tools: errors that name file and line, and a row a sample of an item."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +48,12 @@ def unreadable(path: Path, expected: str, found: object, *, line: int | None = N
         found=problem,
         do="give the file as the tool wrote it, and the format that it is of",
     )
+
+
+def sample_rows(item: str, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a sample; several are named ``item#0``, ``item#1`` … and are of one cluster, the item itself.
+
+    Samples of one item share its difficulty, so they are no independent items: intervals cluster them.
+    """
+    several = len(samples) > 1
+    return [{"item": f"{item}#{i}" if several else item, "cluster": item, **sample} for i, sample in enumerate(samples)]
