@@ -17,7 +17,7 @@ from qkld.statistics.items.covariance import noise_by_benchmark
 from qkld.statistics.noise.verdict import verdict
 from qkld.workflow.cli import main
 
-PUBLISHED = REPOSITORY / "src" / "qkld" / "analyse" / "published_tables" / "apex_qwen3.5-35b-a3b.csv"
+PUBLISHED = REPOSITORY / "src" / "qkld" / "report" / "published_tables" / "apex_qwen3.5-35b-a3b.csv"
 SCORES = ["hellaswag", "winogrande", "mmlu", "arc_challenge", "truthfulqa"]
 QUICK = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
 

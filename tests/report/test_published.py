@@ -19,7 +19,7 @@ from qkld.statistics.correlation.tables import Resampling
 
 QUICK = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
 COHORTS = {cohort.name: cohort for cohort in published_cohorts()}
-TABLES = REPOSITORY / "src" / "qkld" / "analyse" / "published_tables"
+TABLES = REPOSITORY / "src" / "qkld" / "report" / "published_tables"
 
 
 def analysed(cohort: PublishedCohort, resampling: Resampling = QUICK) -> dict:

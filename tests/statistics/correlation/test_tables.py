@@ -96,7 +96,7 @@ def test_a_zero_left_out_of_logarithms_is_left_out_of_the_items_too(rng):
 
 def published(name, scores):
     """A published cohort as a cohort of quants, its composite the mean of the benchmarks."""
-    table = pd.read_csv(REPOSITORY / "src" / "qkld" / "analyse" / "published_tables" / f"{name}.csv")
+    table = pd.read_csv(REPOSITORY / "src" / "qkld" / "report" / "published_tables" / f"{name}.csv")
     roles = np.where(table["quant"].str.lower().isin(["f16", "f32", "bf16"]), "reference", "quant")
     return table.assign(label=table["quant"], role=roles, composite=table[scores].mean(axis=1))
 
