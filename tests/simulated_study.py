@@ -16,9 +16,10 @@ import yaml
 from simulated_tokens import tokens_of_quant
 
 from qkld.analysis.study import load_study
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.comparison import differences_table
 from qkld.statistics.correlation.partial import partial_table
-from qkld.statistics.correlation.tables import Resampling, correlation_table
+from qkld.statistics.correlation.tables import correlation_table
 from qkld.statistics.flips.decision import decision_table, pair_table
 from qkld.statistics.flips.flips import direction_table, flip_table
 from qkld.statistics.flips.self_flips import self_flip_table
@@ -38,7 +39,8 @@ from qkld.statistics.zone.break_point import break_table
 from qkld.statistics.zone.edge import zone_edge_table
 from qkld.statistics.zone.split_zone import split_halves, split_table
 from qkld.statistics.zone.variants import variants_table
-from qkld.statistics.zone.zone import compared_rules, members_table, rules_table, zone_curve, zone_members, zone_table
+from qkld.statistics.zone.zone import compared_rules, members_table, rules_table, zone_members, zone_table
+from qkld.statistics.zone.zone_curve import zone_curve
 from qkld.study.provenance import made_by
 from qkld.study.schemas import COHORT, ITEMS, write_table
 

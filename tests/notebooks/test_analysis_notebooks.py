@@ -14,7 +14,7 @@ from simulated_tokens import tokens_of_quant
 from qkld.analysis.cohort import collect
 from qkld.analysis.study import load_study
 from qkld.errors import StageError
-from qkld.statistics.correlation.tables import correlation
+from qkld.statistics.core.correlations_of_resamples import correlation
 from qkld.study.params import load_params
 from qkld.study.provenance import made_by
 from qkld.study.schemas import FIDELITY, ITEMS, TOKENS, write_table

@@ -11,7 +11,7 @@ from qkld.analysis.own_table.table import read_own_table
 from qkld.errors import TableError
 from qkld.report import analyse_table, lines_of
 from qkld.report.own_table.answer import relation_of
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.workflow.cli import main
 
 QUICK = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)

@@ -12,7 +12,7 @@ from simulated_study import BENCHMARKS
 from qkld.errors import StatisticsError, TableError
 from qkld.report import analyse_table
 from qkld.report.own_table.figures import CAPTIONS
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.items.covariance import noise_by_benchmark
 from qkld.statistics.noise.verdict import verdict
 from qkld.workflow.cli import main

@@ -15,7 +15,7 @@ from qkld.report.published import (
     published_cohorts,
     published_table,
 )
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 
 QUICK = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
 COHORTS = {cohort.name: cohort for cohort in published_cohorts()}

@@ -14,7 +14,7 @@ import pandas as pd
 
 from qkld.analysis.cohort import FLOOR_RECIPES
 from qkld.errors import StageError
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.study.params import FLOOR_BATCH, Study, knobs, load_params, with_knobs
 from qkld.study.paths import CommittedPaths, StudyPaths
 from qkld.study.provenance import made_by, sha256_of_file, written_whole

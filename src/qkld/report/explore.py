@@ -18,7 +18,7 @@ from qkld.report.figures.families import cohort_styles
 from qkld.report.figures.files import column_figure
 from qkld.report.figures.score import draw_kld_score
 from qkld.report.numbers import NOT_AVAILABLE, p_value, significant, with_interval
-from qkld.statistics.correlation.tables import correlate
+from qkld.statistics.correlation.single import correlate
 from qkld.statistics.zone.zone import zone_members
 
 FAINTEST, STRONGEST = -4.0, 1.0

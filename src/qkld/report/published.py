@@ -14,7 +14,7 @@ from qkld.report.figures.axes import metric_name
 from qkld.report.numbers import NOT_AVAILABLE, p_value, printed, with_interval
 from qkld.report.own_table.run import PAPER, analyse_table
 from qkld.report.text_tables import TextTable
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.study.checking import read_yaml, validated
 from qkld.study.provenance import write_json, written_whole
 

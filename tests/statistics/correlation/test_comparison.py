@@ -6,8 +6,8 @@ from scipy import stats
 from simulated_study import VARIANTS, simulated_study
 
 from qkld.errors import StatisticsError
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.comparison import difference_of_strengths, differences_table
-from qkld.statistics.correlation.tables import Resampling
 from qkld.statistics.zone.zone import zone_members
 from qkld.study.registry import RESULTS
 

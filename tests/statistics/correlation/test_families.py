@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from qkld.errors import StatisticsError
-from qkld.statistics.correlation.families import without_each_family
+from qkld.statistics.correlation.single import without_each_family
 
 
 def test_without_each_family_is_the_correlation_of_the_rest(rng):

@@ -10,8 +10,8 @@ from scipy import stats
 from qkld.errors import StatisticsError
 from qkld.statistics.core.intervals import zmax_interval
 from qkld.statistics.core.permutation import permutation_p
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.simultaneous import max_t, simultaneous_band
-from qkld.statistics.correlation.tables import Resampling
 
 SETTINGS = Resampling(confidence=0.95, resamples=2000, permutations=4000, seed=3)
 

@@ -8,7 +8,8 @@ from correlation_columns import METHODS, scipy_correlation
 from scipy import stats
 
 from qkld.errors import StatisticsError
-from qkld.statistics.correlation.tables import Resampling, correlation_table
+from qkld.statistics.core.resampling import Resampling
+from qkld.statistics.correlation.tables import correlation_table
 from qkld.statistics.correlation.twoway import draw_items
 from qkld.study.registry import CORRELATION
 

@@ -9,7 +9,7 @@ from scipy import stats
 from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.flips.direction import direction_reliability
 from qkld.statistics.flips.flips import (
     QUANTITIES,

@@ -6,7 +6,7 @@ import pytest
 from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.flips.direction import quantity_values, reliability_of
 from qkld.statistics.flips.thinning import flips_kept, thinned_flip_rates, thinning_table
 from qkld.statistics.zone.zone import zone_members

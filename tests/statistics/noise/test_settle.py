@@ -5,8 +5,7 @@ import pytest
 from simulated_answers import noise_of
 
 from qkld.statistics.noise.explained import explained
-from qkld.statistics.noise.settle import items_to_settle
-from qkld.statistics.noise.verdict import decide
+from qkld.statistics.noise.verdict import decide, items_to_settle
 from validation.calibration.verdicts import simulated_noise
 from validation.calibration.worlds import draw_cohort
 

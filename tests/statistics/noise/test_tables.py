@@ -7,7 +7,7 @@ from scipy import stats
 from simulated_answers import answered_study, labels_of
 
 from qkld.errors import StatisticsError
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.items.covariance import noise_by_benchmark
 from qkld.statistics.noise.heterogeneity import cochran_q, residual_heterogeneity
 from qkld.statistics.noise.reliability import noise_mean_squares, reliability

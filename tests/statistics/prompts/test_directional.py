@@ -7,8 +7,9 @@ from scipy import stats
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import quants_of
+from qkld.statistics.core.correlations_of_resamples import correlation
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.simultaneous import max_t
-from qkld.statistics.correlation.tables import Resampling, correlation
 from qkld.statistics.prompts.cross_fit import cross_fit, halves, task_shifts
 from qkld.statistics.prompts.directional import (
     BASELINE,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from qkld.errors import StatisticsError
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.zone.break_point import break_cuts, break_point, break_table
 
 SETTINGS = Resampling(confidence=0.95, resamples=199, permutations=99, seed=3)

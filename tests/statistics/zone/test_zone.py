@@ -7,7 +7,7 @@ from scipy import stats
 from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.flips.flips import flip_table
 from qkld.statistics.items.score_differences import difference_interval
 from qkld.statistics.zone.break_point import break_cuts

@@ -6,7 +6,7 @@ from scipy import optimize, stats
 from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.items.covariance import noise_by_benchmark
 from qkld.statistics.zone.zone_curve import Envelope, zone_curve
 

@@ -11,7 +11,7 @@ from qkld.analysis.own_table.items import OwnItems
 from qkld.analysis.own_table.table import OwnTable
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import composite_score, is_divergence, joined, score_column
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.twoway import ItemDraws, draw_items
 from qkld.statistics.flips.decision import decision_table, pair_table
 from qkld.statistics.flips.direction import direction_reliability, task_groups

@@ -28,8 +28,8 @@ from qkld.report.own_table.figures import save_figures
 from qkld.report.own_table.page import write_table_report
 from qkld.report.own_table.quants_table import quants_table
 from qkld.statistics.core.checks import Missing, is_divergence, quants_of, score_column
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.partial import partial_table
-from qkld.statistics.correlation.tables import Resampling
 from qkld.statistics.flips.decision import DECISIONS, UNDECIDED, pair_counts
 from qkld.statistics.noise.score_noise import not_whole, score_noise_table
 from qkld.study.provenance import made_by, sha256_of_file, write_json, written_whole

@@ -11,28 +11,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from qkld.statistics.core.checks import Missing, complete_quants, joined, quants_of, score_column
-from qkld.statistics.core.correlations_of_resamples import Method, correlation
-from qkld.statistics.core.intervals import bootstrap_correlations, percentile_interval, zmax_interval
-from qkld.statistics.core.permutation import permutation_p
+from qkld.statistics.core.correlations_of_resamples import Method
 from qkld.statistics.core.resampling import Resampling
-from qkld.statistics.correlation.families import without_each_family
-from qkld.statistics.correlation.single import EMPTY, correlate, range_ratio
+from qkld.statistics.correlation.single import correlate
 from qkld.statistics.correlation.twoway import ItemDraws, TwoWay
-
-__all__ = [
-    "EMPTY",
-    "Method",
-    "Resampling",
-    "bootstrap_correlations",
-    "correlate",
-    "correlation",
-    "correlation_table",
-    "percentile_interval",
-    "permutation_p",
-    "range_ratio",
-    "without_each_family",
-    "zmax_interval",
-]
 
 
 def correlation_table(

@@ -25,7 +25,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import joined, quants_of
-from qkld.statistics.correlation.tables import Resampling, correlate
+from qkld.statistics.core.resampling import Resampling
+from qkld.statistics.correlation.single import correlate
 from qkld.statistics.flips.design_effect import design_effects
 from qkld.statistics.flips.one_item import drawn_one_by_one, item_weight, largest_part
 from qkld.statistics.items.answers import clusters_by_task

@@ -17,7 +17,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import joined, noted, quants_of
 from qkld.statistics.core.correlations_of_resamples import correlation, correlation_columns, correlations_of_counts
 from qkld.statistics.core.intervals import bootstrap_ends, percentile_interval
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.flips.direction import (
     differences,
     equal_variance,

@@ -11,7 +11,7 @@ import pandas as pd
 from qkld.statistics.core.checks import check_quants_distinct, joined, noted, quants_of
 from qkld.statistics.core.correlations_of_resamples import correlation
 from qkld.statistics.core.intervals import bootstrap_correlations, bootstrap_ends
-from qkld.statistics.correlation.tables import Resampling
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.items.covariance import Floats, NetNoise
 from qkld.statistics.noise.dispersion import dispersion, least_dispersion, spread
 from qkld.statistics.noise.heterogeneity import SHAPES, Contrasts, cochran_q, known_kld, residual_heterogeneity
@@ -23,8 +23,7 @@ from qkld.statistics.noise.reliability import (
     noise_mean_squares,
     reliability,
 )
-from qkld.statistics.noise.settle import items_to_settle
-from qkld.statistics.noise.verdict import Reading, verdict
+from qkld.statistics.noise.verdict import Reading, items_to_settle, verdict
 
 WANTED_RELIABILITY = 0.8
 """Reliability for which ``items_for_reliability`` is given."""

@@ -14,8 +14,8 @@ from scipy import stats
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import Missing, complete_quants, joined, noted, quants_of, score_column
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.simultaneous import max_t, simultaneous_band
-from qkld.statistics.correlation.tables import Resampling
 from qkld.statistics.correlation.twoway import ItemDraws
 from qkld.statistics.zone.zone import full_and_zone
 

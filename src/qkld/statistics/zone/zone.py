@@ -16,23 +16,11 @@ import pandas as pd
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import Missing, checked_kld, complete_quants, noted, quants_of, score_column
-from qkld.statistics.correlation.tables import Resampling, correlation_table
+from qkld.statistics.core.resampling import Resampling
+from qkld.statistics.correlation.tables import correlation_table
 from qkld.statistics.correlation.twoway import ItemDraws
 from qkld.statistics.items.score_differences import equivalence_p
 from qkld.statistics.zone.break_point import break_cuts
-from qkld.statistics.zone.zone_curve import zone_curve
-
-__all__ = [
-    "SELECTION_EFFECT",
-    "Rule",
-    "compared_rules",
-    "full_and_zone",
-    "members_table",
-    "rules_table",
-    "zone_curve",
-    "zone_members",
-    "zone_table",
-]
 
 Rule = Literal["kld_cut", "score_margin", "equivalence", "break_point"]
 

@@ -23,7 +23,7 @@ from qkld.statistics.core.checks import (
 from qkld.statistics.core.correlations_of_resamples import correlation, correlations_of_counts, spearman_of_draws
 from qkld.statistics.core.intervals import bootstrap_ends
 from qkld.statistics.core.resampling import Resampling
-from qkld.statistics.correlation.tables import range_ratio
+from qkld.statistics.correlation.single import range_ratio
 from qkld.statistics.items.covariance import NetNoise
 from qkld.statistics.noise.predictive import monotone_fit, noise_draws
 
