@@ -67,6 +67,10 @@ class StatisticsError(QkldError):
     """A statistic can not be computed from what was given."""
 
 
+class ClusterError(QkldError):
+    """A cluster does not answer, or can not run the jobs as they are asked for."""
+
+
 class StageError(QkldError):
     """A stage's input is missing: the message names the notebook to run first."""
 

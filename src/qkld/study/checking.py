@@ -39,8 +39,10 @@ def read_yaml(path: Path) -> Any:
         ) from error
 
 
-def validated(model: type[Model], values: Any, *, source: str) -> Model:
+def validated(model: type[Model], values: Any, *, source: str, what: str = "study") -> Model:
     """The values as a checked object. Nothing is coerced: "8", 8.5 and true are no integers.
+
+    ``what`` the values should be is said in messages.
 
     Raises
     ------
@@ -51,17 +53,17 @@ def validated(model: type[Model], values: Any, *, source: str) -> Model:
         return model.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise ParameterError(
-            f"{source} is not a valid study.",
-            expected=f"the keys of qkld.study.params.{model.__name__}, each within its range",
-            found="\n            ".join(_problems(error, _keys_of(model))),
+            f"{source} is not a valid {what}.",
+            expected=f"the keys of {model.__module__}.{model.__name__}, each within its range",
+            found="\n            ".join(_problems(error, _keys_of(model), what)),
             do="mend these keys",
         ) from error
 
 
-def _problems(error: ValidationError, known: Iterable[str]) -> list[str]:
+def _problems(error: ValidationError, known: Iterable[str], what: str) -> list[str]:
     lines = []
     for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"]) or "study"
+        where = ".".join(str(part) for part in problem["loc"]) or what
         line = f"{where}: {problem['msg']} (found {problem.get('input')!r:.120})"
         if problem["type"] == "extra_forbidden":
             close = get_close_matches(str(problem["loc"][-1]), known, n=1)

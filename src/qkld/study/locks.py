@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ def locked(path: Place, *, patience: float = float("inf")) -> Iterator[None]:
     Raises
     ------
     QkldError
-        If another process still holds it then; the message gives its number.
+        If another process still holds it then; the message gives its number and machine.
     """
     if in_object_storage(path):
         yield
@@ -44,7 +45,7 @@ def locked(path: Place, *, patience: float = float("inf")) -> Iterator[None]:
                 )
             time.sleep(0.1)
         stream.truncate(0)
-        stream.write(str(os.getpid()))
+        stream.write(f"{os.getpid()} on {socket.gethostname()}")
         stream.flush()
         yield
 

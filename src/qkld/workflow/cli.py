@@ -23,8 +23,14 @@ PIPE_CLOSED, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT
 def _run(options: argparse.Namespace) -> int:
     from qkld.workflow.runner import run_study
 
+    site = {"file": options.site} | {name: getattr(options, name) for name in ("partition", "account", "gpus")}
     return run_study(
-        options.study, cores=options.cores, profile=options.profile, dry_run=options.dry_run, more=options.more
+        options.study,
+        cores=options.cores,
+        profile=options.profile,
+        site=site,
+        dry_run=options.dry_run,
+        more=options.more,
     )
 
 
@@ -56,16 +62,9 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _collect(options: argparse.Namespace) -> int:
-    from qkld.analysis.cohort import collect
-    from qkld.study.params import load_params
-    from qkld.study.paths import StudyPaths
-    from qkld.study.progress import job
-    from qkld.workflow.rules import hand_over
+    from qkld.workflow.commands.stages import run_collect
 
-    study = load_params(options.study)
-    with job("collect"):
-        collect(options.study)
-        hand_over(study, StudyPaths(study.study), options.declared)
+    run_collect(options)
     return 0
 
 
@@ -85,22 +84,9 @@ def _withdraw(options: argparse.Namespace) -> int:
 
 
 def _notebook(options: argparse.Namespace) -> int:
-    from qkld.study.params import load_params
-    from qkld.study.paths import StudyPaths
-    from qkld.study.progress import job
-    from qkld.workflow.notebooks import run_notebook
-    from qkld.workflow.rules import hand_over, notebook_parameters
+    from qkld.workflow.commands.stages import run_stage
 
-    study = load_params(options.study)
-    parameters = notebook_parameters(
-        study, options.stage, quant=options.quant, model=options.model, part=options.part
-    ) | dict(options.parameter)
-    told_apart = options.quant or options.model or options.part
-    name = f"{options.stage}.{told_apart}" if told_apart else options.stage
-    paths = StudyPaths(study.study)
-    with job(name):
-        run_notebook(options.stage, options.output or paths.notebook(name), parameters, threads=options.threads)
-        hand_over(study, paths, options.declared)
+    run_stage(options)
     return 0
 
 
@@ -178,6 +164,11 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--cores", type=whole_number, default=2, help="processor cores to use in all (default 2)")
     parser.add_argument("--profile", default="local", help="a folder of workflow/profiles (default local)")
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+    cluster = parser.add_argument_group("with --profile slurm")
+    cluster.add_argument("--site", type=Path, help="the cluster's file (workflow/profiles/slurm/site.yaml)")
+    cluster.add_argument("--partition", help="where jobs go; by default what the file says, else the cluster's default")
+    cluster.add_argument("--account", help="who pays, where the cluster keeps accounts")
+    cluster.add_argument("--gpus", type=int, help="GPUs of each job that runs a model")
     parser.set_defaults(act=_run)
 
 

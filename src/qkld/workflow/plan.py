@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from qkld.errors import BenchmarkError
@@ -183,14 +184,21 @@ def benchmark_tokens(study: Study) -> float | None:
     total = 0.0
     for benchmark in study.benchmarks:
         file = data_folder() / "assets" / f"benchmark-{benchmark.task}" / f"benchmark-{benchmark.task}.jsonl"
-        items_there = lines(read_text(file, error=BenchmarkError)) if file.exists() else []
-        if not items_there:
+        there, characters = _size_of_items(file, file.stat().st_mtime_ns) if file.exists() else (0, 0)
+        if not there:
             return None
-        items = min(benchmark.limit or len(items_there), len(items_there))
-        read = items * sum(map(len, items_there)) / len(items_there) / CHARACTERS_PER_TOKEN * RUN_SHARE
+        items = min(benchmark.limit or there, there)
+        read = items * characters / there / CHARACTERS_PER_TOKEN * RUN_SHARE
         answers = items * (benchmark.answer_tokens or 0)
         total += read if not answers else read + answers + benchmark.repeats * (read + WRITING_WORK * answers)
     return total
+
+
+@lru_cache
+def _size_of_items(file: Path, changed: int) -> tuple[int, int]:
+    """Items of a benchmark's file and their characters; read once, since every job of a plan asks."""
+    items = lines(read_text(file, error=BenchmarkError))
+    return len(items), sum(map(len, items))
 
 
 def _dtype_bytes(study: Study) -> int:

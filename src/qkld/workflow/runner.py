@@ -23,11 +23,16 @@ import yaml
 
 from qkld.errors import ParameterError, QkldError
 from qkld.study.locks import locked
+from qkld.study.mark import write_mark
 from qkld.study.params import Study, load_params
 from qkld.study.paths import StudyPaths, project_root
 from qkld.study.progress import FOLDER_VARIABLE
 from qkld.workflow.notebooks import check_parameters, kernel_environment, notebook_file
 from qkld.workflow.rules import RULES, notebook_parameters
+from qkld.workflow.slurm.cluster import end_jobs
+from qkld.workflow.slurm.failures import causes
+from qkld.workflow.slurm.site import DEFAULT, read_site
+from qkld.workflow.slurm.starting import arguments, arguments_unasked
 from qkld.workflow.watching import Watch, failed_lines, shown
 
 RUN_VARIABLE = "QKLD_RUN"
@@ -59,14 +64,21 @@ def check_notebooks(study: Study) -> None:
 
 
 def snakemake_command(
-    study: str, *, cores: int, profile: str = "local", dry_run: bool = False, more: Sequence[str] = ()
+    study: str,
+    *,
+    cores: int,
+    profile: str = "local",
+    dry_run: bool = False,
+    asked: Sequence[str] = (),
+    more: Sequence[str] = (),
 ) -> list[str]:
-    """The command that runs a study's workflow.
+    """The command that runs a study's workflow; ``asked`` is what a cluster is asked for, ``more`` the user's own.
 
     ``--nolock`` because Snakemake's own lock survives a kill; the run's lock of the operating system does not. The
     working directory is the run folder, so that a run is whole in itself; where a profile has a storage, it is the
     project's root, because Snakemake sends pods only sources below it. On one machine, jobs that the plan expects to
-    need more memory than is free wait for each other.
+    need more memory than is free wait for each other; elsewhere neither this machine's memory nor its cores hold jobs
+    back.
     """
     root, folder = project_root(), profile_folder(profile)
     settings = _settings(profile)
@@ -75,16 +87,18 @@ def snakemake_command(
     command += ["--directory", str(root if has_storage else StudyPaths(study).run), "--nolock", "--rerun-incomplete"]
     command += ["--rerun-triggers", "params", "input", "mtime", "--config", f"study={study}", f"cores={cores}"]
     if "executor" not in settings:
-        command += ["--resources", f"mem_mb={psutil.virtual_memory().available // 1_000_000}"]
-    return [*command, "--cores", str(cores), *(["--dry-run"] if dry_run else []), *more]
+        free = psutil.virtual_memory().available // 1_000_000
+        command += ["--resources", f"mem_mb={free}", "--cores", str(cores)]
+    return [*command, *(["--dry-run"] if dry_run else []), *asked, *more]
 
 
 def _settings(profile: str) -> dict[str, Any]:
     return yaml.safe_load((profile_folder(profile) / "config.yaml").read_text())
 
 
-def _runs_elsewhere(profile: str) -> bool:
-    return "executor" in _settings(profile)
+def executor_of(profile: str) -> str:
+    """What runs a profile's jobs: ``local``, or the name of a service."""
+    return str(_settings(profile).get("executor", "local"))
 
 
 def profile_folder(name: str) -> Path:
@@ -223,34 +237,82 @@ def fetch_sources(study: Study) -> dict[str, Path]:
     return fetch_all(dict.fromkeys([*(n for n in named if n), *(t for t in tasks if t in ASSETS)]))
 
 
-def run_study(name: str, *, cores: int, profile: str = "local", dry_run: bool = False, more: Sequence[str] = ()) -> int:
+def run_study(
+    name: str,
+    *,
+    cores: int,
+    profile: str = "local",
+    site: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    more: Sequence[str] = (),
+) -> int:
     """Run a study's workflow, or go on with it; returns Snakemake's exit status, or 128 + the signal that stopped it.
 
-    On this machine's cores, what is shown is how far each running job and the study are; at the end, every job that
-    failed, with its cause. Snakemake's own output is kept in the run's folder. It is shown instead where jobs run
-    elsewhere, or where arguments were handed on to it.
+    What is shown is how far each running job and the study are; at the end, every job that failed, with its cause.
+    Snakemake's own output is kept in the run's folder. It is shown instead where no folder is shared with the jobs
+    (``kubernetes``), or where arguments were handed on to it.
+
+    Parameters
+    ----------
+    site : mapping
+        With profile ``slurm``: the values of `qkld.workflow.slurm.site.Site` that go before its file, and ``file``.
 
     Raises
     ------
     ParameterError
         If the study's parameters do not fit; nothing has run then.
+    ClusterError
+        If the cluster can not run its jobs; nothing has been submitted then.
     QkldError
         If another run of the same study is under way.
     """
     study = load_params(name)
     check_notebooks(study)
-    run = StudyPaths(name).run
-    command = snakemake_command(name, cores=cores, profile=profile, dry_run=dry_run, more=more)
+    run, on_slurm = StudyPaths(name).run, executor_of(profile) == "slurm"
+    asked = _asked_of_slurm(study, run, site or {}, dry_run=dry_run) if on_slurm else _without_site(profile, site or {})
+    command = snakemake_command(name, cores=cores, profile=profile, dry_run=dry_run, asked=asked, more=more)
     if dry_run:
         return subprocess.run(command, env=run_environment(name), cwd=project_root()).returncode
-    with locked(run / ".lock", patience=1.0):
+    with locked(run / ".lock", patience=1.0), _no_slurm_jobs_left(run) if on_slurm else nullcontext():
         if ended := end_processes(run):
             print(f"qkld: ended {ended} processes that a killed run of '{name}' had left behind", flush=True)
         fetch_sources(study)
-        watch = None if more or _runs_elsewhere(profile) else _fresh_watch(name)
-        status = _supervise(command, run_environment(name), run, watch=watch)
-    print("\n".join(_last_words(name, status, watch)), flush=True, file=sys.stderr if status else sys.stdout)
+        watch = None if more or executor_of(profile) == "kubernetes" else _fresh_watch(name)
+        environment = run_environment(name) | (write_mark(run) if on_slurm else {})
+        status = _supervise(command, environment, run, watch=watch)
+    known = causes(run / "run.log", run) if on_slurm and watch else {}
+    print("\n".join(_last_words(name, status, watch, known)), flush=True, file=sys.stderr if status else sys.stdout)
     return status
+
+
+def _asked_of_slurm(study: Study, run: Path, site: Mapping[str, Any], *, dry_run: bool) -> list[str]:
+    """Arguments for Snakemake's executor; the cluster is asked first whether it can run the jobs."""
+    given = dict(site)
+    told = read_site(given.pop("file", None) or project_root() / DEFAULT, **given)
+    return arguments_unasked(study, told) if dry_run else arguments(study, told, run)
+
+
+def _without_site(profile: str, site: Mapping[str, Any]) -> list[str]:
+    """Refuse what only SLURM clusters understand."""
+    if given := [name for name, value in site.items() if value is not None]:
+        raise ParameterError(
+            "Only SLURM clusters have sites.",
+            expected="--profile slurm",
+            found=f"{', '.join(given)} with --profile {profile}",
+            do="give --profile slurm, or leave these away",
+        )
+    return []
+
+
+@contextmanager
+def _no_slurm_jobs_left(run: Path) -> Iterator[None]:
+    """No SLURM job of this run's folder is there when this begins, nor when it ends."""
+    if ended := end_jobs(run):
+        print(f"qkld: cancelled {ended} SLURM jobs that a killed run in {run} had left behind", flush=True)
+    try:
+        yield
+    finally:
+        end_jobs(run)
 
 
 def _fresh_watch(study: str) -> Watch:
@@ -259,8 +321,8 @@ def _fresh_watch(study: str) -> Watch:
     return Watch(study, paths.progress, paths.run / "run.log")
 
 
-def _last_words(study: str, status: int, watch: Watch | None) -> list[str]:
-    """What is said at the end of a run."""
+def _last_words(study: str, status: int, watch: Watch | None, known: Mapping[str, str] | None = None) -> list[str]:
+    """What is said at the end of a run; ``known`` is why a cluster ended which job."""
     if status > 128:
         signal_name = signal.Signals(status - 128).name
         return [
@@ -269,4 +331,4 @@ def _last_words(study: str, status: int, watch: Watch | None) -> list[str]:
         ]
     if watch is None:
         return []
-    return failed_lines(watch, status) if status else [watch.ended_line()]
+    return failed_lines(watch, status, known) if status else [watch.ended_line()]

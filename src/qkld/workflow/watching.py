@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,9 +136,12 @@ class _Reports:
             print("\n".join(self._watch.lines()), flush=True)
 
 
-def failed_lines(watch: Watch, status: int) -> list[str]:
-    """What is said of a run that did not end well: each failed job with its cause, and how to go on."""
-    failures = watch.failures()
+def failed_lines(watch: Watch, status: int, known: Mapping[str, str] | None = None) -> list[str]:
+    """What is said of a run that did not end well: each failed job with its cause, and how to go on.
+
+    ``known`` causes, of a cluster that ended a job from outside, go before what the job itself could say.
+    """
+    failures = {**watch.failures(), **(known or {})}
     go_on = f"Mend the cause and give the same command again: what is finished is kept. The whole log: {watch.log}"
     if not failures:
         last = watch.log.read_text(errors="replace").splitlines()[-20:] if watch.log.exists() else []

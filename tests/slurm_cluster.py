@@ -1,0 +1,198 @@
+"""A real SLURM cluster of one node from Debian's packages: its own folder, loopback addresses, daemons that it ends."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+CONFIGURATION = Path(__file__).parent / "data" / "slurm" / "slurm.conf"
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
+PARTITION = "work"
+ETC = "/etc/slurm"
+SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
+MARK = "QKLD_TEST_CLUSTER"
+"""Environment variable of a cluster's processes: its folder."""
+
+PATIENCE = 60.0
+"""Seconds that a daemon gets to come up, or to end."""
+
+
+def missing_programs() -> list[str]:
+    """What of SLURM and MUNGE is not installed here; empty where a cluster can be started."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS))
+    return [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+
+
+def why_no_cluster() -> str | None:
+    """Why no cluster can be started here: None where one can."""
+    if os.geteuid() != 0:
+        return "SLURM's daemons need root"
+    if missing := missing_programs():
+        return f"Debian's slurm-wlm and munge are not installed (no {missing[0]})"
+    return None
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of the loopback address that nobody listens on."""
+    with_sockets = [socket.socket() for _ in range(number)]
+    for one in with_sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in with_sockets]
+    for one in with_sockets:
+        one.close()
+    return ports
+
+
+def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    give_up = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < give_up, f"{what} did not happen in {patience:.0f} s"
+        time.sleep(0.1)
+
+
+@dataclass
+class Cluster:
+    """A running cluster. ``folder`` holds its configuration, logs and state."""
+
+    folder: Path
+    daemons: dict[str, subprocess.Popen] = field(default_factory=dict)
+
+    def inside(self, *command: str, hidden: Path | None = None) -> list[str]:
+        """A command in a mount namespace where this cluster's configuration is the machine's own.
+
+        Snakemake's executor takes ``SLURM_CONF`` away from a job's steps, so that only the usual place is left. With
+        ``hidden``, what lies in that folder is not seen in there: the folder is an empty one of the namespace's own.
+        """
+        mounts = [f"mount --bind {shlex.quote(str(self.folder))} {ETC}"]
+        mounts += [f"mount -t tmpfs tmpfs {shlex.quote(str(hidden))}"] if hidden else []
+        script = f'{" && ".join(mounts)} && exec "$@"'
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", *command]
+
+    def variables(self) -> dict[str, str]:
+        """The environment of this cluster's commands: no other run's, no other cluster's."""
+        foreign = ("SLURM_", "QKLD_", "SBATCH_", "SRUN_")
+        path = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS))
+        return {k: v for k, v in os.environ.items() if not k.startswith(foreign)} | {
+            "PATH": path,
+            MARK: str(self.folder),
+        }
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """One of SLURM's commands on this cluster."""
+        command = self.inside(*command)
+        return subprocess.run(
+            command, env=self.variables(), capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+
+    def ask(self, *command: str) -> str:
+        """What one of SLURM's commands says; it must succeed."""
+        done = self.run(*command)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+    def jobs(self, *states: str) -> list[tuple[str, str, str]]:
+        """Number, name and comment of every job in one of these states; a comment is ``rule_NAME…``."""
+        asked = ",".join(states) or "all"
+        listed = self.ask("squeue", "--noheader", "--array", f"--states={asked}", "--format=%i|%j|%k")
+        return [
+            (number, name, comment)
+            for number, name, comment in (line.split("|") for line in listed.split("\n") if line)
+        ]
+
+    def start(self, name: str, *arguments: str, hidden: Path | None = None) -> None:
+        """Start a daemon in a session of its own, without a terminal; ``hidden`` as in `inside`."""
+        with (self.folder / f"{name}.out").open("a") as output:
+            self.daemons[name] = subprocess.Popen(
+                self.inside(name, *arguments, hidden=hidden),
+                env=self.variables(), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def start_node(self, *, hidden: Path | None = None) -> None:
+        """Start the node's daemon, and wait until the controller gives it work."""
+        self.start("slurmd", "-D", "-N", "localhost", hidden=hidden)
+        wait_until(lambda: self.node_state() in ("idle", "mixed", "allocated"), "slurmd")
+
+    def node_state(self) -> str:
+        return self.ask("sinfo", "--noheader", "--format=%T").strip()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to a daemon."""
+        self.daemons[name].kill()
+        self.daemons.pop(name).wait()
+
+    def addresses(self) -> set[str]:
+        """Addresses that the daemons listen on."""
+        found = set()
+        for daemon in self.daemons.values():
+            for connection in psutil.Process(daemon.pid).net_connections(kind="inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add(connection.laddr.ip)
+        return found
+
+    def end(self) -> None:
+        """End the cluster's jobs and daemons, and what they left behind."""
+        if "slurmctld" in self.daemons:
+            self.run("scancel", "--full", "--state=PENDING")
+            self.run("scancel", "--full", "--signal=KILL", "--state=RUNNING")
+        for name in ("slurmd", "slurmctld", "munged"):
+            if daemon := self.daemons.pop(name, None):
+                daemon.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    daemon.wait(10)
+                daemon.kill()
+                daemon.wait()
+        for process in self._left():
+            with suppress(psutil.Error):
+                process.kill()
+
+    def _left(self) -> list[psutil.Process]:
+        """Job steps of this cluster, which outlive its daemons."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get(MARK) == str(self.folder) and process.pid != os.getpid():
+                    found.append(process)
+        return found
+
+
+@contextmanager
+def cluster(folder: Path, *, default: bool = True, kept_seconds: int = 300) -> Iterator[Cluster]:
+    """A cluster with one partition, `PARTITION`; with ``default`` jobs that name none go there."""
+    folder.mkdir(mode=0o755, parents=True)
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    key = folder / "munge.key"
+    key.write_bytes(secrets.token_bytes(128))
+    key.chmod(0o400)
+    controller_port, node_port = free_ports(2)
+    values = {
+        "folder": folder, "controller_port": controller_port, "node_port": node_port, "kept_seconds": kept_seconds,
+        "cores": os.cpu_count(), "memory_mb": psutil.virtual_memory().total // 2**20 - 500,
+        "default": "YES" if default else "NO",
+    }  # fmt: skip
+    (folder / "slurm.conf").write_text(CONFIGURATION.read_text().format(**values))
+    made = Cluster(folder)
+    try:
+        made.start(
+            "munged", "--foreground", "--force", f"--socket={folder}/munge.socket", f"--key-file={key}",
+            f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munge.seed",
+        )  # fmt: skip
+        wait_until((folder / "munge.socket").exists, "munged")
+        made.start("slurmctld", "-D")
+        wait_until(lambda: "is UP" in made.run("scontrol", "ping").stdout, "slurmctld")
+        made.start_node()
+        yield made
+    finally:
+        made.end()
