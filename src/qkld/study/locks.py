@@ -6,12 +6,12 @@ write equal content, and where runs differ a window whose digest is the other ru
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
 
 from qkld.errors import QkldError
 from qkld.study.storage import Place, in_object_storage
@@ -32,27 +32,18 @@ def locked(path: Place, *, patience: float = float("inf")) -> Iterator[None]:
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    give_up = time.monotonic() + patience
-    with path.open("a+") as stream:
-        while not _taken(stream.fileno()):
-            if time.monotonic() > give_up:
-                stream.seek(0)
-                raise QkldError(
-                    f"{path.parent} is in use by another process.",
-                    expected="to hold its lock",
-                    found=f"held by process {stream.read().strip() or 'unknown'}",
-                    do="wait for that process, or end it if it is left over from a killed run",
-                )
-            time.sleep(0.1)
-        stream.truncate(0)
-        stream.write(f"{os.getpid()} on {socket.gethostname()}")
-        stream.flush()
-        yield
-
-
-def _taken(descriptor: int) -> bool:
+    lock = FileLock(path, timeout=patience, poll_interval=0.1, thread_local=False, fallback_to_soft=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        lock.acquire()
+    except Timeout as error:
+        raise QkldError(
+            f"{path.parent} is in use by another process.",
+            expected="to hold its lock",
+            found=f"held by process {path.read_text().strip() or 'unknown'}",
+            do="wait for that process, or end it if it is left over from a killed run",
+        ) from error
+    try:
+        path.write_text(f"{os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        lock.release()
