@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
-
-gc.set_threshold(100_000)  # imports make hundreds of thousands of objects that stay, and each search walks through many
 
 __all__ = ["load_study"]
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from qkld.benchmarks.choices import choice_columns
 
@@ -20,6 +20,15 @@ def test_by_hand_and_scipy():
     assert found["logp_reference_answer"] == pytest.approx(math.log(0.02))
     assert found["choice_entropy"] == pytest.approx(stats.entropy(own))
     assert found["kl_options"] == pytest.approx(stats.entropy(theirs, own))
+
+
+@pytest.mark.parametrize("far", [1.0, 800.0])
+def test_probabilities_of_choices_are_scipys_to_the_bit(far, rng):
+    model, nll = -rng.exponential(size=5) * far, rng.exponential(size=5) * far
+    found = choice_columns(model, nll.tolist(), [0.0] * 5, [1] * 5, 0)
+    own, theirs = special.log_softmax(model), special.log_softmax(-nll)
+    assert found["choice_entropy"] == float(-(np.exp(own) * own).sum())
+    assert found["kl_options"] == max(0.0, float((np.exp(theirs) * (theirs - own)).sum()))
 
 
 def test_the_reference_itself_has_no_divergence(rng):

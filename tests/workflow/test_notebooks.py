@@ -21,6 +21,7 @@ from qkld.workflow.notebooks import (
     parameter_names,
     run_notebook,
 )
+from qkld.workflow.processes import OBJECTS
 
 TOLD_APART = {"01_reference_logits": {"part"}, "02_quant_kld": {"quant"}, "03_benchmark_scores": {"model"}}
 
@@ -142,8 +143,8 @@ def test_the_kernel_is_this_environments_and_holds_its_threads(small_project, mo
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     for name, value in kernel_environment(threads=3).items():
         monkeypatch.setenv(name, value)
-    look = "import os, sys\nprint(sys.prefix, os.environ['OMP_NUM_THREADS'], os.getcwd())"
+    look = "import gc, os, sys\nprint(sys.prefix, os.environ['OMP_NUM_THREADS'], os.getcwd(), gc.get_threshold()[0])"
     small_notebook(small_project / "notebooks" / "a.ipynb", "cut = 1.0", look)
     output = small_project / "runs" / "a.ipynb"
     run_notebook("a", output, {}, threads=3)
-    assert f"{sys.prefix} 3 {os.path.realpath(small_project)}" in output.read_text()
+    assert f"{sys.prefix} 3 {os.path.realpath(small_project)} {OBJECTS}" in output.read_text()

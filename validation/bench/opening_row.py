@@ -16,6 +16,7 @@ from qkld.errors import QkldError
 from qkld.models.opening import stored_folder
 from qkld.study.params import load_params
 from qkld.study.texts import lines
+from qkld.workflow.processes import KERNEL_START
 from validation.bench.figures import Figure
 from validation.bench.machine import Machine
 from validation.bench.stage import STUDY
@@ -55,7 +56,8 @@ if stage == "03_benchmark_scores":
 opened = time.monotonic()
 print(json.dumps({"whole": opened - START, "imports": imported - START, "processor": time.process_time()}))
 """
-"""What runs in a fresh process; at commit 6b8000d the same modules lay flat in the package. Making a quant is its library's time: the reference."""
+"""What runs in a fresh process after `KERNEL_START`; at commit 6b8000d, whose kernels ran none, the same modules lay
+flat in the package. Making a quant is its library's time: the reference."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def opening_of(stage: str, *, rounds: int = ROUNDS) -> Opening:
 
 
 def _once(stage: str, runs: Path) -> Opening:
-    command = [sys.executable, "-c", SCRIPT, str(time.monotonic()), stage, STUDY]
+    command = [sys.executable, "-c", KERNEL_START + SCRIPT, str(time.monotonic()), stage, STUDY]
     environment = {**os.environ, "QKLD_RUNS": str(runs)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import log_softmax
 
 COLUMNS = ("logp_right", "logp_reference_answer", "choice_entropy", "kl_options", "kl_answer")
 
@@ -46,7 +45,7 @@ def choice_columns(
         return dict.fromkeys(COLUMNS)
     divisor = np.ones(len(model)) if lengths is None else np.array(lengths, dtype=float)
     reference = -np.array(nll_reference, dtype=float) * np.array(tokens) / divisor
-    own, theirs = log_softmax(np.array(model, dtype=float) / divisor), log_softmax(reference)
+    own, theirs = _log_probabilities(np.array(model, dtype=float) / divisor), _log_probabilities(reference)
     answer = int(np.argmax(reference))
     return {
         "logp_right": float(model[right]),
@@ -55,3 +54,12 @@ def choice_columns(
         "kl_options": max(0.0, float((np.exp(theirs) * (theirs - own)).sum())),
         "kl_answer": kl[answer],
     }
+
+
+def _log_probabilities(scores: np.ndarray) -> np.ndarray:
+    """Scores of the choices less the logarithm of the sum of their exponentials: ln p, renormalised; (choices,).
+
+    As ``scipy.special.log_softmax``, whose import takes longer than the items of many a benchmark.
+    """
+    below = scores - scores.max()
+    return below - np.log(np.exp(below).sum())

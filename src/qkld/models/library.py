@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from unittest.mock import patch
 
-from qkld.models.later import compiler_later, imported_later
+from qkld.models.later import LatePattern, compiler_later, imported_later, symbols_later
 
 LATER = {
+    "accelerate": "models that are spread over devices",
+    "accelerate.hooks": "layers that fetch their weights when they run",
+    "accelerate.utils": "the room on each device",
+    "accelerate.utils.modeling": "the size of the largest layer",
     "hqq.core.quantize": "quantized caches",
     "scipy.optimize": "losses of detectors",
     "torch._dynamo._trace_wrapped_higher_order_op": "masks that are compiled",
@@ -34,10 +39,12 @@ def transformers_library() -> ModuleType:
         is_torch_distributed_available()  # it keeps its first answer
     _import_models()
     compiler_later()
+    symbols_later()
     with imported_later(LATER, by="transformers"):
         import transformers.generation.utils
         import transformers.modeling_utils
         import transformers.quantizers.auto
+    _list_renamings()
     return transformers
 
 
@@ -51,3 +58,16 @@ def _import_models() -> None:
     listed = import_utils.define_import_structure
     with patch.object(import_utils, "define_import_structure", lambda file: listed(Path(file).parent)):
         importlib.import_module("transformers.models")
+
+
+def _list_renamings() -> None:
+    """Let transformers list how each architecture's stored names become its own; a model's patterns are compiled.
+
+    It would compile those of all, a thousand, before it loads the first model.
+    """
+    from transformers import conversion_mapping, core_model_loading
+
+    later = ModuleType("re")
+    vars(later).update(vars(re), compile=LatePattern)
+    with patch.object(core_model_loading, "re", later):
+        conversion_mapping.get_checkpoint_conversion_mapping("")

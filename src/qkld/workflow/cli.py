@@ -14,6 +14,7 @@ from pathlib import Path
 
 from qkld.errors import FORBIDDEN, ParameterError, QkldError, forbidden_place, missing_models
 from qkld.workflow.arguments import names, parameter, positive_number, whole_number
+from qkld.workflow.processes import look_for_garbage_rarely
 from qkld.workflow.result_commands import OF_RESULTS, STDOUT, add_of_samples, add_result_commands, write_json_to
 
 PIPE_CLOSED, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT
@@ -366,6 +367,7 @@ def _check_places(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns its exit status, 2 for an error that names expected, found and what to do."""
+    look_for_garbage_rarely()
     own, more = _split(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(own)
     try:

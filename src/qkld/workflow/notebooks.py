@@ -18,6 +18,7 @@ from typing import Any
 
 from qkld.errors import ParameterError, StageError
 from qkld.study.paths import project_root
+from qkld.workflow.processes import KERNEL_START
 
 PARAMETERS_TAG = "parameters"
 _ASSIGNMENT = re.compile(r"^([A-Za-z_]\w*)\s*(?::[^=]+)?=", re.MULTILINE)
@@ -146,6 +147,7 @@ def run_notebook(stage: str, output: Path, parameters: Mapping[str, Any], *, thr
             cwd=project_root(),
             progress_bar=False,
             config=encrypted,
+            extra_arguments=[f"--IPKernelApp.exec_lines={KERNEL_START}"],
         )
     except papermill.PapermillExecutionError as error:
         raise _stopped(stage, output, f"{error.ename}: {error.evalue}", "mend the cause") from error
