@@ -26,7 +26,7 @@ from qkld.statistics.core.intervals import (
 from qkld.statistics.correlation.twoway import TwoWay, draw_items
 from qkld.statistics.items.covariance import noise_of_differences
 from qkld.statistics.noise.verdict import headline
-from validation.calibration.bounds import Bound, Checked
+from validation.calibration.targets import Bound, Checked
 from validation.calibration.verdicts import answer_counts, error_bounds
 from validation.calibration.worlds import WORLDS, ZONES, Cohort, draw_cohort, true_r2
 

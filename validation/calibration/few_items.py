@@ -15,8 +15,8 @@ from qkld.errors import StatisticsError
 from qkld.statistics.items.covariance import Floats, NetNoise, composite_noise, noise_of_differences
 from qkld.statistics.noise.heterogeneity import cochran_q, residual_heterogeneity
 from qkld.statistics.noise.verdict import headline
-from validation.calibration.bounds import Bound, Checked
 from validation.calibration.correlation_nulls import Draw, Null
+from validation.calibration.targets import Bound, Checked
 from validation.calibration.verdicts import answer_counts, error_bounds
 from validation.calibration.worlds import Cohort, cohort_of_scores, draw_cohort, true_r2
 

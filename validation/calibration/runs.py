@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from validation.calibration.bounds import Checked
 from validation.calibration.coverage import (
     run_world,
     run_zmax,
@@ -30,6 +29,7 @@ from validation.calibration.coverage import (
 from validation.calibration.few_items import few_bounds, few_cells, few_rates, run_few
 from validation.calibration.kept import Block, kept, source_key
 from validation.calibration.sizes import run_sizes, size_bounds, size_cells, size_rates
+from validation.calibration.targets import Checked
 from validation.calibration.tau import run_tau, tau_bounds, tau_cells, tau_rates
 from validation.calibration.verdicts import run_verdicts, verdict_bounds, verdict_cells, verdict_rates
 

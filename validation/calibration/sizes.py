@@ -16,9 +16,9 @@ from qkld.statistics.items.score_differences import difference_p, equivalence_p,
 from qkld.statistics.noise.heterogeneity import cochran_q, residual_heterogeneity
 from qkld.statistics.noise.predictive import predictive_range
 from qkld.statistics.prompts.router import route
-from validation.calibration.bounds import Bound, Checked
 from validation.calibration.correlation_nulls import Draw, Null, correlation_nulls
 from validation.calibration.few_items import few_items_nulls
+from validation.calibration.targets import Bound, Checked
 from validation.calibration.verdicts import simulated_noise
 from validation.calibration.worlds import ZONES, draw_cohort
 

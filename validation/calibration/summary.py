@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from validation.calibration.bounds import LEAST_RUNS, LEVEL, Checked
 from validation.calibration.runs import Calibration
 from validation.calibration.table import estimate_text, markdown_table, verdict_text, worst_place
+from validation.calibration.targets import LEAST_RUNS, LEVEL, Checked
 
 HEADER = ("wanted", "target", "places", "worst estimate ± its error", "of runs", "where", "verdict")
 

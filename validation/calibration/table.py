@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from qkld.statistics.flips.decision import holm
-from validation.calibration.bounds import LEAST_RUNS, LEVEL, Checked
 from validation.calibration.runs import Calibration
+from validation.calibration.targets import LEAST_RUNS, LEVEL, Checked
 from validation.calibration.verdicts import CARRIED, LIMITED, MISSING
 
 NO_VALUE = "–"

@@ -12,8 +12,8 @@ import pandas as pd
 from qkld.errors import StatisticsError
 from qkld.statistics.noise.dispersion import dispersion
 from qkld.statistics.noise.heterogeneity import cochran_q
-from validation.calibration.bounds import Bound, Checked
 from validation.calibration.few_items import CLUSTERED, COMPOSITES, REPEATED, SINGLE, Design
+from validation.calibration.targets import Bound, Checked
 from validation.calibration.worlds import KLD_RANGE, cohort_of_scores
 
 CONFIDENCE = 0.95

@@ -14,7 +14,7 @@ from qkld.statistics.items.covariance import NetNoise
 from qkld.statistics.noise.explained import explained
 from qkld.statistics.noise.heterogeneity import ridged
 from qkld.statistics.noise.verdict import RULE, headline, with_more_noise
-from validation.calibration.bounds import Bound, Checked
+from validation.calibration.targets import Bound, Checked
 from validation.calibration.worlds import BROKEN, ITEMS, WORLDS, ZONES, Cohort, draw_cohort, true_r2
 
 CONDITIONS = ("as it is", "one broken quant", "V too small by 1.3")

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from qkld.analysis.shown import shown_score
 from qkld.analysis.study import LoadedStudy
 from qkld.errors import TableError
-from qkld.report.figures.families import cohort_styles
 from qkld.report.figures.files import column_figure
 from qkld.report.figures.score import draw_kld_score
+from qkld.report.figures.styles import cohort_styles
 from qkld.report.numbers import NOT_AVAILABLE, p_value, significant, with_interval
 from qkld.statistics.correlation.single import correlate
 from qkld.statistics.zone.zone import zone_members

@@ -9,8 +9,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from qkld.report.figures.families import family_styles
 from qkld.report.figures.files import use_style
+from qkld.report.figures.styles import family_styles
 
 CUT = 0.05
 

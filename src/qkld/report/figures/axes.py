@@ -12,7 +12,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from qkld.report.figures.families import FamilyStyle
+from qkld.report.figures.styles import FamilyStyle
 from qkld.study.params import FLOOR_DTYPE
 
 Styles = Mapping[str, FamilyStyle]

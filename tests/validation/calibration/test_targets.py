@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from validation.calibration.bounds import LEAST_RUNS, Bound
 from validation.calibration.table import verdict_text, worst_place
+from validation.calibration.targets import LEAST_RUNS, Bound
 
 
 def test_a_bound_is_broken_only_beyond_chance():

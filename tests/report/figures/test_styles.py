@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qkld.errors import ParameterError
-from qkld.report.figures.families import MARKERS, OKABE_ITO, family_order, family_styles
+from qkld.report.figures.styles import MARKERS, OKABE_ITO, family_order, family_styles
 
 DEUTERANOPIA = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])
 PROTANOPIA = np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]])
