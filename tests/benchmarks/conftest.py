@@ -1,11 +1,22 @@
 """A model of a few thousand weights with a tokenizer of bytes, and files of benchmark items, all made here."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from byte_models import byte_model, byte_tokenizer
+
+from qkld.benchmarks import loading
+from qkld.benchmarks.items import distinct
+from qkld.benchmarks.reference_items import items_header, record_items
+from qkld.benchmarks.scoring import score_items
+from qkld.reference.store import ReferenceStore
+from qkld.study.params import Benchmark, load_params
+
+SUMS = [{"question": f"What is {n} + {n}?" * (1 + n % 3), "answer": f"{2 * n}\n#### {2 * n}"} for n in range(6)]
+PACK = 200
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +62,56 @@ def arc_rows():
         for number, thing in enumerate(things)
     ]
     return [*rows, {**rows[2], "id": "again"}]
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch, write_lines, arc_rows):
+    """Benchmark entries → the smoke study with these, its runs in the test's folder and its items made here."""
+    files = {"benchmark-gsm8k": write_lines(SUMS, "gsm8k.jsonl"), "benchmark-arc_easy": write_lines(arc_rows)}
+    monkeypatch.setenv("QKLD_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(loading, "fetch", files.__getitem__)
+    smoke = load_params("smoke")
+
+    def made(*entries):
+        return smoke.model_copy(update={"benchmarks": tuple(Benchmark(**entry) for entry in entries)})
+
+    return made
+
+
+@pytest.fixture
+def task(write_lines, arc_rows):
+    return loading.load_task(Benchmark(task="arc_easy", chance=0.125), write_lines(arc_rows))
+
+
+@pytest.fixture
+def store(task, tiny, tokenizer, tmp_path):
+    items = distinct(loading.items_of(task, tokenizer))
+    header = items_header("arc_easy", items, tiny.reference, pack_tokens=PACK)
+    record_items(tmp_path / "reference", header, items, tiny.reference, pack_tokens=PACK)
+    return ReferenceStore.open(header.folder(tmp_path / "reference"))
+
+
+@pytest.fixture
+def scored(task, store, tokenizer, tmp_path):
+    """Model → its scores, kept in a folder named by its label."""
+
+    def scored(model):
+        items = distinct(loading.items_of(task, tokenizer))
+        return score_items(model, items, store, tmp_path / model.label, pack_tokens=PACK, tile=100)
+
+    return scored
+
+
+@pytest.fixture(scope="session")
+def without_answers():
+    """(scores, requests) → scores in which the last choice of these requests has no finite log-probability."""
+
+    def changed(scores, requests):
+        without = dict(scores)
+        for request in requests:
+            answer = scores[request].answer
+            none = replace(answer, loglikelihood=(*answer.loglikelihood[:-1], None))
+            without[request] = replace(scores[request], answer=none)
+        return without
+
+    return changed

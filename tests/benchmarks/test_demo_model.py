@@ -10,15 +10,16 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 
 from qkld.benchmarks.items import distinct
+from qkld.benchmarks.judging.correctness import judged
 from qkld.benchmarks.loading import items_of, load_task, prompts_of
 from qkld.benchmarks.packing import hidden_states, split_into_packs
 from qkld.benchmarks.reference_items import record_benchmarks
-from qkld.benchmarks.scores import item_table, score_benchmarks
 from qkld.benchmarks.scoring import score_states
+from qkld.benchmarks.stage import score_benchmarks
+from qkld.benchmarks.table import item_table
 from qkld.benchmarks.writing import Sampling, write_answers
 from qkld.benchmarks.writing.prompts import end_tokens
 from qkld.benchmarks.writing.writing import LEAD, _left_padded
-from qkld.benchmarks.written import judged
 from qkld.models import open_model
 from qkld.models.attention import torchs_attention
 from qkld.sources import fetch

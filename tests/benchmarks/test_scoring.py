@@ -8,6 +8,7 @@ from qkld.benchmarks.harness import NO_CHOICE
 from qkld.benchmarks.items import Item
 from qkld.benchmarks.packing import hidden_states
 from qkld.benchmarks.scoring import ItemScore, score_pack, score_states
+from qkld.errors import StoreError
 
 ITEMS = [
     Item("0", (5, 6, 7, 8), ((9, 10), (11,), (12, 13, 14))),
@@ -79,3 +80,36 @@ def test_one_state_that_is_not_finite_costs_its_own_choice_alone(tiny):
     assert broken[0].kl_choice == (*whole[0].kl_choice[:2], None)
     assert (broken[0].kl_prompt, broken[0].answer.choice) == (whole[0].kl_prompt, NO_CHOICE)
     assert ItemScore.from_json(json.loads(json.dumps(broken[0].to_json(), allow_nan=False))) == broken[0]
+
+
+# --- kept packs -------------------------------------------------------------------------------------------------------
+
+
+def test_finished_packs_are_not_run_again(scored, tiny, tmp_path):
+    whole = scored(tiny.quant)
+    parts = sorted((tmp_path / tiny.quant.label).iterdir())
+    assert len(parts) > 3
+    parts[1].unlink()
+    kept = {path: path.stat().st_mtime_ns for path in parts if path.exists()}
+    assert scored(tiny.quant) == whole
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert parts[1].exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"other": {}}'])
+def test_a_damaged_part_is_refused(scored, tiny, tmp_path, content):
+    scored(tiny.quant)
+    part = min((tmp_path / tiny.quant.label).iterdir())
+    part.write_text(content)
+    with pytest.raises(StoreError, match=f"{part.name} was damaged"):
+        scored(tiny.quant)
+
+
+def test_an_edited_part_with_a_key_missing_is_refused(scored, tiny, tmp_path):
+    scored(tiny.quant)
+    part = min((tmp_path / tiny.quant.label).iterdir())
+    values = json.loads(part.read_text())
+    del next(iter(v for v in values.values() if isinstance(v, dict)))["kl_choice"]
+    part.write_text(json.dumps(values))
+    with pytest.raises(StoreError, match="was damaged"):
+        scored(tiny.quant)

@@ -44,14 +44,13 @@ import qkld.divergence.measuring, qkld.reference.recording, qkld.divergence.floo
 from qkld.models import open_model
 from qkld.study.params import load_params
 if stage == "03_benchmark_scores":
-    import qkld.benchmarks.scores
+    import qkld.benchmarks.stage
 study = load_params(sys.argv[3])
 imported = time.monotonic()
 model = open_model(study.reference, reference=study.reference, compute=study.compute)
 if stage == "03_benchmark_scores":
     from qkld.benchmarks.items import distinct
-    from qkld.benchmarks.loading import items_of
-    from qkld.benchmarks.reference_items import fetched_task
+    from qkld.benchmarks.loading import fetched_task, items_of
     distinct(items_of(fetched_task(study.benchmarks[0]), model.tokenizer))
 opened = time.monotonic()
 print(json.dumps({"whole": opened - START, "imports": imported - START, "processor": time.process_time()}))

@@ -40,11 +40,11 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from qkld.benchmarks.judging.checkers import are_right
-from qkld.benchmarks.loading import LoadedTask, prompts_of
+from qkld.benchmarks.loading import LoadedTask, fetched_task, prompts_of
 from qkld.benchmarks.packing import layout_name
-from qkld.benchmarks.reference_items import fetched_task, open_written, record_benchmarks
-from qkld.benchmarks.scores import score_benchmarks
-from qkld.benchmarks.written import stored_items
+from qkld.benchmarks.reference_items import open_written, record_benchmarks
+from qkld.benchmarks.stage import score_benchmarks
+from qkld.benchmarks.writing.task_answers import stored_items
 from qkld.errors import BenchmarkError
 from qkld.models import OpenedModel, open_model
 from qkld.study.params import Benchmark, Study, load_params

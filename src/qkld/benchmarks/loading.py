@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness on local data files: which items, and the harness's task object for them."""
+"""Tasks of lm-evaluation-harness on local data files: which items, their prompts, and the harness's task object."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import lm_eval.tasks
 import lm_eval.utils
 import numpy as np
 import yaml
+from lm_eval.evaluator import evaluate
 
 from qkld.benchmarks import instructions
 from qkld.benchmarks.harness import HarnessModel
@@ -22,6 +23,7 @@ from qkld.benchmarks.judging import bfcl
 from qkld.benchmarks.judging.checkers import Checker
 from qkld.benchmarks.writing import Prompt
 from qkld.errors import BenchmarkError
+from qkld.sources import fetch
 from qkld.study.params import Benchmark
 from qkld.study.task_metrics import published_metric
 from qkld.study.texts import json_lines
@@ -56,7 +58,7 @@ CHECKED_BY: Mapping[Checker, str] = {"code": "pass@1", "bfcl": "valid_call"}
 class Judging:
     """What says whether a written answer is right: the harness's ``metric`` after its ``filter``, or a ``checker``.
 
-    A checker is one of `families.checkers.Checker`. It stands under ``judged`` in the task's YAML here.
+    A checker is one of `judging.checkers.Checker`. It stands under ``judged`` in the task's YAML here.
     """
 
     metric: str = ""
@@ -93,6 +95,15 @@ class LoadedTask:
         """Whether prompts go through the model's chat template."""
         return self.benchmark.prompt == "chat"
 
+    def asker(self, tokenizer: Any, **answers: Any) -> HarnessModel:
+        """The harness's model for this task, with ``answer`` or ``write`` as `HarnessModel` takes them."""
+        return HarnessModel(tokenizer, answer_tokens=self.benchmark.answer_tokens, **answers)
+
+    def samples(self, asker: HarnessModel) -> list[dict[str, Any]]:
+        """The harness's own results of the task, one a document and filter, from what ``asker`` answers."""
+        found = evaluate(asker, {"tasks": {self.name: self.task}}, bootstrap_iters=0, apply_chat_template=self.in_chat)
+        return found["samples"][self.name]
+
     def build(self, asker: HarnessModel) -> list[Any]:
         """The harness's requests, in order; each template is compiled once, and not for every item."""
         chat = {"chat_template": asker.apply_chat_template, "tokenizer_name": asker.tokenizer_name}
@@ -104,6 +115,11 @@ class LoadedTask:
 def known_tasks() -> tuple[str, ...]:
     """Names of the tasks that have a YAML here."""
     return tuple(sorted(path.stem for path in TASK_FOLDER.glob("*.yaml")))
+
+
+def fetched_task(benchmark: Benchmark) -> LoadedTask:
+    """A study's benchmark over the items of its pinned file; notebooks 01 and 03 both load it here."""
+    return load_task(benchmark, fetch(f"benchmark-{benchmark.task}"))
 
 
 def load_task(benchmark: Benchmark, data: Path) -> LoadedTask:
@@ -146,7 +162,7 @@ def items_of(task: LoadedTask, tokenizer: Any) -> list[Item]:
     BenchmarkError
         If an item has no prompt, fewer than two choices, a choice without tokens, or several prompts.
     """
-    asker = HarnessModel(tokenizer)
+    asker = task.asker(tokenizer)
     asked = [item for item, _ in asker.items(task.build(asker))]
     items = [replace(item, name=str(task.items[int(item.name)])) for item in asked]
     single = [item.name for item in items if len(item.choices) < 2]
@@ -168,7 +184,7 @@ def prompts_of(task: LoadedTask, tokenizer: Any) -> list[Prompt]:
     BenchmarkError
         If a prompt is empty, or asks in a chat and the model has no chat template.
     """
-    asker = HarnessModel(tokenizer, answer_tokens=task.benchmark.answer_tokens)
+    asker = task.asker(tokenizer)
     return [asker.prompt(str(task.items[int(r.doc_id)]), *r.args) for r in task.build(asker)]
 
 

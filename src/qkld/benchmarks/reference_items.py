@@ -7,24 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from qkld.benchmarks.items import Item, distinct
-from qkld.benchmarks.loading import LoadedTask, items_of, load_task, prompts_of
+from qkld.benchmarks.loading import LoadedTask, fetched_task, items_of, prompts_of
 from qkld.benchmarks.packing import hidden_states, layout_name, split_into_packs
 from qkld.benchmarks.writing import Prompt
-from qkld.benchmarks.written import answer_items, asked_key, model_answers, stored_items
+from qkld.benchmarks.writing.task_answers import answer_items, asked_key, model_answers, stored_items
 from qkld.errors import BenchmarkError, StageError
 from qkld.models import OpenedModel
 from qkld.reference import recording
 from qkld.reference.store import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter, Window
-from qkld.sources import fetch
-from qkld.study.params import Benchmark, Study
+from qkld.study.params import Study
 from qkld.study.paths import StudyPaths
 from qkld.study.progress import steps
 from qkld.study.sealing import write_sealed
-
-
-def fetched_task(benchmark: Benchmark) -> LoadedTask:
-    """A study's benchmark over the items of its pinned file; notebooks 01 and 03 both load it here."""
-    return load_task(benchmark, fetch(f"benchmark-{benchmark.task}"))
 
 
 def reference_items(study: str, task: LoadedTask, model: OpenedModel) -> tuple[list[Item], str]:
@@ -80,7 +74,7 @@ def made_for(params: Study) -> dict[str, Any]:
 def open_written(params: Study, task: LoadedTask, layout: str, prompts: Sequence[Prompt]) -> ReferenceStore:
     """The reference's store of a task in which answers are written, checked to be asked for by these very prompts.
 
-    Its items, with the reference's answers, are `written.stored_items` of its windows. Raises as `open_benchmark` does.
+    Its items, with the reference's answers, are `stored_items` of its windows. Raises as `open_benchmark` does.
     """
     store = _opened(params, task.name)
     stored_items(task.name, prompts, store.header.windows)
@@ -125,7 +119,7 @@ def items_header(
 ) -> StoreHeader:
     """The header of the store that holds a reference's hidden states on these items, run in this layout.
 
-    ``asked`` is the `written.asked_key` of written answers.
+    ``asked`` is the `asked_key` of written answers.
     """
     layout = layout_name(model, pack_tokens)
     return StoreHeader(

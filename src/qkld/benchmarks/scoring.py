@@ -1,9 +1,13 @@
-"""Items run by a model beside the reference's stored hidden states: log-probabilities and divergences of each item."""
+"""Items run by a model beside the reference's stored hidden states: log-probabilities and divergences of each item.
+
+Items are run pack by pack, and every finished pack is kept on disk, so that a killed run goes on with the next.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,10 +15,16 @@ from torch import Tensor
 
 from qkld.benchmarks.harness import Answer
 from qkld.benchmarks.items import PROMPT, Item
-from qkld.benchmarks.packing import hidden_states
+from qkld.benchmarks.packing import hidden_states, split_into_packs
 from qkld.divergence import HeadLogits, token_divergence
+from qkld.errors import BenchmarkError
 from qkld.models import OpenedModel
 from qkld.models.head import Head
+from qkld.reference.store import ReferenceStore
+from qkld.study.progress import steps
+from qkld.study.sealing import read_sealed, write_sealed
+
+AGAIN = "delete it and run notebooks/03_benchmark_scores.ipynb again"
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,49 @@ class ItemScore:
         """The inverse of `to_json`."""
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(Answer(values.pop("loglikelihood"), values.pop("greedy")), **values)
+
+
+def score_items(
+    model: OpenedModel,
+    items: Sequence[Item],
+    store: ReferenceStore,
+    folder: Path,
+    *,
+    pack_tokens: int,
+    tile: int,
+) -> dict[str, ItemScore]:
+    """Request → score of the items that the store holds, in its order; finished packs are kept in the folder."""
+    head = store.head.to(device=model.device)
+    packs = split_into_packs(items, pack_tokens=pack_tokens, packing=model.supports_packing)
+    scores: dict[str, ItemScore] = {}
+    windows = iter(range(len(items)))
+    with steps(f"{model.label} on {store.header.name}", len(items), unit="item") as progress:
+        for number, pack in enumerate(packs):
+            path, own = folder / f"{number:06d}.json", [next(windows) for _ in pack]
+            if not path.exists():
+                reference = [store.hidden(window) for window in own]
+                fresh = score_pack(model, pack, reference, head, tile=tile)
+                _save(path, pack, fresh)
+            scores.update(_saved(path, pack))
+            progress.advance(len(pack), tokens=sum(len(item.tokens) for item in pack))
+    return scores
+
+
+def _save(path: Path, pack: Sequence[Item], scores: Sequence[ItemScore]) -> None:
+    write_sealed(path, {item.request: score.to_json() for item, score in zip(pack, scores, strict=True)})
+
+
+def _saved(path: Path, pack: Sequence[Item]) -> dict[str, ItemScore]:
+    values = read_sealed(path, do=AGAIN)
+    try:
+        return {item.request: ItemScore.from_json(values[item.request]) for item in pack}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BenchmarkError(
+            f"{path} belongs to other items.",
+            expected="the scores of this pack of items",
+            found=f"{type(error).__name__}: {error}",
+            do=AGAIN,
+        ) from error
 
 
 def score_pack(

@@ -11,10 +11,9 @@ from tqdm.auto import tqdm
 
 from qkld.benchmarks.harness import Answer
 from qkld.benchmarks.items import Item, distinct
-from qkld.benchmarks.loading import items_of
-from qkld.benchmarks.reference_items import fetched_task
-from qkld.benchmarks.scores import item_table
+from qkld.benchmarks.loading import fetched_task, items_of
 from qkld.benchmarks.scoring import ItemScore
+from qkld.benchmarks.table import item_table
 from qkld.compare.served.answered import FINGERPRINT, check_same_model
 from qkld.compare.served.asking import Asker
 from qkld.errors import BenchmarkError, ServerError

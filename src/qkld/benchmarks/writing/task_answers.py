@@ -1,4 +1,4 @@
-"""Tasks in which the model writes its answer: the reference's answers as items, and every model's answers, judged.
+"""What is asked of a model that writes a benchmark's answers, and the reference's own answers as items.
 
 The reference's answer to a prompt is an item with one choice: that answer. So it is stored, packed, resumed and
 compared as all items are, and one forward pass of a quant gives its divergence on the prompt and on the reference's own
@@ -7,19 +7,11 @@ answer, token by token as the reference wrote it ("teacher-forced").
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from lm_eval.evaluator import evaluate
-
-from qkld.benchmarks.choices import a_token
-from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
 from qkld.benchmarks.items import Item
-from qkld.benchmarks.judging.checkers import are_right
-from qkld.benchmarks.loading import LoadedTask
-from qkld.benchmarks.scoring import ItemScore
-from qkld.benchmarks.writing import Prompt, Sampling, Written, kept_answers
-from qkld.benchmarks.writing.keeping import answers_key
+from qkld.benchmarks.writing.keeping import answers_key, kept_answers
+from qkld.benchmarks.writing.prompts import Prompt, Sampling, Written
 from qkld.errors import BenchmarkError
 from qkld.models import OpenedModel
 from qkld.reference.store import NOTEBOOK, Window
@@ -91,68 +83,3 @@ def stored_items(task: str, prompts: Sequence[Prompt], windows: Sequence[Window]
         prompt.request: Item(prompt.name, prompt.tokens, (window.tokens[len(prompt.tokens) :],))
         for prompt, window in zip(distinct, windows, strict=True)
     }
-
-
-def judged(task: LoadedTask, tokenizer: Any, prompts: Sequence[Prompt], answers: Mapping[str, Written]) -> list[int]:
-    """1 for each prompt whose answer is right, else 0, in order; an answer that broke off at a logit is wrong."""
-    written = [answers[prompt.request] for prompt in prompts]
-    if task.judging.checker:
-        documents = [dict(document) for document in task.task.eval_docs]
-        texts = [answer.text for answer in written]
-        right = are_right(task.judging.checker, documents, texts)
-    else:
-        right = _by_the_harness(task, tokenizer, answers)
-    return [int(bool(r) and answer.finite) for r, answer in zip(right, written, strict=True)]
-
-
-def _by_the_harness(task: LoadedTask, tokenizer: Any, answers: Mapping[str, Written]) -> list[bool]:
-    """The harness's own verdicts, in the order of its documents."""
-    asker = HarnessModel(
-        tokenizer,
-        write=lambda prompts: [answers[prompt.request].text for prompt in prompts],
-        answer_tokens=task.benchmark.answer_tokens,
-    )
-    found = evaluate(asker, {"tasks": {task.name: task.task}}, bootstrap_iters=0, apply_chat_template=task.in_chat)
-    samples = [s for s in found["samples"][task.name] if s["filter"] == task.judging.filter]
-    return [bool(s[task.judging.metric]) for s in sorted(samples, key=lambda s: s["doc_id"])]
-
-
-def written_rows(
-    label: str,
-    task: LoadedTask,
-    prompts: Sequence[Prompt],
-    items: Mapping[str, Item],
-    scores: Mapping[str, ItemScore],
-    answers: Mapping[str, Written],
-    correct: Sequence[int],
-    *,
-    repeat: int,
-) -> Iterator[dict[str, Any]]:
-    """One row of schema ``items`` a prompt: what the model wrote, and its divergence on the reference's answer.
-
-    A drawn answer's row is named by its item and repeat; the divergences are of the prompt and equal in all of them.
-    """
-    for prompt, is_right in zip(prompts, correct, strict=True):
-        item, answer = items[prompt.request], answers[prompt.request]
-        score = scores[item.request]
-        yield {
-            "model": label,
-            "benchmark": task.name,
-            "item": prompt.name if task.benchmark.repeats == 1 else f"{prompt.name}#{repeat}",
-            "request": item.request,
-            "correct": is_right,
-            "metric": task.metric,
-            "answer": NO_CHOICE,
-            "right": NO_CHOICE,
-            "kl_prompt": score.kl_prompt,
-            "prompt_tokens": len(prompt.tokens),
-            "choice_tokens": 0,
-            "nll_prompt": score.nll_prompt,
-            "entropy_prompt": score.entropy_prompt,
-            "kl_answer": score.kl_choice[0],
-            "logp_reference_answer": a_token(score.answer.loglikelihood[0], len(item.choices[0])),
-            "written": answer.text,
-            "answer_tokens": len(answer.tokens),
-            "truncated": answer.truncated,
-            "cluster": prompt.name,
-        }

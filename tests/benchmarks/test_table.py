@@ -1,4 +1,5 @@
-import json
+"""Rows of the item table follow from the scores and from what the harness says."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -9,37 +10,14 @@ from qkld.benchmarks.harness import NO_CHOICE
 from qkld.benchmarks.items import distinct
 from qkld.benchmarks.loading import items_of, load_task
 from qkld.benchmarks.reference_items import items_header, record_items
-from qkld.benchmarks.scores import _lengths, _report_unanswered, item_table, score_items
-from qkld.errors import BenchmarkError, StoreError
+from qkld.benchmarks.scoring import score_items
+from qkld.benchmarks.table import _lengths, item_table
+from qkld.errors import BenchmarkError
 from qkld.reference.store import ReferenceStore
 from qkld.study.params import Benchmark
 from qkld.study.schemas import ITEMS
 
 PACK = 200
-
-
-@pytest.fixture
-def task(write_lines, arc_rows):
-    return load_task(Benchmark(task="arc_easy", chance=0.125), write_lines(arc_rows))
-
-
-@pytest.fixture
-def store(task, tiny, tokenizer, tmp_path):
-    items = distinct(items_of(task, tokenizer))
-    header = items_header("arc_easy", items, tiny.reference, pack_tokens=PACK)
-    record_items(tmp_path / "reference", header, items, tiny.reference, pack_tokens=PACK)
-    return ReferenceStore.open(header.folder(tmp_path / "reference"))
-
-
-@pytest.fixture
-def scored(task, store, tokenizer, tmp_path):
-    """Model → its scores, kept in a folder named by its label."""
-
-    def scored(model):
-        items = distinct(items_of(task, tokenizer))
-        return score_items(model, items, store, tmp_path / model.label, pack_tokens=PACK, tile=100)
-
-    return scored
 
 
 def table_of(model, task, scores):
@@ -75,36 +53,6 @@ def test_the_reference_s_own_table_has_no_divergence(task, scored, tiny):
     assert table[["kl_prompt", "kl_choice_right", "kl_choice_mean"]].abs().to_numpy().max() <= 1e-12
 
 
-def test_finished_packs_are_not_run_again(scored, tiny, tmp_path):
-    whole = scored(tiny.quant)
-    parts = sorted((tmp_path / tiny.quant.label).iterdir())
-    assert len(parts) > 3
-    parts[1].unlink()
-    kept = {path: path.stat().st_mtime_ns for path in parts if path.exists()}
-    assert scored(tiny.quant) == whole
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert parts[1].exists()
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"other": {}}'])
-def test_a_damaged_part_is_refused(scored, tiny, tmp_path, content):
-    scored(tiny.quant)
-    part = min((tmp_path / tiny.quant.label).iterdir())
-    part.write_text(content)
-    with pytest.raises(StoreError, match=f"{part.name} was damaged"):
-        scored(tiny.quant)
-
-
-def test_an_edited_part_with_a_key_missing_is_refused(scored, tiny, tmp_path):
-    scored(tiny.quant)
-    part = min((tmp_path / tiny.quant.label).iterdir())
-    values = json.loads(part.read_text())
-    del next(iter(v for v in values.values() if isinstance(v, dict)))["kl_choice"]
-    part.write_text(json.dumps(values))
-    with pytest.raises(StoreError, match="was damaged"):
-        scored(tiny.quant)
-
-
 def test_a_right_choice_that_does_not_exist_is_refused(task, scored, tiny, write_lines, arc_rows):
     scores = scored(tiny.quant)
     task.task.config.doc_to_target = 8
@@ -112,17 +60,7 @@ def test_a_right_choice_that_does_not_exist_is_refused(task, scored, tiny, write
         table_of(tiny.quant, task, scores)
 
 
-def without_answers(scores, requests):
-    """Scores in which the last choice of these requests has no finite log-probability."""
-    changed = dict(scores)
-    for request in requests:
-        answer = scores[request].answer
-        none = replace(answer, loglikelihood=(*answer.loglikelihood[:-1], None))
-        changed[request] = replace(scores[request], answer=none)
-    return changed
-
-
-def test_an_item_without_an_answer_is_wrong_and_the_others_stay(task, scored, tiny):
+def test_an_item_without_an_answer_is_wrong_and_the_others_stay(task, scored, without_answers, tiny):
     scores = scored(tiny.quant)
     whole = table_of(tiny.quant, task, scores)
     broken = whole.loc[whole["right"] == 7, "request"]  # the harness would take the NaN choice, and be right
@@ -132,16 +70,6 @@ def test_an_item_without_an_answer_is_wrong_and_the_others_stay(task, scored, ti
     assert table.loc[own, ["correct", "answer"]].to_numpy().tolist() == [[0, NO_CHOICE]]
     assert table.loc[own, "margin"].isna().all()
     pd.testing.assert_frame_equal(table[~own], whole[~own], check_exact=True)
-
-
-def test_items_without_an_answer_are_counted_and_a_model_without_any_is_refused(task, scored, tiny, capsys):
-    scores = scored(tiny.quant)
-    _report_unanswered("tiny", task.name, scores)
-    assert capsys.readouterr().out == ""
-    _report_unanswered("tiny", task.name, without_answers(scores, list(scores)[:3]))
-    assert "tiny on arc_easy: 3 of 8 items" in capsys.readouterr().out
-    with pytest.raises(BenchmarkError, match="no answer to any item of 'arc_easy'"):
-        _report_unanswered("tiny", task.name, without_answers(scores, scores))
 
 
 def test_acc_norm_divides_by_the_characters_of_each_choice(write_lines, arc_rows, tiny, tokenizer, tmp_path):
