@@ -133,10 +133,12 @@ rule cohort:
         [declared(paths.items(label)) for label in answered_labels(study)],
     output:
         outputs("cohort"),
+    log:
+        log_of("cohort"),
     params:
         values=values("cohort"),
     shell:
-        f"qkld collect {study.study} --declared {{output}}"
+        command("cohort")
 
 
 rule correlation:

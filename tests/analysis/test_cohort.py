@@ -4,23 +4,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
-from simulated_project import NAME, simulated_parsed, simulated_tables
+from simulated_project import simulated_parsed, simulated_tables
 from simulated_study import VARIANTS
 
 from qkld.analysis.cohort import (
+    accuracy_table,
     build_cohort,
     check_distinct_weights,
     check_same_requests,
     check_same_stores,
-    collect,
     composite_of,
+    floor_table,
     further_variants,
     variants_of,
 )
 from qkld.errors import BenchmarkError, ModelError, StageError
 from qkld.statistics.zone.variants import check_variants_distinct
-from qkld.study.paths import StudyPaths
-from qkld.study.schemas import COHORT, FIDELITY, ITEMS, read_table, read_table_and_provenance
+from qkld.study.schemas import FIDELITY
 
 
 @pytest.fixture(scope="module")
@@ -132,28 +132,32 @@ def test_missing_measurements_name_the_notebook(study, tables):
         build_cohort(study, {**fidelity, "hqq-8-g64": other[other["corpus"] != "chat"]}, items, facts)
 
 
-@pytest.fixture
-def simulated(measured_project):
-    return StudyPaths(NAME)
-
-
-def test_collect_writes_both_tables(simulated, cohort):
-    collect(NAME)
-    found, made = read_table_and_provenance(simulated.cohort, COHORT, made_in="collect")
-    pd.testing.assert_frame_equal(found, cohort)
-    assert {"arc_easy", "sciq"} <= set(made["composite"])
-    assert read_table(simulated.all_items, ITEMS, made_in="collect")["model"].nunique() == 23
-
-
-def test_collect_names_what_is_missing_and_leaves_nothing(simulated):
-    simulated.items("hqq-8-g64").unlink()
-    with pytest.raises(StageError, match="run notebook 03_benchmark_scores for 'hqq-8-g64' first"):
-        collect(NAME)
-    assert not simulated.cohort.exists()
-    assert not simulated.all_items.exists()
-
-
 def test_rows_measured_against_other_stores_are_refused():
     check_same_stores({"a": ["x", "y"], "b": ["x", "y"], "floor-batch": ["x", "y"]})
     with pytest.raises(StageError, match="b with"):
         check_same_stores({"a": ["x", "y"], "b": ["x", "z"], "c": ["x", "y"]})
+
+
+def test_scores_stand_beside_chance(study, tables, cohort):
+    items = pd.concat(tables[2].values(), ignore_index=True)
+    found = accuracy_table(study, cohort, items).set_index("benchmark")
+    assert list(found.index) == [b.task for b in study.benchmarks]
+    own = items[items["model"] == "reference"].groupby("benchmark")["correct"]
+    for benchmark, row in found.iterrows():
+        assert row["chance"] == 0.25
+        assert row["reference_score"] == pytest.approx(own.mean()[benchmark])
+        by_quant = [t.loc[t["benchmark"] == benchmark, "correct"].mean() for k, t in tables[2].items() if k in set(
+            cohort.loc[cohort["role"] == "quant", "label"])]  # fmt: skip
+        expected = [min(by_quant), float(np.median(by_quant)), max(by_quant)]
+        assert list(row[["lowest", "median", "highest"]]) == pytest.approx(expected)
+
+
+def test_quants_near_the_floor_are_counted_as_they_are_marked(study, tables, cohort):
+    floors = floor_table(cohort)
+    assert list(floors.index) == ["floor-batch", "floor-dtype"]
+    assert floors.loc["floor-dtype", "quants_below"] == cohort["at_floor"].sum()
+    near = cohort.loc[cohort["role"] == "quant", "kl_mean"].nsmallest(3).iloc[-1]
+    raised = cohort.assign(kl_mean=cohort["kl_mean"].mask(cohort["label"] == "floor-dtype", near))
+    assert floor_table(raised).loc["floor-dtype", "quants_below"] >= 3
+    unknown = cohort.assign(kl_mean=cohort["kl_mean"].mask(cohort["label"] == "floor-dtype"))
+    assert np.isnan(floor_table(unknown).loc["floor-dtype", "quants_below"])

@@ -8,7 +8,7 @@ import pytest
 from simulated_project import NAME
 
 import qkld
-from qkld.analysis.cohort import collect
+from qkld.analysis.measured import collect
 from qkld.analysis.study import ANALYSES
 from qkld.errors import ParameterError, StageError, TableError
 from qkld.study.params import knobs

@@ -1,4 +1,4 @@
-"""Notebooks 04 to 07 run on a drawn cohort, and on one of three quants, where they say what can not be computed."""
+"""Notebooks 03b to 07 run on a drawn cohort, and on one of three quants, where they say what can not be computed."""
 
 import json
 import shutil
@@ -11,7 +11,6 @@ from conftest import REPOSITORY, copy_project
 from simulated_project import NAME, second_run, simulated_tables, write_simulated
 from simulated_tokens import tokens_of_quant
 
-from qkld.analysis.cohort import collect
 from qkld.analysis.study import load_study
 from qkld.errors import StageError
 from qkld.statistics.core.correlations_of_resamples import correlation
@@ -87,8 +86,7 @@ def run_here(stage, study):
 
 @pytest.fixture(scope="module")
 def simulated(place):
-    collect(NAME)
-    notebooks = {stage: run(place, stage, NAME) for stage in ANALYSIS}
+    notebooks = {stage: run(place, stage, NAME) for stage in ("03b_cohort", *ANALYSIS)}
     return load_study(NAME), notebooks
 
 
@@ -130,8 +128,7 @@ def test_a_knob_can_be_set_by_hand_as_in_the_workflow(place, simulated):
 
 
 def test_three_quants_run_through_and_say_what_is_missing(place):
-    collect("smoke")
-    for stage in ANALYSIS:
+    for stage in ("03b_cohort", *ANALYSIS):
         run_here(stage, "smoke")
     study = load_study("smoke")
     assert study.cohort["composite"].isna().all()
@@ -143,7 +140,7 @@ def test_three_quants_run_through_and_say_what_is_missing(place):
     assert (study.analysis("composite")["reason"] != "").all()
 
 
-@pytest.mark.parametrize("stage", ANALYSIS)
+@pytest.mark.parametrize("stage", ["03b_cohort", *ANALYSIS])
 def test_a_missing_input_names_the_notebook(stage, place, tmp_path, monkeypatch):
     monkeypatch.setenv("QKLD_RUNS", str(tmp_path))
     with pytest.raises(StageError, match="run notebook"):

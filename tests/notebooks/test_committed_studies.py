@@ -10,8 +10,8 @@ from committed_check import check_files, differences, numbers_made_again, run_he
 from conftest import REPOSITORY, copy_project
 from simulated_project import NAME, write_simulated
 
-from qkld.analysis.cohort import collect
 from qkld.analysis.committing import export_study, licences, without_texts
+from qkld.analysis.measured import collect
 from qkld.analysis.study import load_study
 from qkld.errors import StageError, TableError
 from qkld.report.explore import window_tokens

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,8 @@ import pandas as pd
 from qkld.errors import BenchmarkError, ModelError, StageError
 from qkld.statistics.items.scores import benchmark_scores, composite, composite_tasks
 from qkld.statistics.zone.variants import BASE_VARIANTS
-from qkld.study.params import FLOOR_BATCH, FLOOR_DTYPE, Corpus, Study, load_params
-from qkld.study.paths import StudyPaths
-from qkld.study.provenance import made_by
-from qkld.study.schemas import COHORT, FIDELITY, ITEMS, read_table_and_provenance, write_table
+from qkld.study.params import FLOOR_BATCH, FLOOR_DTYPE, Corpus, Study
+from qkld.study.schemas import COHORT
 
 FLOOR_RECIPES = {
     FLOOR_BATCH: "the reference again, in another batch shape and thread count",
@@ -27,7 +25,8 @@ FLOOR_FACTOR = 3.0
 LARGEST_PLAIN_SHARE = 0.05
 """Share of a quant's trunk that may be left unquantized without a word; norms, biases and routers are far below it."""
 
-_MADE_IN = {"fidelity": "notebook 02_quant_kld", "items": "notebook 03_benchmark_scores"}
+MADE_IN = {"fidelity": "notebook 02_quant_kld", "items": "notebook 03_benchmark_scores"}
+"""Schema → the notebook that writes its tables."""
 
 
 def contexts_of(corpus: Corpus) -> tuple[int, ...]:
@@ -146,7 +145,7 @@ def _metric(fidelity: pd.DataFrame, corpus: str, context: int, label: str) -> pd
             f"The fidelity table of '{label}' lacks a corpus and context of the study.",
             expected=f"corpus {corpus}, context {context}",
             found=sorted(set(zip(fidelity["corpus"], fidelity["context"], strict=True))),
-            do=f"run {_MADE_IN['fidelity']} for '{label}' again",
+            do=f"run {MADE_IN['fidelity']} for '{label}' again",
         )
     return rows
 
@@ -203,7 +202,7 @@ def _at_floor(cohort: pd.DataFrame, fidelity_tables: Mapping[str, pd.DataFrame])
             "The floor of the compute dtype is not measured.",
             expected=f"a fidelity table of '{FLOOR_DTYPE}'",
             found="none",
-            do=f"run {_MADE_IN['fidelity']} with quant = '{FLOOR_DTYPE}'",
+            do=f"run {MADE_IN['fidelity']} with quant = '{FLOOR_DTYPE}'",
         )
     floor = cohort.loc[cohort["label"] == FLOOR_DTYPE, "kl_mean"].item()
     return (cohort["role"] == "quant") & (cohort["kl_mean"] < FLOOR_FACTOR * floor)
@@ -225,7 +224,7 @@ def check_same_stores(stores: Mapping[str, Any]) -> None:
             "Some rows were measured against other stores of the reference than the rest.",
             expected=usual,
             found=f"{', '.join(others)} with {keys[others[0]]}",
-            do=f"run {_MADE_IN['fidelity']} again for them",
+            do=f"run {MADE_IN['fidelity']} again for them",
         )
 
 
@@ -277,30 +276,28 @@ def build_cohort(
     return COHORT.checked(cohort)
 
 
-def collect(study: str) -> None:
-    """Gather a study's fidelity and item tables into ``cohort.parquet`` and ``items.parquet``.
+# --- looking ----------------------------------------------------------------------------------------------------------
 
-    Raises
-    ------
-    StageError
-        If a table is missing; the message names the notebook to run.
+
+def accuracy_table(study: Study, cohort: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """Scores of the reference and the quants beside chance, one row a benchmark of the study, fractions of 1.
+
+    ``lowest``, ``median`` and ``highest`` are of the quants' scores; the other columns are `composite_of`'s.
     """
-    params, paths = load_params(study), StudyPaths(study)
-    quants = [q.label for q in params.quants]
-    fidelity, fidelity_made = _read(paths.fidelity, [*FLOOR_RECIPES, *quants], FIDELITY)
-    items, items_made = _read(paths.items, [params.reference.label, *quants], ITEMS)
-    check_same_stores({label: made.get("stores") for label, made in fidelity_made.items()})
-    facts = {label: made.get("model", {}) for label, made in {**fidelity_made, **items_made}.items()}
-    cohort = build_cohort(params, fidelity, items, facts)
-    all_items = pd.concat(items.values(), ignore_index=True)
-    made = made_by(study=study, composite=composite_of(params, all_items).query("in_composite")["benchmark"].tolist())
-    write_table(paths.all_items, all_items, ITEMS, made)
-    write_table(paths.cohort, cohort, COHORT, made)
+    quants = cohort[cohort["role"] == "quant"]
+    table = composite_of(study, items)
+    scores = quants[[f"score_{benchmark}" for benchmark in table["benchmark"]]]
+    return table.assign(
+        lowest=scores.min().to_numpy(), median=scores.median().to_numpy(), highest=scores.max().to_numpy()
+    )
 
 
-def _read(path_of: Any, labels: Iterable[str], schema: Any) -> tuple[dict[str, pd.DataFrame], dict[str, dict]]:
-    found = {
-        label: read_table_and_provenance(path_of(label), schema, made_in=f"{_MADE_IN[schema.name]} for '{label}'")
-        for label in labels
-    }
-    return {label: table for label, (table, _) in found.items()}, {label: made for label, (_, made) in found.items()}
+def floor_table(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Mean KLD of the floor rows with its interval, nats, and how many quants are below `FLOOR_FACTOR` times it.
+
+    NaN where a floor could not be measured.
+    """
+    floors = cohort[cohort["role"] == "floor"].set_index("label")
+    kld = cohort.loc[cohort["role"] == "quant", "kl_mean"]
+    below = [(kld < FLOOR_FACTOR * floor).sum() if np.isfinite(floor) else np.nan for floor in floors["kl_mean"]]
+    return floors[["recipe", "kl_mean", "kl_mean_low", "kl_mean_high"]].assign(quants_below=below)

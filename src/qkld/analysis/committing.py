@@ -77,7 +77,7 @@ def export_study(name: str, folder: Path | None = None, *, tokens: bool = True) 
             write_table(kept.path, kept.table, kept.schema, kept.made_by)
             _check_size(kept.path, fresh)
             rows[kept.path] = len(kept.table)
-        _, made = _read(paths.cohort, COHORT, "qkld collect")
+        _, made = _read(paths.cohort, COHORT, "notebook 03b_cohort")
         fresh.page.write_text(data_page(study, fresh, rows, made, tokens=tokens), encoding="utf-8")
         _put(fresh.folder, target.folder, Path(temporary) / "old")
     return target

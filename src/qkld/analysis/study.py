@@ -62,7 +62,7 @@ TEXT = (
 )
 """Columns of result tables whose empty cells are empty words, not missing numbers."""
 
-_COLLECT = "notebooks 02_quant_kld and 03_benchmark_scores for every model, then `qkld collect`"
+_COLLECT = "notebooks 02_quant_kld and 03_benchmark_scores for every model, then notebook 03b_cohort"
 
 
 @dataclass(frozen=True)

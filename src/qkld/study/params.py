@@ -360,6 +360,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "01_reference_logits": ("compute", "reference_logits", "benchmark_scores"),
     "02_quant_kld": ("compute", "quant_kld"),
     "03_benchmark_scores": ("compute", "benchmark_scores"),
+    "03b_cohort": (),
     "04_correlation": ("correlation",),
     "05_silent_zone": ("correlation", "silent_zone"),
     "06_volume_direction": ("correlation", "volume_direction"),

@@ -63,9 +63,9 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _collect(options: argparse.Namespace) -> int:
-    from qkld.workflow.commands.stages import run_collect
+    from qkld.analysis.measured import collect
 
-    run_collect(options)
+    collect(options.study)
     return 0
 
 
@@ -206,9 +206,8 @@ def _add_small(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("fetch", help="fetch the model, texts and benchmark items of a study by pinned hash")
     parser.add_argument("study")
     parser.set_defaults(act=_fetch)
-    parser = commands.add_parser("collect", help="put a study's tables together into cohort.parquet and items.parquet")
+    parser = commands.add_parser("collect", help="what notebook 03b writes of a study, without a kernel")
     parser.add_argument("study")
-    parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
     parser.set_defaults(act=_collect)
     parser = commands.add_parser("export", help="put a finished study's tables, without texts, into studies/")
     parser.add_argument("study")

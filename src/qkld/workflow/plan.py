@@ -74,7 +74,7 @@ HEAD_WORK = 3.0
 """Time of both heads and of the walk over the vocabulary, over the time of one head's product."""
 
 ANALYSIS_SECONDS = 25.0
-"""One of notebooks 04 to 08."""
+"""One of notebooks 03b to 08."""
 
 
 @dataclass(frozen=True)

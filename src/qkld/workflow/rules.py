@@ -48,7 +48,7 @@ ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
 class Rule:
     """One rule: the notebook it runs, and the value of its parameter ``part`` where it has one."""
 
-    notebook: str | None
+    notebook: str
     part: str | None = None
 
 
@@ -58,7 +58,7 @@ RULES: Mapping[str, Rule] = {
     "reference_benchmarks": Rule("01_reference_logits", part="benchmarks"),
     "quant_kld": Rule("02_quant_kld"),
     "benchmark_scores": Rule("03_benchmark_scores"),
-    "cohort": Rule(None),
+    "cohort": Rule("03b_cohort"),
     "correlation": Rule("04_correlation"),
     "silent_zone": Rule("05_silent_zone"),
     "volume_direction": Rule("06_volume_direction"),
@@ -112,7 +112,7 @@ def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
 
 def _knobs_that_count(study: Study, rule: str, label: str | None) -> dict[str, Any]:
     """Knobs of the rule's notebook, without those that this job does not read."""
-    sections = SECTIONS.get(rule) or STAGES.get(str(RULES[rule].notebook), ())
+    sections = SECTIONS.get(rule) or STAGES[RULES[rule].notebook]
     values = {k: v for section in sections for k, v in getattr(study, section).model_dump(mode="json").items()}
     if rule == "quant_kld" and label != FLOOR_BATCH:
         values = {k: v for k, v in values.items() if k not in FLOOR_BATCH_KNOBS}
@@ -124,14 +124,12 @@ def rule_values(study: Study, rule: str, label: str | None = None) -> str:
 
     ``label`` is the quant of ``quant_kld``, the model of ``benchmark_scores``, and None elsewhere.
     """
-    notebook = RULES[rule].notebook
     values: dict[str, Any] = {
         "metrics_version": METRICS_VERSION,
+        "notebook": code_digest(RULES[rule].notebook),
         "knobs": _knobs_that_count(study, rule, label),
         **_job_values(study, rule, label),
     }
-    if notebook:
-        values["notebook"] = code_digest(notebook)
     return canonical_json(values)
 
 
@@ -194,7 +192,7 @@ def memory_mb(study: Study, rule: str, label: str | None = None) -> int:
 def job_name(rule: str, label: str | None = None) -> str:
     """Name of a job's executed notebook: ``02_quant_kld.bnb-nf4``, ``01_reference_logits.corpora``."""
     told_apart = label or RULES[rule].part
-    return f"{RULES[rule].notebook}.{told_apart}" if told_apart else str(RULES[rule].notebook)
+    return f"{RULES[rule].notebook}.{told_apart}" if told_apart else RULES[rule].notebook
 
 
 def declared_name(path: Path, paths: StudyPaths, *, storage: bool) -> str:

@@ -57,10 +57,8 @@ def check_notebooks(study: Study) -> None:
         "benchmark_scores": {"model": study.quants[0].label},
     }
     for name, rule in RULES.items():
-        if rule.notebook:
-            check_parameters(
-                notebook_file(rule.notebook), notebook_parameters(study, rule.notebook, **told_apart.get(name, {}))
-            )
+        parameters = notebook_parameters(study, rule.notebook, **told_apart.get(name, {}))
+        check_parameters(notebook_file(rule.notebook), parameters)
 
 
 def snakemake_command(

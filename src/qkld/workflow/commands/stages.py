@@ -1,10 +1,9 @@
-"""``qkld notebook`` and ``qkld collect``: one job of a study's workflow."""
+"""``qkld notebook``: one job of a study's workflow."""
 
 from __future__ import annotations
 
 import argparse
 
-from qkld.analysis.cohort import collect
 from qkld.study.mark import check_mark
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths
@@ -25,14 +24,4 @@ def run_stage(options: argparse.Namespace) -> None:
     check_mark(paths.run)
     with job(name):
         run_notebook(options.stage, options.output or paths.notebook(name), parameters, threads=options.threads)
-        hand_over(study, paths, options.declared)
-
-
-def run_collect(options: argparse.Namespace) -> None:
-    """Put a study's tables together; errors as of `qkld.analysis.cohort.collect`."""
-    study = load_params(options.study)
-    paths = StudyPaths(study.study)
-    check_mark(paths.run)
-    with job("collect"):
-        collect(options.study)
         hand_over(study, paths, options.declared)
