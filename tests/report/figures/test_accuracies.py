@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.collections import LineCollection
 
 from qkld.report.figures.accuracies import draw_accuracies
-from qkld.report.figures.families import cohort_styles
+from qkld.report.figures.styles import cohort_styles
 
 COHORT = pd.DataFrame(
     {
