@@ -210,7 +210,7 @@ sys.path.insert(0, sys.argv[2])
 from reference.test_store import head, header, states
 import torch
 from qkld.errors import StoreError
-from qkld.reference import StoreWriter
+from qkld.reference.store import StoreWriter
 h = header()
 with StoreWriter(Path(sys.argv[1]), h, head(torch.float32)) as store:
     store.write(0, states(h)[0])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
-from tools import build_llama_cpp
+from tools import build_llama_cpp, build_llama_cpp_python
 
 PROGRAM = "#!/bin/sh\necho 'version: 7 (abcdef0)'\necho 'built with GNU 12.2.0 for Linux x86_64' >&2\n"
 
@@ -43,7 +41,7 @@ def source_in(script, folder):
 
 
 def test_program_and_engine_have_the_same_pin_and_the_same_options_of_ggml(script):
-    engine = sys.modules["build_llama_cpp_python"]
+    engine = build_llama_cpp_python
     (pin,) = script.pins()[0]
     assert pin in engine.LOCK.read_text().splitlines()
     assert [o for o in script.OPTIONS if "GGML" in o] == [o for o in engine.FLAGS if "GGML" in o] != []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ import torch
 from qkld.compare.stores.base_file import write_base_file
 from qkld.models import open_model
 from validation.crosschecks import gguf_crosscheck
+from validation.crosschecks.tiny_gguf import write_tiny
 
 SHAPE = (2, 64)
 
@@ -26,7 +25,7 @@ def files(script, tmp_path_factory):
     folder = tmp_path_factory.mktemp("crosscheck")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QKLD_DATA", str(folder / "data"))
-        sys.modules["tiny_gguf"].write_tiny(folder / "tiny.gguf")
+        write_tiny(folder / "tiny.gguf")
         entry = script.entry_of(folder / "tiny.gguf")
         model = open_model(entry, reference=entry, compute=script.IN_FLOAT32)
     tokens = np.random.default_rng(5).integers(0, 256, SHAPE)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import gguf
 import pytest
 import torch
 import transformers
-from conftest import REPOSITORY
 from tiny_models import FACTS, make_module
 
 from qkld.errors import ModelError
@@ -18,6 +15,7 @@ from qkld.models.gguf.writing import interleaved, write_gguf
 from qkld.models.transformers import load_module
 from qkld.models.transforms.transforms import transform
 from qkld.study.params import GgufModel
+from validation.crosschecks.tiny_gguf import write_tiny
 
 IDS = torch.arange(24).reshape(2, 12) * 5 % 301
 
@@ -25,11 +23,6 @@ IDS = torch.arange(24).reshape(2, 12) * 5 % 301
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """The GGUF file of the random model with 301 tokens."""
-    sys.path.insert(0, str(REPOSITORY / "workflow"))
-    try:
-        from tiny_gguf import write_tiny
-    finally:
-        sys.path.remove(str(REPOSITORY / "workflow"))
     path = tmp_path_factory.mktemp("source") / "tiny.gguf"
     write_tiny(path)
     return path

@@ -83,7 +83,7 @@ def test_without_llama_cpp_its_row_says_how_to_build_it(tmp_path, monkeypatch):
     assert llama_files() is None
     [figure] = llamacpp_row(MACHINE, tmp_path)
     assert figure.value is figure.is_met is None
-    assert "tools/build_llama_cpp.py" in figure.note
+    assert "tools.build_llama_cpp" in figure.note
 
 
 @pytest.mark.model
