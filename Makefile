@@ -11,7 +11,7 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit lab plan bench published environment data architectures llamacpp sandbox calibrate clean
+.PHONY: reproduce test unit lab plan bench published environment data docs architectures llamacpp sandbox calibrate clean
 
 reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
@@ -42,6 +42,10 @@ bench: data  ## speed, memory and size beside their limits and targets, in one r
 
 published: environment  ## published figures of real cohorts, without a model
 	$(BIN)/qkld published --out figures/published
+
+docs: environment  ## the documentation → docs/_build/html; runs the smoke study first where no study was run
+	@ls runs/*/notebooks/*.ipynb >/dev/null 2>&1 || $(MAKE) reproduce STUDY=smoke
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 
 data: environment  ## demo model, texts and benchmark items, by pinned hash
 	$(BIN)/qkld fetch $(STUDY)

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -301,3 +302,16 @@ def test_its_kept_tables_give_every_number_again_without_the_run(
 @pytest.mark.notebook
 def test_the_explorer_runs_without_a_screen(smoke_study: Place, tmp_path: Path):
     check_explorer(REPOSITORY, tmp_path / "explore.ipynb")
+
+
+def test_the_documentation_is_built_of_the_executed_notebooks_without_a_warning(smoke_run: Place, tmp_path: Path):
+    docs = tmp_path / "docs"
+    shutil.copytree(REPOSITORY / "docs", docs, ignore=shutil.ignore_patterns("generated", "_build"))
+    shutil.copy(REPOSITORY / "CHANGELOG.md", tmp_path)
+    (tmp_path / "figures").symlink_to(REPOSITORY / "figures")
+    variables = {"QKLD_ROOT": str(REPOSITORY), "QKLD_RUNS": str(smoke_run.folder / "runs")}
+    command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", str(docs), str(tmp_path)]
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (tmp_path / "generated" / "studies" / "smoke" / "05_silent_zone.html").read_text(encoding="utf-8")
+    assert page.count("<img") > 1

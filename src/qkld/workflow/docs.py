@@ -1,4 +1,4 @@
-"""What the README prints of results: tables made by notebook 08 and by the schemas, put between markers."""
+"""What README and documentation print of results: sentences and tables that are made, put in their places."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from qkld.analysis.study import LoadedStudy
 from qkld.errors import StageError, TableError
+from qkld.report.findings import finding_lines
 from qkld.report.published import published_table
 from qkld.report.study_tables import cohort_table, composite_table, engine_tables, evidence_tables, headline_table
 from qkld.report.text_tables import TextTable
@@ -19,27 +20,19 @@ from qkld.report.withdrawing import wrong_tables
 from qkld.study.params import ToBeChecked, load_params
 from qkld.study.paths import StudyPaths, project_root
 from qkld.study.provenance import written_whole
-from qkld.study.registry import describe_results
-from qkld.study.schemas import SCHEMAS, describe
 from qkld.workflow.estimate import estimate_table
 
 SHOWN_STUDY = "demo"
-"""The study whose results the README shows."""
+"""The study whose finding the README shows."""
 
 FURTHER_STUDIES = ("five-families", "gguf", "gguf-engines", "gguf-unrotated")
-"""Studies whose results it shows as well, once they have been run."""
+"""Studies whose tables the documentation shows as well, once they have been run."""
 
 ESTIMATED = ("qwen3.6-35b-a3b", "devstral-small-2-24b")
-"""Studies whose cost on a GPU the README estimates."""
+"""Studies whose cost on a GPU the documentation estimates."""
 
 PUBLISHED = "published"
-"""Folder of figures, and block of the README, that hold what the published cohorts say."""
-
-CALIBRATION = "calibration"
-"""Folder of figures, and block of the README, that hold the calibration's summary; not there before it ran."""
-
-BENCH = "bench"
-"""Folder of figures, and block of the README, that hold the benchmarks' tables; not in the README before they ran."""
+"""Folder of figures that holds what the published cohorts say."""
 
 
 def markdown(table: TextTable) -> str:
@@ -84,7 +77,7 @@ def write_tables(path: Path, study: LoadedStudy) -> None:
 
 
 def blocks() -> dict[str, str]:
-    """Name of a marked block of the README → what belongs into it.
+    """Name of a marked block of the README → what belongs into it: what the shown study found.
 
     Raises
     ------
@@ -93,21 +86,13 @@ def blocks() -> dict[str, str]:
     """
     for study in (SHOWN_STUDY, *FURTHER_STUDIES):
         _refuse_wrong(study)
-    tables = StudyPaths(SHOWN_STUDY).figures / "tables.md"
-    if not tables.exists():
+    path = StudyPaths(SHOWN_STUDY).figures / "numbers.json"
+    if not path.exists():
         raise StageError(
-            "The README's results are not there yet.", expected=tables, found="no such file", do="run make reproduce"
+            "The README's finding is not there yet.", expected=path, found="no such file", do="make reproduce"
         )
-    return {
-        f"results:{SHOWN_STUDY}": tables.read_text(encoding="utf-8").strip(),
-        **{f"schema:{name}": describe(schema) for name, schema in SCHEMAS.items()},
-        "columns:analysis": describe_results(),
-        "estimate": estimates(),
-        "published": published(),
-        **_if_made(CALIBRATION, CALIBRATION, "summary"),
-        **_if_made(BENCH, BENCH, "bench"),
-        **_of_further_studies(),
-    }
+    lines = finding_lines(json.loads(path.read_text(encoding="utf-8")))
+    return {f"finding:{SHOWN_STUDY}": "\n".join(f"- {line}" for line in lines)}
 
 
 def _refuse_wrong(study: str) -> None:
@@ -120,10 +105,6 @@ def _refuse_wrong(study: str) -> None:
             found=", ".join(wrong),
             do=f"run the study again, or take them back with `qkld withdraw {study}`",
         )
-
-
-def _of_further_studies() -> dict[str, str]:
-    return {k: v for name in FURTHER_STUDIES for k, v in _if_made(f"results:{name}", name, "tables").items()}
 
 
 def estimates() -> str:
@@ -148,12 +129,6 @@ def published() -> str:
             "The published cohorts are not analysed.", expected=rows, found="no such file", do="make published"
         )
     return markdown(published_table(pd.read_csv(rows)))
-
-
-def _if_made(block: str, folder: str, name: str) -> dict[str, str]:
-    """Tables that a long command of their own makes, under their block's name; empty before it has run."""
-    tables = StudyPaths(folder).figures / f"{name}.md"
-    return {block: tables.read_text(encoding="utf-8").strip()} if tables.exists() else {}
 
 
 def filled(text: str, contents: Mapping[str, str]) -> str:

@@ -58,6 +58,12 @@ def parameter_names(path: Path) -> tuple[str, ...]:
     return tuple(_ASSIGNMENT.findall("".join(cells[0]["source"])))
 
 
+def parameter_comments(path: Path) -> dict[str, str]:
+    """Name → what the comment behind its line in the parameters cell says."""
+    source = "".join("".join(cell["source"]) + "\n" for cell in _cells(path) if _is_parameters(cell))
+    return dict(re.findall(r"^([A-Za-z_]\w*)[^#\n]*#\s*(.+)$", source, flags=re.MULTILINE))
+
+
 def check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
     """Refuse a parameter that the notebook does not have.
 

@@ -1,0 +1,84 @@
+"""What a study found, in five generated sentences: what the README, the first page and notebook 08 say of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from qkld.report.numbers import printed
+
+VERDICTS = {
+    "carried": "at least half of the true differences in score lie along √KLD",
+    "direction missing": "the quants' scores differ, and less than half of that lies along √KLD",
+    "noise-limited": "these items cannot tell the quants apart, so a ρ near 0 shows nothing about KLD",
+    "undetermined": "the scores differ, but these items do not say whether KLD orders them",
+}
+
+NOT_SHOWN = "not available"
+
+
+def finding_lines(numbers: Mapping[str, Any], *, score: str = "composite") -> list[str]:
+    """Five sentences from a study's numbers (`qkld.report.numbers.flat_numbers`), whatever they say.
+
+    A number that is missing, or was withdrawn, is said to be so.
+    """
+    zone = f"zone/kl_mean/{score}"
+    n, inside = _whole(numbers.get(f"{zone}/full/n_full")), _whole(numbers.get(f"{zone}/full/n_zone"))
+    return [
+        f"Over the whole cohort of {n} quants, mean KLD and score: ρ = {_interval(numbers, f'{zone}/full')}.",
+        f"Near the baseline, {inside} quants{_cut(numbers, f'{zone}/full')}: ρ = {_interval(numbers, f'{zone}/zone')}.",
+        f"There, KLD and the share of answers that change: ρ = "
+        f"{_interval(numbers, f'volume_direction/flip_rate/{score}/zone')}.",
+        _verdict(numbers, score),
+        _decisions(numbers, score),
+    ]
+
+
+def _interval(numbers: Mapping[str, Any], key: str) -> str:
+    estimate, low, high = (_number(numbers.get(f"{key}/{part}")) for part in ("estimate", "low", "high"))
+    if math.isnan(estimate):
+        return NOT_SHOWN
+    return (
+        f"{printed(estimate)} [{printed(low)}, {printed(high)}]" if low == low else f"{printed(estimate)} (no interval)"
+    )
+
+
+def _cut(numbers: Mapping[str, Any], key: str) -> str:
+    is_cut = numbers.get(f"{key}/rule") == "kld_cut"
+    return f" with a mean KLD of at most {numbers[f'{key}/cut']:g} nats" if is_cut else ""
+
+
+def _verdict(numbers: Mapping[str, Any], score: str) -> str:
+    if "withdrawn/verdict" in numbers:
+        return f"Noise or missing direction: withdrawn, {_reason(numbers['withdrawn/verdict'])}."
+    verdict = numbers.get(f"verdict/{score}/zone/verdict")
+    said = VERDICTS.get(str(verdict))
+    return f"Noise or missing direction: *{verdict}*: {said}." if said else f"Noise or missing direction: {NOT_SHOWN}."
+
+
+def _decisions(numbers: Mapping[str, Any], score: str) -> str:
+    if "withdrawn/decision" in numbers:
+        return f"Which quants are as good as the reference: withdrawn, {_reason(numbers['withdrawn/decision'])}."
+    ends = f"/{score}/decision"
+    found = {
+        key.split("/")[1]: str(value)
+        for key, value in numbers.items()
+        if key.startswith("decision/") and key.endswith(ends)
+    }
+    counts = {word: sum(1 for value in found.values() if value == word) for word in sorted(set(found.values()))}
+    told = ", ".join(f"{count} {word}" for word, count in counts.items()) or NOT_SHOWN
+    return f"Compared with the reference, one error rate for all quants together: {told}."
+
+
+def _reason(text: str) -> str:
+    """The part of a withdrawal's reason that tells when: the changelog has the rest."""
+    return text.split(":")[0]
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _whole(value: Any) -> str:
+    return NOT_SHOWN if value is None else str(int(value))

@@ -1,0 +1,237 @@
+"""Pages of the documentation that the package writes of itself: tables, parameters, command line, rooms, studies."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import json
+import shutil
+import tomllib
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from qkld.errors import StageError
+from qkld.study import params
+from qkld.study.entries import Strict
+from qkld.study.params import STAGES, ToBeChecked, load_params
+from qkld.study.paths import StudyPaths, known_studies, project_root
+from qkld.study.provenance import written_whole
+from qkld.study.registry import describe_results
+from qkld.study.schemas import SCHEMAS, describe
+from qkld.workflow.cli import parser
+from qkld.workflow.docs import estimates, published
+from qkld.workflow.notebooks import notebook_file, parameter_comments
+
+GENERATED = "generated"
+"""Folder of pages written here; git leaves it out."""
+
+
+def write_pages(docs: Path) -> None:
+    """Write every generated page below ``docs/generated``, anew."""
+    folder = docs / GENERATED
+    shutil.rmtree(folder, ignore_errors=True)
+    texts = {
+        "tables.md": tables_page(),
+        "parameters.md": parameters_page(),
+        "command_line.md": command_line_page(),
+        "rooms.md": rooms_page(),
+        "published.md": published(),
+        "estimates.md": estimates(),
+        **{f"results/{study}.md": text for study, text in results_pages().items()},
+    }
+    for name, text in texts.items():
+        write_page(folder / name, text)
+    write_studies(folder / "studies")
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write one page, its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        temporary.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+# --- tables and parameters --------------------------------------------------------------------------------------------
+
+STORED = {
+    "tokens": "`kld/<quant>.parquet`: one scored token a row",
+    "fidelity": "`fidelity/<quant>.parquet`: one metric a row",
+    "items": "`items/<model>.parquet` and `items.parquet`: one benchmark item a row",
+    "cohort": "`cohort.parquet`: one model a row",
+}
+
+
+def tables_page() -> str:
+    """Every stored table and every result table, with what each column means."""
+    stored = [f"## {STORED[name]}\n\n{describe(schema)}" for name, schema in SCHEMAS.items()]
+    results = f"## `analysis/*.csv`: results of notebooks 04 to 07\n\n{describe_results()}"
+    return "\n\n".join([*stored, results])
+
+
+def parameters_page() -> str:
+    """Every key of a study's YAML file: type, default, meaning where a notebook's parameters cell says it."""
+    meanings = {name: text for stage in STAGES for name, text in parameter_comments(notebook_file(stage)).items()}
+    models = [m for m in vars(params).values() if isinstance(m, type) and issubclass(m, Strict) and m is not Strict]
+    return "\n\n".join(_section(model, meanings) for model in models)
+
+
+def _section(model: type[BaseModel], meanings: Mapping[str, str]) -> str:
+    schema = model.model_json_schema()
+    required = set(schema.get("required", ()))
+    rows = [
+        f"| `{key}` | {_values(of)} | {'' if key in required else _default(of)} | {meanings.get(key, '')} |"
+        for key, of in schema["properties"].items()
+    ]
+    head = f"## `{model.__name__}`\n\n{inspect.getdoc(model)}"
+    return head + "\n\n| key | values | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows)
+
+
+def _values(of: Mapping[str, Any]) -> str:
+    """The values a key takes, from its JSON schema."""
+    if "enum" in of:
+        return ", ".join(f"`{value}`" for value in of["enum"])
+    if "const" in of:
+        return f"`{of['const']}`"
+    if "$ref" in of:
+        return f"`{of['$ref'].rsplit('/', 1)[-1]}`"
+    several = of.get("anyOf", of.get("oneOf"))
+    if several:
+        return " or ".join(_values(one) for one in several if one.get("type") != "null")
+    if of.get("type") == "array":
+        return f"list of {_values(of['items'])}" if of.get("items") else "list"
+    return " ".join(
+        [WORDS.get(str(of.get("type")), "anything"), *(f"{sign} {of[k]:g}" for k, sign in BOUNDS if k in of)]
+    )
+
+
+WORDS = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "object": "mapping",
+}
+
+BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+
+
+def _default(of: Mapping[str, Any]) -> str:
+    default = of.get("default")
+    return "none" if default is None else f"`{json.dumps(default)}`"
+
+
+# --- command line -----------------------------------------------------------------------------------------------------
+
+
+def command_line_page() -> str:
+    """``qkld --help`` and the help of every command, as a terminal of 100 columns shows them."""
+    commands = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    told = {choice.dest: choice.help for choice in commands._choices_actions}
+    parts = [f"## `qkld {name}`\n\n{told[name]}.\n\n```text\n{_help(p)}\n```" for name, p in commands.choices.items()]
+    return "\n\n".join(parts)
+
+
+def _help(command: argparse.ArgumentParser) -> str:
+    command.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=100)
+    return command.format_help().strip()
+
+
+# --- rooms ------------------------------------------------------------------------------------------------------------
+
+
+def rooms_page() -> str:
+    """The rooms of the package, top floor first, and what each imports, read from the code."""
+    arrows = room_imports()
+    rows = [f"| `{room}` | {says} | {_named(arrows[room])} |" for room, says in rooms().items()]
+    head = "| room | holds | imports from |\n|---|---|---|"
+    return "\n".join([head, *rows])
+
+
+def rooms() -> dict[str, str]:
+    """Room → the sentence that its docstring begins with; top floor first, as pyproject.toml has them."""
+    layers = tomllib.loads((project_root() / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    return {room: _first_sentence(_room_file(room)) for room in layers["contracts"][0]["layers"]}
+
+
+def _room_file(room: str) -> Path:
+    package = Path(params.__file__).parents[1]
+    return package / room / "__init__.py" if (package / room).is_dir() else package / f"{room}.py"
+
+
+def _first_sentence(file: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.split("\n\n")[0].split())
+
+
+def room_imports() -> dict[str, set[str]]:
+    """Room → the other rooms that its files import from, anywhere in them."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for room in rooms():
+        file = _room_file(room)
+        for path in [file] if file.name != "__init__.py" else sorted(file.parent.rglob("*.py")):
+            found[room] |= set(_imported_rooms(path)) - {room}
+    return found
+
+
+def _imported_rooms(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("qkld"):
+            parts = str(node.module).split(".")
+            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+
+
+def _named(names: set[str]) -> str:
+    return ", ".join(f"`{name}`" for name in rooms() if name in names)
+
+
+# --- studies ----------------------------------------------------------------------------------------------------------
+
+
+def results_pages() -> dict[str, str]:
+    """Study → the tables that its notebook 08 wrote, as a page."""
+    found = {}
+    for study in known_studies():
+        tables = StudyPaths(study).figures / "tables.md"
+        if tables.exists():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ToBeChecked)
+                says = load_params(study).description
+            found[study] = f"# {study}\n\n{says}\n\n{tables.read_text(encoding='utf-8')}"
+    return found
+
+
+def write_studies(folder: Path) -> None:
+    """Copy the executed notebooks of every study that was run, and a page that lists them.
+
+    Raises
+    ------
+    StageError
+        If no study was run: there would be no page of results.
+    """
+    ran = {study: executed for study in known_studies() if (executed := executed_notebooks(study))}
+    if not ran:
+        raise StageError(
+            "There is no executed notebook for the documentation.",
+            expected="runs/<study>/notebooks/*.ipynb of at least one study",
+            found="none",
+            do="run a study first, for example `qkld run smoke`, or `make docs`, which does",
+        )
+    for study, notebooks in ran.items():
+        for notebook in notebooks:
+            write_page(folder / study / notebook.name, notebook.read_text(encoding="utf-8"))
+        listed = "\n".join(notebook.stem for notebook in notebooks)
+        write_page(
+            folder / study / "index.md",
+            f"# {study}, notebook by notebook\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```",
+        )
+
+
+def executed_notebooks(study: str) -> list[Path]:
+    """Executed notebooks of a study that stand for one stage: those of a single quant or model are left out."""
+    return [path for path in sorted((StudyPaths(study).run / "notebooks").glob("*.ipynb")) if "." not in path.stem]

@@ -1,0 +1,51 @@
+"""Five sentences of what a study found: from its own numbers, also where some are missing or were withdrawn."""
+
+import pytest
+
+from qkld.report.findings import VERDICTS, finding_lines
+from qkld.report.numbers import flat_numbers
+
+ZONE = {
+    "zone/kl_mean/composite/full/n_full": 20,
+    "zone/kl_mean/composite/full/n_zone": 11,
+    "zone/kl_mean/composite/full/rule": "kld_cut",
+    "zone/kl_mean/composite/full/cut": 0.05,
+    "zone/kl_mean/composite/full/estimate": -0.816,
+    "zone/kl_mean/composite/full/low": -0.952,
+    "zone/kl_mean/composite/full/high": -0.516,
+}
+
+
+def test_a_simulated_study_says_all_five(simulated):
+    tables = {name: simulated.analysis(name) for name in ("zone", "volume_direction", "verdict", "decision")}
+    lines = finding_lines(flat_numbers(tables))
+    assert len(lines) == 5
+    quants = int((simulated.cohort["role"] == "quant").sum())
+    assert lines[0].startswith(f"Over the whole cohort of {quants} quants, mean KLD and score: ρ = −")
+    decided = tables["decision"].query("benchmark == 'composite'")["decision"].value_counts()
+    for word, count in decided.items():
+        assert f"{count} {word}" in lines[4]
+    verdict = tables["verdict"].query("benchmark == 'composite' and subset == 'zone'")["verdict"].iloc[0]
+    assert f"*{verdict}*: {VERDICTS[verdict]}" in lines[3]
+    assert not any("not available" in line for line in lines)
+
+
+def test_a_number_that_is_missing_is_said_to_be():
+    lines = finding_lines(ZONE)
+    assert lines[0] == "Over the whole cohort of 20 quants, mean KLD and score: ρ = −0.82 [−0.95, −0.52]."
+    assert lines[1] == "Near the baseline, 11 quants with a mean KLD of at most 0.05 nats: ρ = not available."
+    assert all(line.endswith("not available.") for line in lines[2:])
+
+
+@pytest.mark.parametrize(("table", "line"), [("verdict", 3), ("decision", 4)])
+def test_a_withdrawn_table_is_said_with_its_reason(table, line):
+    assert finding_lines(ZONE | {f"withdrawn/{table}": "made before version 6: too small (CHANGELOG)."})[line].endswith(
+        "withdrawn, made before version 6."
+    )
+
+
+def test_a_rule_that_is_no_cut_of_kld_has_no_nats_and_a_rho_without_interval_says_so():
+    numbers = ZONE | {"zone/kl_mean/composite/full/rule": "score_margin", "zone/kl_mean/composite/full/low": None}
+    lines = finding_lines(numbers)
+    assert "nats" not in lines[1]
+    assert lines[0].endswith("ρ = −0.82 (no interval).")

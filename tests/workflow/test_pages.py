@@ -1,0 +1,61 @@
+"""Pages that the package writes of itself: whole, and refused where there is nothing to show."""
+
+import argparse
+
+import pytest
+
+from qkld.errors import StageError
+from qkld.study.params import STAGES, Study
+from qkld.study.registry import RESULTS
+from qkld.workflow import pages
+from qkld.workflow.cli import parser
+
+
+def test_every_table_and_column_is_on_its_page():
+    page = pages.tables_page()
+    assert {name for name in RESULTS if f"`{name}.csv`" not in page} == set()
+    assert all(f"`{column}`" in page for columns in RESULTS.values() for column in columns)
+
+
+def test_every_key_of_a_study_is_on_its_page_and_knobs_say_what_they_mean():
+    page = pages.parameters_page()
+    assert all(f"| `{key}` |" in page for key in Study.model_fields)
+    knobs = {
+        key for sections in STAGES.values() for s in sections for key in Study.model_fields[s].annotation.model_fields
+    }
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert {key for key in knobs if not rows[key].split(" | ")[3].strip(" |")} == set()
+
+
+def test_every_command_is_on_its_page():
+    commands = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    page = pages.command_line_page()
+    assert all(f"## `qkld {name}`" in page for name in commands)
+    assert "--help" in page
+
+
+def test_rooms_stand_in_the_order_of_their_floors_and_import_downwards_only():
+    order, arrows = list(pages.rooms()), pages.room_imports()
+    assert order[-1] == "errors"
+    assert arrows["analysis"] >= {"statistics", "study"}
+    assert all(order.index(lower) > order.index(room) for room, found in arrows.items() for lower in found)
+    assert all(says.endswith(".") for says in pages.rooms().values())
+
+
+def test_without_an_executed_notebook_the_command_that_makes_them_is_named(own_place, tmp_path):
+    with pytest.raises(StageError, match=r"(?s)no executed notebook.*qkld run smoke"):
+        pages.write_studies(tmp_path / "studies")
+
+
+def test_executed_notebooks_of_single_quants_get_no_page(own_place, tmp_path):
+    folder = own_place.folder / "runs" / "smoke" / "notebooks"
+    folder.mkdir(parents=True)
+    for name in ("02_quant_kld.bnb-nf4", "05_silent_zone", "04_correlation"):
+        (folder / f"{name}.ipynb").write_text("{}")
+    pages.write_studies(tmp_path / "studies")
+    assert sorted(path.name for path in (tmp_path / "studies" / "smoke").iterdir()) == [
+        "04_correlation.ipynb",
+        "05_silent_zone.ipynb",
+        "index.md",
+    ]
+    assert "04_correlation\n05_silent_zone" in (tmp_path / "studies" / "smoke" / "index.md").read_text()
