@@ -35,7 +35,7 @@ from transformers.pytorch_utils import Conv1D
 from qkld.compare.request import Request
 from qkld.compare.running import compare
 from qkld.errors import QkldError
-from qkld.models.quiet import quiet_loading
+from qkld.models.library import quiet_loading
 from qkld.study.params import FLOOR_DTYPE
 from qkld.study.provenance import written_whole
 from validation.small_configurations import class_name, model_types, small_configuration

@@ -15,8 +15,7 @@ from torch import nn
 
 from qkld.errors import ModelError, TokenizerError
 from qkld.models.folders import read_json, weight_files
-from qkld.models.library import transformers_library
-from qkld.models.quiet import PARTS_LEFT_OUT, quiet_loading
+from qkld.models.library import PARTS_LEFT_OUT, quiet_loading, transformers_library
 from qkld.models.stored import Sources, headers, sources_of
 from qkld.models.text_part import OWN_NAMES, class_of, is_made_of_text, text_config, without_eyes
 

@@ -22,8 +22,7 @@ from qkld.models.folders import check_stated_hash, files_sha256, local_folder, s
 from qkld.models.gguf.config import completed
 from qkld.models.gguf.files import check_parts, fact, gguf_bits, part_names, read, tensors
 from qkld.models.gguf.tokenizer import header_tokenizer
-from qkld.models.library import transformers_library
-from qkld.models.quiet import quiet_loading
+from qkld.models.library import quiet_loading, transformers_library
 from qkld.models.transformers import load_module
 from qkld.study.locks import locked
 from qkld.study.params import GgufModel, Importance, StoredModel, identity
