@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from byte_models import CHAT_TEMPLATE, END
 
-from qkld.benchmarks.loading import chosen_items, items_of, known_tasks, load_task, prompts_of
+from qkld.benchmarks.loading import chosen_items, items_of, known_tasks, load_task, prepare_ifeval, prompts_of
 from qkld.errors import BenchmarkError
 from qkld.study.params import Benchmark
 
@@ -266,3 +266,19 @@ def test_a_written_answer_has_the_metric_of_its_judge(write_lines):
     assert load_task(Benchmark(task="gsm8k", chance=0), data).metric == "exact_match"
     with pytest.raises(BenchmarkError, match="metric acc"):
         load_task(Benchmark(task="gsm8k", chance=0, metric="acc"), data)
+
+
+@pytest.mark.network
+def test_sentences_are_split_by_the_pinned_data_and_languages_are_seeded():
+    prepare_ifeval()
+    import langdetect
+    import nltk
+
+    from qkld.sources import fetch
+
+    assert str(nltk.data.find("tokenizers/punkt_tab/english")).startswith(str(fetch("nltk-punkt_tab")))
+    assert nltk.sent_tokenize("Dr. Who came at 3 p.m. today. He left.") == ["Dr. Who came at 3 p.m. today.", "He left."]
+    assert langdetect.DetectorFactory.seed == 0
+    before = list(nltk.data.path)
+    prepare_ifeval()
+    assert nltk.data.path == before

@@ -16,7 +16,6 @@ import numpy as np
 import yaml
 from lm_eval.evaluator import evaluate
 
-from qkld.benchmarks import instructions
 from qkld.benchmarks.harness import HarnessModel
 from qkld.benchmarks.items import Item
 from qkld.benchmarks.judging import bfcl
@@ -43,7 +42,22 @@ _LOCAL_FILE = {
 """What every task gets in place of its place on the hub: one local file of items, and no examples in the prompt."""
 
 
-PREPARED: Mapping[str, Callable[[], None]] = {"ifeval": instructions.prepare}
+def prepare_ifeval() -> None:
+    """Give nltk its sentence splitter from a pinned file, and language detection a seed.
+
+    Without the first the harness's module of IFEval downloads it when it is imported; without the second the same
+    answer may be of another language the next time (langdetect draws at random, in its own generator).
+    """
+    import langdetect
+    import nltk
+
+    folder = str(fetch("nltk-punkt_tab"))
+    if folder not in nltk.data.path:
+        nltk.data.path.insert(0, folder)
+    langdetect.DetectorFactory.seed = 0
+
+
+PREPARED: Mapping[str, Callable[[], None]] = {"ifeval": prepare_ifeval}
 """What has to be done before the harness's module of a task is imported."""
 
 COMPLETED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {"bfcl": bfcl.with_prompts}
