@@ -52,7 +52,10 @@ def short_items(name, folder):
     return load_task(Benchmark(task=name, chance=0.25), data)
 
 
-CHOSEN = ("arc_easy", "hellaswag", "mmlu", "openbookqa", "sciq")
+CHOSEN = (
+    *("arc_easy", "boolq", "commonsense_qa", "copa", "hellaswag", "mmlu", "openbookqa", "piqa", "sciq"),
+    "social_iqa",
+)
 """Tasks of multiple choice; the others are written."""
 
 
@@ -70,7 +73,7 @@ def test_every_item_is_judged_as_by_the_harness_own_model(name, reference, tmp_p
     own = HFLM(pretrained=reference.module, tokenizer=reference.tokenizer, softmax_dtype="float32", batch_size=4)
     theirs = evaluate(own, {"tasks": {task.name: task.task}}, bootstrap_iters=0)["samples"][task.name]
     assert set(ours["metric"]) == {task.metric}
-    assert (task.metric == "acc_norm") == (name in ("hellaswag", "openbookqa"))
+    assert (task.metric == "acc_norm") == (name in ("hellaswag", "openbookqa", "piqa"))
     for metric in {"acc", "acc_norm"} & set(theirs[0]):
         asked = replace(task, benchmark=task.benchmark.model_copy(update={"metric": metric}))
         table = item_table(

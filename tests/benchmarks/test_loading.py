@@ -48,6 +48,31 @@ ROWS = {
         "choices": ["1", "2", "3", "4"],
         "answer": 1,
     },
+    "piqa": {"goal": "Melt ice.", "sol1": "Heat it.", "sol2": "Hide it from the sun.", "label": 0},
+    "social_iqa": {
+        "context": "Ann ate.",
+        "question": "How is she?",
+        "answerA": "cold",
+        "answerB": "full",
+        "answerC": "lost",
+        "label": "2",
+    },
+    "copa": {
+        "premise": "The ice melted.",
+        "choice1": "It was warm.",
+        "choice2": "It snowed.",
+        "question": "cause",
+        "idx": 0,
+        "label": 0,
+    },
+    "boolq": {"question": "does ice melt", "passage": "Ice melts.", "label": 1},
+    "commonsense_qa": {
+        "id": "q",
+        "question": " What melts? ",
+        "question_concept": "melt",
+        "choices": {"label": ["A", "B", "C", "D", "E"], "text": ["ice", "sand", "fog", "air", "iron"]},
+        "answerKey": "A",
+    },
 }
 ASKED = {
     "arc_easy": ("Question: What melts?\nAnswer:", [" ice", " sand", " fog"], 1),
@@ -59,6 +84,15 @@ ASKED = {
         "What is 1 + 1?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:",
         [" A", " B", " C", " D"],
         1,
+    ),
+    "piqa": ("Question: Melt ice.\nAnswer:", [" Heat it.", " Hide it from the sun."], 0),
+    "social_iqa": ("Q: Ann ate. How is she?\nA:", [" cold", " full", " lost"], 1),
+    "copa": ("The ice melted because", ["  it was warm.", "  it snowed."], " it was warm."),
+    "boolq": ("Ice melts.\nQuestion: does ice melt?\nAnswer:", [" no", " yes"], 1),
+    "commonsense_qa": (
+        "Question: What melts?\nA. ice\nB. sand\nC. fog\nD. air\nE. iron\nAnswer:",
+        [" A", " B", " C", " D", " E"],
+        "A",
     ),
 }
 

@@ -34,7 +34,7 @@ def _rows(
     for sample in samples:
         item = asker.item(str(task.items[sample["doc_id"]]), sample["arguments"])
         score = scores[item.request]
-        right, correct = _checked(item, sample, task.metric)
+        right, correct = _checked(item, sample, task.task.doc_to_choice(sample["doc"]), task.metric)
         lengths = _lengths(task, sample["doc"])
         loglikelihood = np.array(score.answer.told)
         compared = loglikelihood if lengths is None else loglikelihood / lengths
@@ -80,9 +80,14 @@ def _lengths(task: LoadedTask, document: dict[str, Any]) -> np.ndarray | None:
     return lengths
 
 
-def _checked(item: Item, sample: dict[str, Any], metric: str) -> tuple[int, int]:
-    """(the right choice, the harness's metric) of a sample, or a BenchmarkError where the task states neither."""
+def _checked(item: Item, sample: dict[str, Any], choices: Sequence[str], metric: str) -> tuple[int, int]:
+    """(the right choice, the harness's metric) of a sample, or a BenchmarkError where the task states neither.
+
+    A task names the right choice by its number, or by its text, as COPA and CommonsenseQA do.
+    """
     right, correct = sample["target"], sample.get(metric)
+    if isinstance(right, str) and choices.count(right) == 1:
+        right = choices.index(right)
     if not isinstance(right, int) or not 0 <= right < len(item.choices) or correct not in (0, 1):
         raise BenchmarkError(
             f"Item {item.name} has no single right choice, or its task reports no '{metric}'.",

