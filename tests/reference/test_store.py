@@ -15,7 +15,8 @@ from conftest import REPOSITORY
 
 from qkld.errors import StoreError
 from qkld.models.head import Head
-from qkld.reference.store import ReferenceStore, StoreHeader, StoreWriter, Window, head_file
+from qkld.reference.store import ReferenceStore, StoreHeader, StoreWriter, head_file
+from qkld.sources.windows import Window
 from qkld.study.provenance import key_of
 
 WIDTH = 24

@@ -14,7 +14,8 @@ from qkld.benchmarks.writing.task_answers import answer_items, asked_key, model_
 from qkld.errors import BenchmarkError, StageError
 from qkld.models import OpenedModel
 from qkld.reference import recording
-from qkld.reference.store import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter, Window
+from qkld.reference.store import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter
+from qkld.sources.windows import Window
 from qkld.study.params import Study
 from qkld.study.paths import StudyPaths
 from qkld.study.progress import steps

@@ -24,8 +24,8 @@ from qkld.divergence.floors import packed_tokens
 from qkld.divergence.measuring import check_comparable, partial_key
 from qkld.errors import BenchmarkError
 from qkld.models import OpenedModel
-from qkld.reference.store import LOCK_PATIENCE, ReferenceStore
-from qkld.study.locks import locked
+from qkld.reference.store import ReferenceStore
+from qkld.study.locks import LOCK_PATIENCE, locked
 from qkld.study.params import Study
 from qkld.study.paths import StudyPaths
 from qkld.study.schemas import ITEMS

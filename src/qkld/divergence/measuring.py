@@ -15,9 +15,10 @@ from torch import Tensor
 from qkld.divergence import HeadLogits, token_divergence
 from qkld.errors import StoreError
 from qkld.models import OpenedModel
-from qkld.reference.store import LOCK_PATIENCE, NOTEBOOK, ReferenceStore, Window
+from qkld.reference.store import NOTEBOOK, ReferenceStore
+from qkld.sources.windows import Window
 from qkld.study.large_tables import SpooledTable, spooled
-from qkld.study.locks import locked
+from qkld.study.locks import LOCK_PATIENCE, locked
 from qkld.study.progress import steps
 from qkld.study.provenance import METRICS_VERSION, key_of
 from qkld.study.schemas import TOKENS, read_table, write_table

@@ -32,13 +32,10 @@ from qkld.errors import StoreError
 from qkld.models.head import Head
 from qkld.models.tensors import BITS_OF, bits_to_tensor, tensor_to_bits
 from qkld.sources.windows import Window
-from qkld.study.locks import locked
+from qkld.study.locks import LOCK_PATIENCE, locked
 from qkld.study.provenance import canonical_json, key_of, sha256_of_file, write_json, written_whole
 from qkld.study.sealing import read_sealed, write_sealed
 from qkld.study.storage import Place, local_file, place
-
-LOCK_PATIENCE = 900.0
-"""Seconds a writer waits for another one, such as the orphan of a killed run, to let go of a store."""
 
 NOTEBOOK = "notebooks/01_reference_logits.ipynb"
 

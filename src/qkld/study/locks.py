@@ -16,6 +16,9 @@ from filelock import FileLock, Timeout
 from qkld.errors import QkldError
 from qkld.study.storage import Place, in_object_storage
 
+LOCK_PATIENCE = 900.0
+"""Seconds a writer waits for another one, such as the orphan of a killed run, to let go of a folder."""
+
 
 @contextmanager
 def locked(path: Place, *, patience: float = float("inf")) -> Iterator[None]:

@@ -9,8 +9,7 @@ from pathlib import Path
 from qkld.benchmarks.writing.prompts import Prompt, Sampling, Written
 from qkld.benchmarks.writing.writing import write_answers
 from qkld.models import OpenedModel
-from qkld.reference.store import LOCK_PATIENCE
-from qkld.study.locks import locked
+from qkld.study.locks import LOCK_PATIENCE, locked
 from qkld.study.progress import steps
 from qkld.study.provenance import key_of
 from qkld.study.sealing import FORMAT, altered, read_sealed, write_sealed

@@ -14,7 +14,8 @@ from qkld.benchmarks.writing.keeping import answers_key, kept_answers
 from qkld.benchmarks.writing.prompts import Prompt, Sampling, Written
 from qkld.errors import BenchmarkError
 from qkld.models import OpenedModel
-from qkld.reference.store import NOTEBOOK, Window
+from qkld.reference.store import NOTEBOOK
+from qkld.sources.windows import Window
 from qkld.study.params import Benchmark
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import key_of

@@ -19,9 +19,8 @@ from safetensors.numpy import load, save
 from qkld.compare.stores.enclosure import Enclosure
 from qkld.compare.stores.topk import TopK
 from qkld.errors import StoreError
-from qkld.reference.store import LOCK_PATIENCE
 from qkld.sources.windows import Window
-from qkld.study.locks import locked
+from qkld.study.locks import LOCK_PATIENCE, locked
 from qkld.study.provenance import key_of, written_whole
 from qkld.study.sealing import altered, read_sealed, write_sealed
 from qkld.study.storage import Place, place
