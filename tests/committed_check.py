@@ -7,12 +7,16 @@ from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
+import pandas as pd
 import pyarrow.parquet as pq
 from conftest import REPOSITORY
 
 from qkld.analysis.committing import LARGEST_FILE, NAMES
-from qkld.analysis.study import load_study
+from qkld.analysis.evidence import Evidence, Settings
+from qkld.analysis.study import TEXT, load_study
+from qkld.report import analyse_table
 from qkld.report.study import study_numbers
+from qkld.statistics.prompts.rows import ALL_BENCHMARKS
 from qkld.study.params import load_params
 from qkld.study.paths import CommittedPaths
 from qkld.study.provenance import sha256_of_file
@@ -62,6 +66,72 @@ def numbers_made_again(study: str) -> dict[str, Any]:
         run_here(stage, study)
     return study_numbers(load_study(study))
 
+
+# --- the same by `qkld analyse` ---------------------------------------------------------------------------------------
+
+SAME_TABLES = (
+    *("zone_curve", "partial", "noise", "verdict", "leave_one_out", "zone_edge"),
+    *("flips", "volume_direction", "thinning", "decision", "pairs"),
+    *("prompts", "prompt_baselines", "prompt_within", "prompt_flips", "router", "directional"),
+)
+"""Tables that notebooks 04 to 07 and ``qkld analyse`` both write; its ``correlation`` is in the study's ``zone``."""
+
+OF_STUDY_ALONE = ("rule", "cut", "selection", "n_full", "n_zone")
+
+
+TWO_WAY = ["twoway_low", "twoway_high"]
+"""Rest on draws of all benchmarks in turn, so that they are the same only where the composite is of all."""
+
+
+def tables_of_analyse(study: str, folder: Path, out: Path) -> dict[str, pd.DataFrame]:
+    """What ``qkld analyse`` writes of the tables that are exported in ``folder``, with the study's draws and zone."""
+    loaded = load_study(study)
+    evidence, settings = Evidence.of_study(loaded), Settings.of_study(loaded.params)
+    assert settings.zone_rule == "kld_cut"
+    analyse_table(
+        folder / "cohort.parquet",
+        "kl_mean",
+        evidence.tasks,
+        zone=f"kl_mean<={settings.zone_cut!r}",
+        out=out,
+        items=folder / "items",
+        margin=settings.equivalence_margin,
+        size="bits_per_weight",
+        resampling=loaded.resampling,
+        settings=settings,
+    )
+    return {path.stem: pd.read_csv(path) for path in out.glob("*.csv")}
+
+
+def check_same_tables(study: str, folder: Path, out: Path) -> None:
+    """Table by table, ``qkld analyse`` gives the numbers that the notebooks wrote, on the composite and its tasks."""
+    loaded, found = load_study(study), tables_of_analyse(study, folder, out)
+    evidence = Evidence.of_study(loaded)
+    both = [*evidence.tasks, evidence.headline, *([ALL_BENCHMARKS] if evidence.tasks == evidence.benchmarks else [])]
+    own = {name: loaded.analysis(name) for name in SAME_TABLES}
+    own["correlation"] = loaded.analysis("zone").drop(columns=[*OF_STUDY_ALONE])
+    for name, table in own.items():
+        expected, mine = (_of_scores(t, both) for t in (table, found[name]))
+        if name == "zone_edge":
+            mine = mine[mine["benchmark"] == evidence.headline]
+        if name == "partial":
+            assert set(mine["control"]) == {"size"}
+            mine = mine.assign(control="bits_per_weight", note=mine["note"].str.replace("size", "bits_per_weight"))
+        mine = mine.reset_index(drop=True)
+        assert list(mine) == list(expected), name
+        if evidence.tasks != evidence.benchmarks:
+            mine, expected = (t.drop(columns=TWO_WAY, errors="ignore") for t in (mine, expected))
+        pd.testing.assert_frame_equal(mine, expected, obj=name, check_dtype=False, rtol=TOLERANCE, atol=1e-9)
+
+
+def _of_scores(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
+    """The rows of these scores, words that are empty as such."""
+    rows = table[table["benchmark"].isin(scores)].reset_index(drop=True)
+    words = [c for c in TEXT if c in rows]
+    return rows.assign(**{c: rows[c].astype("object").fillna("").astype("str") for c in words})
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
 
 VERSION = "study/metrics_version"
 """Of the code that made the numbers, and none of them."""

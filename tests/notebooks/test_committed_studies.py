@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from committed_check import check_files, differences, numbers_made_again, run_here
+from committed_check import check_files, check_same_tables, differences, numbers_made_again, run_here
 from conftest import REPOSITORY, copy_project
 from simulated_project import NAME, write_simulated
 
@@ -54,6 +54,10 @@ def test_a_drawn_study_gives_its_numbers_again(elsewhere):
     assert len(found) > 5000
     assert differences(found, elsewhere.numbers) == {}
     assert "no run of 'simulated' here" in load_study(NAME).origin
+
+
+def test_analyse_gives_the_notebooks_numbers_table_by_table(place, tmp_path):
+    check_same_tables(NAME, project_root() / "studies" / NAME, tmp_path / "out")
 
 
 def test_a_number_that_is_another_is_found(place):
@@ -142,3 +146,4 @@ def test_a_kept_study_gives_its_numbers_again(study, tmp_path, monkeypatch):
     check_files(REPOSITORY / "studies" / study)
     kept = json.loads((REPOSITORY / "figures" / study / "numbers.json").read_text())
     assert differences(numbers_made_again(study), kept) == {}
+    check_same_tables(study, REPOSITORY / "studies" / study, tmp_path / "out")

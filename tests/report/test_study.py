@@ -13,7 +13,7 @@ import pytest
 
 matplotlib.use("Agg")
 
-from qkld.analysis.shown import drawn_flips, prompt_benchmarks, shown_score, zone_of
+from qkld.analysis.headline import drawn_flips, prompt_benchmarks, shown_score, zone_of
 from qkld.report.numbers import printed, significant
 from qkld.report.study import limits_of, missing_of, render_report, study_numbers, write_numbers, write_report
 from qkld.report.study_tables import all_tables, cohort_table, engine_tables, headline_table, paired_tables

@@ -20,18 +20,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.analysis.cohort import composite_of, variants_of
-from qkld.analysis.evidence import composite_tasks, item_draws, score_groups, self_flips
-from qkld.analysis.shown import shown_score
-from qkld.analysis.silent_zone import SilentZone
+from qkld.analysis import correlation_tables, flip_tables, zone_tables
+from qkld.analysis.cohort import composite_of
+from qkld.analysis.evidence import Evidence
+from qkld.analysis.headline import zone_of
 from qkld.analysis.study import LoadedStudy
 from qkld.errors import QkldError
-from qkld.statistics.correlation.partial import partial_table
-from qkld.statistics.correlation.tables import correlation_table
-from qkld.statistics.flips.decision import decision_table, pair_table
-from qkld.statistics.flips.direction import direction_reliability
-from qkld.statistics.flips.flips import direction_table, flip_table
-from qkld.statistics.flips.thinning import thinning_table
 from qkld.statistics.items.scores import benchmark_scores
 from qkld.study.params import ToBeChecked, load_params
 from qkld.study.provenance import made_by
@@ -82,45 +76,44 @@ class AnalysisCost:
 
 def correlations(study: LoadedStudy) -> Tables:
     """Notebook 04 without what it reads from tokens."""
-    cohort, scores = study.cohort, list(score_groups(study))
-    how = {"resampling": study.resampling, "items": item_draws(study)}
-    tables = [correlation_table(cohort, variants_of(study.params), scores, **how)]
-    tables += [correlation_table(cohort, ["kl_mean"], scores, **how, method=m) for m in ("kendall", "pearson_log")]
+    evidence = Evidence.of_study(study)
     return {
         "scores": benchmark_scores(study.items),
         "composite": composite_of(study.params, study.items),
-        "correlation": pd.concat(tables, ignore_index=True),
-        "partial": partial_table(cohort, ["kl_mean"], scores),
+        "correlation": correlation_tables.correlation_table(evidence),
+        "partial": correlation_tables.partial_table(evidence),
     }
 
 
 def zone(study: LoadedStudy) -> Tables:
     """Notebook 05."""
-    silent_zone = SilentZone(study)
-    return silent_zone.correlation_tables() | silent_zone.noise_tables()
+    evidence = Evidence.of_study(study)
+    return {
+        "zone_members": zone_tables.members_table(evidence),
+        "zone": zone_tables.zone_table(evidence),
+        "zone_rules": zone_tables.rules_table(evidence),
+        "zone_split": zone_tables.split_table(evidence),
+        "zone_break": zone_tables.break_table(evidence),
+        "variants": zone_tables.variants_table(evidence),
+        "differences": zone_tables.differences_table(evidence),
+        "zone_curve": zone_tables.curve_table(evidence),
+        "noise": zone_tables.noise_table(evidence),
+        "verdict": zone_tables.verdict_table(evidence),
+        "leave_one_out": zone_tables.leave_one_out_table(evidence),
+        "zone_edge": zone_tables.edge_table(evidence),
+    }
 
 
 def direction(study: LoadedStudy) -> Tables:
     """Notebook 06, with the zone that notebook 05 wrote."""
-    cohort, items, knobs = study.cohort, study.items, study.params.volume_direction
-    labels = study.analysis("zone_members").query("in_zone")["label"].tolist()
-    members = cohort["label"].isin(labels)
-    confidence, drawn = knobs.direction_confidence, {"resampling": study.resampling}
-    of_scores = {
-        "reference": study.params.reference.label,
-        "benchmarks": study.benchmarks,
-        "tasks": composite_tasks(study),
-    }
-    flips = flip_table(items, confidence=confidence, **of_scores)
-    known = direction_reliability(items, {"full": study.quants, "zone": labels}, **of_scores)
-    tasks = score_groups(study)[shown_score(study).benchmark]
+    evidence = Evidence.of_study(study, zone=zone_of(study).labels)
     return {
-        "flips": flips,
-        "self_flips": self_flips(study, confidence=confidence),
-        "volume_direction": direction_table(flips, cohort, members, reliability=known, **drawn),
-        "thinning": thinning_table(items, cohort, members, draws=knobs.thinning_draws, **drawn, **of_scores),
-        "decision": decision_table(items, cohort, margin=knobs.equivalence_margin, confidence=confidence, **of_scores),
-        "pairs": pair_table(items, cohort, tasks=tasks, confidence=confidence),
+        "flips": flip_tables.flip_table(evidence),
+        "self_flips": flip_tables.self_flip_table(evidence, study.second_run),
+        "volume_direction": flip_tables.direction_table(evidence),
+        "thinning": flip_tables.thinning_table(evidence),
+        "decision": flip_tables.decision_table(evidence),
+        "pairs": flip_tables.pair_table(evidence),
     }
 
 

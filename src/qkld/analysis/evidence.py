@@ -1,89 +1,305 @@
-"""What the items of a study give its statistics: the composite's tasks, redrawn scores, noise, self-flips, halves."""
+"""What every result table of notebooks 04 to 07 rests on, of a study and of a table of one's own alike.
+
+`Evidence` is made in two ways and read by the functions of `correlation_tables`, `zone_tables`, `flip_tables` and
+`prompt_tables`. These hand its parts to the statistics of the same names, which take plain arrays and tables and know
+nothing of studies.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
-from qkld.analysis.cohort import composite_of
+from qkld.analysis.cohort import composite_of, variants_of
+from qkld.analysis.headline import headline_of
+from qkld.analysis.own_table.counted_scores import cohort_with_counted_scores
+from qkld.analysis.own_table.items import OwnItems
+from qkld.analysis.own_table.table import OwnTable
 from qkld.analysis.study import LoadedStudy
+from qkld.errors import StatisticsError
+from qkld.statistics.core.checks import is_divergence, quants_of, score_column
+from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.twoway import ItemDraws, draw_items
+from qkld.statistics.flips import flips
 from qkld.statistics.flips.direction import task_groups
-from qkld.statistics.flips.self_flips import self_flip_table
 from qkld.statistics.items.answers import answers_by_task, clusters_by_task
 from qkld.statistics.items.covariance import NetNoise, noise_by_benchmark
 from qkld.statistics.zone.split_zone import Half, split_halves
-from qkld.study.params import FLOOR_BATCH
+from qkld.statistics.zone.zone import Rule, zone_members
+from qkld.study.params import Study
+
+Part = Literal["answers", "base", "fidelity", "kld", "item_kld"]
+
+PARTS: Mapping[Part, tuple[str, str]] = {
+    "answers": ("answers item by item", "run notebook 03_benchmark_scores, or give them with --items"),
+    "base": ("the reference's answers", "give the reference's items too, and its label with --reference"),
+    "fidelity": ("a fidelity metric", "name its column with --fidelity"),
+    "kld": ("a KL divergence of every quant", "name its column with --fidelity"),
+    "item_kld": ("a KL divergence of every item", "give items with such a column, in nats"),
+}
+"""What a statistic may rest on and not everybody has, and what to do where it is missing."""
+
+OF_ANSWERS = ("base", "item_kld")
+"""Parts that are of the answers: without any, these are what is missing."""
 
 
-def composite_tasks(study: LoadedStudy) -> list[str]:
-    """The tasks whose mean is the composite, in the study's order; empty where no reference score is above chance."""
-    return composite_of(study.params, study.items).query("in_composite")["benchmark"].tolist()
+@dataclass(frozen=True)
+class Settings:
+    """Levels, margins, draws and least numbers of the result tables, under the names that studies have for them.
 
-
-def score_groups(study: LoadedStudy) -> dict[str, list[str]]:
-    """Name of each score → the benchmarks it is the mean of; ``composite`` last, where there is one."""
-    return task_groups(study.benchmarks, composite_tasks(study))
-
-
-def item_draws(study: LoadedStudy) -> ItemDraws:
-    """Scores of the quants on redrawn items of every benchmark, as often as the study resamples quants."""
-    return draw_items(
-        answers_by_task(study.items, study.benchmarks, study.quants),
-        study.quants,
-        resamples=study.resampling.resamples,
-        rng=study.resampling.item_rng(),
-        tasks=composite_tasks(study),
-        clusters=clusters_by_task(study.items, study.benchmarks),
-    )
-
-
-def second_run(study: LoadedStudy) -> pd.DataFrame | None:
-    """The reference's items from its run in another batch shape; None where the study does not ask for one."""
-    return study.second_run if study.params.self_flips else None
-
-
-def _with_second_run(study: LoadedStudy) -> dict[str, Any]:
-    """The items of all models with the second run among them, and the labels of both runs of the reference."""
-    parts = [study.items, second_run(study)]
-    again = None if parts[1] is None else FLOOR_BATCH
-    items = pd.concat([part for part in parts if part is not None], ignore_index=True)
-    return {"items": items, "reference": study.params.reference.label, "again": again}
-
-
-def self_flips(study: LoadedStudy, *, confidence: float) -> pd.DataFrame:
-    """Each quant's flips beside the reference's with itself; see `self_flip_table`.
-
-    Raises
-    ------
-    StageError
-        If the study asks for a second run and there is none yet.
+    The defaults are those of a study at the paper's size, and what ``qkld analyse`` takes.
     """
-    of_scores = {"benchmarks": study.benchmarks, "tasks": composite_tasks(study)}
-    return self_flip_table(**_with_second_run(study), quants=study.quants, confidence=confidence, **of_scores)
+
+    zone_rule: Rule = "kld_cut"
+    zone_cut: float | None = None
+    zone_margin: float = 0.01
+    split_rounds: int = 200
+    curve_min_quants: int = 8
+    null_draws: int = 2000
+    left_out_draws: int = 500
+    edge_draws: int = 50
+    direction_confidence: float = 0.95
+    equivalence_margin: float = 0.01
+    thinning_draws: int = 200
+    minimum_failed: int = 10
+    minimum_reference: int = 20
+    prompt_epsilon: float = 1e-7
+    prompt_confidence: float = 0.95
+    direction_splits: int = 20
+
+    @classmethod
+    def of_study(cls, params: Study) -> Settings:
+        """A study's own."""
+        knobs = {**vars(params.silent_zone), **vars(params.volume_direction), **vars(params.prompts)}
+        return cls(**{own.name: knobs[own.name] for own in fields(cls)})
 
 
-def item_noise(study: LoadedStudy) -> dict[str, NetNoise]:
-    """Covariance of the quants' score differences to the reference over items, for each score of the study."""
-    return noise_by_benchmark(
-        study.items,
-        reference=study.params.reference.label,
-        quants=study.quants,
-        benchmarks=study.benchmarks,
-        tasks=composite_tasks(study),
-    )
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Quants, their scores and answers, and how often all of it is redrawn.
 
+    Its properties raise a StatisticsError where a part that they are made from is missing; see `PARTS`.
 
-def item_halves(study: LoadedStudy, benchmark: str, *, splits: int) -> tuple[Half, Half]:
-    """Random halves of the items behind one score, for choosing a zone on one and judging it on the other."""
-    tasks = score_groups(study)[benchmark]
-    reference = study.params.reference.label
-    return split_halves(
-        answers_by_task(study.items, tasks, study.quants),
-        {task: answers[0] for task, answers in answers_by_task(study.items, tasks, [reference]).items()},
-        splits=splits,
-        rng=np.random.default_rng([study.resampling.seed, 2]),
-        clusters=clusters_by_task(study.items, tasks),
-    )
+    Attributes
+    ----------
+    cohort : one row a model: ``label``, ``role``, the metric, ``score_<benchmark>`` and ``composite`` as fractions;
+        ``family`` and the column ``size`` names where they are known
+    items : one row a model and item; None where there are scores alone
+    reference : label of the reference among the items; None where it has none
+    metric : the fidelity column that the headline is about; None where there is none
+    variants : fidelity columns that are compared, the metric among them
+    benchmarks : benchmarks with a score, in order
+    tasks : those whose mean is the composite; none, no composite
+    zone : labels of the quants in the zone; None where the rule of ``settings`` is to find them
+    divergence : the items' column of KLD in nats; None where they have none
+    size : the cohort's column by which a quant is small
+    families : benchmark → its family, where it is of one
+    falling : whether the metric is the larger the nearer a quant is to the reference
+    """
+
+    cohort: pd.DataFrame
+    items: pd.DataFrame | None
+    reference: str | None
+    metric: str | None
+    variants: tuple[str, ...]
+    benchmarks: tuple[str, ...]
+    tasks: tuple[str, ...]
+    resampling: Resampling
+    settings: Settings
+    zone: frozenset[str] | None = None
+    divergence: str | None = None
+    size: str = "bits_per_weight"
+    families: Mapping[str, str] = field(default_factory=dict)
+    falling: bool = False
+
+    @classmethod
+    def of_study(cls, study: LoadedStudy, *, zone: frozenset[str] | None = None) -> Evidence:
+        """That of a study; its zone is found by the study's rule unless it is given, as notebook 05 wrote it."""
+        params, tasks = study.params, composite_of(study.params, study.items)
+        return cls(
+            cohort=study.cohort,
+            items=study.items,
+            reference=params.reference.label,
+            metric="kl_mean",
+            variants=variants_of(params),
+            benchmarks=tuple(study.benchmarks),
+            tasks=tuple(tasks.loc[tasks["in_composite"], "benchmark"]),
+            resampling=study.resampling,
+            settings=Settings.of_study(params),
+            zone=zone,
+            divergence=params.prompts.prompt_divergence,
+            families={b.task: b.family for b in params.benchmarks if b.family is not None},
+        )
+
+    @classmethod
+    def of_table(cls, own: OwnTable, items: OwnItems | None, resampling: Resampling, settings: Settings) -> Evidence:
+        """That of a table: all of it, or with ``items`` the quants and scores that have some, counted from them.
+
+        Raises
+        ------
+        StatisticsError
+            If the table's scores are not those of the items, to the table's last decimal.
+        """
+        scores = [s for s in own.scores if items is None or s in items.benchmarks]
+        answered = items is not None and own.reference in items.models
+        return cls(
+            cohort=own.cohort if items is None else cohort_with_counted_scores(own, items),
+            items=None if items is None else items.items,
+            reference=own.reference if answered else None,
+            metric=own.fidelity,
+            variants=() if own.fidelity is None else (own.fidelity,),
+            benchmarks=tuple(scores),
+            tasks=tuple(scores) if len(scores) > 1 else (),
+            resampling=resampling,
+            settings=settings,
+            zone=frozenset(own.cohort.loc[own.members, "label"]),
+            divergence=None if items is None else items.divergence,
+            size="size",
+            falling=own.falling,
+        )
+
+    # --- what there has to be -----------------------------------------------------------------------------------------
+
+    @property
+    def answers(self) -> pd.DataFrame:
+        """The items; like the next four, an error that says what to give where there is none."""
+        return self._part("answers")
+
+    @property
+    def base(self) -> str:
+        """The reference's label."""
+        return self._part("base")
+
+    @property
+    def fidelity(self) -> str:
+        """The metric's column."""
+        return self._part("fidelity")
+
+    @property
+    def kld(self) -> str:
+        """The metric's column where it is a KL divergence."""
+        return self._part("kld")
+
+    @property
+    def item_kld(self) -> str:
+        """The items' column of KLD."""
+        return self._part("item_kld")
+
+    def has(self, *parts: Part) -> bool:
+        """Whether all of these parts are there."""
+        return not any(self._parts[part] is None for part in parts)
+
+    @cached_property
+    def _parts(self) -> dict[Part, Any]:
+        known = self.metric is not None and is_divergence(self.metric)
+        return {
+            "answers": self.items,
+            "base": self.reference,
+            "fidelity": self.metric,
+            "kld": self.metric if known else None,
+            "item_kld": self.divergence,
+        }
+
+    def _part(self, name: Part) -> Any:
+        for part in ("answers", name) if name in OF_ANSWERS else (name,):
+            if not self.has(part):
+                what, do = PARTS[part]
+                raise StatisticsError(f"This statistic rests on {what}.", expected=what, found="none", do=do)
+        return self._parts[name]
+
+    # --- names --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def quants(self) -> list[str]:
+        """Labels of the quants, in the cohort's order."""
+        return list(quants_of(self.cohort)["label"])
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """Name of each score → the benchmarks it is the mean of; ``composite`` last, where there is one."""
+        return task_groups(self.benchmarks, self.tasks)
+
+    @cached_property
+    def headline(self) -> str:
+        """The score that headlines are about."""
+        return headline_of(self.benchmarks, composite=bool(self.tasks))
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Items of each benchmark."""
+        distinct = self.answers.groupby("benchmark")["item"].nunique()
+        return {b: int(distinct[b]) for b in self.benchmarks}
+
+    # --- the zone -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def members(self) -> pd.Series:
+        """Whether each row of the cohort is a quant in the zone."""
+        if self.zone is not None:
+            return (self.cohort["role"] == "quant") & self.cohort["label"].isin(self.zone)
+        rule = self.settings.zone_rule
+        return zone_members(
+            self.cohort,
+            rule=rule,
+            cut=self.settings.zone_cut,
+            metric=self.fidelity,
+            score=score_column(self.headline),
+            flips=self.flips if rule == "equivalence" else None,
+            tasks=self.groups[self.headline],
+        )
+
+    @property
+    def subsets(self) -> dict[str, Sequence[str]]:
+        """Labels of all quants, and of those in the zone."""
+        return {"full": self.quants, "zone": list(self.cohort.loc[self.members, "label"])}
+
+    # --- what the items give ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def draws(self) -> ItemDraws | None:
+        """Scores of the quants on redrawn items, as often as quants are resampled; None without items."""
+        if self.items is None:
+            return None
+        return draw_items(
+            answers_by_task(self.items, self.benchmarks, self.quants),
+            self.quants,
+            resamples=self.resampling.resamples,
+            rng=self.resampling.rng("items"),
+            tasks=self.tasks,
+            clusters=clusters_by_task(self.items, self.benchmarks),
+        )
+
+    @cached_property
+    def noises(self) -> dict[str, NetNoise]:
+        """Score → covariance of the quants' net scores over items; of the scores themselves without a reference."""
+        return noise_by_benchmark(
+            self.answers, reference=self.reference, quants=self.quants, benchmarks=self.benchmarks, tasks=self.tasks
+        )
+
+    @cached_property
+    def flips(self) -> pd.DataFrame:
+        """Leapfrogs and drops of each quant on each score, `qkld.statistics.flips.flips.flip_table`."""
+        table = flips.flip_table(
+            self.answers,
+            reference=self.base,
+            benchmarks=self.benchmarks,
+            tasks=self.tasks,
+            confidence=self.settings.direction_confidence,
+        )
+        return table[table["label"].isin(self.quants)].reset_index(drop=True)
+
+    @cached_property
+    def halves(self) -> tuple[Half, Half]:
+        """Random halves of the items behind the headline, to choose a zone on one and judge it on the other."""
+        tasks, reference = self.groups[self.headline], self.base
+        return split_halves(
+            answers_by_task(self.answers, tasks, self.quants),
+            {task: answers[0] for task, answers in answers_by_task(self.answers, tasks, [reference]).items()},
+            splits=self.settings.split_rounds,
+            rng=self.resampling.rng("halves"),
+            clusters=clusters_by_task(self.answers, tasks),
+        )

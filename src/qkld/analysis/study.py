@@ -139,8 +139,10 @@ class LoadedStudy:
         return read_table(self.committed.items(label), ITEMS, made_in="`git checkout studies`")
 
     @cached_property
-    def second_run(self) -> pd.DataFrame:
-        """The reference's items from its run in another batch shape."""
+    def second_run(self) -> pd.DataFrame | None:
+        """The reference's items from its run in another batch shape; None where the study does not ask for one."""
+        if not self.params.self_flips:
+            return None
         if self.committed is not None:
             return self._committed_items(FLOOR_BATCH)
         made_in = f"notebook 03_benchmark_scores for '{FLOOR_BATCH}'"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from qkld.analysis.shown import shown_score
+from qkld.analysis.headline import shown_score
 from qkld.analysis.study import LoadedStudy
 from qkld.errors import TableError
 from qkld.report.figures.files import column_figure

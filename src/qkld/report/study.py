@@ -11,7 +11,7 @@ import jinja2
 import pandas as pd
 
 from qkld.analysis.cohort import plain_warning
-from qkld.analysis.shown import shown_score
+from qkld.analysis.headline import shown_score
 from qkld.analysis.study import ANALYSES, LoadedStudy
 from qkld.report.figures.axes import floor_of
 from qkld.report.numbers import flat_numbers, printed, significant

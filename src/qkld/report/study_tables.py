@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from qkld.analysis.shown import drawn_flips, score_names, shown_score, zone_of
+from qkld.analysis.headline import drawn_flips, score_names, shown_score, zone_of
 from qkld.analysis.study import LoadedStudy
 from qkld.analysis.tokens import both_engines
 from qkld.report.figures.axes import metric_name

@@ -233,7 +233,7 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--items",
         type=Path,
-        help="answers: Parquet, CSV or JSON lines with model, benchmark, item, correct; or a samples folder",
+        help="answers: Parquet, CSV or JSON lines with model, benchmark, item, correct; or a folder of them or samples",
     )
     add_of_samples(parser)
     parser.add_argument(

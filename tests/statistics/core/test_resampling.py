@@ -5,7 +5,7 @@ import pytest
 
 from qkld.statistics.core.correlations_of_resamples import resample_counts
 from qkld.statistics.core.permutation import permuted_orders
-from qkld.statistics.core.resampling import Resampling
+from qkld.statistics.core.resampling import STREAMS, Resampling
 
 SETTINGS = Resampling(confidence=0.95, resamples=50, permutations=30, seed=3)
 
@@ -27,6 +27,9 @@ def test_no_row_can_change_what_the_next_one_draws():
         SETTINGS.orders(["a"] * 9)[0, 0] = 7
 
 
-def test_items_are_drawn_from_numbers_of_their_own():
-    assert SETTINGS.item_rng().random() == SETTINGS.item_rng().random()
-    assert SETTINGS.item_rng().random() != np.random.default_rng(3).random()
+def test_every_stream_begins_anew_and_items_are_drawn_from_numbers_of_their_own():
+    for stream, places in STREAMS.items():
+        first = SETTINGS.rng(stream).random()
+        assert first == SETTINGS.rng(stream).random() == np.random.default_rng([3, *places]).random()
+    assert SETTINGS.rng("items").random() != SETTINGS.rng("quants").random()
+    assert SETTINGS.rng("quants").random() == np.random.default_rng(3).random()

@@ -61,7 +61,7 @@ def test_scattered_gaps_are_named_and_refused_or_dropped(rng):
 @pytest.mark.parametrize("method", METHODS)
 def test_items_give_the_two_way_interval(method, rng):
     cohort, answers = cohort_of(rng)
-    items = draw_items({"t": answers}, cohort["label"], resamples=400, rng=SETTINGS.item_rng())
+    items = draw_items({"t": answers}, cohort["label"], resamples=400, rng=SETTINGS.rng("items"))
     quants = cohort.set_index("label").drop(["reference", "floor"])
     row = correlation_table(cohort, ["kl_mean"], ["t"], resampling=SETTINGS, items=items, method=method).iloc[0]
     draws = []
@@ -75,7 +75,7 @@ def test_items_give_the_two_way_interval(method, rng):
 
 def test_two_way_interval_is_wider_where_items_are_few(rng):
     cohort, answers = cohort_of(rng, items=40)
-    items = draw_items({"t": answers}, cohort["label"], resamples=400, rng=SETTINGS.item_rng())
+    items = draw_items({"t": answers}, cohort["label"], resamples=400, rng=SETTINGS.rng("items"))
     with_items, without = (
         correlation_table(cohort, ["kl_mean"], ["t"], resampling=SETTINGS, items=i).iloc[0] for i in (items, None)
     )
@@ -86,7 +86,7 @@ def test_two_way_interval_is_wider_where_items_are_few(rng):
 def test_a_zero_left_out_of_logarithms_is_left_out_of_the_items_too(rng):
     cohort, answers = cohort_of(rng)
     cohort.loc[cohort["label"] == "q4", "kl_mean"] = 0.0
-    items = draw_items({"t": answers}, cohort["label"], resamples=400, rng=SETTINGS.item_rng())
+    items = draw_items({"t": answers}, cohort["label"], resamples=400, rng=SETTINGS.rng("items"))
     tables = {"resampling": SETTINGS, "items": items, "method": "pearson_log"}
     row = correlation_table(cohort, ["kl_mean"], ["t"], **tables).iloc[0]
     rest = correlation_table(cohort[cohort["label"] != "q4"], ["kl_mean"], ["t"], **tables).iloc[0]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from qkld.analysis.own_table.evidence import Answered, answered
-from qkld.analysis.own_table.items import Reading, items_of, load_items
+from qkld.analysis.own_table.items import Loaded, OwnItems, Reading, items_of, load_items
 from qkld.analysis.own_table.items_alone import table_of_items
 from qkld.analysis.own_table.measure import Columns
 from qkld.analysis.own_table.request import parse_zone
@@ -30,12 +29,11 @@ class Asked:
 
 
 class Given(NamedTuple):
-    """The file that the analysis is named by, its table, the answers where there are any, and notes on them."""
+    """The file that the analysis is named by, its table, and the answers where there are any."""
 
     path: Path
     own: OwnTable
-    answers: Answered | None
-    notes: tuple[str, ...]
+    items: OwnItems | None
 
 
 def read_given(
@@ -62,10 +60,9 @@ def read_given(
         columns=asked.columns,
     )
     if items is None:
-        return Given(Path(table), own, None, ())
+        return Given(Path(table), own, None)
     loaded = load_items(Path(items), reading, own.scores)
-    found = items_of(loaded, quants=own.quants, reference=own.reference, scores=own.scores, missing=missing)
-    return Given(Path(table), own, answered(own, found), found.notes)
+    return Given(Path(table), own, _of_table(loaded, own, missing))
 
 
 def _items_alone(items: Path | str | None, asked: Asked, reading: Reading, missing: Missing) -> Given:
@@ -80,5 +77,8 @@ def _items_alone(items: Path | str | None, asked: Asked, reading: Reading, missi
         )
     loaded = load_items(Path(items), reading, asked.scores or None)
     own = table_of_items(loaded, asked.scores, reference=asked.reference)
-    found = items_of(loaded, quants=own.quants, reference=own.reference, scores=own.scores, missing=missing)
-    return Given(Path(items), own, answered(own, found), found.notes)
+    return Given(Path(items), own, _of_table(loaded, own, missing))
+
+
+def _of_table(loaded: Loaded, own: OwnTable, missing: Missing) -> OwnItems:
+    return items_of(loaded, quants=own.quants, reference=own.reference, scores=own.scores, missing=missing)

@@ -20,6 +20,9 @@ from qkld.statistics.core.checks import Missing
 UNREAD = ("request", "answer", "tokens", "truncated", "metrics")
 """Columns of imported items that no analysis reads."""
 
+TABLES = (".parquet", ".csv", ".tsv")
+"""Endings of item tables in a folder; samples of lm-evaluation-harness are JSON lines, in a folder a model."""
+
 NAMED = 8
 """Names that a note gives before it counts the rest."""
 
@@ -68,8 +71,8 @@ def read_own_items(
     Parameters
     ----------
     path : a Parquet or CSV file with a row a model, benchmark and item (columns of
-        `qkld.analysis.importing.tables.IMPORTED`), or a folder that lm-evaluation-harness wrote with ``--log_samples``:
-        a folder a model, named by its label
+        `qkld.analysis.importing.tables.IMPORTED`), a folder of such tables, as a study keeps them, or a folder that
+        lm-evaluation-harness wrote with ``--log_samples``: a folder a model, named by its label
     quants, reference : labels of the table; other models are left out and named
     scores : score columns of the table; benchmarks of another name are left out and named
     reading : filter, metric and groups; a score that is a group of lm-evaluation-harness's own is made of its tasks
@@ -139,9 +142,10 @@ def load_items(path: Path, reading: Reading, scores: Sequence[str] | None) -> Lo
 
 
 def _read(path: Path, reading: Reading, scores: Sequence[str] | None) -> pd.DataFrame:
-    """The items of a table or of a folder of samples, parts of one benchmark put together."""
-    if not path.is_dir():
-        return grouped(read_long_table(path), reading.groups)
+    """The items of a table, or of a folder of tables or samples, parts of one benchmark put together."""
+    tables = _tables_of(path)
+    if tables:
+        return grouped(pd.concat([read_long_table(p) for p in tables], ignore_index=True), reading.groups)
     items = read_harness_samples(path, filter_name=reading.filter_name, metric=reading.metric)
     check_metric_taken(items, reading.metric)
     of_harness = harness_groups(path)
@@ -150,6 +154,13 @@ def _read(path: Path, reading: Reading, scores: Sequence[str] | None) -> pd.Data
     else:
         wanted = set(scores) - set(items["benchmark"]) - set(reading.groups)
     return grouped(items, {**{g: of_harness[g] for g in wanted if g in of_harness}, **reading.groups})
+
+
+def _tables_of(path: Path) -> list[Path]:
+    """The file itself, or those of a folder that are tables: a study keeps one a model."""
+    if not path.is_dir():
+        return [path]
+    return sorted(p for p in path.iterdir() if p.suffix.lower() in TABLES)
 
 
 def _nothing_shared(items: pd.DataFrame, path: Path, labels: Sequence[str], scores: Sequence[str]) -> TableError:

@@ -35,7 +35,10 @@ from qkld.statistics.core.checks import (
     score_column,
 )
 
-ERRORS = ("{}_se", "{}_stderr", "{}_err", "{}_std_err", "{} se", "{} stderr", "{} error", "{} ±", "± {}", "{} (±)")
+ERRORS = (
+    *("{}_se", "{}_stderr", "{}_err", "{}_std_err", "se_{}"),
+    *("{} se", "{} stderr", "{} error", "{} ±", "± {}", "{} (±)"),
+)
 """Names of a column that holds another one's standard error."""
 
 _NAMED = 8
@@ -223,13 +226,16 @@ def _check_columns(fidelity: str | None, scores: Sequence[str], present: Sequenc
 
 
 def _with_names(table: pd.DataFrame, wanted: Sequence[str], path: Path) -> pd.DataFrame:
-    """The table with its columns under the names that were asked for, which may differ in case, emphasis and spaces."""
+    """The table with its columns under the names that were asked for, which may differ in case, emphasis and spaces.
+
+    A benchmark is found in a study's cohort too, as ``score_<benchmark>``.
+    """
     names = [str(c) for c in table]
     found, missing, doubled = {}, [], []
     for name in dict.fromkeys(wanted):
-        places = [i for i, c in enumerate(names) if c == name] or [
-            i for i, c in enumerate(names) if plain_name(c) == plain_name(name)
-        ]
+        plain = (plain_name(name), plain_name(score_column(name)))
+        alike = ([i for i, c in enumerate(names) if plain_name(c) == p] for p in plain)
+        places = [i for i, c in enumerate(names) if c == name] or next(filter(None, alike), [])
         missing += [] if places else [name]
         doubled += [name] if len(places) > 1 else []
         found |= {places[0]: name} if places else {}

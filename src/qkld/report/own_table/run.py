@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from qkld.analysis.own_table.evidence import (
-    Answered,
-    correlation_rows,
-    curve_table,
-    noise_tables,
-    order_table,
-    prompts_table,
-    reference_tables,
-)
+from qkld.analysis.correlation_tables import partial_table
+from qkld.analysis.evidence import Evidence, Part, Settings
+from qkld.analysis.flip_tables import decision_table, direction_table, flip_table, pair_table, thinning_table
 from qkld.analysis.own_table.given import Asked, read_given
 from qkld.analysis.own_table.items import Reading
 from qkld.analysis.own_table.measure import Columns
 from qkld.analysis.own_table.scores import doubts
 from qkld.analysis.own_table.table import OwnTable, describe_rows
+from qkld.analysis.prompt_tables import (
+    baseline_table,
+    directional_table,
+    flip_signal_table,
+    prompt_table,
+    router_table,
+    within_table,
+)
+from qkld.analysis.zone_tables import (
+    curve_table,
+    edge_table,
+    full_and_zone,
+    leave_one_out_table,
+    noise_table,
+    verdict_table,
+)
 from qkld.report.own_table.answer import answer_of
 from qkld.report.own_table.conclusions import conclusions
 from qkld.report.own_table.figures import save_figures
@@ -29,7 +40,6 @@ from qkld.report.own_table.page import write_table_report
 from qkld.report.own_table.quants_table import quants_table
 from qkld.statistics.core.checks import Missing, is_divergence, quants_of, score_column
 from qkld.statistics.core.resampling import Resampling
-from qkld.statistics.correlation.partial import partial_table
 from qkld.statistics.flips.decision import DECISIONS, UNDECIDED, pair_counts
 from qkld.statistics.noise.score_noise import not_whole, score_noise_table
 from qkld.study.provenance import made_by, sha256_of_file, write_json, written_whole
@@ -37,8 +47,8 @@ from qkld.study.provenance import made_by, sha256_of_file, write_json, written_w
 PAPER = Resampling(confidence=0.95, resamples=10_000, permutations=9_999, seed=2606)
 """The paper's bootstrap (percentile, B = 10,000, 95 %), with permutations and a seed of this project."""
 
-CURVE_LEAST = 8
-"""Fewest quants at or below a cut for a point of the curve."""
+LEAST_TO_ORDER = 2
+"""Quants of which two can be put in order."""
 
 MARGIN = 0.01
 """Difference of scores that does not matter unless another is given: one point."""
@@ -64,6 +74,7 @@ def analyse_table(
     columns: Columns | None = None,
     choices: Mapping[str, int] | None = None,
     resampling: Resampling = PAPER,
+    settings: Settings | None = None,
 ) -> dict[str, Any]:
     """A fidelity column against scores, and what the answers behind the scores allow to conclude.
 
@@ -86,6 +97,7 @@ def analyse_table(
     columns : which columns are the label, and what the fidelity column is
     choices : score → choices of an item, by which scores at chance are named, where it is not a known benchmark
     remarks : what a reader should know of the table, put before the notes
+    settings : draws and least numbers, such as those of a study; ``margin`` stands above theirs
 
     Returns
     -------
@@ -98,11 +110,14 @@ def analyse_table(
         As `read_own_table` and `read_own_items`.
     """
     asked = Asked(fidelity, tuple(scores or ()), reference, zone, size, columns or Columns())
-    path, own, given, notes = read_given(table, items, asked, reading=reading or Reading(), missing=missing)
+    path, own, found = read_given(table, items, asked, reading=reading or Reading(), missing=missing)
+    drawn = resampling, _settings(settings, resampling, margin)
+    whole = Evidence.of_table(own, None, *drawn)
+    given = None if found is None else Evidence.of_table(own, found, *drawn)
     counts = dict(n_items or {})
-    notes = (*remarks, *own.notes, *notes, *_doubtful_counts(own, counts))
+    notes = (*remarks, *own.notes, *(found.notes if found else ()), *_doubtful_counts(own, counts))
     counts = given.sizes if given is not None else {**own.behind, **counts}
-    tables = _tables(own, given, counts if given is None else n_items or {}, margin, resampling)
+    tables = _tables(own, whole, given, counts if given is None else n_items or {})
     if zone is None:
         tables = {name: _only_full(found) for name, found in tables.items()}
     answer = answer_of(own, tables, zone=zone, sizes=None if given is None else given.sizes, margin=margin)
@@ -121,33 +136,56 @@ def analyse_table(
     return summary
 
 
+def _settings(given: Settings | None, resampling: Resampling, margin: float) -> Settings:
+    """Those that are given, else the usual ones at the level of the resampling."""
+    level = resampling.confidence
+    return replace(given or Settings(direction_confidence=level, prompt_confidence=level), equivalence_margin=margin)
+
+
 def _doubts(own: OwnTable, choices: Mapping[str, int], sizes: Mapping[str, int]) -> list[str]:
     """Notes on scores that may be no accuracies, or lie at chance."""
     columns = {score: score_column(score) for score in own.scores}
     return doubts(own.cohort, own.fidelity, columns, unit=own.unit, choices=choices, items=sizes)
 
 
+# --- the tables -------------------------------------------------------------------------------------------------------
+
+OF_ANSWERS: Mapping[str, tuple[Callable[[Evidence], pd.DataFrame], tuple[Part, ...]]] = {
+    "noise": (noise_table, ("fidelity",)),
+    "verdict": (verdict_table, ("kld",)),
+    "leave_one_out": (leave_one_out_table, ("kld",)),
+    "pairs": (pair_table, ()),
+    "prompts": (prompt_table, ("item_kld",)),
+    "prompt_baselines": (baseline_table, ("item_kld",)),
+    "prompt_within": (within_table, ("item_kld",)),
+    "router": (router_table, ("item_kld",)),
+    "prompt_flips": (flip_signal_table, ("item_kld", "base")),
+    "directional": (directional_table, ("item_kld", "base", "kld")),
+    "flips": (flip_table, ("base",)),
+    "volume_direction": (direction_table, ("base", "fidelity")),
+    "thinning": (thinning_table, ("base", "fidelity")),
+    "decision": (decision_table, ("base",)),
+    "zone_edge": (lambda evidence: edge_table(evidence, list(evidence.groups)), ("base", "kld")),
+}
+"""Table that rests on answers → what makes it, and what it needs beside them."""
+
+
 def _tables(
-    own: OwnTable, given: Answered | None, n_items: Mapping[str, int], margin: float, resampling: Resampling
+    own: OwnTable, whole: Evidence, answered: Evidence | None, n_items: Mapping[str, int]
 ) -> dict[str, pd.DataFrame]:
-    """Every result table by name."""
-    tables = {}
-    if own.fidelity is not None:
-        tables["correlation"] = correlation_rows(own, given, resampling)
-        tables["zone_curve"] = curve_table(own, given, resampling, CURVE_LEAST)
-    if (
-        own.fidelity is not None
-        and "size" in own.cohort
-        and own.cohort.loc[own.cohort["role"] == "quant", "size"].notna().any()
-    ):
-        tables["partial"] = partial_table(own.cohort, [own.fidelity], own.benchmarks, control="size", missing="drop")
+    """Every result table by name, of the ``whole`` table and of what of it is ``answered`` item by item."""
+    complete = answered is not None and answered.quants == whole.quants and answered.groups == whole.groups
+    of_scores, tables = answered if complete else whole, {}
+    if whole.has("fidelity"):
+        tables["correlation"] = full_and_zone(of_scores)
+        tables["zone_curve"] = curve_table(answered if answered is not None and whole.has("kld") else whole)
+    if whole.has("fidelity") and "size" in own.cohort and quants_of(own.cohort)["size"].notna().any():
+        tables["partial"] = partial_table(of_scores)
     if n_items:
         tables["score_noise"] = score_noise_table(own.cohort, own.members, n_items, own.scores)
-    if given is not None:
-        for make in (*((noise_tables,) if own.fidelity is not None else ()), order_table, prompts_table):
-            tables |= make(given, resampling)
-        if given.reference is not None:
-            tables |= reference_tables(given, resampling, margin)
+    for name, (make, needs) in OF_ANSWERS.items() if answered is not None else ():
+        if answered.has(*needs) and not (name == "pairs" and len(answered.quants) < LEAST_TO_ORDER):
+            tables[name] = make(answered)
     return tables
 
 
@@ -157,7 +195,7 @@ def _only_full(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _facts(
-    own: OwnTable, given: Answered | None, zone: str | None, n_items: Mapping[str, int], margin: float
+    own: OwnTable, given: Evidence | None, zone: str | None, n_items: Mapping[str, int], margin: float
 ) -> dict[str, Any]:
     reference = own.reference is not None if given is None else given.reference is not None
     return {

@@ -146,8 +146,7 @@ def _measured(given: _Given, resampling: Resampling, draws: int) -> dict[str, fl
 
 def _thinned(given: _Given, resampling: Resampling, draws: int) -> dict[str, float]:
     kept, net = flips_kept(given.moved, given.clusters), quantity_values(given.moved, "net")
-    rng = np.random.default_rng(resampling.seed)
-    thinned = thinned_flip_rates(given.moved, kept, draws, rng=rng)
+    thinned = thinned_flip_rates(given.moved, kept, draws, rng=resampling.rng("thinning"))
     thinned = thinned[np.ptp(thinned, axis=1) > 0]
     if len(thinned) < LEAST_DEFINED * draws:
         raise StatisticsError(

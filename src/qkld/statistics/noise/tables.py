@@ -98,8 +98,7 @@ def noise_table(
     """
     rows = []
     for key, whole, table, inside in _subsets(noises, cohort, members, metric):
-        rng = np.random.default_rng(resampling.seed)
-        numbers = _noise_numbers(whole, table[metric], inside, resampling, draws, rng)
+        numbers = _noise_numbers(whole, table[metric], inside, resampling, draws, resampling.rng("noise"))
         zeros = int((table.loc[inside, metric] == 0).sum())
         rows.append({**key, "items": whole.items, "zeros": zeros, **numbers})
     return pd.DataFrame(rows)
@@ -143,8 +142,7 @@ def _reliability_numbers(noise: NetNoise, confidence: float) -> dict[str, float]
 def _disattenuated_ends(noise: NetNoise, kld: Floats, resampling: Resampling) -> dict[str, Any]:
     """The bootstrap's interval over quants divided by √α, which leaves α's own error out."""
     alpha, names = reliability(noise_mean_squares(noise), resampling.confidence), ("low", "high")
-    rng = np.random.default_rng(resampling.seed)
-    draws = bootstrap_correlations(kld, noise.net, resamples=resampling.resamples, rng=rng)
+    draws = bootstrap_correlations(kld, noise.net, resamples=resampling.resamples, rng=resampling.rng("quants"))
     found = bootstrap_ends(draws, resampling.confidence, kld.size)
     ends = {f"disattenuated_{end}": disattenuated(found[end], alpha) for end in names if end in found}
     return ends or found
@@ -282,7 +280,7 @@ def _left_out_row(
     whole: NetNoise, metric: pd.Series, inside: np.ndarray, resampling: Resampling, draws: int
 ) -> dict[str, Any]:
     part, kld = _part(whole, inside), metric.to_numpy(float)
-    rng = np.random.default_rng(resampling.seed)
+    rng = resampling.rng("noise")
 
     def reached() -> dict[str, Any]:
         found = verdict(part, kld[inside])

@@ -191,4 +191,4 @@ def break_table(
 
 
 def _point(columns: tuple[pd.Series, pd.Series], settings: dict, resampling: Resampling) -> dict[str, Any]:
-    return asdict(break_point(*columns, rng=np.random.default_rng([resampling.seed, 2]), **settings))
+    return asdict(break_point(*columns, rng=resampling.rng("break"), **settings))

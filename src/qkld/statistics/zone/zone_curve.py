@@ -118,8 +118,7 @@ def _redrawn(
     """Redrawn net scores, (draws, quants); None without an envelope, or where the cohort has no scores."""
     if envelope is None or quants[[metric, score]].isna().to_numpy().any() or len(quants) < LEAST_QUANTS:
         return None
-    rng = np.random.default_rng([resampling.seed, 3])
-    return envelope.of(quants["label"], quants[metric].to_numpy(dtype=float), rng=rng)
+    return envelope.of(quants["label"], quants[metric].to_numpy(dtype=float), rng=resampling.rng("curve"))
 
 
 @dataclass(frozen=True)

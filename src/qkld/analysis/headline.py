@@ -1,7 +1,8 @@
-"""What a study's figures and report are about: its zone, the score they show, the rows they draw."""
+"""What headlines, figures and report are about: the score and the zone, as the study's tables have them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,11 @@ class ShownScore:
     reference_error: float
 
 
+def headline_of(benchmarks: Sequence[str], *, composite: bool) -> str:
+    """The composite where there is one, else the first benchmark."""
+    return "composite" if composite else benchmarks[0]
+
+
 def score_names(study: LoadedStudy) -> dict[str, str]:
     """Benchmark → its name with the metric that says what is right, such as ``hellaswag (acc_norm)``."""
     table = study.analysis("composite")
@@ -48,7 +54,7 @@ def shown_score(study: LoadedStudy) -> ShownScore:
     """The composite where the study has one, else its first benchmark: what headlines and figures are about."""
     cohort = study.cohort
     is_composite = cohort.loc[cohort["role"] == "quant", "composite"].notna().any()
-    benchmark = "composite" if is_composite else study.benchmarks[0]
+    benchmark = headline_of(study.benchmarks, composite=bool(is_composite))
     column, error = ("composite", "composite_se") if is_composite else (f"score_{benchmark}", f"se_{benchmark}")
     return ShownScore(benchmark, column, float(cohort.loc[cohort["role"] == "reference", error].iloc[0]))
 

@@ -1,33 +1,58 @@
 """Notebook 07's tables from a study's parameters: their columns, what knobs do, and the score that they are about."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from qkld.analysis.prompts import directional_tables, prompt_tables, settings_of
+from qkld.analysis.evidence import Evidence
+from qkld.analysis.headline import zone_of
+from qkld.analysis.prompt_tables import (
+    baseline_table,
+    directional_table,
+    flip_signal_table,
+    prompt_table,
+    router_table,
+    within_table,
+)
 from qkld.statistics.prompts.cross_fit import task_shifts
 from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_MODELS
 from qkld.study.registry import check_columns
+
+TABLES = {
+    "prompts": prompt_table,
+    "prompt_baselines": baseline_table,
+    "prompt_within": within_table,
+    "prompt_flips": flip_signal_table,
+    "router": router_table,
+}
+
+
+def of_quants(evidence, labels):
+    """The evidence of some quants alone."""
+    rows = evidence.cohort["label"].isin(labels) | (evidence.cohort["role"] != "quant")
+    return replace(evidence, cohort=evidence.cohort[rows].reset_index(drop=True))
 
 
 @pytest.fixture
 def few(simulated):
     """The simulated study with three of its quants, so that pairs are few."""
-    params = simulated.params
-    quants = tuple(q for q in params.quants if q.label in ("torchao-8-g32", "torchao-4-g64", "hqq-2-g64"))
-    return type(simulated)(params.model_copy(update={"quants": quants}))
+    return of_quants(Evidence.of_study(simulated), ("torchao-8-g32", "torchao-4-g64", "hqq-2-g64"))
 
 
-def test_every_table_has_its_columns_and_reads_the_knobs(few):
-    tables = prompt_tables(few)
+def test_every_table_has_its_columns_and_reads_the_knobs(few, simulated):
+    tables = {name: make(few) for name, make in TABLES.items()}
     for name, table in tables.items():
         check_columns(name, table.columns)
-    assert settings_of(few)["minimum_reference"] == few.params.prompts.minimum_reference
+    assert few.settings.minimum_reference == simulated.params.prompts.minimum_reference
     pooled = tables["prompts"].loc[lambda t: t["label"] == ALL_MODELS].set_index("benchmark")
     assert list(pooled.index) == [*few.benchmarks, ALL_BENCHMARKS]
     assert pooled["auroc"].notna().all()
-    strict = few.params.prompts.model_copy(update={"minimum_reference": 10_000})
-    none = prompt_tables(type(few)(few.params.model_copy(update={"prompts": strict})))
+    strict = simulated.params.prompts.model_copy(update={"minimum_reference": 10_000})
+    study = type(simulated)(simulated.params.model_copy(update={"prompts": strict}))
+    evidence = of_quants(Evidence.of_study(study), few.quants)
+    none = {name: make(evidence) for name, make in TABLES.items()}
     for name in ("prompts", "prompt_baselines", "prompt_within"):
         assert none[name]["auroc"].isna().all(), name
         own = none[name].loc[lambda t: t["benchmark"] != ALL_BENCHMARKS]
@@ -36,21 +61,22 @@ def test_every_table_has_its_columns_and_reads_the_knobs(few):
 
 
 def test_one_quant_is_enough_for_all_but_pairs(few):
-    one = type(few)(few.params.model_copy(update={"quants": few.params.quants[1:2]}))
-    tables = prompt_tables(one)
+    one = of_quants(few, few.quants[1:2])
+    tables = {name: make(one) for name, make in TABLES.items()}
     assert tables["prompts"]["ratio"].notna().all()
     assert tables["prompt_within"]["auroc"].isna().all()
     assert tables["router"]["note"].str.contains("nothing to route").all()
 
 
 def test_direction_is_asked_of_the_composite_in_the_zone_of_notebook_05(simulated):
-    table = directional_tables(simulated)["directional"]
+    table = directional_table(Evidence.of_study(simulated, zone=zone_of(simulated).labels))
     check_columns("directional", table.columns)
     assert set(table["benchmark"]) == {"composite"}
     members = simulated.analysis("zone_members")
     assert set(table.loc[table["subset"] == "zone", "n"]) == {members["in_zone"].sum()}
     assert set(table["splits"]) == {simulated.params.prompts.direction_splits}
-    pd.testing.assert_frame_equal(table, directional_tables(simulated)["directional"])
+    again = directional_table(Evidence.of_study(simulated, zone=zone_of(simulated).labels))
+    pd.testing.assert_frame_equal(table, again)
 
 
 def test_items_of_a_study_are_those_of_its_score(simulated):
