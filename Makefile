@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 STUDY ?= demo
 CORES ?= 2
 RUNS ?= 2000
+CLUSTERS := slurm-wlm munge rsync
 
 BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.qkld-ready
@@ -11,7 +12,7 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit lab plan bench published environment data docs architectures llamacpp sandbox calibrate clean
+.PHONY: reproduce test unit clusters slurm-test lab plan bench published environment data docs architectures llamacpp sandbox calibrate clean
 
 reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
@@ -22,6 +23,14 @@ test: data llamacpp  ## every test, the smoke study included
 
 unit: environment  ## the helper package on its own: no model, network or notebook
 	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel and not sandbox"
+
+slurm-test: data clusters  ## a study on a SLURM cluster of one node that this starts and ends, as root on Debian
+	$(BIN)/pytest -m slurm
+
+clusters:  ## Debian's packages for tests of clusters, where they are not there yet and may be installed
+	@dpkg --status $(CLUSTERS) >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get update --quiet=2 && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends $(CLUSTERS); } || \
+	  echo "$(CLUSTERS): not installed here; what needs them is skipped"
 
 lab: data  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+import pytest
+from conftest import Place
 
 CONFIGURATION = Path(__file__).parent / "data" / "slurm" / "slurm.conf"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
@@ -38,9 +40,7 @@ def why_no_cluster() -> str | None:
     """Why no cluster can be started here: None where one can."""
     if os.geteuid() != 0:
         return "SLURM's daemons need root"
-    if missing := missing_programs():
-        return f"Debian's slurm-wlm and munge are not installed (no {missing[0]})"
-    return None
+    return "Debian's slurm-wlm and munge are not installed" if missing_programs() else None
 
 
 def free_ports(number: int) -> list[int]:
@@ -54,10 +54,11 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+def wait_for(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
+    """Until the condition holds; fails where that takes longer than ``patience`` seconds."""
     give_up = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < give_up, f"{what} did not happen in {patience:.0f} s"
+        assert time.monotonic() < give_up, f"not in {patience:.0f} s"
         time.sleep(0.1)
 
 
@@ -122,7 +123,7 @@ class Cluster:
     def start_node(self, *, hidden: Path | None = None) -> None:
         """Start the node's daemon, and wait until the controller gives it work."""
         self.start("slurmd", "-D", "-N", "localhost", hidden=hidden)
-        wait_until(lambda: self.node_state() in ("idle", "mixed", "allocated"), "slurmd")
+        wait_for(lambda: self.node_state() in ("idle", "mixed", "allocated"))
 
     def node_state(self) -> str:
         return self.ask("sinfo", "--noheader", "--format=%T").strip()
@@ -169,7 +170,12 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, *, default: bool = True, kept_seconds: int = 300) -> Iterator[Cluster]:
-    """A cluster with one partition, `PARTITION`; with ``default`` jobs that name none go there."""
+    """A cluster with one partition, `PARTITION`; with ``default`` jobs that name none go there.
+
+    Skips the test where no cluster can be started.
+    """
+    if reason := why_no_cluster():
+        pytest.skip(reason)
     folder.mkdir(mode=0o755, parents=True)
     for name in ("state", "spool"):
         (folder / name).mkdir()
@@ -189,10 +195,29 @@ def cluster(folder: Path, *, default: bool = True, kept_seconds: int = 300) -> I
             "munged", "--foreground", "--force", f"--socket={folder}/munge.socket", f"--key-file={key}",
             f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munge.seed",
         )  # fmt: skip
-        wait_until((folder / "munge.socket").exists, "munged")
+        wait_for((folder / "munge.socket").exists)
         made.start("slurmctld", "-D")
-        wait_until(lambda: "is UP" in made.run("scontrol", "ping").stdout, "slurmctld")
+        wait_for(lambda: "is UP" in made.run("scontrol", "ping").stdout)
         made.start_node()
         yield made
     finally:
         made.end()
+
+
+def words_file(place: Place) -> Path:
+    """Where what a run started by `start` says is kept."""
+    return place.folder / "words.txt"
+
+
+def start(made: Cluster, place: Place, *more: str, study: str = "smoke") -> subprocess.Popen:
+    """`qkld run` on a cluster."""
+    command = made.inside(*place.command("run", study, "--profile", "slurm", *more))
+    with words_file(place).open("w") as output:
+        variables = made.variables() | {"QKLD_DATA": os.environ["QKLD_DATA"]} | place.variables
+        return subprocess.Popen(command, env=variables, cwd=place.root, stdout=output, stderr=subprocess.STDOUT)
+
+
+def said(made: Cluster, place: Place, *more: str, patience: float = 600.0) -> tuple[int, str]:
+    """Status and words of a run that is to end by itself."""
+    status = start(made, place, *more).wait(patience)
+    return status, words_file(place).read_text()

@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import Place
-from slurm_cluster import PARTITION, Cluster, cluster, wait_until, why_no_cluster
+from slurm_cluster import PARTITION, Cluster, cluster, said, start, wait_for, words_file
 
 from qkld.study.locks import locked
 from qkld.study.paths import StudyPaths
 from qkld.workflow.slurm.cluster import job_prefix
 
+LONGEST_ARGUMENT = 131_072
+"""Bytes of one argument that Linux lets a program have (MAX_ARG_STRLEN); a task of an array gets all others in one."""
+
 pytestmark = [pytest.mark.slurm, pytest.mark.pipeline, pytest.mark.model]
-
-
-def start(made: Cluster, place: Place, *more: str) -> subprocess.Popen:
-    """`qkld run smoke` on the cluster; what it says goes to `words_of`."""
-    words = made.inside(*place.command("run", "smoke", "--profile", "slurm", *more))
-    with words_file(place).open("w") as output:
-        variables = made.variables() | place.variables
-        return subprocess.Popen(words, env=variables, cwd=place.root, stdout=output, stderr=subprocess.STDOUT)
-
-
-def words_file(place: Place) -> Path:
-    return place.folder / "words.txt"
-
-
-def said(made: Cluster, place: Place, *more: str) -> tuple[int, str]:
-    """Status and words of a run that is to end by itself."""
-    status = start(made, place, *more).wait(180)
-    return status, words_file(place).read_text()
 
 
 def nothing_was_submitted(made: Cluster, place: Place) -> bool:
@@ -78,8 +63,6 @@ def test_a_job_that_no_node_can_run_is_refused(real_cluster: Cluster, own_place:
 def test_a_cluster_without_a_default_partition_or_with_a_short_memory_says_what_to_do(
     tmp_path: Path, own_place: Place, site_file: Path
 ):
-    if reason := why_no_cluster():
-        pytest.skip(reason)
     with cluster(tmp_path / "cluster", default=False, kept_seconds=60) as made:
         site = ("--site", str(site_file))
         assert "has no default one.\n  expected: one of ['work']" in said(made, own_place, *site)[1]
@@ -87,8 +70,6 @@ def test_a_cluster_without_a_default_partition_or_with_a_short_memory_says_what_
 
 
 def test_a_controller_that_does_not_answer_is_named(tmp_path: Path, own_place: Place):
-    if reason := why_no_cluster():
-        pytest.skip(reason)
     with cluster(tmp_path / "cluster") as made:
         made.kill("slurmctld")
         status, words = said(made, own_place)
@@ -137,16 +118,16 @@ def test_jobs_of_a_killed_run_are_cancelled_by_the_next_and_a_stopped_run_leaves
     real_cluster.ask("scontrol", "update", f"PartitionName={PARTITION}", "State=DOWN")  # jobs wait
     try:
         first = start(real_cluster, own_place, "--site", str(site_file))
-        wait_until(lambda: len(waiting_or_running()) == 2, "submission")
+        wait_for(lambda: len(waiting_or_running()) == 2)
         first.kill()
         first.wait()
         orphans = waiting_or_running()
         assert len(orphans) == 2
         second = start(real_cluster, own_place, "--site", str(site_file))
-        wait_until(lambda: len(waiting_or_running() - orphans) == 2, "submission again")
+        wait_for(lambda: len(waiting_or_running() - orphans) == 2)
         assert not waiting_or_running() & orphans
         second.send_signal(signal.SIGTERM)
-        assert second.wait(120) == 128 + signal.SIGTERM
+        assert second.wait(300) == 128 + signal.SIGTERM
         time.sleep(1.0)
         assert not waiting_or_running()
     finally:
@@ -154,3 +135,32 @@ def test_jobs_of_a_killed_run_are_cancelled_by_the_next_and_a_stopped_run_leaves
     words = words_file(own_place).read_text()
     assert "cancelled 2 SLURM jobs that a killed run" in words
     assert "the same command goes on from there" in words
+
+
+def forty_quants(place: Place) -> None:
+    """A study of forty quants whose reference is done, as far as Snakemake sees."""
+    params = yaml.safe_load((place.root / "params" / "smoke.yaml").read_text())
+    (quant,) = (quant for quant in params["quants"] if quant["label"] == "bnb-nf4")
+    params |= {"study": "forty", "quants": [quant | {"label": f"nf4-{i}", "recipe": f"copy {i}"} for i in range(40)]}
+    (place.root / "params" / "forty.yaml").write_text(yaml.safe_dump(params))
+    seals = place.folder / "runs" / "forty" / "seals"
+    seals.mkdir(parents=True)
+    for name in ("corpora", "benchmarks"):
+        (seals / f"{name}.json").write_text("{}")
+
+
+def test_a_cohort_of_forty_is_four_submissions_that_can_be_run(real_cluster: Cluster, project: Place, site_file: Path):
+    forty_quants(project)
+    real_cluster.ask("scontrol", "update", f"PartitionName={PARTITION}", "State=DOWN")  # jobs wait
+    try:
+        run = start(real_cluster, project, "--site", str(site_file), study="forty")
+        wait_for(lambda: len(real_cluster.jobs("PENDING")) == 2 * (40 + 2))
+        run.send_signal(signal.SIGTERM)
+        arrays = {number.partition("_")[0] for number, _, _ in real_cluster.jobs("PENDING")}
+        scripts = [real_cluster.ask("scontrol", "write", "batch_script", number, "-") for number in arrays]
+        assert run.wait(300) == 128 + signal.SIGTERM
+    finally:
+        real_cluster.ask("scontrol", "update", f"PartitionName={PARTITION}", "State=UP")
+    assert len(arrays) == 4
+    assert max(len(word) for text in scripts for word in text.split()) < LONGEST_ARGUMENT / 2
+    assert not real_cluster.jobs("PENDING", "RUNNING")

@@ -75,15 +75,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         read_site(tmp_path / "nowhere.yaml")
 
 
-def test_jobs_that_run_a_model_get_what_the_site_gives_and_no_other():
+def test_only_jobs_that_run_a_model_get_threads_and_gpus_and_the_sites_limits_are_of_all():
     asked = requests(load_params("smoke"), Site(gpus=2, threads=6, minutes=90, memory_mb=64_000), SPEED)
     assert set(asked) == set(RULES) - {"make_quants"}
     for rule, request in asked.items():
-        if rule in MODEL_RULES:
-            assert request == Request(threads=6, gpus=2, memory_mb=64_000, minutes=90)
-        else:
-            assert (request.threads, request.gpus) == (1, 0)
-            assert request.memory_mb < 4_000
+        threads, gpus = (6, 2) if rule in MODEL_RULES else (1, 0)
+        assert request == Request(threads, gpus, memory_mb=64_000, minutes=90)
 
 
 @pytest.mark.parametrize("study", ["smoke", "demo", "gguf"])
@@ -115,6 +112,7 @@ def test_snakemake_is_told_partition_and_account_only_where_there_are_any():
         *("figures:mem_mb=2000", "figures:runtime=15"),
     ]
     assert bare[-2:] == ["quant_kld=8", "figures=1"]
+    assert "quant_kld:gpu_model='a100'" in snakemake_arguments(asked, Site(gpu_model="a100"))
     full = snakemake_arguments(asked, Site(partition="long", account="physics"))
     assert full[:3] == ["--default-resources", "slurm_partition='long'", "slurm_account='physics'"]
 

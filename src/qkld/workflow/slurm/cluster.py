@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -38,6 +38,14 @@ def ask(*command: str) -> str:
     ClusterError
         If there is no such command, or it fails or does not answer; the message holds what it said.
     """
+    done = _done(*command)
+    if done.returncode:
+        raise _silent(command, done.stderr.strip() or f"status {done.returncode}")
+    return done.stdout
+
+
+def _done(*command: str) -> subprocess.CompletedProcess[str]:
+    """A command of SLURM that has ended, well or not."""
     if shutil.which(command[0]) is None:
         raise ClusterError(
             "There is no SLURM cluster here.",
@@ -46,12 +54,9 @@ def ask(*command: str) -> str:
             do="start the study on a machine that submits jobs, or without --profile slurm",
         )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise _silent(command, f"nothing in {ANSWER_SECONDS:.0f} s") from error
-    if done.returncode:
-        raise _silent(command, done.stderr.strip() or f"status {done.returncode}")
-    return done.stdout
 
 
 def _silent(command: tuple[str, ...], found: str) -> ClusterError:
@@ -139,16 +144,16 @@ def check_requests(site: Site, asked: Mapping[str, Request]) -> None:
     place = [*_option("partition", site.partition), *_option("account", site.account)]
     for request in dict.fromkeys(asked.values()):
         wanted = [f"--cpus-per-task={request.threads}", f"--mem={request.memory_mb}", f"--time={request.minutes}"]
-        wanted += [f"--gpus={request.gpus}"] if request.gpus else []
-        command = ("sbatch", "--test-only", *place, *wanted, "--wrap=true")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+        kind = f"{site.gpu_model}:" if site.gpu_model else ""
+        wanted += [f"--gpus={kind}{request.gpus}"] if request.gpus else []
+        done = _done("sbatch", "--test-only", *place, *wanted, "--wrap=true")
         if done.returncode:
             rules = [rule for rule, other in asked.items() if other == request]
             raise ClusterError(
                 f"This cluster can not run the jobs of {', '.join(rules)}.",
                 expected=f"a node for {' '.join([*place, *wanted])}",
                 found="; ".join(line.strip() for line in done.stderr.splitlines() if line.strip()),
-                do="change partition, account, gpus, threads, minutes or memory_mb in the site's file",
+                do="change partition, gpus, gpu_model, threads, minutes or memory_mb in the site's file",
             )
 
 
@@ -213,7 +218,7 @@ def job_prefix(run: Path) -> str:
 
 def jobs_of(run: Path) -> list[str]:
     """Numbers of the SLURM jobs of this or an earlier run of the same folder that wait, run or end."""
-    listed = ask("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%A|%j")
+    listed = ask("squeue", "--noheader", f"--user={os.getuid()}", "--format=%A|%j")
     named = (line.partition("|") for line in listed.splitlines())
     return sorted({number for number, _, name in named if name.startswith(job_prefix(run))}, key=int)
 

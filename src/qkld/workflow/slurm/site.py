@@ -18,7 +18,7 @@ from qkld.workflow.plan import flop_rate, job_seconds, known_shape, made_files, 
 from qkld.workflow.rules import RULES, memory_mb
 
 MODEL_RULES = ("make_quants", "reference_corpora", "reference_benchmarks", "quant_kld", "benchmark_scores")
-"""Rules whose jobs run a model: they get the site's threads, GPUs and limits."""
+"""Rules whose jobs run a model: they get the site's threads and GPUs."""
 
 MEMORY_MARGIN = 1.5
 """Memory asked for over the plan's estimate, which is within a factor of two: a job that needs more is killed."""
@@ -29,7 +29,7 @@ JOB_MEMORY_MB = 800
 TIME_MARGIN = 4.0
 """Time limit over the plan's estimate: a node may be slower than the machine that was measured, and shared."""
 
-SHORTEST_MINUTES = 15
+SHORTEST_MINUTES = 30
 """No limit is shorter; a schedule of minutes gains nothing by less."""
 
 UNKNOWN_MINUTES = 240
@@ -45,10 +45,12 @@ class Site(Strict):
         Where jobs go and who pays; None: the cluster's default.
     gpus : int
         Of each job that runs a model.
+    gpu_model : str or None
+        What the cluster calls them, where it has several kinds.
     threads : int
         Processor cores of each job that runs a model.
     minutes, memory_mb : int or None
-        Limits of each job that runs a model.
+        Limits of every job.
     tokens_per_second : float or None
         Of the reference in one such job; the plan's times come from it. None: from this machine's processor.
     """
@@ -56,6 +58,7 @@ class Site(Strict):
     partition: Annotated[str, Field(pattern=r"^[^\s,=]+$")] | None = None
     account: Annotated[str, Field(pattern=r"^[^\s,=]+$")] | None = None
     gpus: Annotated[int, Field(ge=0)] = 0
+    gpu_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")] | None = None
     threads: Annotated[int, Field(ge=1)] = 4
     minutes: Annotated[int, Field(ge=1)] | None = None
     memory_mb: Annotated[int, Field(ge=1)] | None = None
@@ -115,11 +118,10 @@ def requests(study: Study, site: Site, flop_per_second: float | None) -> dict[st
 
 def _request(study: Study, rule: str, site: Site, speed: float | None) -> Request:
     labels = labels_of(study, rule)
-    memory = math.ceil(MEMORY_MARGIN * max(memory_mb(study, rule, label) for label in labels)) + JOB_MEMORY_MB
-    minutes = max(_minutes(study, rule, label, speed) for label in labels)
-    if rule not in MODEL_RULES:
-        return Request(1, 0, memory, minutes)
-    return Request(site.threads, site.gpus, site.memory_mb or memory, site.minutes or minutes)
+    planned = math.ceil(MEMORY_MARGIN * max(memory_mb(study, rule, label) for label in labels)) + JOB_MEMORY_MB
+    minutes = site.minutes or max(_minutes(study, rule, label, speed) for label in labels)
+    threads, gpus = (site.threads, site.gpus) if rule in MODEL_RULES else (1, 0)
+    return Request(threads, gpus, site.memory_mb or planned, minutes)
 
 
 def _minutes(study: Study, rule: str, label: str | None, speed: float | None) -> int:
@@ -133,8 +135,9 @@ def snakemake_arguments(asked: Mapping[str, Request], site: Site) -> list[str]:
     given = [f"{name}='{value}'" for name, value in defaults.items() if value]
     resources, threads = [], []
     for rule, request in asked.items():
-        named = {"mem_mb": request.memory_mb, "runtime": request.minutes}
+        named: dict[str, object] = {"mem_mb": request.memory_mb, "runtime": request.minutes}
         named |= {"gpu": request.gpus} if request.gpus else {}
+        named |= {"gpu_model": f"'{site.gpu_model}'"} if request.gpus and site.gpu_model else {}
         resources += [f"{rule}:{name}={value}" for name, value in named.items()]
         threads.append(f"{rule}={request.threads}")
     defaults_given = ["--default-resources", *given] if given else []
