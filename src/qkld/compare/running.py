@@ -99,6 +99,8 @@ def _record(session: Session) -> dict[str, Any]:
     return {
         "models": session.facts,
         "text": session.text,
+        "text_key": header.text_key,
+        "windows": len(header.windows),
         "store_key": header.key,
         "compute_dtype": header.compute_dtype,
         "device": header.device,

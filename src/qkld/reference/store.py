@@ -65,6 +65,11 @@ class StoreHeader:
         """16 hex digits over the header: stores of other numbers, or in another format, have other folders."""
         return key_of({"format": FORMAT, **asdict(self)})
 
+    @cached_property
+    def text_key(self) -> str:
+        """16 hex digits over the windows' tokens and which of them are scored: two texts of one key are the same."""
+        return key_of([[list(map(int, w.tokens)), list(map(int, w.positions))] for w in self.windows])
+
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the hidden states."""

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from qkld.workflow.arguments import whole_number
+from qkld.workflow.arguments import names, parameter, whole_number
 
 STDOUT = Path("-")
 """What stands for the standard output in the place of a file."""
@@ -16,6 +16,7 @@ def add_result_commands(commands: argparse._SubParsersAction) -> None:
     """Add the parsers of these commands."""
     _add_import(commands)
     _add_gate(commands)
+    _add_card(commands)
 
 
 def write_json_to(path: Path, value: object) -> None:
@@ -108,5 +109,28 @@ def _add_gate(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(act=_gate)
 
 
-OF_RESULTS = (_import,)
+def _card(options: argparse.Namespace) -> int:
+    from qkld.workflow.commands.card import run_card
+
+    print(run_card(options), end="")
+    return 0
+
+
+def _add_card(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("card", help="figures for a model card, with the panel that makes cards comparable")
+    parser.add_argument("source", type=Path, nargs="?", help="a table of quants, or the JSON of `qkld compare`")
+    parser.add_argument("--study", help="a card of a study's quants")
+    parser.add_argument("--size", help="column of the table by which quants are ordered and drawn")
+    parser.add_argument("--scores", type=names, help="columns of the table's scores, separated by commas")
+    parser.add_argument("--reference", help="label of the reference's row in a table, which is no quant")
+    parser.add_argument(
+        "--say", action="append", default=[], type=parameter, metavar="PART=TEXT", help="a part of the panel that the "
+        "source does not say: reference, engine, dtype or floor",
+    )  # fmt: skip
+    parser.add_argument("--against", type=Path, help="another card.md: says whether the two are like for like")
+    parser.add_argument("--out", type=Path, required=True, help="folder for card.md, card.png and the hub's drafts")
+    parser.set_defaults(act=_card)
+
+
+OF_RESULTS = (_import, _card)
 """Commands whose ``--out`` is a folder where it has no ending."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,43 +37,73 @@ LEVEL = 0.95
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class QuantsTable:
+    """A table of quants of any form, whose figures are read by metric and label.
+
+    Intervals are columns ``<metric>_low`` and ``<metric>_high``, else made of a standard error: of windows
+    (``<metric>_se_windows``) before that of tokens (``<metric>_se``, or ``value ± error`` in the cell).
+    """
+
+    path: Path
+    cells: pd.DataFrame
+    form: str
+    labels: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> QuantsTable:
+        """Read a table from any of `qkld.analysis.own_table.table_files`'s forms.
+
+        Raises
+        ------
+        TableError
+            If it can not be read, or its rows have no labels of their own.
+        """
+        file = read_table_file(path, [])
+        return cls(path, file.cells, file.form, tuple(labels_of(file.cells, (), path)[0]))
+
+    def estimates(self, metric: str, reference: str | None = None) -> dict[str, Estimate]:
+        """Label → its estimate of a metric; none of a metric without a column, or of a loss without the reference.
+
+        A loss is taken as of independent scores, which is too wide for scores of the same items.
+
+        Raises
+        ------
+        TableError
+            If a cell is no number.
+        """
+        columns = _columns_of(metric, {plain_name(c): str(c) for c in self.cells})
+        needed = [c for c in columns.values() if c is not None]
+        if columns["value"] is None:
+            return {}
+        numbers = read_numbers(self.cells, needed, source=str(self.path), form=self.form)
+        rows = {label: place for place, label in enumerate(self.labels)}
+        found = {label: _of_row(metric, columns, numbers, rows, label, reference) for label in self.labels}
+        return {label: estimate for label, estimate in found.items() if estimate is not None}
+
+
 def of_table(
     path: Path, quant: str, reference: str | None, thresholds: Sequence[Threshold]
 ) -> tuple[Evidence, list[str]]:
     """What a table says of a quant, and the labels that it has; a metric without a column is not measured.
 
-    Intervals are columns ``<metric>_low`` and ``<metric>_high``, else made of a standard error: of windows
-    (``<metric>_se_windows``) before that of tokens (``<metric>_se``, or ``value ± error`` in the cell). A loss is taken
-    as of independent scores, which is too wide for scores of the same items.
-
     Raises
     ------
     TableError
-        If the table can not be read, or a cell that is needed is no number.
+        As `QuantsTable.read` and `QuantsTable.estimates`.
     """
-    file = read_table_file(path, [])
-    table = file.cells
-    labels, _ = labels_of(table, (), path)
-    names = {plain_name(c): str(c) for c in table}
-    wanted = {t.metric: _columns_of(t, names) for t in thresholds}
-    needed = [c for columns in wanted.values() for c in columns.values() if c is not None]
-    numbers = read_numbers(table, needed, source=str(path), form=file.form) if needed else {}
-    rows = {label: place for place, label in enumerate(labels)}
-    found: dict[str, list[Estimate]] = {}
-    for metric, columns in wanted.items():
-        estimate = _of_row(metric, columns, numbers, rows, quant, reference)
-        if estimate is not None:
-            found[metric] = [estimate]
-    return found, list(labels)
+    table = QuantsTable.read(path)
+    of_metric = {t.metric: table.estimates(t.metric, reference).get(quant) for t in thresholds}
+    return {metric: [found] for metric, found in of_metric.items() if found is not None}, list(table.labels)
 
 
-def _columns_of(threshold: Threshold, names: Mapping[str, str]) -> dict[str, str | None]:
+def _columns_of(metric: str, names: Mapping[str, str]) -> dict[str, str | None]:
     """The columns of a metric's value, error and interval."""
-    plain = plain_name(threshold.score or threshold.metric)
+    plain = plain_name(metric.removeprefix(LOSS))
     value = names.get(plain)
-    if value is None and threshold.metric == KLD:
+    if value is None and metric == KLD:
         value = usual_divergence(list(names.values()))
-    if value is None and threshold.metric == TOP1:
+    if value is None and metric == TOP1:
         value = next((names[name] for name in names if name in TOP1_NAMES), None)
     stem = plain if value is None else plain_name(value)
     errors = (names.get(f"{stem} {end}") for end in ("se windows", "se", "stderr"))
@@ -88,8 +119,6 @@ def _of_row(
     quant: str,
     reference: str | None,
 ) -> Estimate | None:
-    if columns["value"] is None or quant not in rows:
-        return None
     scale = _scale(metric, columns["value"], numbers[columns["value"]])
     value, error = _cell(columns, numbers, rows[quant], scale)
     if metric.startswith(LOSS):

@@ -1,0 +1,258 @@
+"""What a card is of: a study, a table of quants, or the JSON of a comparison → rows and their panel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qkld.analysis.gate.evidence import QuantsTable, of_fidelity
+from qkld.analysis.gate.judging import Estimate
+from qkld.analysis.gate.thresholds import KLD, TOP1
+from qkld.analysis.own_table.number_columns import read_numbers
+from qkld.analysis.own_table.table_files import plain_name
+from qkld.analysis.study import LoadedStudy
+from qkld.errors import TableError
+from qkld.report.card.panel import Panel
+from qkld.sources import ASSETS
+from qkld.study.params import FLOOR_DTYPE, FLOORS, Corpus
+from qkld.study.provenance import METRICS_VERSION, key_of, sha256_of_file
+
+SIZES = ("size_bytes", "size_gb", "size", "bits_per_weight", "bits_per_trunk_weight", "nominal_bits", "bits")
+"""Columns of a quant's size, the first that is there."""
+
+ENGINES = ("torch", "transformers", "llama_cpp_python")
+"""Packages whose versions change what an engine computes."""
+
+NOTHING = Estimate("", math.nan)
+
+
+@dataclass(frozen=True)
+class CardRow:
+    """One quant: its size in the unit of the card, mean KLD in nats, top-token agreement as a share."""
+
+    label: str
+    size: float
+    kld: Estimate
+    top1: Estimate
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class CardData:
+    """Everything on a card.
+
+    Attributes
+    ----------
+    name : what the card is of
+    size : what the sizes are, with their unit; empty where there are none
+    rows : quants, the smallest first
+    floor : mean KLD of the noise floor, nats; NaN where there is none
+    panel : how it was measured
+    """
+
+    name: str
+    size: str
+    rows: tuple[CardRow, ...]
+    floor: float
+    panel: Panel
+
+
+def _sorted(rows: Iterable[CardRow]) -> tuple[CardRow, ...]:
+    """By size, else from the farthest to the nearest."""
+    return tuple(sorted(rows, key=lambda r: (math.isnan(r.size), r.size, -r.kld.value)))
+
+
+def _checked(rows: Sequence[CardRow], source: object) -> tuple[CardRow, ...]:
+    measured = [row for row in rows if not math.isnan(row.kld.value)]
+    if not measured:
+        raise TableError(
+            f"{source} has no mean KLD of a quant.",
+            expected="a column or rows of a mean KL divergence",
+            found=f"{len(rows)} rows without one",
+            do="name a table of quants, a study, or the JSON of `qkld compare`",
+        )
+    return _sorted(measured)
+
+
+# --- a table ----------------------------------------------------------------------------------------------------------
+
+
+def of_table(
+    path: Path, *, size: str | None = None, scores: Sequence[str] = (), reference: str | None = None
+) -> CardData:
+    """A card of a table of quants, such as `qkld import` makes; ``reference`` is left out of the quants.
+
+    Raises
+    ------
+    TableError
+        If the table can not be read, or has no mean KLD.
+    """
+    table = QuantsTable.read(path)
+    klds, tops = table.estimates(KLD), table.estimates(TOP1)
+    if reference is not None and reference not in table.labels:
+        raise TableError(
+            f"{path} has no row '{reference}'.", expected="the reference's label", found=list(table.labels),
+            do="name one of these with --reference",
+        )  # fmt: skip
+    names = {plain_name(c): str(c) for c in table.cells}
+    _check_there([*([size] if size else []), *scores], names, path)
+    column = next((names[plain_name(n)] for n in ([size] if size else SIZES) if plain_name(n) in names), None)
+    wanted = [*([column] if column else []), *(names[plain_name(s)] for s in scores)]
+    numbers = read_numbers(table.cells, wanted, source=str(path), form=table.form) if wanted else {}
+    scale, unit = _size_unit(column, numbers[column].unit if column else "")
+    roles = table.cells[names["role"]].astype(str).tolist() if "role" in names else ["quant"] * len(table.labels)
+    rows = [
+        CardRow(
+            label,
+            float(numbers[column].values.iloc[place]) * scale if column else math.nan,
+            klds.get(label, NOTHING),
+            tops.get(label, NOTHING),
+            {s: float(numbers[names[plain_name(s)]].values.iloc[place]) for s in scores},
+        )
+        for place, label in enumerate(table.labels)
+        if roles[place] not in ("reference", "floor") and label != reference
+    ]
+    return CardData(path.stem, unit, _checked(rows, path), math.nan, _panel_of_table(table.cells))
+
+
+def _check_there(wanted: Sequence[str], names: Mapping[str, str], path: Path) -> None:
+    missing = [name for name in wanted if plain_name(name) not in names]
+    if missing:
+        raise TableError(
+            f"{path} lacks columns that were named.", expected=list(wanted), found=list(names.values()),
+            do=f"name columns of the table instead of {', '.join(missing)}",
+        )  # fmt: skip
+
+
+def _size_unit(column: str | None, unit: str) -> tuple[float, str]:
+    """What a column of sizes is multiplied with, and what it is then."""
+    if column is None:
+        return 1.0, ""
+    if plain_name(column).endswith("bytes") or unit == "bytes":
+        return 1e-9, "size (GB)"
+    if plain_name(column).endswith(" gb"):
+        return 1.0, "size (GB)"
+    return 1.0, f"{column.replace('_', ' ')}{f' ({unit})' if unit else ''}"
+
+
+def _panel_of_table(cells: pd.DataFrame) -> Panel:
+    """What the rows of an imported table say alike; the text is known by the reference's perplexity on it."""
+    said = {name: _alike(cells, name) for name in ("context", "windows", "build", "ppl_reference", "name")}
+    text = {}
+    if said["ppl_reference"]:
+        text = {"hash": key_of([said[n] for n in ("ppl_reference", "context", "windows")])}
+        text |= {"known by": f"perplexity {said['ppl_reference']} of the reference"}
+    for name in ("windows", "context"):
+        text |= {name: said[name]} if said[name] else {}
+    return Panel(
+        reference=f"{said['name'] or 'model'} of perplexity {said['ppl_reference']}" if said["ppl_reference"] else "",
+        texts=(text,) if text else (),
+        engine=f"llama-perplexity {said['build']}" if said["build"] else "",
+        floor="none",
+        versions={"figures": "as the table has them"},
+    )
+
+
+def _alike(cells: pd.DataFrame, name: str) -> str:
+    """The one value of a column; empty where there is none or several. Perplexities agree to five digits."""
+    if name not in cells:
+        return ""
+    values = {f"{v:.5g}" if isinstance(v, float) else str(v) for v in cells[name].dropna()}
+    return values.pop() if len(values) == 1 else ""
+
+
+# --- a comparison -----------------------------------------------------------------------------------------------------
+
+
+def of_comparison(value: Mapping[str, Any], source: Path) -> CardData:
+    """A card of what ``qkld compare --json`` wrote.
+
+    Raises
+    ------
+    TableError
+        If it holds bounds instead of figures, or no mean KLD.
+    """
+    made, fidelity = value.get("made_by"), value.get("fidelity")
+    if not isinstance(made, dict) or not isinstance(fidelity, list) or "models" not in made:
+        raise TableError(
+            f"{source} is no comparison with figures.",
+            expected="the file of `qkld compare --json` of two models that ran here",
+            found=f"keys {list(value)[:6]}",
+            do="name that file, or a table",
+        )
+    labels = [label for label in dict.fromkeys(row["quant"] for row in fidelity) if label != FLOOR_DTYPE]
+    rows = [_measured_row(label, fidelity, made["models"][label]["bits_per_weight"]) for label in labels]
+    floor = of_fidelity(fidelity, FLOOR_DTYPE)[0].get(KLD, [NOTHING])[0].value
+    context = ", ".join(str(c) for c in dict.fromkeys(row["context"] for row in fidelity))
+    text = {"name": str(made["text"]), "hash": made.get("text_key", ""), "windows": str(made.get("windows", ""))}
+    panel = Panel(
+        reference=made["models"]["reference"]["weights_sha256"] if "reference" in made["models"] else "",
+        texts=({**text, "context": context},),
+        engine=_engine(made),
+        dtype=f"{made['compute_dtype']} on {made['device']}",
+        floor=made.get("floor_dtype") or "none",
+        versions={"qkld metrics": str(made.get("metrics_version", ""))},
+    )
+    return CardData(source.stem, "bits a weight", _checked(rows, source), floor, panel)
+
+
+def _measured_row(label: str, fidelity: Sequence[Mapping[str, Any]], bits: float) -> CardRow:
+    found, _ = of_fidelity(fidelity, label)
+    return CardRow(label, float(bits), found.get(KLD, [NOTHING])[0], found.get(TOP1, [NOTHING])[0], {})
+
+
+def _engine(made: Mapping[str, Any]) -> str:
+    packages = made.get("packages", {})
+    return ", ".join(f"{name} {packages[name]}" for name in ENGINES if name in packages)
+
+
+# --- a study ----------------------------------------------------------------------------------------------------------
+
+
+def of_study(study: LoadedStudy) -> CardData:
+    """A card of a study: the corpus and context of its headline, with the scores of its benchmarks."""
+    where, params = study.params.headline, study.params
+    fidelity = study.fidelity
+    rows_here = fidelity[(fidelity["corpus"] == where.corpus) & (fidelity["context"] == where.context)]
+    records = rows_here.to_dict("records")
+    cohort = study.cohort.set_index("label")
+    scores = [c for c in cohort if c.startswith("score_")]
+    rows = []
+    for label in study.quants:
+        row = _measured_row(label, records, cohort.at[label, "bits_per_weight"])
+        own = {c.removeprefix("score_"): float(cohort.at[label, c]) for c in scores}
+        rows.append(CardRow(row.label, row.size, row.kld, row.top1, own))
+    floors = [of_fidelity(records, name)[0].get(KLD, [NOTHING])[0].value for name in FLOORS]
+    made = study.cohort_made_by
+    corpus = next(c for c in params.corpora if c.name == where.corpus)
+    panel = Panel(
+        reference=str(cohort.at[params.reference.label, "weights_sha256"]),
+        texts=(_text_of(corpus, where.context),),
+        engine=_engine(made),
+        dtype=f"{params.compute.compute_dtype} on {params.compute.device}",
+        floor=", ".join(FLOORS),
+        versions={"qkld metrics": str(made.get("metrics_version", METRICS_VERSION))},
+    )
+    return CardData(params.study, "bits a weight", _checked(rows, params.study), next(iter(floors), math.nan), panel)
+
+
+def _text_of(corpus: Corpus, context: int) -> dict[str, str]:
+    """A study's corpus: its pinned file, or its own one, with how windows are cut of it."""
+    cut = corpus.model_dump(mode="json", exclude={"name", "asset", "path", "context_lengths", "windows_at"})
+    windows = corpus.windows_at.get(context, corpus.windows)
+    if corpus.asset is not None:
+        files = dict(ASSETS[corpus.asset].files)
+    else:
+        own = Path(str(corpus.path)).expanduser()
+        files = {own.name: sha256_of_file(own)} if own.is_file() else {}
+    return {
+        "name": f"{corpus.name} ({corpus.asset or corpus.path})",
+        "hash": key_of([files, cut, windows, context]) if files else "",
+        "windows": str(windows),
+        "context": str(context),
+    }

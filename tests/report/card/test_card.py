@@ -1,0 +1,195 @@
+"""Cards of a study, a table and a comparison: what stands on them, and when two are like for like."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from qkld.analysis.cohort import collect
+from qkld.analysis.study import load_study
+from qkld.errors import ParameterError, TableError
+from qkld.report.card.panel import Panel, panel_of_card
+from qkld.report.card.sources import of_comparison, of_study, of_table
+from qkld.workflow import cli
+
+TEXT = {"name": "prose", "hash": "a" * 16, "windows": "40", "context": "512"}
+WHOLE = Panel("b" * 64, (TEXT,), "torch 2.13.0", "float32 on cpu", "none", {"qkld metrics": "6"})
+
+
+def comparison(**made: object) -> dict:
+    rows = [
+        {"quant": q, "corpus": "text", "context": 512, "metric": m, "estimate": e, "low": 0.9 * e, "high": 1.1 * e}
+        for q, kld in (("q8", 0.001), ("q4", 0.02), ("floor-dtype", 0.00001))
+        for m, e in (("kl_mean", kld), ("top1_agreement", 0.9))
+    ]
+    models = {
+        label: {"bits_per_weight": bits, "weights_sha256": label * 8} for label, bits in (("q8", 8.5), ("q4", 4.5))
+    }
+    facts = {
+        "models": models | {"reference": {"bits_per_weight": 16.0, "weights_sha256": "c" * 64}},
+        **{"text": "prose.txt", "text_key": "d" * 16, "windows": 40, "compute_dtype": "float32", "device": "cpu"},
+        **{"floor_dtype": "float64", "metrics_version": 6, "packages": {"torch": "2.13.0", "numpy": "2.4.6"}},
+    }
+    return {"made_by": facts | made, "fidelity": rows}
+
+
+def card(capsys, *arguments: object) -> tuple[int, str]:
+    status = cli.main(["card", *map(str, arguments)])
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+# --- panels -----------------------------------------------------------------------------------------------------------
+
+
+def test_panels_of_one_id_are_equal_and_others_say_what_differs():
+    again = Panel(**{**WHOLE.__dict__, "texts": (dict(reversed(TEXT.items())),)})
+    assert again.id == WHOLE.id
+    assert again.differences(WHOLE) == []
+    other = Panel(**{**WHOLE.__dict__, "texts": ({**TEXT, "context": "2048"},), "dtype": "bfloat16 on cuda"})
+    assert other.id != WHOLE.id
+    assert sorted(other.differences(WHOLE)) == [
+        "dtype: bfloat16 on cuda here, float32 on cpu there",
+        "texts 1 context: 2048 here, 512 there",
+    ]
+
+
+@pytest.mark.parametrize("part", ["reference", "texts", "engine", "dtype", "floor", "versions"])
+def test_every_part_is_in_the_id_and_none_may_be_missing(part):
+    empty = {"texts": (), "versions": {}}.get(part, "")
+    without = Panel(**{**WHOLE.__dict__, part: empty})
+    assert (without.id, without.missing) == (None, [part])
+    assert any("not said here" in line for line in without.differences(WHOLE))
+
+
+def test_a_text_without_its_hash_gives_no_id():
+    panel = Panel(**{**WHOLE.__dict__, "texts": ({**TEXT, "hash": ""},)})
+    assert (panel.id, panel.missing) == (None, ["hash of the text"])
+
+
+@pytest.mark.parametrize("name", ["plain", "two -- hyphens -->", "<b>Büchlein</b> | 42"])
+def test_a_card_gives_its_panel_back(tmp_path, name):
+    panel = Panel(**{**WHOLE.__dict__, "texts": ({**TEXT, "name": name},)})
+    path = tmp_path / "card.md"
+    path.write_text(f"# A card\n\n{panel.comment()}\n\nmore", encoding="utf-8")
+    assert panel.comment().count("-->") == 1
+    assert panel_of_card(path) == panel
+    assert panel_of_card(path).id == panel.id
+
+
+@pytest.mark.parametrize("text", ["", "# A card", "<!-- qkld-panel {broken} -->", '<!-- qkld-panel {"a": 1} -->'])
+def test_other_files_have_no_panel(tmp_path, text):
+    path = tmp_path / "card.md"
+    path.write_text(text)
+    with pytest.raises(TableError, match="no card of qkld"):
+        panel_of_card(path)
+
+
+def test_what_the_source_does_not_say_may_be_added_and_nothing_else():
+    silent = Panel(**{**WHOLE.__dict__, "dtype": ""})
+    assert silent.with_said({"dtype": "float32 on cpu"}).id == WHOLE.id
+    for said in ({"dtype": "float16"}, {"texts": "mine"}, {"colour": "red"}):
+        with pytest.raises(ParameterError, match="can not be said"):
+            WHOLE.with_said(said)
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison(tmp_path):
+    data = of_comparison(comparison(), tmp_path / "c.json")
+    assert [(row.label, row.size, row.kld.value) for row in data.rows] == [("q4", 4.5, 0.02), ("q8", 8.5, 0.001)]
+    assert (data.floor, data.panel.missing) == (0.00001, [])
+    moved = of_comparison(comparison(text_key="e" * 16), tmp_path / "c.json")
+    assert [line.split(":")[0] for line in data.panel.differences(moved.panel)] == ["texts 1 hash"]
+
+
+def test_bounds_are_no_figures(tmp_path):
+    with pytest.raises(TableError, match="no comparison with figures"):
+        of_comparison({"made_by": {}, "bounds": []}, tmp_path / "c.json")
+
+
+@pytest.fixture
+def study(measured_project):
+    """A study whose tables are put together, of simulated quants."""
+    collect("simulated")
+    return load_study("simulated")
+
+
+def test_a_study(study):
+    data = of_study(study)
+    cohort = study.cohort.set_index("label")
+    assert {row.label for row in data.rows} == set(study.quants)
+    assert [row.size for row in data.rows] == sorted(row.size for row in data.rows)
+    for row in data.rows:
+        assert row.kld.value == cohort.at[row.label, "kl_mean"]
+        assert row.scores["sciq"] == cohort.at[row.label, "score_sciq"]
+    assert data.panel.texts[0]["context"] == str(study.params.headline.context)
+
+
+def test_a_table_with_and_without_what_a_card_needs(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = ("F16,2.0,,,0.61", "q4,0.6,0.02 ± 0.001,94.5,0.6", "q8,1.1,0.001 ± 0.0001,99,0.61")
+    path.write_text("\n".join(("quant,size_gb,KLD,Same top p,arc", *rows)))
+    data = of_table(path, scores=["arc"], reference="F16")
+    assert [(row.label, row.size) for row in data.rows] == [("q4", 0.6), ("q8", 1.1)]
+    assert [row.top1.value for row in data.rows] == pytest.approx([0.945, 0.99])
+    assert (data.size, data.panel.id) == ("size (GB)", None)
+    with pytest.raises(TableError, match="lacks columns"):
+        of_table(path, size="weight")
+    with pytest.raises(TableError, match="no row"):
+        of_table(path, reference="bf16")
+    path.write_text("quant,arc\nq4,0.6\n")
+    with pytest.raises(TableError, match="no mean KLD"):
+        of_table(path)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_card_figure_and_drafts(tmp_path, capsys):
+    source = tmp_path / "compare.json"
+    source.write_text(json.dumps(comparison()))
+    status, said = card(capsys, source, "--out", tmp_path / "card")
+    assert status == 0
+    text = (tmp_path / "card" / "card.md").read_text(encoding="utf-8")
+    assert "Of 2 quants **q8** is nearest to the reference with 0.001 [0.0009, 0.0011] nats a token" in text
+    assert "| q4 | 4.5 | 0.02 [0.018, 0.022] | 90.00 % [81.00, 99.00] |" in text
+    assert (tmp_path / "card" / "card.png").read_bytes().startswith(b"\x89PNG")
+    panel = panel_of_card(tmp_path / "card" / "card.md")
+    assert f"panel: {panel.id}" in said
+    index = (tmp_path / "card" / "model-index.yaml").read_text(encoding="utf-8")
+    assert index.startswith("# Draft")
+    entry = yaml.safe_load(index)["model-index"][0]
+    assert entry["results"][0]["metrics"][0]["value"] == 0.02
+    assert entry["results"][0]["dataset"]["args"] == {"panel": panel.id}
+
+
+def test_scores_go_into_both_drafts(study, tmp_path, capsys):
+    assert card(capsys, "--study", "simulated", "--out", tmp_path / "card")[0] == 0
+    results = yaml.safe_load((tmp_path / "card" / "evaluation-results.yaml").read_text(encoding="utf-8"))
+    assert {entry["dataset"]["id"] for entry in results} >= {"allenai/sciq", "allenai/ai2_arc"}
+    assert all(0 <= entry["value"] <= 1 and "panel" in entry["notes"] for entry in results)
+
+
+def test_two_cards_are_held_against_each_other(tmp_path, capsys):
+    for name, more in (("a", {}), ("b", {}), ("c", {"compute_dtype": "bfloat16"})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(comparison(**more)))
+    other = tmp_path / "a" / "card.md"
+    assert card(capsys, tmp_path / "a.json", "--out", tmp_path / "a")[0] == 0
+    assert "like for like with the other card" in card(
+        capsys, tmp_path / "b.json", "--against", other, "--out", tmp_path / "b")[1]  # fmt: skip
+    status, said = card(capsys, tmp_path / "c.json", "--against", other, "--out", tmp_path / "c")
+    assert status == 0
+    assert "dtype: bfloat16 on cpu here, float32 on cpu there" in said
+    assert "Not like for like" in (tmp_path / "c" / "card.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [[], ["nowhere.csv"], ["--study", "no-such-study"], ["t.csv", "--study", "demo"]])
+def test_errors(tmp_path, capsys, arguments):
+    status, said = card(capsys, *arguments, "--out", tmp_path / "card")
+    assert status == 2
+    assert "do: " in said
+    assert not (tmp_path / "card").exists()
