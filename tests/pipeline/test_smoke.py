@@ -27,6 +27,7 @@ from explore_check import check_explorer
 
 from qkld.analysis.committing import export_study
 from qkld.analysis.study import load_study
+from qkld.report.card.panel import panel_of_card
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths
 from qkld.study.schemas import COHORT, FIDELITY, ITEMS, TOKENS, Schema, read_table
@@ -254,6 +255,22 @@ def test_the_unbroken_run_leaves_every_product(smoke_study: Place):
     assert {f"02_quant_kld.{label}" for label in measured_labels(study)} <= executed
     assert {f"03_benchmark_scores.{label}" for label in scored_labels(study)} <= executed
     assert {"01_reference_logits.corpora", "01_reference_logits.benchmarks", "08_figures"} <= executed
+
+
+def test_a_quant_of_the_run_is_judged_and_gets_a_card(smoke_study: Place, tmp_path: Path):
+    fidelity = load_study("smoke").fidelity
+    head = load_params("smoke").headline
+    rows = fidelity[(fidelity["metric"] == "kl_mean") & (fidelity["corpus"] == head.corpus)]
+    quant = load_study("smoke").quants[0]
+    highest = rows[rows["quant"] == quant]["high"].max()
+    asked = ("gate", "--study", "smoke", "--quant", quant)
+    passed = smoke_study.qkld(*asked, "--max-kld", str(10 * highest + 1))
+    assert (passed.returncode, passed.stdout.partition(":")[0]) == (0, "passed"), passed.stdout + passed.stderr
+    failed = smoke_study.qkld(*asked, "--max-kld", "-1")
+    assert (failed.returncode, failed.stdout.partition(":")[0]) == (3, "failed"), failed.stdout + failed.stderr
+    card = smoke_study.qkld("card", "--study", "smoke", "--out", str(tmp_path / "card"))
+    assert card.returncode == 0, card.stderr
+    assert panel_of_card(tmp_path / "card" / "card.md").id is not None
 
 
 def test_a_finished_run_has_nothing_to_do(smoke_run: Place):

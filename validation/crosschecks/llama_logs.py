@@ -1,11 +1,10 @@
-"""Make the logs of llama-perplexity that the importer's tests read: every kind of run, of three quants of SmolLM2.
+"""Make the logs of llama-perplexity that the importer's tests read: KLD of SmolLM2's quants, items of a random model's.
 
     .venv/bin/python -m validation.crosschecks.llama_logs --folder data/llama.cpp --out tests/data/llama_logs
 
 Builds the programs (tools/build_llama_cpp.py) and quants once. Each run's standard output and error go into one log, as
-``> quant.log 2>&1`` writes them; one run's output alone is kept too, and one with time stamps and levels. The items are
-those of the repository's own HellaSwag and ARC-Easy files; the Winogrande sentences are made here. About ten minutes on
-two cores.
+``> quant.log 2>&1`` writes them; one run's output alone is kept too. The items are those of the repository's own
+HellaSwag and ARC-Easy files; the Winogrande sentences are made here. About six minutes on two cores.
 """
 
 from __future__ import annotations
@@ -15,15 +14,16 @@ import json
 import os
 import struct
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 from qkld.sources import fetch
 from qkld.sources.corpora import read_documents
 from tools.build_llama_cpp import LlamaCpp, built
 from validation.crosschecks.llama_perplexity import GGUF, quantized
+from validation.crosschecks.tiny_gguf import write_tiny
 
 REFERENCE, QUANTS = "F16", ("Q8_0", "Q4_0", "Q2_K")
+TINY = ("F32", "Q4_0")
 WINDOWS, CONTEXT = 24, 128
 HELLASWAG, CHOICES, WINOGRANDE = 24, 30, 104
 """Items of each task; the program prints Winogrande's total from 100 on."""
@@ -88,6 +88,8 @@ def prepare(programs: LlamaCpp, folder: Path) -> None:
     reference = quantized(programs, fetch("smollm2-135m-instruct") / GGUF, folder / f"smollm2-{REFERENCE}.gguf", "F16")
     for kind in QUANTS:
         quantized(programs, reference, folder / f"smollm2-{kind}.gguf", kind)
+    write_tiny(folder / "tiny-F32.gguf")
+    quantized(programs, folder / "tiny-F32.gguf", folder / "tiny-Q4_0.gguf", "Q4_0")
     documents = read_documents(fetch("boolq-passages"))[:40]
     (folder / "prose.txt").write_text("\n\n".join(documents), encoding="utf-8")
     write_hellaswag(folder / "hellaswag.txt", HELLASWAG)
@@ -101,42 +103,36 @@ class Runs:
     def __init__(self, programs: LlamaCpp, folder: Path, out: Path, threads: int) -> None:
         self.program, self.folder, self.out, self.threads = programs.perplexity, folder, out, threads
 
-    def log(self, kind: str, name: str, *more: str, error: bool = True) -> None:
-        """One run of a quant; its output, with the standard error unless it is left out, becomes the log ``name``."""
-        command = [str(self.program), "-m", f"smollm2-{kind}.gguf", "-t", str(self.threads), *more]
+    def log(self, model: str, name: str, *more: str, error: bool = True) -> None:
+        """One run of a model; its output, with the standard error unless it is left out, becomes the log ``name``."""
+        command = [str(self.program), "-m", f"{model}.gguf", "-t", str(self.threads), *more]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT if error else subprocess.DEVNULL}
         done = subprocess.run(command, cwd=self.folder, check=True, **streams)
         (self.out / name).write_bytes(done.stdout)
 
     def tasks(self, kind: str) -> None:
-        """The three kinds of items."""
-        sized = ("-c", "512", "-b", "512")
+        """The three kinds of items of the random model."""
         of_task = {
             "hellaswag": ("-f", "hellaswag.txt", "--hellaswag", "--hellaswag-tasks", str(HELLASWAG - 4)),
             "winogrande": ("-f", "winogrande.csv", "--winogrande"),
             "arc": ("-bf", "arc-easy.bin", "--multiple-choice", "-np", "8"),
         }
         for task, options in of_task.items():
-            self.log(kind, f"{task}-{kind}.log", *sized, *options)
-
-    def divergence(self, kind: str, name: str, *more: str, error: bool = True) -> None:
-        """``--kl-divergence`` of a quant against the base file."""
-        base = ("--kl-divergence-base", "base.kld", "--kl-divergence")
-        self.log(kind, name, *_SIZE, *base, *more, error=error)
+            self.log(f"tiny-{kind}", f"{task}-{kind}.log", "-c", "2048", "-b", "2048", *options)
 
 
-_SIZE = ("-c", str(CONTEXT), "-b", str(CONTEXT), "-ub", str(CONTEXT))
-
-
-def make(runs: Runs, kinds: Sequence[str]) -> None:
+def make(runs: Runs) -> None:
     """Every log."""
+    sized = ("-c", str(CONTEXT), "-b", str(CONTEXT), "-ub", str(CONTEXT))
     base = ("-f", "prose.txt", "--chunks", str(WINDOWS), "--kl-divergence-base", "base.kld")
-    runs.log(REFERENCE, f"base-{REFERENCE}.log", *_SIZE, *base)
-    for kind in kinds:
-        runs.divergence(kind, f"kld-{kind}.log")
-    runs.divergence(kinds[0], f"kld-{kinds[0]}-stamped.log", "--log-timestamps", "--log-prefix")
-    runs.divergence(kinds[0], f"kld-{kinds[0]}-output.log", error=False)
-    for kind in (REFERENCE, kinds[-1]):
+    against = (*sized, "--kl-divergence-base", "base.kld", "--kl-divergence")
+    runs.log(f"smollm2-{REFERENCE}", f"base-{REFERENCE}.log", *sized, *base)
+    for kind in QUANTS:
+        runs.log(f"smollm2-{kind}", f"kld-{kind}.log", *against)
+    runs.log(f"tiny-{TINY[0]}", "tiny-base.log", *sized, *base[:-1], "tiny.kld")
+    of_tiny = (*sized, "--kl-divergence-base", "tiny.kld", "--kl-divergence")
+    runs.log(f"tiny-{TINY[1]}", "tiny-output.log", *of_tiny, error=False)
+    for kind in TINY:
         runs.tasks(kind)
 
 
@@ -151,7 +147,7 @@ def main() -> None:
     programs = built(folder, arguments.jobs)
     prepare(programs, folder)
     out.mkdir(parents=True, exist_ok=True)
-    make(Runs(programs, folder, out, arguments.threads), QUANTS)
+    make(Runs(programs, folder, out, arguments.threads))
 
 
 if __name__ == "__main__":

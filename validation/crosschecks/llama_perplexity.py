@@ -20,7 +20,6 @@ import argparse
 import gzip
 import json
 import os
-import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from qkld.analysis.importing.llama_lines import figures_of
 from qkld.compare.stores import BaseFile, HiddenStates, to_base_file
 from qkld.models import OpenedModel, open_model
 from qkld.reference.recording import corpus_header, record_windows
@@ -53,7 +53,6 @@ IN_FLOAT32 = Compute(
     weights="dequantized",
     vocabulary_tile=8192,
 )
-LINE = re.compile(r"^(\S.*?)\s*:\s*(-?[\d.]+|-?nan|-?inf)\s*%?(?:\s*±\s*(-?[\d.]+|-?nan|-?inf))?\s*%?$")
 
 
 @dataclass(frozen=True)
@@ -107,13 +106,9 @@ class Runner:
 
 
 def printed_figures(text: str) -> dict[str, list[float | None]]:
-    """Label → value and uncertainty of the closing block; what it lacks is left out."""
-    printed = {}
-    for line in text.split("====== Perplexity statistics ======")[-1].splitlines():
-        if found := LINE.match(line.strip()):
-            label = " ".join(found[1].split())
-            printed[label] = [float(found[2]), None if found[3] is None else float(found[3])]
-    return {label: value for label, value in printed.items() if re.search("PPL|KLD|Δp|top p", label)}
+    """Label → value and uncertainty of the closing block, as printed; what it lacks is left out."""
+    block = text.split("====== Perplexity statistics ======")[-1]
+    return {f.label: list(f.printed) for line in block.splitlines() for f in figures_of(line)}
 
 
 def quantized(programs: LlamaCpp, source: Path, target: Path, kind: str) -> Path:

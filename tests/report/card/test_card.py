@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from qkld.analysis.cohort import collect
+from qkld.analysis.measured import collect
 from qkld.analysis.study import load_study
 from qkld.errors import ParameterError, TableError
 from qkld.report.card.panel import Panel, panel_of_card

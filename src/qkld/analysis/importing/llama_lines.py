@@ -89,11 +89,20 @@ _MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class Figure:
-    """One closing figure: its column here, value and error in the unit here; None where no error is printed."""
+    """One closing figure.
+
+    Attributes
+    ----------
+    name : its column here
+    value, error : in the unit here; the error is None where none is printed
+    label, printed : as the program has them, white space single
+    """
 
     name: str
     value: float
     error: float | None
+    label: str
+    printed: tuple[float, float | None]
 
 
 def log_lines(path: Path) -> list[str]:
@@ -122,19 +131,25 @@ def figures_of(line: str, *, section: str | None = None) -> Iterator[Figure]:
     ``section`` is that of the last heading, see `SECTION`.
     """
     if (section or "").startswith("KL") and (old := _FIGURE_OF_2024.search(line)):
-        yield Figure(_OF_2024[old["label"]], number(old["value"]), None if not old["error"] else number(old["error"]))
+        yield _figure(_OF_2024[old["label"]], old, 1.0)
     for found in _FIGURE.finditer(line):
         name = _column(found)
-        scale = 0.01 if name.startswith(_SHARES) and (found["percent"] or found["later"]) else 1.0
-        error = None if found["error"] is None else number(found["error"]) * scale
-        yield Figure(name, number(found["value"]) * scale, error)
+        percent = found["percent"] or found["later"]
+        yield _figure(name, found, 0.01 if name.startswith(_SHARES) and percent else 1.0)
+
+
+def _figure(name: str, found: re.Match[str], scale: float) -> Figure:
+    value, error = number(found["value"]), None if found["error"] is None else number(found["error"])
+    scaled = None if error is None else error * scale
+    return Figure(name, value * scale, scaled, " ".join(found["label"].split()), (value, error))
 
 
 def _column(found: re.Match[str]) -> str:
     if found["old"]:
         return f"kl_p{int(found['old'])}"
     if not found["rank"]:
-        return next(name for label, name in _OF_PPL.items() if re.match(label, found["label"]))
+        place = found.start("label")
+        return next(name for label, name in _OF_PPL.items() if re.compile(label).match(found.string, place))
     what = "kl" if found["of"] == "KLD" else "dp"
     rank = found["rank"]
     return f"{what}_{_RANKS[rank]}" if rank in _RANKS else f"{what}_p{percentile_name(float(rank[:-1]))}"
