@@ -319,6 +319,7 @@ def test_the_command_writes_tables_that_analyse_reads(write, runs, tmp_path, cap
 def test_a_folder_of_logs_is_found_and_said(write, runs, tmp_path, capsys):
     logs(write, runs)
     write("nothing here", "README.md")
+    write(bytes(8192), "core")
     assert cli.main(["import", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     assert said.count("KL divergence, 60 windows") == 3

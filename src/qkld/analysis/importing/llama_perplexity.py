@@ -23,6 +23,9 @@ _KIND = re.compile(rf"(?<![^._\s-])(?:{_RUN})(?![^._\s-])[._\s-]*", re.IGNORECAS
 
 _ENDINGS = re.compile(r"(?:\.(?:gz|txt|log|out|err|md|stdout|stderr))+$", re.IGNORECASE)
 
+NO_LOG = ("holds no result of llama-perplexity.", "can not be read.")
+"""How errors of files end that are no logs: in a folder such files are passed over."""
+
 KINDS = {
     "kl": "KL divergence, {windows} windows",
     "items": "{benchmark}, {items} items",
@@ -91,7 +94,7 @@ def _all_runs(paths: Sequence[Path], labels: Sequence[str]) -> tuple[list[tuple[
             try:
                 own = read_log(file)
             except TableError as error:
-                if not path.is_dir() or not error.problem.endswith("holds no result of llama-perplexity."):
+                if not path.is_dir() or not error.problem.endswith(NO_LOG):
                     raise
                 empty.append(file.name)
                 continue

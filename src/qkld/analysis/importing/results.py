@@ -17,7 +17,7 @@ from qkld.analysis.importing.harness_results import read_harness_results
 from qkld.analysis.importing.harness_samples import SAMPLES
 from qkld.analysis.importing.imported import QUANTS, Imported
 from qkld.analysis.importing.llama_logs import read_log
-from qkld.analysis.importing.llama_perplexity import LOG_ENDINGS, read_llama_perplexity
+from qkld.analysis.importing.llama_perplexity import LOG_ENDINGS, NO_LOG, read_llama_perplexity
 from qkld.errors import ParameterError, TableError
 
 LOGS, QUANTS_JSON = "llama-perplexity", "quants"
@@ -182,7 +182,7 @@ def _kind(file: Path) -> str | None:
             return "lm-eval" if RESULTS.match(name) else QUANTS_JSON if any(quants_of(file)) else None
         return LOGS if ending in LOG_ENDINGS and read_log(file) else None
     except TableError as error:
-        if ending == ".json" or error.problem.endswith(("no result of llama-perplexity.", "can not be read.")):
+        if ending == ".json" or error.problem.endswith(NO_LOG):
             return None
         return LOGS  # a damaged log is a log: its reader says what is wrong
 
