@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from own_items import read_own_items
 
-from qkld.analysis.own_table.items import read_own_items
 from qkld.errors import StatisticsError, TableError
 
 LABELS = ["ref", "q8", "q4"]

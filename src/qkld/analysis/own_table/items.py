@@ -57,44 +57,24 @@ class Reading:
     groups: Groups = field(default_factory=dict)
 
 
-def read_own_items(
-    path: Path,
-    *,
-    quants: Sequence[str],
-    reference: str | None,
-    scores: Sequence[str],
-    missing: Missing = "refuse",
-    reading: Reading | None = None,
+def items_of(
+    loaded: Loaded, *, quants: Sequence[str], reference: str | None, scores: Sequence[str], missing: Missing
 ) -> OwnItems:
-    """Read answers of the table's models to its benchmarks.
+    """What of loaded items is of the table's models and scores.
 
     Parameters
     ----------
-    path : a Parquet or CSV file with a row a model, benchmark and item (columns of
-        `qkld.analysis.importing.tables.IMPORTED`), a folder of such tables, as a study keeps them, or a folder that
-        lm-evaluation-harness wrote with ``--log_samples``: a folder a model, named by its label
     quants, reference : labels of the table; other models are left out and named
     scores : score columns of the table; benchmarks of another name are left out and named
-    reading : filter, metric and groups; a score that is a group of lm-evaluation-harness's own is made of its tasks
     missing : "drop" leaves out models that lack answers, "refuse" names them and stops
 
     Raises
     ------
     TableError
-        If the file or a column is missing, an item is there twice, or no model or benchmark is the table's.
-    BenchmarkError
-        If models were asked different things under one item's name.
+        If no model or benchmark is the table's.
     StatisticsError
-        If a correctness is neither 0 nor 1, a KLD is negative, or models lack answers and ``missing`` is "refuse".
+        If models lack answers and ``missing`` is "refuse".
     """
-    loaded = load_items(path, reading or Reading(), scores)
-    return items_of(loaded, quants=quants, reference=reference, scores=scores, missing=missing)
-
-
-def items_of(
-    loaded: Loaded, *, quants: Sequence[str], reference: str | None, scores: Sequence[str], missing: Missing
-) -> OwnItems:
-    """What of loaded items is of the table's models and scores; see `read_own_items`."""
     items, path = loaded.items, loaded.path
     labels = [*([reference] if reference is not None else []), *quants]
     kept = items[items["model"].isin(labels) & items["benchmark"].isin(scores)]
@@ -127,12 +107,23 @@ class Loaded:
 def load_items(path: Path, reading: Reading, scores: Sequence[str] | None) -> Loaded:
     """All items of a file or folder, checked.
 
-    With no scores named, lm-evaluation-harness's own groups of tasks are put together.
+    Parameters
+    ----------
+    path : a Parquet or CSV file with a row a model, benchmark and item (columns of
+        `qkld.analysis.importing.tables.IMPORTED`), a folder of such tables, as a study keeps them, or a folder that
+        lm-evaluation-harness wrote with ``--log_samples``: a folder a model, named by its label
+    reading : filter, metric and groups
+    scores : names of scores; one that is a group of lm-evaluation-harness's own is made of its tasks, and with no
+        scores named all its groups are put together
 
     Raises
     ------
-    TableError, BenchmarkError, StatisticsError
-        As `read_own_items`.
+    TableError
+        If the file or a column is missing, or an item is there twice.
+    BenchmarkError
+        If models were asked different things under one item's name.
+    StatisticsError
+        If a correctness is neither 0 nor 1, or a KLD is negative.
     """
     items = checked_items(_read(path, reading, scores), source=str(path))
     check_same_requests(items)

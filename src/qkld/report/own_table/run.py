@@ -87,7 +87,7 @@ def analyse_table(
     reference : label of the reference's row; it enters no correlation
     zone : ``COLUMN<=NUMBER``, to be fixed before looking at scores
     out : folder for ``summary.json``, the result tables as CSV, figures and ``report.html``
-    items : answers item by item: see `qkld.analysis.own_table.items.read_own_items`
+    items : answers item by item: see `qkld.analysis.own_table.items.load_items`
     n_items : score → items behind it, for standard errors where there are no items
     missing : "drop" leaves out quants with empty cells or missing answers, by name; "refuse" names them and stops
     margin : difference to the reference that does not matter, a fraction of 1, to be fixed beforehand
@@ -107,7 +107,7 @@ def analyse_table(
     Raises
     ------
     TableError, StatisticsError
-        As `read_own_table` and `read_own_items`.
+        As `read_own_table`, `load_items` and `items_of`.
     """
     asked = Asked(fidelity, tuple(scores or ()), reference, zone, size, columns or Columns())
     path, own, found = read_given(table, items, asked, reading=reading or Reading(), missing=missing)
