@@ -10,13 +10,15 @@ from byte_models import byte_model, byte_tokenizer
 
 from qkld.benchmarks import loading
 from qkld.benchmarks.items import distinct
+from qkld.benchmarks.packing import layout_name
 from qkld.benchmarks.reference_items import items_header, record_items
 from qkld.benchmarks.scoring import score_items
 from qkld.reference.store import ReferenceStore
-from qkld.study.params import Benchmark, load_params
+from qkld.study.params import Benchmark, BenchmarkScores, load_params
 
 SUMS = [{"question": f"What is {n} + {n}?" * (1 + n % 3), "answer": f"{2 * n}\n#### {2 * n}"} for n in range(6)]
 PACK = 200
+KNOBS = BenchmarkScores(pack_tokens=PACK)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +88,7 @@ def task(write_lines, arc_rows):
 @pytest.fixture
 def store(task, tiny, tokenizer, tmp_path):
     items = distinct(loading.items_of(task, tokenizer))
-    header = items_header("arc_easy", items, tiny.reference, pack_tokens=PACK)
+    header = items_header("arc_easy", items, tiny.reference, layout=layout_name(tiny.reference, KNOBS))
     record_items(tmp_path / "reference", header, items, tiny.reference, pack_tokens=PACK)
     return ReferenceStore.open(header.folder(tmp_path / "reference"))
 

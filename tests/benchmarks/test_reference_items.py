@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from qkld.benchmarks.items import Item, distinct
-from qkld.benchmarks.packing import hidden_states, split_into_packs
+from qkld.benchmarks.packing import hidden_states, layout_name, split_into_packs
 from qkld.benchmarks.reference_items import items_header, open_benchmark, record_items, windows_of
 from qkld.errors import BenchmarkError, StageError
 from qkld.reference.recording import made_for
 from qkld.reference.store import ReferenceStore
-from qkld.study.params import load_params
+from qkld.study.params import BenchmarkScores, load_params
 from qkld.study.sealing import write_sealed
 
 ITEMS = [Item(str(i), tuple(range(i, 2 * i + 3)), ((i, 5), (6,), (7, 8, 9 + i))) for i in range(12)]
@@ -17,7 +17,7 @@ PACK = 60
 
 
 def record(root, model, items=ITEMS):
-    header = items_header("made_up", items, model, pack_tokens=PACK)
+    header = items_header("made_up", items, model, layout=f"packed-{PACK}")
     record_items(root, header, items, model, pack_tokens=PACK)
     return ReferenceStore.open(header.folder(root), expected_key=header.key)
 
@@ -50,13 +50,16 @@ def test_a_killed_recording_goes_on_and_ends_with_the_same_bits(tiny, tmp_path):
 
 
 def test_the_key_changes_with_the_layout(tiny):
-    headers = [
-        items_header("made_up", ITEMS, tiny.reference, pack_tokens=60),
-        items_header("made_up", ITEMS, tiny.reference, pack_tokens=61),
-        items_header("made_up", ITEMS, replace(tiny.reference, supports_packing=False), pack_tokens=60),
-        items_header("made_up", ITEMS[:-1], tiny.reference, pack_tokens=60),
-        items_header("made_up", ITEMS, tiny.quant, pack_tokens=60),
+    rows = replace(tiny.reference, supports_packing=False)
+    asked = [
+        (tiny.reference, BenchmarkScores(pack_tokens=64), ITEMS),
+        (tiny.reference, BenchmarkScores(pack_tokens=66), ITEMS),
+        (tiny.reference, BenchmarkScores(pack_tokens=64, item_kld="choices"), ITEMS),
+        (rows, BenchmarkScores(pack_tokens=64), ITEMS),
+        (tiny.reference, BenchmarkScores(pack_tokens=64), ITEMS[:-1]),
+        (tiny.quant, BenchmarkScores(pack_tokens=64), ITEMS),
     ]
+    headers = [items_header("made_up", items, model, layout=layout_name(model, knobs)) for model, knobs, items in asked]
     assert len({header.key for header in headers}) == len(headers)
 
 

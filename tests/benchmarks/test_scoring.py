@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from qkld.benchmarks.harness import NO_CHOICE
-from qkld.benchmarks.items import Item
+from qkld.benchmarks.items import Item, scored_items
 from qkld.benchmarks.packing import hidden_states
 from qkld.benchmarks.scoring import ItemScore, score_pack, score_states
 from qkld.errors import StoreError
@@ -50,6 +50,16 @@ def test_scores_follow_their_definitions(tiny):
             )
         prompt = [kl(p[w], q[w]) for w in range(last)]
         assert score.kl_prompt == (pytest.approx(np.mean(prompt), abs=1e-5) if prompt else None)
+
+
+def test_choices_alone_give_the_same_and_nothing_of_the_prompt(tiny):
+    whole = scores_of(tiny.reference, tiny.quant)
+    for own, same in zip(scores_of(tiny.reference, tiny.quant, scored_items(ITEMS, "choices")), whole, strict=True):
+        assert own.answer.loglikelihood == pytest.approx(same.answer.loglikelihood, abs=1e-4)
+        assert own.answer.greedy == same.answer.greedy
+        for name in ("kl_choice", "nll_reference", "entropy_reference"):
+            assert getattr(own, name) == pytest.approx(getattr(same, name), abs=1e-5)
+        assert (own.kl_prompt, own.nll_prompt, own.entropy_prompt) == (None, None, None)
 
 
 def test_greedy_choices_are_told(tiny):

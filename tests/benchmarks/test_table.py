@@ -9,15 +9,17 @@ import pytest
 from qkld.benchmarks.harness import NO_CHOICE
 from qkld.benchmarks.items import distinct
 from qkld.benchmarks.loading import items_of, load_task
+from qkld.benchmarks.packing import layout_name
 from qkld.benchmarks.reference_items import items_header, record_items
 from qkld.benchmarks.scoring import score_items
 from qkld.benchmarks.table import _lengths, item_table
 from qkld.errors import BenchmarkError
 from qkld.reference.store import ReferenceStore
-from qkld.study.params import Benchmark
+from qkld.study.params import Benchmark, BenchmarkScores
 from qkld.study.schemas import ITEMS
 
 PACK = 200
+KNOBS = BenchmarkScores(pack_tokens=PACK)
 
 
 def table_of(model, task, scores):
@@ -83,7 +85,7 @@ def test_acc_norm_divides_by_the_characters_of_each_choice(write_lines, arc_rows
     for metric in ("acc", "acc_norm"):
         task = load_task(Benchmark(task="arc_easy", chance=0.25, metric=metric), write_lines(rows))
         items = distinct(items_of(task, tokenizer))
-        header = items_header("arc_easy", items, tiny.reference, pack_tokens=PACK)
+        header = items_header("arc_easy", items, tiny.reference, layout=layout_name(tiny.reference, KNOBS))
         record_items(tmp_path / "reference", header, items, tiny.reference, pack_tokens=PACK)
         store = ReferenceStore.open(header.folder(tmp_path / "reference"))
         scores = score_items(tiny.quant, items, store, tmp_path / "quant", pack_tokens=PACK, tile=100)

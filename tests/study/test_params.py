@@ -173,6 +173,14 @@ def test_the_headline_must_be_one_of_the_corpora(smoke, corpus, context):
     assert "is none of the study's corpora and contexts" in refusal(smoke)
 
 
+def test_prompts_are_compared_by_no_divergence_that_is_not_measured(smoke):
+    smoke["benchmark_scores"]["item_kld"] = "choices"
+    smoke["prompts"]["prompt_divergence"] = "kl_choice_mean"
+    assert Study.model_validate(smoke).benchmark_scores.item_kld == "choices"
+    smoke["prompts"]["prompt_divergence"] = "kl_prompt"
+    assert "item_kld: choices leaves out" in refusal(smoke)
+
+
 @pytest.mark.parametrize("key", ["revision", "sha256"])
 def test_a_published_file_needs_its_revision_and_hash_or_a_mark(smoke, key):
     entry = {k: v for k, v in GGUF.items() if k != key}

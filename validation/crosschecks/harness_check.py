@@ -150,7 +150,7 @@ def study_answers(params: Study, benchmark: Benchmark, model: OpenedModel, rows:
     """Item → the reference's answer: its tokens from the store of notebook 01, its text from the item table."""
     task = fetched_task(benchmark)
     prompts = prompts_of(task, model.tokenizer)
-    store = open_written(params, task, layout_name(model, params.benchmark_scores.pack_tokens), prompts)
+    store = open_written(params, task, layout_name(model, params.benchmark_scores), prompts)
     items = stored_items(task.name, prompts, store.header.windows)
     return {p.name: Answer(p.tokens, items[p.request].choices[0], rows["written"][p.name]) for p in prompts}
 

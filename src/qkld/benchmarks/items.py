@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,12 +35,14 @@ class Rows:
 class Item:
     """A multiple-choice item as token ids. ``name`` is its number in the benchmark's file.
 
-    Each choice follows the prompt directly and sees nothing of the other choices.
+    Each choice follows the prompt directly and sees nothing of the other choices. Where ``prompt_scored`` is false, the
+    tokens of choices alone are predicted, and only tokens that predict one, or come before one that does, are run.
     """
 
     name: str
     prompt: tuple[int, ...]
     choices: tuple[tuple[int, ...], ...]
+    prompt_scored: bool = True
 
     def __post_init__(self) -> None:
         if not self.prompt or not self.choices or not all(self.choices):
@@ -67,6 +69,20 @@ class Item:
         ends = np.cumsum([len(self.prompt), *(len(c) for c in self.choices)])
         return tuple(int(e) for e in ends[:-1])
 
+    @cached_property
+    def run(self) -> np.ndarray:
+        """Which of `tokens` a model is run on: all, or all but the last of each choice, after which nothing comes."""
+        run = np.ones(len(self.tokens), dtype=bool)
+        if not self.prompt_scored:
+            run[[start + len(choice) - 1 for start, choice in zip(self.starts, self.choices, strict=True)]] = False
+        return run
+
+    @property
+    def run_lengths(self) -> tuple[int, ...]:
+        """Tokens of the prompt and of each choice that are run."""
+        fewer = 0 if self.prompt_scored else 1
+        return (len(self.prompt), *(len(choice) - fewer for choice in self.choices))
+
     @property
     def longest(self) -> int:
         """Tokens of the prompt with its longest choice: the context a model needs."""
@@ -74,13 +90,14 @@ class Item:
 
     @cached_property
     def rows(self) -> Rows:
-        """Every predicted token: the prompt's after its first, then each choice's."""
+        """Every predicted token: the prompt's after its first where it is scored, then each choice's."""
         last = len(self.prompt) - 1
-        position, part = [np.arange(last)], [np.full(last, PROMPT)]
+        begun = last if self.prompt_scored else 0
+        position, part = [np.arange(begun)], [np.full(begun, PROMPT)]
         for number, (start, choice) in enumerate(zip(self.starts, self.choices, strict=True)):
             position.append(np.concatenate([[last], np.arange(start, start + len(choice) - 1)]))
             part.append(np.full(len(choice), number))
-        target = self.prompt[1:] + self.tokens[len(self.prompt) :]
+        target = self.prompt[1 : 1 + begun] + self.tokens[len(self.prompt) :]
         return Rows(np.concatenate(position), np.array(target), np.concatenate(part))
 
     @property
@@ -106,6 +123,11 @@ def item_from_pairs(name: str, pairs: Sequence[tuple[Sequence[int], Sequence[int
             do="use a task whose choices are continuations of one prompt",
         )
     return Item(name, contexts.pop(), tuple(tuple(continuation) for _, continuation in pairs))
+
+
+def scored_items(items: Iterable[Item], item_kld: str) -> list[Item]:
+    """The items with what is predicted of them: prompt and choices (``prompts``), or choices alone (``choices``)."""
+    return [replace(item, prompt_scored=item_kld == "prompts") for item in items]
 
 
 def distinct(items: Iterable[Item]) -> list[Item]:

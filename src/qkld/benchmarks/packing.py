@@ -15,6 +15,7 @@ from torch import Tensor
 from qkld.benchmarks.items import Item
 from qkld.errors import BenchmarkError
 from qkld.models import OpenedModel
+from qkld.study.params import BenchmarkScores
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,32 @@ def split_into_packs(items: Sequence[Item], *, pack_tokens: int, packing: bool) 
 
 def _positions(items: Sequence[Item], *, packing: bool) -> int:
     if packing:
-        return sum(len(item.tokens) for item in items)
-    return sum(len(item.choices) for item in items) * max(item.longest for item in items)
+        return sum(sum(item.run_lengths) for item in items)
+    return sum(len(item.choices) for item in items) * max(map(_longest_run, items))
+
+
+def _longest_run(item: Item) -> int:
+    prompt, *choices = item.run_lengths
+    return prompt + max(choices)
+
+
+def _places(item: Item) -> np.ndarray:
+    """Where the hidden states of `Item.positions` are among the tokens that are run."""
+    return np.cumsum(item.run)[list(item.positions)] - 1
 
 
 def packed(items: Sequence[Item]) -> Pack:
     """All items in one sequence; a choice sees its own prompt and itself, a prompt sees itself."""
     item_of, part_of, position, places, offset = [], [], [], [], 0
     for number, item in enumerate(items):
-        lengths = [len(item.prompt), *(len(choice) for choice in item.choices)]
+        lengths = item.run_lengths
         item_of.append(np.full(sum(lengths), number))
         part_of.append(np.repeat(np.arange(len(lengths)), lengths))
         begins = [0, *(len(item.prompt) for _ in item.choices)]
         position.append(np.concatenate([np.arange(b, b + n) for b, n in zip(begins, lengths, strict=True)]))
-        places.append(torch.tensor(item.positions) + offset)
+        places.append(torch.from_numpy(_places(item)) + offset)
         offset += sum(lengths)
-    ids = torch.tensor([token for item in items for token in item.tokens])
+    ids = torch.tensor([token for item in items for token in np.array(item.tokens)[item.run]])
     item_at, part_at, at = (torch.from_numpy(np.concatenate(x)) for x in (item_of, part_of, position))
     seen = (item_at[:, None] == item_at) & ((part_at == 0) | (part_at[:, None] == part_at)) & (at[:, None] >= at)
     return Pack(ids[None], at[None], seen[None, None], tuple(places))
@@ -73,8 +84,8 @@ def packed(items: Sequence[Item]) -> Pack:
 
 def whole_sequences(items: Sequence[Item]) -> Pack:
     """One row a choice, prompt and choice, padded at the end; for architectures that take no block mask."""
-    longest = max(item.longest for item in items)
-    rows = [item.prompt + choice for item in items for choice in item.choices]
+    longest = max(map(_longest_run, items))
+    rows = [item.prompt + choice for item in items for choice in _run_choices(item)]
     ids, mask = torch.zeros(len(rows), longest, dtype=torch.int64), torch.zeros(len(rows), longest, dtype=torch.bool)
     for number, row in enumerate(rows):
         ids[number, : len(row)] = torch.tensor(row)
@@ -82,12 +93,17 @@ def whole_sequences(items: Sequence[Item]) -> Pack:
     places, first = [], 0
     for item in items:
         place = np.arange(len(item.tokens)) + first * longest
-        for number, (start, choice) in enumerate(zip(item.starts, item.choices, strict=True)):
+        for number, (start, choice) in enumerate(zip(item.starts, _run_choices(item), strict=True)):
             begin = (first + number) * longest + len(item.prompt)
             place[start : start + len(choice)] = np.arange(begin, begin + len(choice))
         places.append(torch.from_numpy(place[list(item.positions)]))
         first += len(item.choices)
     return Pack(ids, None, mask, tuple(places))
+
+
+def _run_choices(item: Item) -> list[tuple[int, ...]]:
+    """The tokens of each choice that are run."""
+    return [choice[:length] for choice, length in zip(item.choices, item.run_lengths[1:], strict=True)]
 
 
 def hidden_states(model: OpenedModel, items: Sequence[Item]) -> list[Tensor]:
@@ -109,9 +125,10 @@ def hidden_states(model: OpenedModel, items: Sequence[Item]) -> list[Tensor]:
     return [states[place.to(states.device)] for place in pack.places]
 
 
-def layout_name(model: OpenedModel, pack_tokens: int) -> str:
+def layout_name(model: OpenedModel, knobs: BenchmarkScores) -> str:
     """Names the layout in keys: numbers in bfloat16 differ between layouts."""
-    return f"{'packed' if model.supports_packing else 'rows'}-{pack_tokens}"
+    layout = f"{'packed' if model.supports_packing else 'rows'}-{knobs.pack_tokens}"
+    return layout if knobs.item_kld == "prompts" else f"{layout}-{knobs.item_kld}"
 
 
 def _check_context(model: OpenedModel, items: Sequence[Item]) -> None:

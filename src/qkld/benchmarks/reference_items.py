@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qkld.benchmarks.items import Item, distinct
+from qkld.benchmarks.items import Item, distinct, scored_items
 from qkld.benchmarks.loading import LoadedTask, fetched_task, items_of, prompts_of
 from qkld.benchmarks.packing import hidden_states, layout_name, split_into_packs
 from qkld.benchmarks.writing import Prompt
@@ -22,16 +22,17 @@ from qkld.study.progress import steps
 from qkld.study.sealing import write_sealed
 
 
-def reference_items(study: str, task: LoadedTask, model: OpenedModel) -> tuple[list[Item], str]:
+def reference_items(params: Study, task: LoadedTask, model: OpenedModel) -> tuple[list[Item], str]:
     """The items that the reference is run on, each request once, and the name of what its answers were asked for.
 
     Where answers are written, the reference writes its own first, and an item is a prompt with that answer.
     """
+    item_kld = params.benchmark_scores.item_kld
     if task.judging is None:
-        return distinct(items_of(task, model.tokenizer)), ""
+        return scored_items(distinct(items_of(task, model.tokenizer)), item_kld), ""
     prompts = prompts_of(task, model.tokenizer)
-    answers = model_answers(study, task.benchmark, prompts, model)
-    return answer_items(prompts, answers), asked_key(task.benchmark, prompts)
+    answers = model_answers(params.study, task.benchmark, prompts, model)
+    return scored_items(answer_items(prompts, answers), item_kld), asked_key(task.benchmark, prompts)
 
 
 def windows_of(items: Sequence[Item]) -> tuple[Window, ...]:
@@ -50,11 +51,12 @@ def record_benchmarks(params: Study, model: OpenedModel) -> dict[str, Any]:
     """
     paths = StudyPaths(params.study)
     seal: dict[str, Any] = {"made_for": made_for(params), "benchmarks": {}}
-    pack_tokens = params.benchmark_scores.pack_tokens
+    knobs = params.benchmark_scores
     for benchmark in params.benchmarks:
-        items, asked = reference_items(params.study, fetched_task(benchmark), model)
-        header = items_header(benchmark.task, items, model, pack_tokens=pack_tokens, asked=asked)
-        manifest = record_items(paths.reference, header, items, model, pack_tokens=pack_tokens)
+        items, asked = reference_items(params, fetched_task(benchmark), model)
+        layout = layout_name(model, knobs)
+        header = items_header(benchmark.task, items, model, layout=layout, asked=asked)
+        manifest = record_items(paths.reference, header, items, model, pack_tokens=knobs.pack_tokens)
         seal["benchmarks"][benchmark.task] = {
             "folder": header.folder(paths.reference).name,
             "key": header.key,
@@ -115,14 +117,11 @@ def _opened(params: Study, task: str) -> ReferenceStore:
     return ReferenceStore.open(paths.reference / sealed[task]["folder"], expected_key=sealed[task]["key"])
 
 
-def items_header(
-    task: str, items: Sequence[Item], model: OpenedModel, *, pack_tokens: int, asked: str = ""
-) -> StoreHeader:
+def items_header(task: str, items: Sequence[Item], model: OpenedModel, *, layout: str, asked: str = "") -> StoreHeader:
     """The header of the store that holds a reference's hidden states on these items, run in this layout.
 
     ``asked`` is the `asked_key` of written answers.
     """
-    layout = layout_name(model, pack_tokens)
     return StoreHeader(
         kind="benchmark",
         name="-".join([task, layout, *([asked] if asked else [])]),

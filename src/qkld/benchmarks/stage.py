@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from qkld.benchmarks.harness import NO_CHOICE
-from qkld.benchmarks.items import Item, distinct
+from qkld.benchmarks.items import Item, distinct, scored_items
 from qkld.benchmarks.judging.correctness import judged
 from qkld.benchmarks.loading import LoadedTask, fetched_task, items_of, prompts_of
 from qkld.benchmarks.packing import layout_name
@@ -55,12 +55,12 @@ def score_benchmarks(params: Study, model: OpenedModel) -> pd.DataFrame:
 
 def _task_table(params: Study, task: LoadedTask, model: OpenedModel) -> pd.DataFrame:
     told = _chosen_table if task.judging is None else _written_table
-    return told(params, task, layout_name(model, params.benchmark_scores.pack_tokens), model)
+    return told(params, task, layout_name(model, params.benchmark_scores), model)
 
 
 def _chosen_table(params: Study, task: LoadedTask, layout: str, model: OpenedModel) -> pd.DataFrame:
     """Rows of a task of multiple choice: the harness's results beside the divergence on prompt and choices."""
-    items = distinct(items_of(task, model.tokenizer))
+    items = scored_items(distinct(items_of(task, model.tokenizer)), params.benchmark_scores.item_kld)
     scores = _kept_scores(params, items, open_benchmark(params, task.name, layout, items), model, task.name)
     _report_unanswered(model.label, task.name, scores)
     return item_table(model.label, task, model.tokenizer, scores)
@@ -71,7 +71,8 @@ def _written_table(params: Study, task: LoadedTask, layout: str, model: OpenedMo
     prompts = prompts_of(task, model.tokenizer)
     store = open_written(params, task, layout, prompts)
     items = stored_items(task.name, prompts, store.header.windows)
-    scores = _kept_scores(params, list(items.values()), store, model, task.name)
+    asked = scored_items(items.values(), params.benchmark_scores.item_kld)
+    scores = _kept_scores(params, asked, store, model, task.name)
     rows = []
     for repeat in range(task.benchmark.repeats):
         answers = model_answers(params.study, task.benchmark, prompts, model, repeat=repeat)

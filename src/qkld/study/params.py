@@ -220,6 +220,7 @@ class BenchmarkScores(Strict):
     """Knobs of 03_benchmark_scores."""
 
     pack_tokens: int = Field(ge=64)
+    item_kld: Literal["prompts", "choices"] = "prompts"
 
 
 class Headline(Strict):
@@ -320,6 +321,12 @@ class Study(Strict):
                 f"headline corpus {self.headline.corpus!r} with context "
                 f"{self.headline.context} is none of the study's corpora and contexts"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_are_compared_by_what_is_measured(self) -> Study:
+        if self.benchmark_scores.item_kld == "choices" and self.prompts.prompt_divergence == "kl_prompt":
+            raise ValueError("prompt_divergence is kl_prompt, which item_kld: choices leaves out; take kl_choice_mean")
         return self
 
     @model_validator(mode="after")
