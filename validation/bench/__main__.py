@@ -21,6 +21,7 @@ from qkld.study.provenance import made_by, write_json, written_whole
 from qkld.workflow.arguments import whole_number
 from validation.bench.analysis_row import AnalysisSizes, analysis_row
 from validation.bench.figures import Figure, bench_tables
+from validation.bench.items_row import items_row
 from validation.bench.llamacpp_row import llamacpp_row
 from validation.bench.machine import Machine, measure_machine
 from validation.bench.measuring_row import measuring_row
@@ -29,7 +30,7 @@ from validation.bench.scaling_row import scaling_row
 from validation.bench.store_row import store_row
 from validation.bench.walk_row import Sizes, walk_row
 
-GROUPS = ("walk", "measuring", "llamacpp", "scaling", "analysis", "opening")
+GROUPS = ("walk", "measuring", "llamacpp", "scaling", "analysis", "opening", "items")
 """What runs, in this order; ``measuring`` gives rows 1 and 4."""
 
 Result = tuple[list[Figure], dict[str, Any]]
@@ -64,6 +65,10 @@ def _opening(machine: Machine, folder: Path) -> Result:
     return opening_row(machine), {}
 
 
+def _items(machine: Machine, folder: Path) -> Result:
+    return items_row(machine, folder), {}
+
+
 RUNNERS: dict[str, Callable[[Machine, Path], Result]] = {
     "walk": _walk,
     "measuring": _measuring,
@@ -71,6 +76,7 @@ RUNNERS: dict[str, Callable[[Machine, Path], Result]] = {
     "scaling": _scaling,
     "analysis": _analysis,
     "opening": _opening,
+    "items": _items,
 }
 
 

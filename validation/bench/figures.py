@@ -18,6 +18,7 @@ ROWS = {
     5: "Time against tokens, and memory",
     6: "Everything that notebooks 04 to 06 compute from cohort and items: 41 quants × 20,000 items, 10,000 resamples",
     7: "From the start of a process to the first window or pack, over commit 6b8000d; processor time",
+    8: "Notebook 03's scoring of one quant over the bare forward pass of the same packs and over lm-evaluation-harness",
 }
 
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from qkld.errors import QkldError
+from validation.bench.items_row import Sizes as ItemSizes
+from validation.bench.items_row import items_row
 from validation.bench.llamacpp_row import llama_files, llamacpp_row
 from validation.bench.machine import Machine
 from validation.bench.measuring_row import Variant, measuring_row
@@ -116,3 +118,14 @@ def test_time_and_memory_are_taken_at_every_size(tmp_path):
     assert [p["scored"] for p in found] == [128, 256]
     assert all(p["seconds"] > 0 and p["peak_bytes"] > 1e8 for p in found)
     assert len(figures) == 2
+
+
+@pytest.mark.model
+def test_the_items_row_times_both_klds_beside_the_bare_pass_and_the_harness(tmp_path):
+    sizes = ItemSizes(mix=(("arc_easy", 6), ("piqa", 3)), batch_sizes=(2,), rounds=1)
+    choices, prompts, harness = items_row(MACHINE, tmp_path, sizes)
+    assert [f.target for f in (choices, prompts, harness)] == [0.9, 1.25, 0.42]
+    assert all(f.row == 8 and f.value > 0 for f in (choices, prompts, harness))
+    assert "9 items" in choices.what
+    assert "batch size 2" in harness.what
+    assert 0 < choices.limit < prompts.limit
