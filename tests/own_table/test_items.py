@@ -37,6 +37,32 @@ def test_long_form(read, kind):
     pd.testing.assert_series_equal(found.items["correct"].astype(int), LONG["correct"])
 
 
+@pytest.mark.parametrize("kinds", [("parquet",) * 3, ("csv", "parquet", "tsv")])
+def test_a_folder_with_a_table_a_model(read, kinds, tmp_path):
+    whole, folder = read(LONG.assign(kl_prompt=0.1)), tmp_path / "items"
+    folder.mkdir()
+    for label, kind in zip(LABELS, kinds, strict=True):
+        own = LONG[LONG["model"] == label]
+        own = own.assign(kl_prompt=np.nan if label == "ref" else 0.1)
+        path = folder / f"{label}.{kind}"
+        own.to_parquet(path) if kind == "parquet" else own.to_csv(path, index=False, sep="\t" if kind == "tsv" else ",")
+    (folder / "README.md").write_text("Items of three models.")
+    found = read_own_items(folder, quants=["q8", "q4"], reference="ref", scores=["arc", "mmlu"])
+    key = ["model", "benchmark", "item"]
+    one, other = (table.items.sort_values(key).reset_index(drop=True) for table in (found, whole))
+    pd.testing.assert_frame_equal(one[[*key, "correct"]], other[[*key, "correct"]])
+    assert one.loc[one["model"] == "ref", "kl_prompt"].isna().all()
+    assert (one.loc[one["model"] != "ref", "kl_prompt"] == 0.1).all()
+
+
+def test_samples_are_read_beside_a_table_of_their_scores(tmp_path):
+    for label in LABELS:
+        write_samples(tmp_path, label, "arc", [0, 1, 0, 1])
+    (tmp_path / "scores.csv").write_text("label,arc\nref,0.5\nq8,0.5\nq4,0.5\n")
+    found = read_own_items(tmp_path, quants=["q8", "q4"], reference="ref", scores=["arc"])
+    assert len(found.items) == 12
+
+
 def test_optional_columns_stay_and_others_go(read):
     found = read(LONG.assign(margin=0.5, answer=2))
     assert list(found.items) == ["model", "benchmark", "item", "correct", "margin"]

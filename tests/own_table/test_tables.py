@@ -53,6 +53,23 @@ def test_a_table_becomes_a_cohort(read):
     assert own.notes == ()
 
 
+def test_benchmarks_are_found_in_a_studys_cohort(tmp_path):
+    cohort = BASE.rename(columns={"mmlu": "score_mmlu", "arc": "score_arc"}).assign(se_mmlu=0.5, composite=0.0)
+    cohort.to_parquet(tmp_path / "cohort.parquet")
+    own = read_own_table(tmp_path / "cohort.parquet", "kl_mean", ["mmlu", "arc"], reference="bf16")
+    plain = read_own_table_of(BASE, tmp_path)
+    assert own.scores == ("mmlu", "arc")
+    pd.testing.assert_frame_equal(own.cohort.drop(columns="se_mmlu"), plain.cohort)
+    assert (own.cohort["se_mmlu"] == 0.005).all()
+    both = read_own_table_of(BASE.assign(score_mmlu=0.0), tmp_path)
+    assert both.cohort["score_mmlu"].tolist() == plain.cohort["score_mmlu"].tolist()
+
+
+def read_own_table_of(table, folder):
+    table.to_parquet(folder / "table.parquet")
+    return read_own_table(folder / "table.parquet", "kl_mean", ["mmlu", "arc"], reference="bf16")
+
+
 def test_parquet_and_roles(tmp_path):
     table = BASE.assign(role=["reference", "quant", "quant", "quant", "quant", "floor"])
     table.to_parquet(tmp_path / "table.parquet")

@@ -30,6 +30,12 @@ NO_FILTER = "none"
 """The harness's name of the filter of a task that has none."""
 
 
+def sample_files(path: Path) -> list[tuple[Path, str]]:
+    """Files of samples, by their names, each with its task: the file itself, or those of a folder."""
+    candidates = [path] if path.is_file() else sorted(path.rglob("samples_*"))
+    return [(file, match["task"]) for file in candidates if (match := SAMPLES.match(file.name))]
+
+
 def read_harness_samples(
     path: Path, *, label: str | None = None, filter_name: str | None = None, metric: str | None = None
 ) -> pd.DataFrame:
@@ -53,8 +59,7 @@ def read_harness_samples(
         several filters and none of them was named, or it lacks the filter or metric that was named for it.
     """
     filters, metrics = parse_chosen(filter_name, option="--filter"), parse_chosen(metric, option="--metric")
-    candidates = [path] if path.is_file() else sorted(path.rglob("samples_*"))
-    files = [(file, match["task"]) for file in candidates if (match := SAMPLES.match(file.name))]
+    files = sample_files(path)
     if not files:
         raise TableError(
             f"{path} holds no samples of lm-evaluation-harness.",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from qkld.analysis.importing.formats import checked_items
 from qkld.analysis.importing.groups import Groups, grouped, harness_groups, largest, suggested
-from qkld.analysis.importing.harness_samples import read_harness_samples
+from qkld.analysis.importing.harness_samples import read_harness_samples, sample_files
 from qkld.analysis.importing.long_table import read_long_table
 from qkld.analysis.importing.matching import check_metric_taken, check_same_metrics, check_same_requests, metric_notes
 from qkld.analysis.importing.tables import DIVERGENCES
@@ -21,7 +21,7 @@ UNREAD = ("request", "answer", "tokens", "truncated", "metrics")
 """Columns of imported items that no analysis reads."""
 
 TABLES = (".parquet", ".csv", ".tsv")
-"""Endings of item tables in a folder; samples of lm-evaluation-harness are JSON lines, in a folder a model."""
+"""Endings of item tables in a folder."""
 
 NAMED = 8
 """Names that a note gives before it counts the rest."""
@@ -148,10 +148,10 @@ def _read(path: Path, reading: Reading, scores: Sequence[str] | None) -> pd.Data
 
 
 def _tables_of(path: Path) -> list[Path]:
-    """The file itself, or those of a folder that are tables: a study keeps one a model."""
+    """The file itself, or those of a folder without samples that are tables: a study keeps one a model."""
     if not path.is_dir():
         return [path]
-    return sorted(p for p in path.iterdir() if p.suffix.lower() in TABLES)
+    return [] if sample_files(path) else sorted(p for p in path.iterdir() if p.suffix.lower() in TABLES)
 
 
 def _nothing_shared(items: pd.DataFrame, path: Path, labels: Sequence[str], scores: Sequence[str]) -> TableError:
