@@ -18,7 +18,7 @@ from qkld.analysis.prompt_tables import (
 )
 from qkld.statistics.prompts.cross_fit import task_shifts
 from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_MODELS
-from qkld.study.registry import check_columns
+from qkld.study.registry import registered
 
 TABLES = {
     "prompts": prompt_table,
@@ -44,7 +44,7 @@ def few(simulated):
 def test_every_table_has_its_columns_and_reads_the_knobs(few, simulated):
     tables = {name: make(few) for name, make in TABLES.items()}
     for name, table in tables.items():
-        check_columns(name, table.columns)
+        registered(name).check(table.columns)
     assert few.settings.minimum_reference == simulated.params.prompts.minimum_reference
     pooled = tables["prompts"].loc[lambda t: t["label"] == ALL_MODELS].set_index("benchmark")
     assert list(pooled.index) == [*few.benchmarks, ALL_BENCHMARKS]
@@ -70,7 +70,7 @@ def test_one_quant_is_enough_for_all_but_pairs(few):
 
 def test_direction_is_asked_of_the_composite_in_the_zone_of_notebook_05(simulated):
     table = directional_table(Evidence.of_study(simulated, zone=zone_of(simulated).labels))
-    check_columns("directional", table.columns)
+    registered("directional").check(table.columns)
     assert set(table["benchmark"]) == {"composite"}
     members = simulated.analysis("zone_members")
     assert set(table.loc[table["subset"] == "zone", "n"]) == {members["in_zone"].sum()}

@@ -9,12 +9,11 @@ from simulated_project import NAME
 
 import qkld
 from qkld.analysis.measured import collect
-from qkld.analysis.study import ANALYSES
 from qkld.errors import ParameterError, StageError, TableError
 from qkld.study.params import knobs
-from qkld.study.registry import CORRELATION, RESULTS
+from qkld.study.registry import CORRELATION, OF_STUDIES
 from qkld.workflow.notebooks import notebook_file
-from qkld.workflow.rules import ANALYSIS_TABLES, RULES
+from qkld.workflow.rules import RULES, outputs
 
 
 @pytest.fixture
@@ -63,6 +62,12 @@ def test_a_result_with_other_columns_than_its_schema_is_not_saved(simulated_copy
     assert simulated_copy.paths.analysis("scores").read_bytes() == before
 
 
+def test_a_result_that_is_in_no_registry_is_not_saved(simulated_copy):
+    with pytest.raises(StageError, match="There is no result 'variance_parts'"):
+        simulated_copy.save_analysis("variance_parts", pd.DataFrame({"label": ["a"]}))
+    assert not simulated_copy.paths.analysis("variance_parts").exists()
+
+
 def test_knobs_of_a_notebook_are_checked(simulated):
     values = knobs(simulated.params, "04_correlation")
     changed = simulated.with_knobs("04_correlation", **values | {"permutations": 499})
@@ -73,11 +78,12 @@ def test_knobs_of_a_notebook_are_checked(simulated):
 
 
 def test_results_and_their_notebooks_agree_with_the_workflow():
-    for name, stage in ANALYSES.items():
-        assert notebook_file(stage).exists()
-        assert [rule for rule, tables in ANALYSIS_TABLES.items() if name in tables and RULES[rule].notebook == stage]
-    assert sum(map(len, ANALYSIS_TABLES.values())) == len(ANALYSES)
-    assert set(RESULTS) == set(ANALYSES)
+    study = qkld.load_study("smoke")
+    declared = {rule: [f for f in outputs(study.params, study.paths, rule) if f.suffix == ".csv"] for rule in RULES}
+    assert sorted(file.stem for files in declared.values() for file in files) == sorted(OF_STUDIES)
+    for rule, files in declared.items():
+        assert {OF_STUDIES[file.stem].notebook for file in files} <= {RULES[rule].notebook}
+    assert all(notebook_file(table.notebook).exists() for table in OF_STUDIES.values())
 
 
 def test_importing_and_loading_needs_no_torch():

@@ -18,7 +18,7 @@ from qkld.statistics.tokens.differences import paired_difference
 from qkld.statistics.tokens.fidelity import summarise, unmeasured
 from qkld.study.params import GgufModel, MadeGguf, load_params
 from qkld.study.provenance import made_by
-from qkld.study.registry import PAIRED, RESULTS
+from qkld.study.registry import registered
 from qkld.study.schemas import FIDELITY, TOKENS, write_table
 
 PLACES = {("prose", 64): 0.01, ("chat", 0): 0.02}
@@ -38,7 +38,7 @@ def study(own_place: Place) -> LoadedStudy:
 
 def test_each_quant_is_paired_with_the_next_one_by_mean_kld(study: LoadedStudy) -> None:
     made = paired_fidelity(study)
-    assert tuple(made.columns) == RESULTS["paired_fidelity"]
+    assert tuple(made.columns) == registered("paired_fidelity").columns
     ranked = quants_by_kld(study)
     assert ranked == study.quants[::-1]
     prose = made[made["corpus"] == "prose"]
@@ -49,7 +49,7 @@ def test_each_quant_is_paired_with_the_next_one_by_mean_kld(study: LoadedStudy) 
         *(study.tokens(label) for label in ranked[:2]), tuple(ranked[:2]),
         confidence=knobs.confidence, bootstrap=knobs.bootstrap, power=POWER, rng=np.random.default_rng(knobs.kld_seed),
     )  # fmt: skip
-    same = [c for c in PAIRED if c not in ("t_p_holm", "floor_kld")]
+    same = [c for c in registered("paired_fidelity").columns if c not in ("t_p_holm", "floor_kld")]
     first = made[made["label_a"] == ranked[0]][same]
     pd.testing.assert_frame_equal(first.reset_index(drop=True), alone[same])
 
@@ -57,7 +57,7 @@ def test_each_quant_is_paired_with_the_next_one_by_mean_kld(study: LoadedStudy) 
 def test_a_single_quant_has_no_pair(study: LoadedStudy) -> None:
     alone = LoadedStudy(study.params.model_copy(update={"quants": study.params.quants[:1]}))
     assert paired_fidelity(alone).empty
-    assert tuple(paired_fidelity(alone).columns) == RESULTS["paired_fidelity"]
+    assert tuple(paired_fidelity(alone).columns) == registered("paired_fidelity").columns
 
 
 def in_both_engines(study: LoadedStudy) -> LoadedStudy:
@@ -93,7 +93,7 @@ def test_the_studies_of_engines_run_every_file_in_both() -> None:
 
 def test_the_breakdown_holds_floors_and_quants_and_its_parts_make_the_whole(study: LoadedStudy) -> None:
     made = fidelity_breakdown(study)
-    assert tuple(made.columns) == RESULTS["fidelity_breakdown"]
+    assert tuple(made.columns) == registered("fidelity_breakdown").columns
     assert list(made["label"].unique()) == ["floor-batch", "floor-dtype", *quants_by_kld(study)]
     kld = made[(made["metric"] == "kl_mean") & (made["corpus"] == "prose")]
     for label, rows in kld.groupby("label"):

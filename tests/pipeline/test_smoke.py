@@ -30,9 +30,10 @@ from qkld.analysis.study import load_study
 from qkld.report.card.panel import panel_of_card
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths
+from qkld.study.registry import OF_STUDIES
 from qkld.study.schemas import COHORT, FIDELITY, ITEMS, TOKENS, Schema, read_table
 from qkld.workflow import runner
-from qkld.workflow.rules import ANALYSIS_TABLES, measured_labels, scored_labels
+from qkld.workflow.rules import measured_labels, scored_labels
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.model]
 
@@ -239,7 +240,7 @@ def same_tables(unbroken: Path, broken: Path) -> int:
     for name, schema in schemas.items():
         one, other = (read_table(f / f"{name}.parquet", schema, made_in="qkld run") for f in (unbroken, broken))
         pd.testing.assert_frame_equal(one, other, check_exact=True, obj=name)
-    analyses = [name for tables in ANALYSIS_TABLES.values() for name in tables]
+    analyses = list(OF_STUDIES)
     for name in analyses:
         one, other = (pd.read_csv(f / "analysis" / f"{name}.csv") for f in (unbroken, broken))
         pd.testing.assert_frame_equal(one, other, check_exact=True, obj=name)
@@ -248,7 +249,7 @@ def same_tables(unbroken: Path, broken: Path) -> int:
 
 def test_the_unbroken_run_leaves_every_product(smoke_study: Place):
     paths, study = StudyPaths("smoke"), load_params("smoke")
-    assert same_tables(paths.run, paths.run) == 2 * 5 + 5 + 2 + sum(map(len, ANALYSIS_TABLES.values()))
+    assert same_tables(paths.run, paths.run) == 2 * 5 + 5 + 2 + len(OF_STUDIES)
     assert json.loads((paths.figures / "numbers.json").read_text())
     assert "<html" in (paths.figures / "report.html").read_text()
     executed = {file.stem for file in (paths.run / "notebooks").glob("*.ipynb")}

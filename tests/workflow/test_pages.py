@@ -6,15 +6,15 @@ import pytest
 
 from qkld.errors import StageError
 from qkld.study.params import STAGES, Study
-from qkld.study.registry import RESULTS
+from qkld.study.registry import OF_STUDIES
 from qkld.workflow import pages
 from qkld.workflow.cli import parser
 
 
 def test_every_table_and_column_is_on_its_page():
     page = pages.tables_page()
-    assert {name for name in RESULTS if f"`{name}.csv`" not in page} == set()
-    assert all(f"`{column}`" in page for columns in RESULTS.values() for column in columns)
+    assert {name for name in OF_STUDIES if f"`{name}.csv`" not in page} == set()
+    assert all(f"`{column}`" in page for table in OF_STUDIES.values() for column in table.columns)
 
 
 def test_every_key_of_a_study_is_on_its_page_and_knobs_say_what_they_mean():

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,49 +16,10 @@ from qkld.statistics.core.resampling import Resampling
 from qkld.study.params import FLOOR_BATCH, Study, knobs, load_params, with_knobs
 from qkld.study.paths import CommittedPaths, StudyPaths
 from qkld.study.provenance import made_by, sha256_of_file, written_whole
-from qkld.study.registry import check_columns
+from qkld.study.registry import OF_STUDIES
+from qkld.study.result_table import Table
 from qkld.study.schemas import COHORT, FIDELITY, ITEMS, KEPT_TOKENS, TOKENS, read_table, read_table_and_provenance
 from qkld.study.sealing import altered, read_sealed, write_sealed
-
-ANALYSES: Mapping[str, str] = {
-    "scores": "04_correlation",
-    "composite": "04_correlation",
-    "correlation": "04_correlation",
-    "partial": "04_correlation",
-    "paired_fidelity": "04_correlation",
-    "fidelity_breakdown": "04_correlation",
-    "zone_members": "05_silent_zone",
-    "zone": "05_silent_zone",
-    "zone_rules": "05_silent_zone",
-    "zone_split": "05_silent_zone",
-    "zone_break": "05_silent_zone",
-    "variants": "05_silent_zone",
-    "differences": "05_silent_zone",
-    "zone_curve": "05_silent_zone",
-    "noise": "05_silent_zone",
-    "verdict": "05_silent_zone",
-    "leave_one_out": "05_silent_zone",
-    "zone_edge": "05_silent_zone",
-    "flips": "06_volume_direction",
-    "self_flips": "06_volume_direction",
-    "volume_direction": "06_volume_direction",
-    "thinning": "06_volume_direction",
-    "decision": "06_volume_direction",
-    "pairs": "06_volume_direction",
-    "prompts": "07_prompts",
-    "prompt_baselines": "07_prompts",
-    "prompt_within": "07_prompts",
-    "prompt_flips": "07_prompts",
-    "directional": "07_prompts",
-    "router": "07_prompts",
-}
-"""Result table → the notebook that writes it."""
-
-TEXT = (
-    *("note", "reason", "same_ranks_as", "metric"),
-    *("verdict", "verdict_all", "verdict_kept", "verdict_inflated", "set_aside", "settles_as"),
-)
-"""Columns of result tables whose empty cells are empty words, not missing numbers."""
 
 _COLLECT = "notebooks 02_quant_kld and 03_benchmark_scores for every model, then notebook 03b_cohort"
 
@@ -182,27 +141,25 @@ class LoadedStudy:
         StoreError
             If it was changed, or an earlier version of qkld wrote it.
         """
-        path = self._result_path(name)
+        path, table = self.paths.analysis(name), _table(name)
         if not path.exists():
             raise StageError(
                 f"Result '{name}' of study '{self.params.study}' is not there yet.",
                 expected=path,
                 found="no such file",
-                do=f"run notebook {ANALYSES[name]} first",
+                do=f"run notebook {table.notebook} first",
             )
-        again = f"delete it and run notebook {ANALYSES[name]}"
+        again = f"delete it and run notebook {table.notebook}"
         data, stated = path.read_bytes(), self.made(name)["table_sha256"]
         if (found := hashlib.sha256(data).hexdigest()) != stated:
             raise altered(path, f"digest {found} instead of {stated}", do=again)
-        table = pd.read_csv(io.BytesIO(data))
-        text = [c for c in TEXT if c in table]
-        return table.assign(**{c: table[c].astype("object").fillna("").astype("str") for c in text})
+        return table.read(io.BytesIO(data))
 
     def save_analysis(self, name: str, table: pd.DataFrame) -> None:
         """Write a result table as CSV, whole, and beside it as JSON what made it, the stage's knobs among it."""
-        path = self._result_path(name)
-        check_columns(name, table.columns)
-        made = made_by(study=self.params.study, table=name, knobs=knobs(self.params, ANALYSES[name]))
+        path, described = self.paths.analysis(name), _table(name)
+        described.check(table.columns)
+        made = made_by(study=self.params.study, table=name, knobs=knobs(self.params, described.notebook))
         with written_whole(path) as temporary:
             table.to_csv(temporary, index=False)
             made["table_sha256"] = sha256_of_file(temporary)
@@ -210,14 +167,17 @@ class LoadedStudy:
 
     def made(self, name: str) -> dict[str, Any]:
         """What made a result table: provenance, the stage's knobs, and the digest of its file."""
-        return read_sealed(self._result_path(name).with_suffix(".json"), do=f"run notebook {ANALYSES[name]}")
+        notebook = _table(name).notebook
+        return read_sealed(self.paths.analysis(name).with_suffix(".json"), do=f"run notebook {notebook}")
 
-    def _result_path(self, name: str) -> Path:
-        if name not in ANALYSES:
-            raise StageError(
-                f"There is no result '{name}'.", expected=sorted(ANALYSES), found=name, do="use one of these"
-            )
-        return self.paths.analysis(name)
+
+def _table(name: str) -> Table:
+    """A result table of studies; a StageError where they have none of this name."""
+    if name not in OF_STUDIES:
+        raise StageError(
+            f"There is no result '{name}'.", expected=sorted(OF_STUDIES), found=name, do="use one of these"
+        )
+    return OF_STUDIES[name]
 
 
 def load_study(study: str) -> LoadedStudy:

@@ -13,7 +13,7 @@ from qkld.analysis.study import LoadedStudy
 from qkld.statistics.tokens.breakdown import breakdown_table
 from qkld.statistics.tokens.differences import floor_means, paired_table
 from qkld.study.params import FLOOR_DTYPE, GgufModel, Study, identity
-from qkld.study.registry import PAIRED
+from qkld.study.registry import registered
 
 HOW_IT_RUNS = frozenset({"label", "engine", "cache_k", "cache_v", "flash_attention"})
 """What the entries of one GGUF file may differ in."""
@@ -49,14 +49,14 @@ def _file(entry: GgufModel) -> dict[str, Any]:
 
 def paired_fidelity(study: LoadedStudy) -> pd.DataFrame:
     """Every quant against the next one by mean KLD, then every file in torch against itself in llama.cpp, token by
-    token; columns `qkld.study.registry.PAIRED`.
+    token; the columns of the result table ``paired_fidelity``.
 
     Intervals and resamples are those of the fidelity table: the study's knobs of notebook 02. Without a row where the
     study has a single quant.
     """
     pairs = list(dict.fromkeys([*pairwise(quants_by_kld(study)), *both_engines(study.params)]))
     if not pairs:
-        return pd.DataFrame(columns=list(PAIRED))
+        return registered("paired_fidelity").frame([])
     floor = floor_means(study.fidelity, FLOOR_DTYPE)
     return paired_table(study.tokens, pairs, power=POWER, floor=floor, **_resampled(study))
 
@@ -64,7 +64,7 @@ def paired_fidelity(study: LoadedStudy) -> pd.DataFrame:
 def fidelity_breakdown(study: LoadedStudy) -> pd.DataFrame:
     """KLD, perplexity ratio and agreement by the reference's entropy and by position, floors that were measured first.
 
-    Columns `qkld.study.registry.BREAKDOWN`; intervals and resamples as in `paired_fidelity`.
+    Columns of the result table ``fidelity_breakdown``; intervals and resamples as in `paired_fidelity`.
     """
     measured = set(study.fidelity.loc[study.fidelity["estimate"].notna(), "quant"])
     floors = [label for label in FLOOR_RECIPES if label in measured]

@@ -107,7 +107,7 @@ class Comparison:
     """What was measured: facts for the record, and tables as a study has them.
 
     ``fidelity`` is of schema ``fidelity`` with the floor's rows where it was measured; ``paired`` has the columns
-    `qkld.study.registry.PAIRED` and is None for a single quant; ``breakdown`` those of `qkld.study.registry.BREAKDOWN`.
+    the result table ``paired_fidelity`` and is None for a single quant; ``breakdown`` those of ``fidelity_breakdown``.
     """
 
     made: dict[str, Any]

@@ -11,40 +11,14 @@ import pandas as pd
 
 from qkld.errors import StageError, TableError
 from qkld.statistics.prompts.router import POOL as ALL_PAIRS
+from qkld.study.registry import OF_STUDIES
+from qkld.study.schemas import COHORT
 
 SEPARATOR = "/"
 
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "cohort": ("label",),
-    "scores": ("label", "benchmark"),
-    "composite": ("benchmark",),
-    "correlation": ("method", "metric", "benchmark", "subset"),
-    "partial": ("metric", "benchmark", "subset"),
-    "paired_fidelity": ("label_a", "label_b", "corpus", "context"),
-    "zone": ("metric", "benchmark", "subset"),
-    "zone_members": ("label",),
-    "zone_rules": ("rule",),
-    "zone_split": ("rule",),
-    "zone_break": ("metric", "benchmark"),
-    "variants": ("metric", "subset"),
-    "differences": ("metric", "subset"),
-    "zone_curve": ("n",),
-    "noise": ("benchmark", "subset"),
-    "verdict": ("benchmark", "subset"),
-    "leave_one_out": ("benchmark", "subset", "left_out"),
-    "zone_edge": ("benchmark", "items"),
-    "flips": ("label", "benchmark"),
-    "self_flips": ("label", "benchmark"),
-    "volume_direction": ("quantity", "benchmark", "subset"),
-    "thinning": ("benchmark", "subset"),
-    "decision": ("label", "benchmark"),
-    "pairs": ("label_a", "label_b"),
-    "prompts": ("label", "benchmark"),
-    "prompt_baselines": ("benchmark", "predictor"),
-    "prompt_within": ("benchmark", "form"),
-    "prompt_flips": ("label", "benchmark"),
-    "directional": ("metric", "subset"),
-    "router": ("label_a", "label_b", "benchmark"),
+    COHORT.name: COHORT.key,
+    **{name: table.key for name, table in OF_STUDIES.items()},
 }
 """Table → the columns that tell its rows apart, in the order in which they stand in a key."""
 

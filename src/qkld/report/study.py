@@ -12,7 +12,7 @@ import pandas as pd
 
 from qkld.analysis.cohort import plain_warning
 from qkld.analysis.headline import shown_score
-from qkld.analysis.study import ANALYSES, LoadedStudy
+from qkld.analysis.study import LoadedStudy
 from qkld.report.figures.axes import floor_of
 from qkld.report.numbers import flat_numbers, printed, significant
 from qkld.report.study_tables import all_tables, notes_of, parameter_rows
@@ -20,6 +20,7 @@ from qkld.report.text_tables import TextTable
 from qkld.statistics.flips.one_item import MOST
 from qkld.study.params import FLOOR_DTYPE
 from qkld.study.provenance import METRICS_VERSION, made_by, write_json, written_whole
+from qkld.study.registry import OF_STUDIES
 
 CAPTIONS = {
     "kld_score": "Mean KLD of each quant against its score. Shaded, and filled markers: the zone. Dotted: the floor, "
@@ -75,7 +76,7 @@ def study_numbers(study: LoadedStudy) -> dict[str, Any]:
 
 def result_tables(study: LoadedStudy) -> dict[str, pd.DataFrame]:
     """All result tables of notebooks 04 to 07 by name."""
-    return {name: study.analysis(name) for name in ANALYSES}
+    return {name: study.analysis(name) for name in OF_STUDIES}
 
 
 def write_numbers(path: Path, study: LoadedStudy) -> None:
@@ -155,10 +156,10 @@ def provenance_of(study: LoadedStudy) -> list[tuple[str, str]]:
         ("machine", f"{cohort['machine']}, Python {cohort['python']}"),
         ("packages", ", ".join(f"{k} {v}" for k, v in cohort["packages"].items())),
     ]
-    for name, notebook in ANALYSES.items():
+    for name, table in OF_STUDIES.items():
         made = study.made(name)
         knobs = ", ".join(f"{k} {v}" for k, v in made["knobs"].items())
-        rows.append((f"{name}.csv", f"{notebook}: {knobs}" if knobs else notebook))
+        rows.append((f"{name}.csv", f"{table.notebook}: {knobs}" if knobs else table.notebook))
     return rows
 
 

@@ -255,7 +255,7 @@ def _paired_fidelity(table: pd.DataFrame) -> TextTable:
 
 
 def kld_difference(row: Mapping) -> str:
-    """The difference of mean KLD in a row of `qkld.study.registry.PAIRED`, with its interval where there is one."""
+    """The difference of mean KLD in a row of ``paired_fidelity``, with its interval where there is one."""
     middle, low, high = (significant(row[c]) for c in ("kld_difference", "low", "high"))
     return middle if NOT_AVAILABLE in (low, high) else f"{middle} [{low}, {high}]"
 

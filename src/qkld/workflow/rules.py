@@ -17,6 +17,7 @@ from qkld.errors import ParameterError
 from qkld.study.params import FLOOR_BATCH, FLOORS, STAGES, Study, asked, identity, knobs
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import METRICS_VERSION, canonical_json
+from qkld.study.registry import tables_of
 from qkld.workflow.notebooks import code_digest
 from qkld.workflow.plan import made_files, measured_labels, plan_job, scored_labels
 
@@ -31,17 +32,6 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "reference_benchmarks": ("compute", "benchmark_scores"),
 }
 """Sections that count in rules which read fewer knobs than their notebook has."""
-
-ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
-    "correlation": ("scores", "composite", "correlation", "partial", "paired_fidelity", "fidelity_breakdown"),
-    "silent_zone": (
-        *("zone_members", "zone", "zone_rules", "zone_split", "zone_break", "zone_curve", "variants", "differences"),
-        *("noise", "verdict", "leave_one_out", "zone_edge"),
-    ),
-    "volume_direction": ("flips", "self_flips", "volume_direction", "thinning", "decision", "pairs"),
-    "prompts": ("prompts", "prompt_baselines", "prompt_within", "prompt_flips", "router", "directional"),
-}
-"""Result tables of notebooks 04 to 07 that later stages read."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +162,7 @@ def job_threads(study: Study, rule: str, cores: int) -> int:
 
 def outputs(study: Study, paths: StudyPaths, rule: str) -> tuple[Path, ...]:
     """Files that a rule without a label declares."""
-    tables = tuple(paths.analysis(name) for name in ANALYSIS_TABLES.get(rule, ()))
+    tables = tuple(paths.analysis(name) for name in tables_of(RULES[rule].notebook))
     declared = {
         "make_quants": (paths.quants_seal,) if made_files(study) else (),
         "reference_corpora": (paths.corpora_seal,),

@@ -9,7 +9,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.comparison import difference_of_strengths, differences_table
 from qkld.statistics.zone.zone import zone_members
-from qkld.study.registry import RESULTS
+from qkld.study.registry import registered
 
 SETTINGS = Resampling(confidence=0.95, resamples=300, permutations=99, seed=3)
 
@@ -64,7 +64,7 @@ def test_table_compares_each_variant_with_the_baseline():
     cohort = simulated_study()[0]
     members = zone_members(cohort, rule="kld_cut", cut=0.05)
     table = differences_table(cohort, members, VARIANTS, resampling=SETTINGS)
-    assert tuple(table.columns) == RESULTS["differences"]
+    assert tuple(table.columns) == registered("differences").columns
     assert len(table) == 2 * 13
     assert "kl_mean" not in set(table["metric"])
     assert (table["stronger_low"] <= table["stronger_high"]).all()

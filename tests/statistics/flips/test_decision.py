@@ -22,7 +22,7 @@ from qkld.statistics.flips.decision import (
 )
 from qkld.statistics.flips.flips import flip_table
 from qkld.statistics.items.score_differences import difference_p, equivalence_p
-from qkld.study.registry import check_columns
+from qkld.study.registry import registered
 
 TASKS = list(BENCHMARKS)
 
@@ -210,8 +210,8 @@ def test_a_quant_without_items_is_named(study):
 
 
 def test_columns_are_the_schema_s(decision, pairs):
-    check_columns("decision", decision.columns)
-    check_columns("pairs", pairs.columns)
+    registered("decision").check(decision.columns)
+    registered("pairs").check(pairs.columns)
 
 
 def few_items(counts: dict[str, tuple[int, int]], tasks: dict[str, int]) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from qkld.statistics.flips.flips import (
 from qkld.statistics.items.sample_size import items_for_difference
 from qkld.statistics.items.score_differences import difference_interval, mcnemar_midp, score_z
 from qkld.statistics.zone.zone import zone_members
-from qkld.study.registry import check_columns
+from qkld.study.registry import registered
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +315,7 @@ def test_reliabilities_stand_beside_the_correlations(study, flips):
 
 
 def test_columns_are_the_schema_s(study, flips):
-    check_columns("flips", flips.columns)
+    registered("flips").check(flips.columns)
     members = zone_members(study[0], rule="kld_cut", cut=0.05)
     settings = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
-    check_columns("volume_direction", direction_table(flips, study[0], members, resampling=settings).columns)
+    registered("volume_direction").check(direction_table(flips, study[0], members, resampling=settings).columns)

@@ -13,7 +13,7 @@ from qkld.statistics.flips.self_flips import (
     self_flips,
 )
 from qkld.statistics.items.scores import correct_matrix
-from qkld.study.registry import RESULTS
+from qkld.study.registry import registered
 
 
 def test_two_sampled_runs_flip_as_often_as_expected(rng):
@@ -72,7 +72,7 @@ def test_table_is_each_quant_beside_the_floor(rng):
         tasks=["easy", "hard"],
         confidence=0.95,
     )
-    assert tuple(table.columns) == RESULTS["self_flips"]
+    assert tuple(table.columns) == registered("self_flips").columns
     own = table[table["label"] == "q00"]
     assert (own["excess"] == 0).all()
     assert (own["flip_rate"] == own["self_flip_rate"]).all()

@@ -10,7 +10,7 @@ from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.flips.direction import quantity_values, reliability_of
 from qkld.statistics.flips.thinning import flips_kept, thinned_flip_rates, thinning_table
 from qkld.statistics.zone.zone import zone_members
-from qkld.study.registry import check_columns
+from qkld.study.registry import registered
 
 QUICK = Resampling(confidence=0.95, resamples=200, permutations=99, seed=1)
 RATE = np.geomspace(0.01, 0.2, 14)
@@ -96,4 +96,4 @@ def test_too_few_quants_are_noted(labels):
 
 
 def test_columns_are_the_schema_s(table):
-    check_columns("thinning", table.columns)
+    registered("thinning").check(table.columns)

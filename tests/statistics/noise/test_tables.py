@@ -13,7 +13,7 @@ from qkld.statistics.noise.heterogeneity import cochran_q, residual_heterogeneit
 from qkld.statistics.noise.reliability import noise_mean_squares, reliability
 from qkld.statistics.noise.tables import leave_one_out_table, noise_table, verdict_table
 from qkld.statistics.noise.verdict import verdict
-from qkld.study.registry import RESULTS
+from qkld.study.registry import registered
 
 SETTINGS = Resampling(confidence=0.95, resamples=200, permutations=99, seed=3)
 BOTH = ["easy", "hard"]
@@ -49,7 +49,7 @@ def row_of(table, **wanted):
 
 def test_tables_have_their_columns_and_a_row_a_score_and_subset(tables):
     for name, table in tables.items():
-        assert tuple(table.columns) == RESULTS[name]
+        assert tuple(table.columns) == registered(name).columns
     keys = tables["noise"][["benchmark", "subset"]].to_numpy().tolist()
     assert keys == [[b, s] for b in ("easy", "hard", "composite") for s in ("full", "zone")]
     assert list(tables["noise"]["n"]) == [8, 6] * 3

@@ -13,7 +13,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.tokens.breakdown import ENTROPY_EDGES, breakdown, breakdown_table, bucket_edges, bucket_of
 from qkld.statistics.tokens.clusters import clustered_mean
 from qkld.statistics.tokens.fidelity import summarise
-from qkld.study.registry import BREAKDOWN
+from qkld.study.registry import registered
 
 HOW = {"confidence": 0.95, "bootstrap": 100}
 
@@ -54,7 +54,7 @@ def test_the_whole_corpus_is_what_fidelity_says(rng: np.random.Generator) -> Non
     columns = ["estimate", "low", "high", "tokens", "clusters"]
     expected = summary.loc[whole.index, columns]
     pd.testing.assert_frame_equal(whole[columns], expected, check_dtype=False, check_index_type=False)
-    assert list(found.columns) == list(BREAKDOWN)
+    assert list(found.columns) == list(registered("fidelity_breakdown").columns)
 
 
 def test_positions_fall_into_buckets_of_as_many_tokens(rng: np.random.Generator) -> None:

@@ -12,7 +12,6 @@ from statsmodels.stats.power import TTestPower
 from qkld.errors import StatisticsError
 from qkld.statistics.tokens.clusters import clustered_mean
 from qkld.statistics.tokens.differences import (
-    PAIRED,
     clusters_needed,
     detectable_difference,
     floor_means,
@@ -22,6 +21,7 @@ from qkld.statistics.tokens.differences import (
     sign_test,
     t_p_value,
 )
+from qkld.study.registry import registered
 
 HOW = {"confidence": 0.95, "bootstrap": 100, "power": 0.8}
 
@@ -83,7 +83,7 @@ def test_the_difference_equals_its_definitions(rng: np.random.Generator) -> None
     assert found["lower_a"] == (means > 0).sum()
     assert found["sign_p"] == stats.binomtest(int((means > 0).sum()), 8).pvalue
     assert found["windows_needed"] == clusters_needed(means.mean() / means.std(ddof=1), confidence=0.95, power=0.8)
-    assert list(found.index) == list(PAIRED)
+    assert list(found.index) == list(registered("paired_fidelity").columns)
 
 
 def test_swapping_the_quants_turns_the_sign_and_nothing_else(rng: np.random.Generator) -> None:

@@ -21,7 +21,7 @@ from qkld.statistics.zone.edge import (
     told_apart,
     zone_edge_table,
 )
-from qkld.study.registry import RESULTS
+from qkld.study.registry import registered
 from validation.calibration.worlds import draw_cohort
 
 QUANTS = labels_of(8)
@@ -116,7 +116,7 @@ def test_table_has_its_columns_and_says_why_there_is_no_edge(study, rng):
     items, cohort = study
     tasks = {"easy": ["easy"], "composite": ["easy", "hard"]}
     table = zone_edge_table(items, cohort, reference="ref", tasks=tasks, draws=12, rng=rng)
-    assert tuple(table.columns) == RESULTS["zone_edge"]
+    assert tuple(table.columns) == registered("zone_edge").columns
     assert list(table["items"]) == [800, 400, 200, 100, 50, 1600, 800, 400, 200, 100]
     assert (table["edge"].isna() <= (table["note"] != "")).all()
     whole = table.iloc[0]

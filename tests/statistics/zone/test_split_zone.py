@@ -5,7 +5,7 @@ import pytest
 
 from qkld.errors import StatisticsError
 from qkld.statistics.zone.split_zone import chosen, split_halves, split_table, split_zone
-from qkld.study.registry import RESULTS
+from qkld.study.registry import registered
 
 KLD = np.exp(np.linspace(-6, -1, 14))
 RULES = {"kld_cut": 0.05, "score_margin": 0.03, "equivalence": 0.06, "break_point": None}
@@ -115,7 +115,7 @@ def test_choosing_by_the_score_shows_on_the_half_that_chose(rng):
 def test_each_rule_has_its_row(rng):
     halves = halves_of(rng)
     table = split_table(halves, KLD, {**RULES, "score_margin": -0.9}, least=4)
-    assert tuple(table.columns) == RESULTS["zone_split"]
+    assert tuple(table.columns) == registered("zone_split").columns
     assert table["splits"].dropna().eq(60).all()
     broken = table.set_index("rule").loc["score_margin"]
     assert np.isnan(broken["estimate"])

@@ -8,7 +8,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.zone.variants import BASE_VARIANTS, check_variants_distinct, same_ranks_as, variants_table
 from qkld.statistics.zone.zone import zone_members
-from qkld.study.registry import RESULTS
+from qkld.study.registry import registered
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_columns_that_hold_for_all_variants_together(cohort):
     members = zone_members(cohort, rule="kld_cut", cut=0.05)
     settings = Resampling(confidence=0.95, resamples=200, permutations=199, seed=1)
     table = variants_table(cohort, members, VARIANTS, resampling=settings)
-    assert tuple(table.columns) == RESULTS["variants"]
+    assert tuple(table.columns) == registered("variants").columns
     assert (table["p_adjusted"] >= table["p"]).all()
     assert (table["p_adjusted_within_families"] >= table["p_within_families"]).all()
     assert table.groupby("subset")["critical"].nunique().tolist() == [1, 1]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from qkld.analysis.cohort import variants_of
-from qkld.analysis.study import ANALYSES
 from qkld.statistics.zone.variants import check_variants_distinct
+from qkld.study.registry import OF_STUDIES
 from qkld.study.schemas import COHORT, ITEMS
 from validation.bench.analysis_row import STAGES, AnalysisSizes, analysis_row, sized_study
 from validation.bench.machine import Machine
@@ -36,7 +36,7 @@ def test_simulated_tables_are_whole_and_drawn_from_the_seed():
 def test_the_row_writes_every_result_and_is_not_judged_at_a_smaller_size(tmp_path):
     figures, cost = analysis_row(MACHINE, tmp_path, SMALL)
     written = {file.stem for file in tmp_path.rglob("*.csv")}
-    expected = {name for name, stage in ANALYSES.items() if stage[:2] in STAGES} - OF_TOKENS
+    expected = {name for name, table in OF_STUDIES.items() if table.notebook[:2] in STAGES} - OF_TOKENS
     assert written == expected
     assert cost["seconds"] == pytest.approx(sum(cost["shares"].values()))
     assert [f.target for f in figures] == [60.0, 2.0]

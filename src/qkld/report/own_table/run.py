@@ -43,6 +43,7 @@ from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.flips.decision import DECISIONS, UNDECIDED, pair_counts
 from qkld.statistics.noise.score_noise import not_whole, score_noise_table
 from qkld.study.provenance import made_by, sha256_of_file, write_json, written_whole
+from qkld.study.registry import registered
 
 PAPER = Resampling(confidence=0.95, resamples=10_000, permutations=9_999, seed=2606)
 """The paper's bootstrap (percentile, B = 10,000, 95 %), with permutations and a seed of this project."""
@@ -132,6 +133,8 @@ def analyse_table(
     }
     if out is not None:
         shown = quants_table(own, tables, sizes=counts)
+        for name, found in tables.items():
+            registered(name).check(found.columns)
         _write(Path(out), own, summary, {**tables, "quants": shown})
     return summary
 

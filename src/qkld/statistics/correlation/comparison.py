@@ -18,18 +18,9 @@ from qkld.statistics.core.correlations_of_resamples import (
 )
 from qkld.statistics.core.intervals import bootstrap_ends, defined_draws
 from qkld.statistics.core.resampling import Resampling
+from qkld.study.registry import registered
 
 Columns = tuple[ArrayLike, ArrayLike]
-
-EMPTY: dict[str, Any] = {
-    "n": 0,
-    "estimate": np.nan,
-    "estimate_baseline": np.nan,
-    "stronger_by": np.nan,
-    "stronger_low": np.nan,
-    "stronger_high": np.nan,
-    "share_stronger": np.nan,
-}
 
 
 def difference_of_strengths(
@@ -102,7 +93,7 @@ def differences_table(
             quants, left_out = complete_quants(part, [metric, baseline, score], missing=missing)
             columns = [(quants[m], quants[score]) for m in (metric, baseline)]
             settings = {"resampling": resampling, "names": (metric, baseline)}
-            row = noted(lambda c=columns, s=settings: difference_of_strengths(*c, **s), EMPTY | {"n": len(quants)})
+            row = noted(lambda c=columns, s=settings: difference_of_strengths(*c, **s), {"n": len(quants)})
             key = {"metric": metric, "baseline": baseline, "benchmark": benchmark, "subset": subset}
             rows.append({**key, **row, "note": joined(left_out, row["note"])})
-    return pd.DataFrame(rows)
+    return registered("differences").frame(rows)

@@ -21,6 +21,7 @@ from statsmodels.stats.outliers_influence import variance_inflation_factor
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import Missing, complete_quants, joined, noted, paired_columns, score_column
 from qkld.statistics.core.correlations_of_resamples import correlation
+from qkld.study.registry import registered
 
 LEAST_PARTIAL = 5
 """Quants that a partial correlation needs: one more than a correlation, for the column held equal."""
@@ -99,9 +100,6 @@ def variance_inflation(x: ArrayLike, control: ArrayLike) -> float:
     return float(variance_inflation_factor(np.column_stack([np.ones(x.size), x, control]), 1))
 
 
-EMPTY: dict[str, Any] = {"n": 0, **{f: np.nan for f in list(Partial.__dataclass_fields__)[1:]}}
-
-
 def partial_table(
     cohort: pd.DataFrame,
     metrics: Sequence[str],
@@ -120,20 +118,19 @@ def partial_table(
     StatisticsError
         As `complete_quants`.
     """
-    rows = []
+    table, rows = registered("partial"), []
     for metric in metrics:
         for benchmark in benchmarks:
             score = score_column(benchmark)
             quants, left_out = complete_quants(cohort, [metric, score, control], missing=missing)
             columns = [quants[c] for c in (metric, score, control)]
             names = (metric, score, control)
-            row = noted(
-                lambda c=columns, n=names: asdict(partial_correlation(*c, names=n)), {**EMPTY, "n": len(quants)}
-            )
+            unknown = {**table.empty(), "n": len(quants)}
+            row = noted(lambda c=columns, n=names: asdict(partial_correlation(*c, names=n)), unknown)
             note = joined(left_out, row.pop("note"), _uninformative(row, control))
             key = {"metric": metric, "benchmark": benchmark, "subset": subset, "control": control}
-            rows.append({**key, **row, "note": note})
-    return pd.DataFrame(rows)
+            rows.append({**row, **key, "note": note})
+    return table.frame(rows)
 
 
 def _uninformative(row: dict[str, Any], control: str) -> str:

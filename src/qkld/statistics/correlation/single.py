@@ -36,30 +36,7 @@ from qkld.statistics.core.intervals import (
 from qkld.statistics.core.permutation import check_exchangeable, p_of_orders
 from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.twoway import TwoWay
-
-EMPTY: dict[str, Any] = {
-    "n": 0,
-    "estimate": np.nan,
-    "low": np.nan,
-    "high": np.nan,
-    "zmax_low": np.nan,
-    "zmax_high": np.nan,
-    "bca_low": np.nan,
-    "bca_high": np.nan,
-    "twoway_low": np.nan,
-    "twoway_high": np.nan,
-    "p": np.nan,
-    "p_within_families": np.nan,
-    "without_family_low": np.nan,
-    "without_family_high": np.nan,
-    "distinct_metric": 0,
-    "distinct_score": 0,
-    "zeros": 0,
-    "range_metric": np.nan,
-    "range_score": np.nan,
-    "undefined_resamples": 0,
-}
-"""The columns of a correlation in a result table, before anything is known."""
+from qkld.study.registry import registered
 
 EXACT = "the z-max interval is the exact one of columns that are normal after a monotone transform"
 """Note of a row with too few quants for a standard error, or with all of them in order."""
@@ -167,7 +144,7 @@ def correlate(
     pair = _Pair(x[kept], y[kept], method, names, resampling)
     groups = None if families is None else np.asarray(families)[kept]
     counted = {**pair.sizes(), "zeros": int((x == 0).sum())}
-    row = {"method": method, **EMPTY, **counted, **_ranges(pair, whole)}
+    row = {"method": method, **registered("correlation").empty(), **counted, **_ranges(pair, whole)}
     row = _filled(row, [pair.estimate, *_parts(pair, groups, _two_way(items, kept, resampling))])
     left_out = "" if kept.all() else f"{int((~kept).sum())} at {names[0]} = 0 left out of the logarithm"
     return row | {"note": joined(left_out, row["note"])}

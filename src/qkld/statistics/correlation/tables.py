@@ -15,6 +15,7 @@ from qkld.statistics.core.correlations_of_resamples import Method
 from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.single import correlate
 from qkld.statistics.correlation.twoway import ItemDraws, TwoWay
+from qkld.study.registry import registered
 
 
 def correlation_table(
@@ -58,7 +59,7 @@ def correlation_table(
             )
             row["note"] = joined(left_out, row["note"])
             rows.append({"metric": metric, "benchmark": benchmark, "subset": subset, **row})
-    return pd.DataFrame(rows)
+    return registered("correlation").frame(rows)
 
 
 def _redrawn(

@@ -23,8 +23,6 @@ from qkld.statistics.items.scores import correct_matrix
 LEAST_QUANTS = 2
 """Quants that a variance between quants needs."""
 
-EMPTY = {"reliability": np.nan}
-
 
 def differences(
     items: pd.DataFrame, *, reference: str, tasks: Sequence[str], labels: Sequence[str]
@@ -172,11 +170,12 @@ def direction_reliability(
     moved = differences(items, reference=reference, tasks=everything, labels=labels)
     clusters = clusters_by_task(items, everything)
     rows: list[dict[str, Any]] = []
+    unknown = {"reliability": np.nan}
     for benchmark, parts in task_groups(benchmarks, tasks).items():
         for subset, group in subsets.items():
             here = part_of(moved, parts, np.isin(labels, list(group)))
             for quantity in QUANTITIES:
-                found = noted(lambda m=here, q=quantity: {"reliability": reliability_of(m, q, clusters)}, EMPTY)
+                found = noted(lambda m=here, q=quantity: {"reliability": reliability_of(m, q, clusters)}, unknown)
                 key = {"benchmark": benchmark, "subset": subset, "quantity": quantity}
                 rows.append({**key, "n": int(np.isfinite(quantity_values(here, quantity)).sum()), **found})
     return pd.DataFrame(rows)

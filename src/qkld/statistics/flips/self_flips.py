@@ -15,13 +15,7 @@ from qkld.statistics.flips.flips import Flips, count_flips
 from qkld.statistics.items.answers import clusters_by_task
 from qkld.statistics.items.scores import correct_matrix
 from qkld.statistics.tokens.clusters import clustered_mean
-
-COLUMNS = (
-    *("label", "benchmark", "items", "self_flips", "self_flip_rate", "flip_rate", "excess", "excess_low"),
-    *("excess_high", "run_variance"),
-)
-EMPTY = dict.fromkeys(("self_flips", "self_flip_rate", "excess", "excess_low", "excess_high", "run_variance"), np.nan)
-"""Columns that only a second run of the reference fills."""
+from qkld.study.registry import registered
 
 
 def self_flips(first: ArrayLike, again: ArrayLike) -> Flips:
@@ -103,7 +97,7 @@ def self_flip_table(
     rows = []
     for benchmark, parts in task_groups(benchmarks, tasks).items():
         chosen = {task: matrices[task] for task in parts}
-        floor = _floor_columns(list(chosen.values()), reference, again) if again else EMPTY
+        floor = _floor_columns(list(chosen.values()), reference, again) if again else {}
         key = {"benchmark": benchmark, "items": sum(map(len, chosen.values()))}
         for label in quants:
             rate = float(np.mean([count_flips(m[reference], m[label]).flip_rate for m in chosen.values()]))
@@ -114,7 +108,7 @@ def self_flip_table(
             ]
             rows.append({"label": label, **key, **floor, "flip_rate": rate, **_excess_columns(beyond)})
     note = "" if again else "the reference was not run a second time"
-    return pd.DataFrame(rows, columns=[*COLUMNS]).assign(note=note)
+    return registered("self_flips").frame(rows).assign(note=note)
 
 
 def _floor_columns(chosen: Sequence[pd.DataFrame], reference: str, again: str) -> dict[str, float]:

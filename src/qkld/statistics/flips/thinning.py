@@ -27,21 +27,12 @@ from qkld.statistics.flips.direction import (
     task_groups,
 )
 from qkld.statistics.items.answers import clusters_by_task
+from qkld.study.registry import registered
 
 Clusters = Mapping[str, np.ndarray] | None
 
 LEAST_DEFINED = 0.95
 """Share of the draws that must leave quants with different numbers of flips."""
-
-EMPTY = dict.fromkeys(
-    (
-        *("reliability_volume", "reliability_net", "rho_volume", "rho_net", "gap", "gap_low"),
-        *("gap_high", "kept", "flips_left", "rho_thinned", "rho_thinned_low", "rho_thinned_high", "thinned_gap"),
-        *("thinned_gap_low", "thinned_gap_high"),
-    ),
-    np.nan,
-)
-"""Columns of a comparison before anything is known."""
 
 
 def flips_kept(moved: Mapping[str, np.ndarray], clusters: Clusters = None) -> float:
@@ -108,7 +99,7 @@ def thinning_table(
             given = _Given(x[kept], part_of(moved, parts, kept), clusters)
             key = {"metric": metric, "benchmark": benchmark, "subset": subset, "n": int(kept.sum())}
             rows.append({**key, **_comparison(given, resampling, draws)})
-    return pd.DataFrame(rows)
+    return registered("thinning").frame(rows)
 
 
 @dataclass(frozen=True)
@@ -121,7 +112,7 @@ class _Given:
 
 
 def _comparison(given: _Given, resampling: Resampling, draws: int) -> dict[str, Any]:
-    row: dict[str, Any] = {**EMPTY, "note": ""}
+    row: dict[str, Any] = {"note": ""}
     for step in (_measured, _thinned):
         found = noted(lambda step=step: step(given, resampling, draws), {})
         row.update(found, note=joined(*dict.fromkeys((row["note"], found["note"]))))

@@ -16,11 +16,10 @@ from numpy.typing import ArrayLike
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import noted, quants_of, score_column
 from qkld.statistics.noise.reliability import attainable
+from qkld.study.registry import registered
 
 LEAST_QUANTS = 2
 """Quants that a variance between quants needs."""
-
-EMPTY = dict.fromkeys(("reliability_low", "reliability_high", "attainable_low", "attainable_high"), np.nan)
 
 
 def noise_bounds(scores: ArrayLike, items: int) -> tuple[float, float]:
@@ -77,8 +76,8 @@ def score_noise_table(
         for subset, part in (("full", quants_of(cohort)), ("zone", quants_of(cohort[members]))):
             columns = [part[score_column(p)].to_numpy(dtype=float) for p in parts]
             key = {"benchmark": benchmark, "subset": subset, "n": len(part), "items": sum(sizes)}
-            rows.append({**key, "score_se": _standard_error(columns, sizes), **noted(_range(columns, sizes), EMPTY)})
-    return pd.DataFrame(rows)
+            rows.append({**key, "score_se": _standard_error(columns, sizes), **noted(_range(columns, sizes), {})})
+    return registered("score_noise").frame(rows)
 
 
 def _standard_error(columns: Sequence[np.ndarray], items: Sequence[int]) -> float:

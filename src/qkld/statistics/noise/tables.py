@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,31 +24,10 @@ from qkld.statistics.noise.reliability import (
     reliability,
 )
 from qkld.statistics.noise.verdict import Reading, items_to_settle, verdict
+from qkld.study.registry import registered
 
 WANTED_RELIABILITY = 0.8
 """Reliability for which ``items_for_reliability`` is given."""
-
-NOISE_COLUMNS = (
-    *("estimate", "mean_se", "reliability", "reliability_low", "reliability_high"),
-    *("attainable", "attainable_low", "attainable_high", "items_for_reliability"),
-    *("disattenuated", "disattenuated_low", "disattenuated_high", "cochran_q", "cochran_p", "cochran_test"),
-    *("residual_p_linear", "residual_p_sqrt", "residual_p_log", "residual_p", "residual_test"),
-    *("tau", "tau_low", "tau_high", "least_tau", "predictive_low", "predictive_high", "predictive_p"),
-)
-
-VERDICT_COLUMNS = (
-    *("verdict", "verdict_all", "verdict_kept", "verdict_inflated", "set_aside", "rests_on", "settles_as"),
-    *("direction_z", "slope_z", "r2", "r2_low", "r2_high", "cochran_p", "cochran_test"),
-    *("direction_z_kept", "r2_kept", "items_to_settle", "items_at_least"),
-)
-
-WORDS = frozenset({*VERDICT_COLUMNS[:7], "cochran_test", "residual_test"})
-"""Columns that hold words and not numbers."""
-
-
-def _empty(columns: Sequence[str]) -> dict[str, Any]:
-    """A row before anything is known."""
-    return {column: "" if column in WORDS else np.nan for column in columns}
 
 
 def _subsets(
@@ -70,9 +49,10 @@ def _part(noise: NetNoise, inside: np.ndarray) -> NetNoise:
     return noise.of([label for label, kept in zip(noise.labels, inside, strict=True) if kept])
 
 
-def _collected(parts: Mapping[str, Callable[[], Mapping[str, Any]]], empty: Mapping[str, Any]) -> dict[str, Any]:
-    """Every part's numbers; where one can not be had, its place stays empty and ``note`` says why."""
-    row, notes = dict(empty), []
+def _collected(parts: Mapping[str, Callable[[], Mapping[str, Any]]]) -> dict[str, Any]:
+    """The numbers of every part that can be had; ``note`` says why others can not."""
+    row: dict[str, Any] = {}
+    notes = []
     for compute in parts.values():
         found = noted(compute, {})
         notes.append(found.pop("note"))
@@ -101,7 +81,7 @@ def noise_table(
         numbers = _noise_numbers(whole, table[metric], inside, resampling, draws, resampling.rng("noise"))
         zeros = int((table.loc[inside, metric] == 0).sum())
         rows.append({**key, "items": whole.items, "zeros": zeros, **numbers})
-    return pd.DataFrame(rows)
+    return registered("noise").frame(rows)
 
 
 def _noise_numbers(
@@ -123,7 +103,7 @@ def _noise_numbers(
         "residual": lambda: _residual_numbers(part, kld(), confidence),
         "predictive": lambda: _predictive_numbers(whole, metric.to_numpy(float), inside, draws, rng),
     }
-    return _collected(parts, _empty(NOISE_COLUMNS))
+    return _collected(parts)
 
 
 def _reliability_numbers(noise: NetNoise, confidence: float) -> dict[str, float]:
@@ -199,9 +179,9 @@ def verdict_table(
     rows = []
     for key, whole, table, inside in _subsets(noises, cohort, members, metric):
         part, kld = _part(whole, inside), table.loc[inside, metric].to_numpy(float)
-        row = noted(lambda p=part, k=kld: _verdict_row(p, k), _empty(VERDICT_COLUMNS))
+        row = noted(lambda p=part, k=kld: _verdict_row(p, k), {})
         rows.append({**key, "items": whole.items, **row})
-    return pd.DataFrame(rows)
+    return registered("verdict").frame(rows)
 
 
 def _verdict_row(noise: NetNoise, kld: Floats) -> dict[str, Any]:
@@ -240,11 +220,6 @@ def _reading_numbers(found: Reading) -> dict[str, Any]:
 
 # --- one quant left out -----------------------------------------------------------------------------------------------
 
-LEFT_OUT_COLUMNS = (
-    *("verdict", "estimate", "reliability", "cochran_p", "cochran_test", "residual_p", "residual_test", "tau"),
-    *("predictive_low", "predictive_high", "direction_z", "r2", "r2_low", "r2_high"),
-)
-
 
 def leave_one_out_table(
     noises: Mapping[str, NetNoise],
@@ -259,15 +234,14 @@ def leave_one_out_table(
 
     A conclusion that one quant alone brings about or prevents is seen here. ``n`` counts the rest.
     """
-    rows = []
+    described, rows = registered("leave_one_out"), []
     for key, whole, table, inside in _subsets(noises, cohort, members, metric):
         for i in np.flatnonzero(inside):
             kept = np.arange(len(table)) != i
             rest = _part(whole, kept)
             row = _left_out_row(rest, table.loc[kept, metric], inside[kept], resampling, draws)
             rows.append({**key, "n": key["n"] - 1, "left_out": table["label"][i], **row})
-    columns = [*("metric", "benchmark", "subset", "n", "left_out"), *LEFT_OUT_COLUMNS, "note"]
-    return pd.DataFrame(rows, columns=columns)
+    return described.frame({c: v for c, v in row.items() if c in described.columns} for row in rows)
 
 
 def _left_over(noise: NetNoise, kld: Floats) -> dict[str, Any]:
@@ -293,5 +267,4 @@ def _left_out_row(
         "predictive": lambda: _predictive_numbers(whole, kld, inside, draws, rng),
         "verdict": reached,
     }
-    row = _collected(parts, _empty(LEFT_OUT_COLUMNS))
-    return {column: row[column] for column in (*LEFT_OUT_COLUMNS, "note")}
+    return _collected(parts)

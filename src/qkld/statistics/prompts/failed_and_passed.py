@@ -20,6 +20,7 @@ from qkld.statistics.core.auroc import auroc
 from qkld.statistics.core.checks import noted
 from qkld.statistics.core.clustered import half_width
 from qkld.statistics.prompts.rows import ALL_MODELS, labelled, parts_of, prompt_rows, refuse_short, short_benchmarks
+from qkld.study.registry import registered
 
 
 def _groups(kld: ArrayLike, failed: ArrayLike, minimum: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +81,6 @@ def ratio_interval(
     return float(np.exp(estimate - half)), float(np.exp(estimate + half))
 
 
-EMPTY: dict[str, Any] = dict.fromkeys(("ratio", "low", "high", "sd_log", "auroc", "auroc_low", "auroc_high"), np.nan)
 POOL = ALL_MODELS
 
 
@@ -112,9 +112,9 @@ def prompt_table(
             known = own[own[divergence].notna()]
             counts = _counts(known, divergence, len(own) - len(known))
             call = {"minimum": minimum_failed, "epsilon": epsilon, "confidence": confidence, "column": divergence}
-            found = noted(lambda b=benchmark, k=known, c=call: _estimates(b, short, k, **c), EMPTY)
+            found = noted(lambda b=benchmark, k=known, c=call: _estimates(b, short, k, **c), {})
             table.append({"label": label, "benchmark": benchmark, **counts, **found})
-    return pd.DataFrame(table)
+    return registered("prompts").frame(table)
 
 
 def _counts(known: pd.DataFrame, column: str, missing: int) -> dict[str, Any]:

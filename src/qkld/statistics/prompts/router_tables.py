@@ -19,6 +19,7 @@ from qkld.statistics.core.checks import noted
 from qkld.statistics.core.clustered import clustered_share
 from qkld.statistics.prompts.router import CHANCE, POOL, Routing, decisions, route, wilson
 from qkld.statistics.prompts.rows import ALL_BENCHMARKS, prompt_rows, refuse_short, short_benchmarks
+from qkld.study.registry import registered
 
 CONFIDENCE = ("choice_entropy", "entropy_reference")
 """Columns of an item's entropy, the first that is there is routed by: to the model with the lower one."""
@@ -29,15 +30,8 @@ ALSO = ("base", *CONFIDENCE)
 BASES = {"same": "same base", "different": "different bases"}
 """What a pair's ``bases`` say → label of the row that pools such pairs."""
 
-EMPTY: dict[str, Any] = {
-    "items": 0,
-    "ties": 0,
-    **dict.fromkeys(("right", "accuracy", "low", "high"), np.nan),
-    "chance": CHANCE,
-    **dict.fromkeys(("margins_only", "always_better", "entropy", "fisher_p"), np.nan),
-    **dict.fromkeys(("auroc", "auroc_low", "auroc_high"), np.nan),
-    **dict.fromkeys(("z_accuracy", "z_low", "z_high", "z_fisher_p"), np.nan),
-}
+_UNKNOWN: dict[str, Any] = {"items": 0, "ties": 0, "chance": CHANCE}
+"""What is known of a pair, or a pool of them, that can not be routed."""
 
 
 def router_table(
@@ -72,7 +66,7 @@ def router_table(
         parts += [] if benchmark in short else found
     if len(benchmarks) > 1:
         table += _pools(ALL_BENCHMARKS, parts, {}, confidence)
-    return pd.DataFrame(table)
+    return registered("router").frame(table)
 
 
 def _bases(rows: pd.DataFrame) -> dict[str, str]:
@@ -119,7 +113,7 @@ def _pair(
 
 
 def _noted_row(split: Split, benchmark: str, short: Mapping[str, str], confidence: float) -> dict[str, Any]:
-    return noted(lambda: _row(split, benchmark, short, confidence), EMPTY)
+    return noted(lambda: _row(split, benchmark, short, confidence), _UNKNOWN)
 
 
 def _row(split: Split, benchmark: str, short: Mapping[str, str], confidence: float) -> dict[str, Any]:
@@ -188,13 +182,13 @@ Found = tuple[dict[str, str], Split, dict[str, Any]]
 
 def _pools(benchmark: str, found: Sequence[Found], short: Mapping[str, str], confidence: float) -> list[dict[str, Any]]:
     """All pairs together, then those of one base and those of two, each where there is any."""
-    whole = noted(lambda: _pool(benchmark, found, short, confidence), EMPTY)
+    whole = noted(lambda: _pool(benchmark, found, short, confidence), _UNKNOWN)
     rows = [_pool_key(benchmark, POOL, found) | whole]
     for kind, label in BASES.items():
         pairs = [f for f in found if f[0]["bases"] == kind]
         if pairs:
             own = len(pairs) < len(found)
-            row = noted(lambda p=pairs: _pool(benchmark, p, short, confidence), EMPTY) if own else whole
+            row = noted(lambda p=pairs: _pool(benchmark, p, short, confidence), _UNKNOWN) if own else whole
             rows.append(_pool_key(benchmark, label, pairs) | row)
     return rows
 

@@ -13,7 +13,7 @@ import pandas as pd
 from qkld.errors import StatisticsError
 from qkld.statistics.tokens.clusters import ClusterBootstrap, Floats, Interval, few_clusters_note
 from qkld.statistics.tokens.fidelity import MEANS, SECOND_WALK, finite_tokens, mean_metric
-from qkld.study.registry import BREAKDOWN
+from qkld.study.registry import registered
 
 ENTROPY_EDGES = (0.0, 0.5, 1.0, 2.0, 4.0, np.inf)
 """Default buckets of the reference's entropy, nats: e^H, its effective number of choices, is 1, 1.6, 2.7, 7.4, 55."""
@@ -90,7 +90,8 @@ def breakdown(
     Returns
     -------
     DataFrame
-        Columns `BREAKDOWN`: ``by`` is ``corpus`` (all tokens), ``entropy`` or ``position``. An empty bucket has 0
+        The result table ``fidelity_breakdown``: ``by`` is ``corpus`` (all tokens), ``entropy`` or ``position``. An
+        empty bucket has 0
         tokens, no estimate, and a note.
 
     Raises
@@ -109,7 +110,7 @@ def breakdown(
         for where, chosen in _buckets(finite, entropy_edges, position_edges):
             for cells in _cells(chosen, metrics, confidence, bootstrap, rng):
                 rows.append({**facts, **where, **cells})
-    return pd.DataFrame(rows)[list(BREAKDOWN)]
+    return registered("fidelity_breakdown").frame(rows)
 
 
 def _buckets(

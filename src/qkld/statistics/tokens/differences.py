@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 
 from qkld.errors import StatisticsError
 from qkld.statistics.tokens.clusters import ClusterBootstrap, Floats, cr1_error, few_clusters_note
-from qkld.study.registry import PAIRED
+from qkld.study.registry import registered
 from qkld.study.schemas import TOKENS
 
 LARGE_SAMPLE = 10_000
@@ -186,7 +186,8 @@ def paired_difference(
     Returns
     -------
     DataFrame
-        Columns `PAIRED`; ``t_p_holm`` is ``t_p`` here, see `with_holm`. ``windows_needed`` takes the difference and
+        The result table ``paired_fidelity``; ``t_p_holm`` is ``t_p`` here, see `with_holm`. ``windows_needed`` takes
+        the difference and
         the standard deviation of the clusters' differences, as they were found here, for the true ones; new windows
         as drawn like these, with as many tokens and windows a cluster; and clusters as independent. ``detectable``
         needs the standard error alone.
@@ -206,7 +207,7 @@ def paired_difference(
         row = dict(zip(("label_a", "label_b", *_PLACE), (*labels, *place), strict=True))
         row |= {"floor_kld": (floor or {}).get(place, np.nan), "nonfinite": len(block) - len(finite)}
         rows.append(row | _tested(finite, resamples, power))
-    return pd.DataFrame(rows)[list(PAIRED)]
+    return registered("paired_fidelity").frame(rows)
 
 
 def _check_finite(finite: pd.DataFrame, place: tuple[str, int], labels: tuple[str, str]) -> None:

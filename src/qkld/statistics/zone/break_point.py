@@ -25,6 +25,7 @@ from qkld.statistics.core.checks import (
     score_column,
 )
 from qkld.statistics.core.resampling import Resampling
+from qkld.study.registry import registered
 
 LEAST_ON_A_SIDE = 5
 """Quants that a straight piece needs on either side of a break."""
@@ -49,9 +50,6 @@ class BreakPoint:
     slope_above: float
     p_break: float
     hinge_gain: float
-
-
-EMPTY: dict[str, Any] = {"n": 0, "zeros": 0, **{f: np.nan for f in list(BreakPoint.__dataclass_fields__)[2:]}}
 
 
 class _Hinges:
@@ -178,16 +176,16 @@ def break_table(
     StatisticsError
         As `complete_quants`.
     """
-    rows = []
+    table, rows = registered("zone_break"), []
     for benchmark in benchmarks:
         score = score_column(benchmark)
         quants, left_out = complete_quants(cohort, [metric, score], missing=missing)
         columns = (quants[metric], quants[score])
         settings = {"resamples": resampling.resamples, "least": least, "names": (metric, score)}
-        row = noted(lambda c=columns, s=settings: _point(c, s, resampling), EMPTY | {"n": len(quants)})
+        row = noted(lambda c=columns, s=settings: _point(c, s, resampling), table.empty() | {"n": len(quants)})
         steady = "a loss linear in KLD fits as well as the break" if row["hinge_gain"] <= 0 else ""
         rows.append({"metric": metric, "benchmark": benchmark, **row, "note": joined(left_out, row["note"], steady)})
-    return pd.DataFrame(rows)
+    return table.frame(rows)
 
 
 def _point(columns: tuple[pd.Series, pd.Series], settings: dict, resampling: Resampling) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from qkld.statistics.items.answers import checked_answers, item_units
 from qkld.statistics.items.score_differences import equivalence_p
 from qkld.statistics.zone.break_point import break_cuts
 from qkld.statistics.zone.zone import EQUIVALENCE_LEVEL, Rule
+from qkld.study.registry import registered
 
 LEAST_DEFINED = 0.5
 """Share of the splits that must have a ρ for their median to be given."""
@@ -142,9 +142,6 @@ class SplitZone:
     selection_effect: float
 
 
-EMPTY: dict[str, Any] = dict.fromkeys(SplitZone.__dataclass_fields__, np.nan)
-
-
 def split_zone(
     halves: tuple[Half, Half], kld: ArrayLike, *, rule: Rule, cut: float | None, least: int = LEAST_QUANTS
 ) -> SplitZone:
@@ -219,7 +216,7 @@ def split_table(
     """
     rows = []
     for rule, cut in rules.items():
-        found = noted(lambda r=rule, c=cut: vars(split_zone(halves, kld, rule=r, cut=c, least=least)), EMPTY)
+        found = noted(lambda r=rule, c=cut: vars(split_zone(halves, kld, rule=r, cut=c, least=least)), {})
         key = {"rule": rule, "cut": np.nan if cut is None else cut, "metric": metric, "benchmark": benchmark}
         rows.append({**key, **found})
-    return pd.DataFrame(rows)
+    return registered("zone_split").frame(rows)

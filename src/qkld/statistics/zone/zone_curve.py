@@ -26,17 +26,7 @@ from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.single import range_ratio
 from qkld.statistics.items.covariance import NetNoise
 from qkld.statistics.noise.predictive import monotone_fit, noise_draws
-
-EMPTY: dict[str, Any] = {
-    "estimate": np.nan,
-    "low": np.nan,
-    "high": np.nan,
-    "distinct_score": 0,
-    "range_metric": np.nan,
-    "null_low": np.nan,
-    "null_median": np.nan,
-    "null_high": np.nan,
-}
+from qkld.study.registry import registered
 
 
 @dataclass(frozen=True)
@@ -81,8 +71,6 @@ def zone_curve(
     it. Intervals are pointwise percentile intervals, so a curve of
     many cuts leaves them somewhere more often than one cut would. With an ``envelope`` of the same benchmark's noise,
     ``null_low`` to ``null_high`` is where ρ would lie were the true scores monotone in the metric.
-    Columns: ``metric``, ``benchmark``, ``cut``, ``n``, `EMPTY`'s, ``note``.
-
     Raises
     ------
     StatisticsError
@@ -97,7 +85,7 @@ def zone_curve(
         n = int(((quants[metric] >= cut) if falling else (quants[metric] <= cut)).sum())
         if n >= least:
             point = _Point(quants, metric, score, n, least, resampling)
-            found = noted(point.correlation, EMPTY)
+            found = noted(point.correlation, {})
             parts = [point.interval] if not found["note"] else []
             if parts and redrawn is not None:
                 parts.append(lambda p=point: envelope.ends(p.kld, redrawn[:, : p.n]))
@@ -108,8 +96,8 @@ def zone_curve(
             rows.append({"metric": metric, "benchmark": benchmark, "cut": cut, "n": n, **found, "note": note})
     if not rows:
         note = f"no cut has {least} quants inside; the cohort has {len(quants_of(cohort))}"
-        rows.append({"metric": metric, "benchmark": benchmark, "cut": np.nan, "n": len(quants), **EMPTY, "note": note})
-    return pd.DataFrame(rows)
+        rows.append({"metric": metric, "benchmark": benchmark, "n": len(quants), "note": note})
+    return registered("zone_curve").frame(rows)
 
 
 def _redrawn(
