@@ -9,9 +9,8 @@ import pytest
 from conftest import REPOSITORY
 
 from qkld.errors import TableError
-from qkld.report.text_tables import TextTable
 from qkld.workflow.cli import parser
-from qkld.workflow.docs import blocks, filled, markdown
+from qkld.workflow.docs import blocks, filled
 
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted(p for p in (REPOSITORY / "docs").rglob("*.md") if not {"generated", "_build"} & set(p.parts))]
@@ -66,8 +65,3 @@ def test_blocks_are_filled_in_place_and_only_there():
     assert filled(text, {"finding:x": "new"}) == text.replace("old", "\nnew\n")
     with pytest.raises(TableError, match="0 times"):
         filled(text, {"finding:z": "new"})
-
-
-def test_a_table_becomes_markdown():
-    table = TextTable("Title", "A note.", ("model", "ρ"), (("a|b", "−0.5"),))
-    assert markdown(table) == "**Title.**\n\n| model | ρ |\n| --- | ---: |\n| a\\|b | −0.5 |\n\nA note."

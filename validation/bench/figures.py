@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from qkld.report.text_tables import TextTable
-from qkld.workflow.docs import markdown
+from qkld.study.text_table import TextTable
 from validation.bench.machine import Machine
 
 ROWS = {
@@ -115,7 +114,8 @@ def bench_tables(machine: Machine, figures: Sequence[Figure]) -> str:
         own = [figure for figure in figures if figure.row == row]
         if own:
             columns = ("measured", "value", "limit", "gap", "target", "")
-            parts.append(markdown(TextTable(f"{row}. {title}", _notes(own), columns, tuple(map(figure_row, own)))))
+            rows = tuple(map(figure_row, own))
+            parts.append(TextTable(f"{row}. {title}", _notes(own), columns, rows).markdown())
     return "\n\n".join(parts) + "\n"
 
 

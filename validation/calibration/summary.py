@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from qkld.study.text_table import TextTable
 from validation.calibration.runs import Calibration
-from validation.calibration.table import estimate_text, markdown_table, verdict_text, worst_place
+from validation.calibration.table import estimate_text, verdict_text, worst_place
 from validation.calibration.targets import LEAST_RUNS, LEVEL, Checked
 
 HEADER = ("wanted", "target", "places", "worst estimate ± its error", "of runs", "where", "verdict")
@@ -55,4 +56,4 @@ def summary_markdown(found: Calibration, made: dict[str, Any]) -> str:
         f"Seed {made['seed']}; {minutes:.0f} processor minutes. Every place, and the tables of verdicts, coverage "
         "and sizes: `figures/calibration/calibration.md`."
     )
-    return "\n\n".join(["**Calibration.**", markdown_table(HEADER, rows), note]) + "\n"
+    return TextTable("Calibration", note, HEADER, tuple(rows)).markdown() + "\n"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.statistics.flips.decision import holm
+from qkld.study.text_table import TextTable
 from validation.calibration.runs import Calibration
 from validation.calibration.targets import LEAST_RUNS, LEVEL, Checked
 from validation.calibration.verdicts import CARRIED, LIMITED, MISSING
@@ -16,13 +17,9 @@ from validation.calibration.verdicts import CARRIED, LIMITED, MISSING
 NO_VALUE = "–"
 
 
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table, its first column left and the others right."""
-    return "\n".join([_line(header), _line(["---", *["---:"] * (len(header) - 1)]), *map(_line, rows)])
+    return TextTable("", "", tuple(header), tuple(map(tuple, rows))).markdown()
 
 
 def _rate(value: float, digits: int = 3) -> str:

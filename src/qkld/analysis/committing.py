@@ -32,6 +32,7 @@ from qkld.study.schemas import (
     read_table_and_provenance,
     write_table,
 )
+from qkld.study.text_table import TextTable
 
 LARGEST_FILE = 3_000_000
 """Bytes of a file, above which it is not for a repository."""
@@ -169,11 +170,16 @@ def data_page(
     packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
     left_out = ["what a model wrote", "the reference's hidden states", "the ids and further columns of tokens"]
     left_out += [] if tokens else ["all other columns of tokens, so that notebook 04 needs a run"]
-    files = [
-        f"| `{path.relative_to(kept.folder).as_posix()}` | {rows[path]:,} | {path.stat().st_size:,} "
-        f"| `{sha256_of_file(path)}` |"
+    files = tuple(
+        (
+            f"`{path.relative_to(kept.folder).as_posix()}`",
+            f"{rows[path]:,}",
+            f"{path.stat().st_size:,}",
+            f"`{sha256_of_file(path)}`",
+        )
         for path in sorted(rows)
-    ]
+    )
+    digest = "SHA-256"
     return "\n".join(
         [
             f"# Tables of study `{study.study}`",
@@ -196,9 +202,7 @@ def data_page(
             "",
             "## Files",
             "",
-            "| file | rows | bytes | SHA-256 |",
-            "| --- | ---: | ---: | --- |",
-            *files,
+            TextTable("", "", ("file", "rows", "bytes", digest), files, words=frozenset({digest})).markdown(),
             "",
         ]
     )

@@ -14,6 +14,7 @@ from qkld.compare.request import Comparison
 from qkld.report.numbers import p_value, significant
 from qkld.statistics.tokens.fidelity import METRICS, QUANTILES
 from qkld.study.params import FLOOR_DTYPE
+from qkld.study.text_table import table_of_words
 
 if TYPE_CHECKING:
     from qkld.compare.bounded import BoundedComparison
@@ -81,7 +82,7 @@ def _quant(rows: pd.DataFrame, made: Comparison, label: str, level: str) -> str:
     ]
     nonfinite = int(rows["nonfinite"].iloc[0])
     lost = f"\n{nonfinite} tokens without finite logits are left out" if nonfinite else ""
-    return "\n".join([title, *remarks, aligned([header, *cells])]) + lost
+    return "\n".join([title, *remarks, *table_of_words(header, tuple(cells)).lines()]) + lost
 
 
 def _left_out(facts: Mapping[str, Any], shown: int = 5) -> list[str]:
@@ -113,7 +114,7 @@ def _breakdown(rows: pd.DataFrame, level: str) -> str:
         )
         for r in kept.to_dict("records")
     ]  # fmt: skip
-    return aligned([header, *cells])
+    return "\n".join(table_of_words(header, tuple(cells)).lines())
 
 
 def _pair(row: Mapping[str, Any], made: Comparison, level: str) -> str:
@@ -191,7 +192,7 @@ def _bounded_quant(rows: pd.DataFrame, label: str, level: str) -> str:
     cells = [_bounded_cells(row) for row in rows.to_dict("records")]
     nonfinite = int(rows["nonfinite"].iloc[0])
     lost = f"\n{nonfinite} tokens without finite logits are left out" if nonfinite else ""
-    return f"{label}\n{aligned([header, *cells])}{lost}"
+    return "\n".join([label, *table_of_words(header, tuple(cells)).lines()]) + lost
 
 
 def _bounded_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -247,12 +248,6 @@ def ends(row: Mapping[str, Any], prefix: str = "", *, scale: float = 1) -> str:
     """``[low, high]`` of a row, or nothing where there is no interval."""
     low, high = (scale * row[f"{prefix}{end}"] for end in ("low", "high"))
     return "" if math.isnan(low) or math.isnan(high) else f"[{signed(low)}, {signed(high)}]"
-
-
-def aligned(rows: list[tuple[str, ...]]) -> str:
-    """Rows as lines whose columns begin below each other."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def plain_rows(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:

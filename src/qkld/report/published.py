@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from qkld.report.figures.axes import metric_name
 from qkld.report.numbers import NOT_AVAILABLE, p_value, printed, with_interval
 from qkld.report.own_table.run import PAPER, analyse_table
-from qkld.report.text_tables import TextTable
 from qkld.statistics.core.resampling import Resampling
 from qkld.study.checking import read_yaml, validated
 from qkld.study.provenance import write_json, written_whole
+from qkld.study.text_table import TextTable
 
 
 class PublishedCohort(BaseModel):

@@ -16,11 +16,11 @@ from qkld.analysis.study import LoadedStudy
 from qkld.report.figures.axes import floor_of
 from qkld.report.numbers import flat_numbers, printed, significant
 from qkld.report.study_tables import all_tables, notes_of, parameter_rows
-from qkld.report.text_tables import TextTable
 from qkld.statistics.flips.one_item import MOST
 from qkld.study.params import FLOOR_DTYPE
 from qkld.study.provenance import METRICS_VERSION, made_by, write_json, written_whole
 from qkld.study.registry import OF_STUDIES
+from qkld.study.text_table import TextTable
 
 CAPTIONS = {
     "kld_score": "Mean KLD of each quant against its score. Shaded, and filled markers: the zone. Dotted: the floor, "

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import pandas as pd
 
 from qkld.report.figures.directional import NAMES as METRIC_NAMES
 from qkld.report.numbers import NOT_AVAILABLE, p_value, printed, significant, with_interval
 from qkld.statistics.prompts.rows import ALL_MODELS
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """One table of the report; the first column names the row, the others are set right."""
-
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
+from qkld.study.text_table import TextTable
 
 QUANTITY_NAMES = {
     "flip_rate": "volume (flip rate)",

@@ -92,7 +92,7 @@ def without_tables(numbers: Mapping[str, Any], tables: Sequence[str], why: str) 
 
 
 def without_sections(text: str, tables: Sequence[str], why: str) -> str:
-    """Markdown as `qkld.workflow.docs.markdown` writes it, with the reason in place of each table and its note."""
+    """Markdown as `TextTable.markdown` writes it, with the reason in place of each table and its note."""
     for title in _titles(tables):
         pattern = rf"(?ms)^(\*\*{re.escape(title)}\.\*\*)\n.*?(?=^\*\*|\Z)"
         text = re.sub(pattern, lambda m: f"{m[1]} Withdrawn: {why}\n\n", text)

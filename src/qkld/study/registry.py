@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from qkld.errors import TableError
 from qkld.study.columns import ends, interval
 from qkld.study.result_table import Table
+from qkld.study.text_table import table_of_words
 
 CORRELATION = (
     *("metric", "benchmark", "subset", "method", "n", "estimate", "low", "high"),
@@ -397,8 +398,8 @@ def describe_results() -> str:
     shown = OF_STUDIES.values()
     tables = [f"- `{table.name}.csv`, {table.says}: {_column_list(table)}" for table in shown]
     columns = {name: column for table in shown for name, column in table.described().items()}
-    rows = [f"| `{name}` | {columns[name].meaning} | {columns[name].unit} |" for name in sorted(columns)]
-    return "\n".join([*tables, "", "| column | meaning | unit |", "|---|---|---|", *rows])
+    rows = tuple((f"`{name}`", columns[name].meaning, columns[name].unit) for name in sorted(columns))
+    return "\n".join([*tables, "", table_of_words(("column", "meaning", "unit"), rows).markdown()])
 
 
 def _column_list(table: Table) -> str:

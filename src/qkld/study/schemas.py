@@ -17,6 +17,7 @@ import pyarrow as pa
 from qkld.errors import StageError, TableError
 from qkld.study.large_tables import SpooledTable
 from qkld.study.parquet import DIGEST, AlteredFile, read_parquet, write_parquet
+from qkld.study.text_table import table_of_words
 
 EXACT_TYPES = frozenset({"bool", "int8", "int16", "int32", "int64"})
 """Column types that pandas fills by wrapping round or cutting off, where a value does not fit."""
@@ -300,13 +301,13 @@ SCHEMAS = {schema.name: schema for schema in (TOKENS, FIDELITY, ITEMS, COHORT)}
 
 def describe(schema: Schema) -> str:
     """A Markdown table of a schema's columns: name (key columns bold), type, meaning, and what may be absent."""
-    rows = ["| column | type | meaning |", "|---|---|---|"]
+    rows = []
     for name, column in schema.columns.items():
         shown = f"**`{name}`**" if name in schema.key else f"`{name}`"
         meaning = column.meaning + ("; may be missing" if column.missing else "")
         meaning += "; there only where it was asked for" if column.optional else ""
-        rows.append(f"| {shown} | {column.dtype} | {meaning} |")
-    return "\n".join(rows)
+        rows.append((shown, column.dtype, meaning))
+    return table_of_words(("column", "type", "meaning"), tuple(rows)).markdown()
 
 
 def write_table(path: Path, table: pd.DataFrame | SpooledTable, schema: Schema, made: dict[str, Any]) -> None:

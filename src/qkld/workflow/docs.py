@@ -15,11 +15,11 @@ from qkld.errors import StageError, TableError
 from qkld.report.findings import finding_lines
 from qkld.report.published import published_table
 from qkld.report.study_tables import cohort_table, composite_table, engine_tables, evidence_tables, headline_table
-from qkld.report.text_tables import TextTable
 from qkld.report.withdrawing import wrong_tables
 from qkld.study.params import ToBeChecked, load_params
 from qkld.study.paths import StudyPaths, project_root
 from qkld.study.provenance import written_whole
+from qkld.study.text_table import TextTable
 from qkld.workflow.estimate import estimate_table
 
 SHOWN_STUDY = "demo"
@@ -33,13 +33,6 @@ ESTIMATED = ("qwen3.6-35b-a3b", "devstral-small-2-24b")
 
 PUBLISHED = "published"
 """Folder of figures that holds what the published cohorts say."""
-
-
-def markdown(table: TextTable) -> str:
-    """A table of the report as Markdown: title, table, note."""
-    rows = [table.columns, tuple("---" if i == 0 else "---:" for i in range(len(table.columns))), *table.rows]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([f"**{table.title}.**", "", *lines, "", table.note])
 
 
 def times_table(study: LoadedStudy) -> TextTable:
@@ -67,7 +60,7 @@ def result_tables(study: LoadedStudy) -> str:
     if not tables:
         tables = [headline_table(study), *evidence_tables(study, ("verdict", "decision")), composite_table(study)]
     tables += [cohort_table(study), times_table(study)]
-    return "\n\n".join(map(markdown, tables)) + "\n"
+    return "\n\n".join(table.markdown() for table in tables) + "\n"
 
 
 def write_tables(path: Path, study: LoadedStudy) -> None:
@@ -112,7 +105,7 @@ def estimates() -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ToBeChecked)
         tables = [estimate_table(load_params(name)) for name in ESTIMATED]
-    return "\n\n".join(markdown(table) for table in tables if table is not None)
+    return "\n\n".join(table.markdown() for table in tables if table is not None)
 
 
 def published() -> str:
@@ -128,7 +121,7 @@ def published() -> str:
         raise StageError(
             "The published cohorts are not analysed.", expected=rows, found="no such file", do="make published"
         )
-    return markdown(published_table(pd.read_csv(rows)))
+    return published_table(pd.read_csv(rows)).markdown()
 
 
 def filled(text: str, contents: Mapping[str, str]) -> str:

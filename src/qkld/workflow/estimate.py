@@ -12,9 +12,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qkld.report.text_tables import TextTable
 from qkld.sources.windows import ANSWERS_AT_ONCE
 from qkld.study.params import GgufModel, Study
+from qkld.study.text_table import TextTable
 from qkld.workflow.plan import (
     BYTES_OF_DTYPE,
     STORE_COMPRESSION,
@@ -252,7 +252,4 @@ def estimate_lines(study: Study, device: Device = H100) -> Sequence[str]:
     table = estimate_table(study, device)
     if table is None:
         return []
-    rows = (table.columns, *table.rows)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return ["", f"{table.title}:", *lines, table.note.replace("**", "")]
+    return ["", f"{table.title}:", *table.lines(), table.note.replace("**", "")]

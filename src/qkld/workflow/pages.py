@@ -24,6 +24,7 @@ from qkld.study.paths import StudyPaths, known_studies, project_root
 from qkld.study.provenance import written_whole
 from qkld.study.registry import describe_results
 from qkld.study.schemas import SCHEMAS, describe
+from qkld.study.text_table import table_of_words
 from qkld.workflow.cli import parser
 from qkld.workflow.docs import estimates, published
 from qkld.workflow.notebooks import notebook_file, parameter_comments
@@ -84,12 +85,12 @@ def parameters_page() -> str:
 def _section(model: type[BaseModel], meanings: Mapping[str, str]) -> str:
     schema = model.model_json_schema()
     required = set(schema.get("required", ()))
-    rows = [
-        f"| `{key}` | {_values(of)} | {'' if key in required else _default(of)} | {meanings.get(key, '')} |"
+    rows = tuple(
+        (f"`{key}`", _values(of), "" if key in required else _default(of), meanings.get(key, ""))
         for key, of in schema["properties"].items()
-    ]
-    head = f"## `{model.__name__}`\n\n{inspect.getdoc(model)}"
-    return head + "\n\n| key | values | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows)
+    )
+    table = table_of_words(("key", "values", "default", "meaning"), rows)
+    return "\n\n".join([f"## `{model.__name__}`", str(inspect.getdoc(model)), table.markdown()])
 
 
 def _values(of: Mapping[str, Any]) -> str:
@@ -148,9 +149,8 @@ def _help(command: argparse.ArgumentParser) -> str:
 def rooms_page() -> str:
     """The rooms of the package, top floor first, and what each imports, read from the code."""
     arrows = room_imports()
-    rows = [f"| `{room}` | {says} | {_named(arrows[room])} |" for room, says in rooms().items()]
-    head = "| room | holds | imports from |\n|---|---|---|"
-    return "\n".join([head, *rows])
+    rows = tuple((f"`{room}`", says, _named(arrows[room])) for room, says in rooms().items())
+    return table_of_words(("room", "holds", "imports from"), rows).markdown()
 
 
 def rooms() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from qkld.study.params import GgufModel, Study
+from qkld.study.text_table import TextTable
 from qkld.workflow.plan import Job, Shape, benchmark_tokens, job_seconds, known_shape, plan_jobs
 
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -49,8 +50,8 @@ def rule_seconds(jobs: Sequence[Job], shape: Shape | None, flop_per_second: floa
     return None if work is None else work / min(cores, len(jobs))
 
 
-def _rows(jobs: Sequence[Job], shape: Shape | None, speed: float | None, cores: int) -> list[tuple[str, ...]]:
-    rows = [("rule", "jobs", "tokens a job", "memory a job", "longest job", "all its jobs")]
+def _rules_table(jobs: Sequence[Job], shape: Shape | None, speed: float | None, cores: int) -> TextTable:
+    rows = []
     for rule in dict.fromkeys(job.rule for job in jobs):
         own = [job for job in jobs if job.rule == rule]
         rows.append(
@@ -63,15 +64,8 @@ def _rows(jobs: Sequence[Job], shape: Shape | None, speed: float | None, cores: 
                 in_time(rule_seconds(own, shape, speed, cores)),
             )
         )
-    return rows
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]
+    columns = ("rule", "jobs", "tokens a job", "memory a job", "longest job", "all its jobs")
+    return TextTable("", "", columns, tuple(rows))
 
 
 def downloads(study: Study) -> str:
@@ -129,7 +123,7 @@ def plan_text(study: Study, *, cores: int, flop_per_second: float | None) -> str
         f"Plan of study '{study.study}'",
         study.description,
         "",
-        *_aligned(_rows(jobs, shape, flop_per_second, cores)),
+        *_rules_table(jobs, shape, flop_per_second, cores).lines(),
         "",
     ]
     lines += [f"{name.ljust(width)}  {value}" for name, value in facts]

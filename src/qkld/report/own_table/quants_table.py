@@ -10,8 +10,8 @@ import pandas as pd
 from qkld.analysis.own_table.table import OwnTable
 from qkld.report.figures.axes import metric_name
 from qkld.report.numbers import printed, significant, size_text
-from qkld.report.text_tables import TextTable
 from qkld.statistics.core.checks import is_divergence, score_column
+from qkld.study.text_table import TextTable
 
 COUNTS = ("volume", "leapfrogs", "drops")
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from qkld.compare.text import aligned
 from qkld.errors import ParameterError
 from qkld.models import OpenedModel, open_model
 from qkld.models.gguf.files import fact
@@ -18,6 +17,7 @@ from qkld.models.making.study_files import IN_TORCH, header_of, source_file
 from qkld.models.names import model_entry
 from qkld.sources.corpora import read_documents, text_windows
 from qkld.study.params import Corpus, GgufModel, Study, load_params
+from qkld.study.text_table import table_of_words
 
 COMPUTE = "compute"
 """Value of ``--imatrix`` that asks for one computed from ``--text``."""
@@ -48,7 +48,7 @@ def run_quantize(options: argparse.Namespace) -> str:
 def shown(made: Sequence[Made]) -> str:
     """A line a file, every figure read from it; then the types that fell back, and the files that are equal."""
     header = ("file", "asked", "is", "bits", "trunk bits", "tensor types", "sha256")
-    rows = [
+    rows = tuple(
         (
             one.file.name,
             one.asked,
@@ -59,8 +59,8 @@ def shown(made: Sequence[Made]) -> str:
             one.sha256[:16],
         )
         for one in made
-    ]
-    lines = [aligned([header, *rows])]
+    )
+    lines = table_of_words(header, rows).lines()
     lines += [f"{b.asked} is equal to {a.asked}, tensor by tensor" for a, b in equal_tensors(made)]
     return "\n".join(lines) + "\n"
 
