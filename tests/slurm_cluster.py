@@ -169,10 +169,13 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *, default: bool = True, kept_seconds: int = 300) -> Iterator[Cluster]:
+def cluster(
+    folder: Path, *, default: bool = True, kept_seconds: int = 300, gpu_model: str | None = None
+) -> Iterator[Cluster]:
     """A cluster with one partition, `PARTITION`; with ``default`` jobs that name none go there.
 
-    Skips the test where no cluster can be started.
+    With ``gpu_model`` the node says that it has one such GPU, and jobs that ask for it are given a file instead. Skips
+    the test where no cluster can be started.
     """
     if reason := why_no_cluster():
         pytest.skip(reason)
@@ -186,8 +189,10 @@ def cluster(folder: Path, *, default: bool = True, kept_seconds: int = 300) -> I
     values = {
         "folder": folder, "controller_port": controller_port, "node_port": node_port, "kept_seconds": kept_seconds,
         "cores": os.cpu_count(), "memory_mb": psutil.virtual_memory().total // 2**20 - 500,
-        "default": "YES" if default else "NO",
+        "default": "YES" if default else "NO", "gpus": f"Gres=gpu:{gpu_model}:1" if gpu_model else "",
     }  # fmt: skip
+    gpu = f"NodeName=localhost Name=gpu Type={gpu_model} File=/dev/null\n" if gpu_model else ""
+    (folder / "gres.conf").write_text(gpu)
     (folder / "slurm.conf").write_text(CONFIGURATION.read_text().format(**values))
     made = Cluster(folder)
     try:
@@ -219,5 +224,9 @@ def start(made: Cluster, place: Place, *more: str, study: str = "smoke") -> subp
 
 def said(made: Cluster, place: Place, *more: str, patience: float = 600.0) -> tuple[int, str]:
     """Status and words of a run that is to end by itself."""
-    status = start(made, place, *more).wait(patience)
-    return status, words_file(place).read_text()
+    run = start(made, place, *more)
+    try:
+        return run.wait(patience), words_file(place).read_text()
+    finally:
+        run.kill()
+        run.wait()

@@ -164,3 +164,16 @@ def test_a_cohort_of_forty_is_four_submissions_that_can_be_run(real_cluster: Clu
     assert len(arrays) == 4
     assert max(len(word) for text in scripts for word in text.split()) < LONGEST_ARGUMENT / 2
     assert not real_cluster.jobs("PENDING", "RUNNING")
+
+
+def test_jobs_that_run_a_model_ask_for_the_sites_gpu(tmp_path: Path, own_place: Place, site_file: Path):
+    site_file.write_text("threads: 1\ngpus: 1\ngpu_model: a100\n")
+    with cluster(tmp_path / "cluster", gpu_model="a100") as made:
+        made.ask("scontrol", "update", f"PartitionName={PARTITION}", "State=DOWN")  # jobs wait
+        run = start(made, own_place, "--site", str(site_file))
+        wait_for(lambda: len(made.jobs("PENDING")) == 2)
+        asked = made.ask("squeue", "--noheader", "--Format=tres-per-job").split()
+        run.send_signal(signal.SIGTERM)
+        run.wait(300)
+        assert asked == ["gres:gpu:a100:1"] * 2
+        assert "can not run the jobs" in said(made, own_place, "--site", str(site_file), "--gpus", "2")[1]
