@@ -17,7 +17,7 @@ from qkld.analysis.prompt_tables import (
     within_table,
 )
 from qkld.statistics.prompts.cross_fit import task_shifts
-from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_MODELS
+from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_QUANTS
 from qkld.study.registry import registered
 
 TABLES = {
@@ -46,7 +46,7 @@ def test_every_table_has_its_columns_and_reads_the_knobs(few, simulated):
     for name, table in tables.items():
         registered(name).check(table.columns)
     assert few.settings.minimum_reference == simulated.params.prompts.minimum_reference
-    pooled = tables["prompts"].loc[lambda t: t["label"] == ALL_MODELS].set_index("benchmark")
+    pooled = tables["prompts"].loc[lambda t: t["label"] == ALL_QUANTS].set_index("benchmark")
     assert list(pooled.index) == [*few.benchmarks, ALL_BENCHMARKS]
     assert pooled["auroc"].notna().all()
     strict = simulated.params.prompts.model_copy(update={"minimum_reference": 10_000})

@@ -9,7 +9,7 @@ import pandas as pd
 
 from qkld.report.figures.directional import NAMES as METRIC_NAMES
 from qkld.report.numbers import NOT_AVAILABLE, p_value, printed, significant, with_interval
-from qkld.statistics.prompts.rows import ALL_MODELS
+from qkld.statistics.prompts.rows import ALL_QUANTS
 from qkld.study.text_table import TextTable
 
 QUANTITY_NAMES = {
@@ -329,7 +329,7 @@ def _prompt_flips(table: pd.DataFrame) -> TextTable:
             "AUROC of leapfrogs": auroc("auroc_leapfrog"),
             "difference": auroc("drop_less_leapfrog"),
         },
-        table[table["label"] == ALL_MODELS],
+        table[table["label"] == ALL_QUANTS],
     )
 
 

@@ -8,8 +8,8 @@ from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
-from qkld.statistics.prompts.failed_and_passed import POOL, log_ratio, prompt_table, ratio_interval
-from qkld.statistics.prompts.rows import ALL_BENCHMARKS, prompt_rows, short_benchmarks
+from qkld.statistics.prompts.failed_and_passed import log_ratio, prompt_table, ratio_interval
+from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_QUANTS, prompt_rows, short_benchmarks
 
 SETTINGS = {"divergence": "kl_choice_mean", "minimum_failed": 10, "epsilon": 1e-7, "confidence": 0.95}
 
@@ -110,9 +110,9 @@ def test_table_names_what_it_leaves_out(items):
 def test_pool_is_the_geometric_mean_of_the_ratios(items):
     models = ["torchao-8-g32", "torchao-4-g64", "hqq-2-g64"]
     table = prompt_table(items, models=models, benchmarks=["arc_easy"], **SETTINGS).set_index("label")
-    assert table.loc[POOL, "ratio"] == pytest.approx(stats.gmean(table.loc[models, "ratio"]))
-    assert "3 of 3 quants" in table.loc[POOL, "note"]
-    assert table.loc[POOL, "low"] < table.loc[POOL, "ratio"] < table.loc[POOL, "high"]
+    assert table.loc[ALL_QUANTS, "ratio"] == pytest.approx(stats.gmean(table.loc[models, "ratio"]))
+    assert "3 of 3 quants" in table.loc[ALL_QUANTS, "note"]
+    assert table.loc[ALL_QUANTS, "low"] < table.loc[ALL_QUANTS, "ratio"] < table.loc[ALL_QUANTS, "high"]
 
 
 def test_pooled_auroc_compares_items_of_one_quant(items):
@@ -123,13 +123,13 @@ def test_pooled_auroc_compares_items_of_one_quant(items):
     part = items[items["model"].isin(models)]
     own = part[part["benchmark"] == "arc_easy"]
     expected = auroc(own["kl_choice_mean"], own["correct"] == 0, own["model"])
-    row = table.loc[("arc_easy", POOL)]
+    row = table.loc[("arc_easy", ALL_QUANTS)]
     assert row["auroc"] == pytest.approx(expected.estimate)
     assert (row["auroc_low"], row["auroc_high"]) == pytest.approx(expected.interval(own["item"], 0.95))
     raised = items.assign(kl_choice_mean=items["kl_choice_mean"] * items["model"].map({models[0]: 1e3}).fillna(1.0))
     again = prompt_table(raised, models=models, benchmarks=["arc_easy"], **SETTINGS).set_index("label")
-    assert again.loc[POOL, "auroc"] == pytest.approx(row["auroc"])
-    whole = table.loc[(ALL_BENCHMARKS, POOL)]
+    assert again.loc[ALL_QUANTS, "auroc"] == pytest.approx(row["auroc"])
+    whole = table.loc[(ALL_BENCHMARKS, ALL_QUANTS)]
     assert whole["ratio"] == pytest.approx(
         stats.gmean([table.loc[(b, m), "ratio"] for b in BENCHMARKS for m in models])
     )
@@ -168,7 +168,8 @@ def test_a_reference_at_its_floor_or_ceiling_is_left_out(items):
     for benchmark, note in (("openbookqa", "floor: 0 items right and 300 wrong"), ("sciq", "ceiling: 300 items right")):
         assert table.loc[benchmark, "ratio"].isna().all()
         assert table.loc[benchmark, "note"].str.contains(note).all()
-    assert table.loc[(ALL_BENCHMARKS, POOL), "ratio"] == pytest.approx(table.loc[("arc_easy", POOL), "ratio"])
+    ratios = table["ratio"]
+    assert ratios[ALL_BENCHMARKS, ALL_QUANTS] == pytest.approx(ratios["arc_easy", ALL_QUANTS])
     rows = prompt_rows(
         weak, models=models, benchmarks=list(BENCHMARKS), reference="reference", needs=["kl_choice_mean"]
     )

@@ -8,7 +8,7 @@ from simulated_study import simulated_study
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
-from qkld.statistics.prompts.router import POOL, Routing, decisions, route, wilson
+from qkld.statistics.prompts.router import ALL_PAIRS, Routing, decisions, route, wilson
 from qkld.statistics.prompts.router_tables import BASES, router_table
 from qkld.statistics.prompts.rows import ALL_BENCHMARKS
 
@@ -78,7 +78,7 @@ def test_nothing_to_route_is_refused():
 def test_table_has_every_pair_and_the_pool(items):
     models = ["torchao-8-g32", "torchao-4-g64", "hqq-2-g64", "float8-8-g1"]
     table = router_table(items, models=models, benchmarks=["arc_easy"], divergence="kl_prompt", confidence=0.95)
-    assert list(table["label_a"].iloc[-2:]) == [POOL, BASES["same"]]
+    assert list(table["label_a"].iloc[-2:]) == [ALL_PAIRS, BASES["same"]]
     pairs, pool = table.iloc[:-2], table.iloc[-2]
     assert len(pairs) == 6
     assert set(table["bases"]) == {"same"}
@@ -137,8 +137,8 @@ def test_a_router_by_entropy_needs_an_entropy_of_the_models_own(items):
     hit = (a["choice_entropy"] < b["choice_entropy"]) == (a["correct"] == 1)
     table = table_of(own)
     assert table.loc[("arc_easy", *MODELS[:2]), "entropy"] == pytest.approx(hit[one].mean())
-    pairs = table.drop([POOL, BASES["same"]], level="label_a")
-    pooled = table.loc[("arc_easy", POOL, POOL)]
+    pairs = table.drop([ALL_PAIRS, BASES["same"]], level="label_a")
+    pooled = table.loc[("arc_easy", ALL_PAIRS, ALL_PAIRS)]
     assert pooled["entropy"] == pytest.approx(np.average(pairs["entropy"], weights=pairs["items"]))
 
 
@@ -147,7 +147,7 @@ def test_pairs_of_one_base_and_of_two_are_summed_up_apart(items):
     table = table_of(own)
     assert table.loc[("arc_easy", *MODELS[:2]), "bases"] == "same"
     assert table.loc[("arc_easy", MODELS[0], MODELS[2]), "bases"] == "different"
-    same, different, pool = (table.loc[("arc_easy", label, label)] for label in (*BASES.values(), POOL))
+    same, different, pool = (table.loc[("arc_easy", label, label)] for label in (*BASES.values(), ALL_PAIRS))
     assert same["items"] == table.loc[("arc_easy", *MODELS[:2]), "items"]
     assert same["items"] + different["items"] == pool["items"]
     assert pool["bases"] == "different and same"
@@ -156,9 +156,9 @@ def test_pairs_of_one_base_and_of_two_are_summed_up_apart(items):
 def test_all_benchmarks_together_are_pooled_only(items):
     table = table_of(items, ("arc_easy", "sciq"), reference="reference", minimum_reference=20)
     whole = table.loc[ALL_BENCHMARKS]
-    assert set(whole.index.get_level_values("label_a")) == {POOL, BASES["same"]}
-    parts = [table.loc[(b, POOL, POOL)] for b in ("arc_easy", "sciq")]
-    assert whole.loc[(POOL, POOL), "right"] == pytest.approx(sum(p["right"] for p in parts))
+    assert set(whole.index.get_level_values("label_a")) == {ALL_PAIRS, BASES["same"]}
+    parts = [table.loc[(b, ALL_PAIRS, ALL_PAIRS)] for b in ("arc_easy", "sciq")]
+    assert whole.loc[(ALL_PAIRS, ALL_PAIRS), "right"] == pytest.approx(sum(p["right"] for p in parts))
     few = table_of(items, ("sciq",), reference="reference", minimum_reference=200)
     assert few["accuracy"].isna().all()
     assert few["note"].str.contains("reference at the ceiling").all()

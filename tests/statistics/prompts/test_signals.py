@@ -8,7 +8,7 @@ from simulated_study import BENCHMARKS, simulated_study
 from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.core.clustered import clustered_share, half_width
-from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_MODELS
+from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_QUANTS
 from qkld.statistics.prompts.signals import FORMS, baseline_table, flip_signal_table, pairs_within, within_table
 
 MODELS = ["torchao-8-g32", "torchao-4-g64", "hqq-2-g64"]
@@ -163,7 +163,7 @@ def test_flips_are_aurocs_of_two_sets_of_items(items):
 def test_only_direction_sets_drops_and_leapfrogs_apart(direction, found):
     rng = np.random.default_rng(9)
     items, names = drawn(rng, 800, 4, difficulty=0.0, direction=direction)
-    row = flip_signal_table(items, **call(names), minimum_failed=5).set_index("label").loc[ALL_MODELS]
+    row = flip_signal_table(items, **call(names), minimum_failed=5).set_index("label").loc[ALL_QUANTS]
     assert (row["drop_less_leapfrog_low"] > 0) == found
     assert (row["auroc_drop_low"] > 0.5) == found
     assert (row["auroc_leapfrog_high"] < 0.5) == found

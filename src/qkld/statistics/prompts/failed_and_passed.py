@@ -19,7 +19,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.core.checks import noted
 from qkld.statistics.core.clustered import half_width
-from qkld.statistics.prompts.rows import ALL_MODELS, labelled, parts_of, prompt_rows, refuse_short, short_benchmarks
+from qkld.statistics.prompts.rows import labelled, parts_of, prompt_rows, refuse_short, short_benchmarks
 from qkld.study.registry import registered
 
 
@@ -81,9 +81,6 @@ def ratio_interval(
     return float(np.exp(estimate - half)), float(np.exp(estimate + half))
 
 
-POOL = ALL_MODELS
-
-
 def prompt_table(
     items: pd.DataFrame,
     *,
@@ -97,7 +94,9 @@ def prompt_table(
     minimum_reference: int = 0,
     families: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Failed-to-passed ratio and AUROC of each model on each benchmark, and of all together (`POOL`, `ALL_BENCHMARKS`).
+    """Failed-to-passed ratio and AUROC of each model on each benchmark, and of all together.
+
+    All quants together are `ALL_QUANTS`, all benchmarks `ALL_BENCHMARKS`.
 
     Failure is judged on the model's own answer. What has fewer than ``minimum_failed`` failed or passed items keeps its
     row, with no estimate and a ``note``; so does a benchmark, or family of benchmarks, on which the ``reference`` has

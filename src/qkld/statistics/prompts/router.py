@@ -17,7 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 from qkld.errors import StatisticsError
 
 CHANCE = 0.5
-POOL = "all pairs"
+ALL_PAIRS = "all pairs"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pandas as pd
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.core.checks import noted
 from qkld.statistics.core.clustered import clustered_share
-from qkld.statistics.prompts.router import CHANCE, POOL, Routing, decisions, route, wilson
+from qkld.statistics.prompts.router import ALL_PAIRS, CHANCE, Routing, decisions, route, wilson
 from qkld.statistics.prompts.rows import ALL_BENCHMARKS, prompt_rows, refuse_short, short_benchmarks
 from qkld.study.registry import registered
 
@@ -183,7 +183,7 @@ Found = tuple[dict[str, str], Split, dict[str, Any]]
 def _pools(benchmark: str, found: Sequence[Found], short: Mapping[str, str], confidence: float) -> list[dict[str, Any]]:
     """All pairs together, then those of one base and those of two, each where there is any."""
     whole = noted(lambda: _pool(benchmark, found, short, confidence), _UNKNOWN)
-    rows = [_pool_key(benchmark, POOL, found) | whole]
+    rows = [_pool_key(benchmark, ALL_PAIRS, found) | whole]
     for kind, label in BASES.items():
         pairs = [f for f in found if f[0]["bases"] == kind]
         if pairs:

@@ -10,7 +10,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.items.covariance import item_clusters
 from qkld.statistics.items.scores import correct_matrix
 
-ALL_MODELS = "all quants"
+ALL_QUANTS = "all quants"
 ALL_BENCHMARKS = "all benchmarks"
 
 
@@ -123,8 +123,8 @@ def refuse_short(benchmark: str, short: Mapping[str, str]) -> None:
 
 
 def labelled(part: pd.DataFrame, models: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Each model's rows of a part, then all of them as `ALL_MODELS`."""
+    """Each model's rows of a part, then all of them as `ALL_QUANTS`."""
     own = dict(tuple(part.groupby("model")))
     for model in models:
         yield model, own.get(model, part.iloc[:0])
-    yield ALL_MODELS, part
+    yield ALL_QUANTS, part
