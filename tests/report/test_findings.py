@@ -2,8 +2,9 @@
 
 import pytest
 
-from qkld.report.findings import VERDICTS, finding_lines
+from qkld.report.findings import finding_lines
 from qkld.report.numbers import flat_numbers
+from qkld.report.sentences import VERDICTS
 
 ZONE = {
     "zone/kl_mean/composite/full/n_full": 20,
@@ -26,7 +27,7 @@ def test_a_simulated_study_says_all_five(simulated):
     for word, count in decided.items():
         assert f"{count} {word}" in lines[4]
     verdict = tables["verdict"].query("benchmark == 'composite' and subset == 'zone'")["verdict"].iloc[0]
-    assert f"*{verdict}*: {VERDICTS[verdict]}" in lines[3]
+    assert f"*{verdict}*: {VERDICTS[verdict].format(metric='KLD')}" in lines[3]
     assert not any("not available" in line for line in lines)
 
 

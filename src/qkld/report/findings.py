@@ -7,13 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qkld.report.numbers import printed
-
-VERDICTS = {
-    "carried": "at least half of the true differences in score lie along √KLD",
-    "direction missing": "the quants' scores differ, and less than half of that lies along √KLD",
-    "noise-limited": "these items cannot tell the quants apart, so a ρ near 0 shows nothing about KLD",
-    "undetermined": "the scores differ, but these items do not say whether KLD orders them",
-}
+from qkld.report.sentences import VERDICTS
 
 NOT_SHOWN = "not available"
 
@@ -54,7 +48,11 @@ def _verdict(numbers: Mapping[str, Any], score: str) -> str:
         return f"Noise or missing direction: withdrawn, {_reason(numbers['withdrawn/verdict'])}."
     verdict = numbers.get(f"verdict/{score}/zone/verdict")
     said = VERDICTS.get(str(verdict))
-    return f"Noise or missing direction: *{verdict}*: {said}." if said else f"Noise or missing direction: {NOT_SHOWN}."
+    return (
+        f"Noise or missing direction: *{verdict}*: {said.format(metric='KLD')}."
+        if said
+        else f"Noise or missing direction: {NOT_SHOWN}."
+    )
 
 
 def _decisions(numbers: Mapping[str, Any], score: str) -> str:

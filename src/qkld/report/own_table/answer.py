@@ -11,6 +11,7 @@ import pandas as pd
 
 from qkld.analysis.own_table.table import OwnTable, some
 from qkld.report.numbers import printed, size_text
+from qkld.report.sentences import VERDICTS, count
 from qkld.statistics.core.checks import LEAST_QUANTS, is_divergence
 from qkld.statistics.flips.decision import UNDECIDED
 
@@ -25,14 +26,6 @@ ENOUGH = 0.7
 
 FEW_QUANTS = 8
 """Quants below which |ρ| has to be about .8 or more to be more than chance."""
-
-VERDICTS = {
-    "carried": "the scores differ by more than chance, and most of that follows {metric}",
-    "direction missing": "the scores differ by more than chance, but less than half of that follows {metric}",
-    "noise-limited": "these items can not tell the quants apart, so nothing can be said for or against {metric}",
-    "undetermined": "the scores differ by more than chance, and these items do not decide whether by {metric}",
-}
-"""Verdict → what it says."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +98,10 @@ def _headline(
             "." if decided is None else f". {_decisions(decided, margin)}."
         )
     every = "Over all" if len(own.quants) > 1 else "Of"
-    whole = f"{every} {_count(len(own.quants))} {_said(own, tables, 'full')}"
+    whole = f"{every} {count(len(own.quants))} {_said(own, tables, 'full')}"
     if zone is None:
         return f"{whole}."
-    return f"{whole}; near the reference ({zone}, {_count(int(own.members.sum()))}) {_said(own, tables, 'zone')}."
-
-
-def _count(n: int, what: str = "quant") -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+    return f"{whole}; near the reference ({zone}, {count(int(own.members.sum()))}) {_said(own, tables, 'zone')}."
 
 
 def _said(own: OwnTable, tables: Mapping[str, pd.DataFrame], subset: str) -> str:
@@ -134,7 +123,7 @@ def relation_of(own: OwnTable, row: Mapping[str, Any] | None) -> str:
     rho, p = row["estimate"], row["p"]
     expected = (rho > 0) if own.falling else (rho < 0)
     if row["n"] <= LEAST_QUANTS and not p < SIGNIFICANT:
-        said = f"no relation of {metric} and score can be shown, whatever ρ is: {_count(row['n'])} are too few"
+        said = f"no relation of {metric} and score can be shown, whatever ρ is: {count(row['n'])} are too few"
     elif pd.isna(p) or p >= SIGNIFICANT:
         said = f"no relation of {metric} and score is shown"
     elif not expected:
@@ -180,7 +169,7 @@ def _decides(
     if noise is not None and not pd.isna(noise["attainable_high"]):
         return f"{_of_noise(noise, where)}."
     few = row is not None and row["n"] < FEW_QUANTS
-    more = f"with {_count(row['n'])} only an almost perfect order is more than chance; and " if few else ""
+    more = f"with {count(row['n'])} only an almost perfect order is more than chance; and " if few else ""
     return (
         f"Not known: {more}from a table alone a missing relation may be noise of the scores or a failure of the "
         "metric. Answers item by item (--items) tell the two apart; numbers of items (--n-items) bound the noise."
@@ -210,7 +199,7 @@ def _of_noise(row: Mapping[str, Any], where: str) -> str:
     if low >= ENOUGH:
         return (
             f"Noise of the scores is not what hides a relation: with {items} behind them a perfect metric would show "
-            f"|ρ| of {printed(low)} or more {where}. There are {_count(row['n'])}"
+            f"|ρ| of {printed(low)} or more {where}. There are {count(row['n'])}"
         )
     return (
         f"Not known: with {items} behind the scores even a perfect metric would show |ρ| of only {printed(low)} to "
@@ -269,7 +258,7 @@ def _order(pairs: pd.DataFrame | None) -> str:
     if pairs is None:
         return ""
     ordered = int((pairs["order"] != "not ordered").sum())
-    return f"{ordered:,} of {_count(len(pairs), 'pair')} of quants are put in order by these items"
+    return f"{ordered:,} of {count(len(pairs), 'pair')} of quants are put in order by these items"
 
 
 def lines_of(summary: Mapping[str, Any], *, report: str | None) -> list[str]:
@@ -282,7 +271,7 @@ def lines_of(summary: Mapping[str, Any], *, report: str | None) -> list[str]:
     items = summary["items"] or summary["n_items"]
     counted = f"; {sum(items.values()):,} items" if items else ""
     rows: Sequence[tuple[str, str]] = (
-        ("table", f"{summary['table']}: {_count(summary['quants'])}, {reference}; {mean}: {some(scores)}{counted}"),
+        ("table", f"{summary['table']}: {count(summary['quants'])}, {reference}; {mean}: {some(scores)}{counted}"),
         ("answer", answer["headline"]),
         ("zone", _inside(summary)),
         ("decides", answer["decides"] or "nothing was asked of a metric"),
@@ -299,7 +288,7 @@ def lines_of(summary: Mapping[str, Any], *, report: str | None) -> list[str]:
 def _inside(summary: Mapping[str, Any]) -> str:
     """The zone and how many quants are in it."""
     if summary["zone"]:
-        return f"{summary['zone']}: {_count(len(summary['zone_quants']))}"
+        return f"{summary['zone']}: {count(len(summary['zone_quants']))}"
     if not summary["zone_example"]:
         return "none: it takes a table" if summary["fidelity"] else "none: there is no metric"
     return f'none given; name one before looking at the scores, such as --zone "{summary["zone_example"]}"'

@@ -1,0 +1,211 @@
+"""One sentence a section of a notebook: the answer to its question, from the result tables of the study.
+
+A sentence says what its table says, with sizes and intervals; where a number is missing it says that, and the table's
+``note`` why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from qkld.report.numbers import printed
+
+VERDICTS = {
+    "carried": "the scores differ by more than chance, and most of that follows {metric}",
+    "direction missing": "the scores differ by more than chance, but less than half of that follows {metric}",
+    "noise-limited": "these items cannot tell the quants apart, so nothing can be said for or against {metric}",
+    "undetermined": "the scores differ by more than chance, and these items do not decide whether by {metric}",
+}
+"""Verdict → what it says."""
+
+TOLD_APART = 0.05
+"""Level, held over all pairs together, at which two quants count as told apart."""
+
+
+def interval(row: Mapping[str, Any], name: str = "estimate", low: str = "low", high: str = "high") -> str:
+    """A number with its interval, as ``−0.14 [−0.74, 0.58]``."""
+    if pd.isna(row[name]):
+        return "not available"
+    if pd.isna(row[low]) or pd.isna(row[high]):
+        return f"{printed(row[name])} (no interval)"
+    return f"{printed(row[name])} [{printed(row[low])}, {printed(row[high])}]"
+
+
+def count(number: int, what: str = "quant") -> str:
+    """``1 quant``, ``20 quants``."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def row_of(table: pd.DataFrame, **values: object) -> Mapping[str, Any] | None:
+    """The first row with these values; None where there is none."""
+    found = table
+    for column, value in values.items():
+        found = found[found[column] == value]
+    return None if found.empty else found.iloc[0].to_dict()
+
+
+# --- 04: does KLD rank scores -----------------------------------------------------------------------------------------
+
+
+def correlation_sentence(correlation: pd.DataFrame, score: str) -> str:
+    """Whether mean KLD ranks the whole cohort by a score."""
+    row = row_of(correlation, metric="kl_mean", benchmark=score, method="spearman", subset="full")
+    if row is None or pd.isna(row["estimate"]):
+        return f"Mean KLD and {score}: not available{_why(row)}."
+    return f"Over {count(int(row['n']))}, ρ(mean KLD, {score}) = {interval(row)}, permutation p {_p(row['p'])}."
+
+
+def partial_sentence(partial: pd.DataFrame, score: str) -> str:
+    """What is left of the correlation among quants of equal bits a weight."""
+    row = row_of(partial, metric="kl_mean", benchmark=score, subset="full")
+    if row is None or pd.isna(row["partial"]):
+        return f"At equal bits a weight: not available{_why(row)}."
+    return (
+        f"At equal bits a weight ρ is {printed(row['partial'])} (p {_p(row['p_partial'])}); without that condition "
+        f"{printed(row['estimate'])}."
+    )
+
+
+def neighbours_sentence(paired: pd.DataFrame) -> str:
+    """How many neighbouring quants the tokens put in order."""
+    if paired.empty:
+        return "There is a single quant, so nothing to compare it with."
+    apart = int((paired["t_p_holm"] < TOLD_APART).sum())
+    return (
+        f"The tokens tell {apart} of {count(len(paired), 'pair')} of neighbours by mean KLD apart "
+        f"(all pairs together at {TOLD_APART:g})."
+    )
+
+
+# --- 05: near the baseline --------------------------------------------------------------------------------------------
+
+
+def zone_sentence(zone: pd.DataFrame, score: str) -> str:
+    """How many quants are near the baseline, and ρ among them."""
+    row = row_of(zone, metric="kl_mean", benchmark=score, subset="zone")
+    whole = zone.iloc[0]
+    rule = f" with a mean KLD of at most {whole['cut']:g} nats" if whole["rule"] == "kld_cut" else ""
+    inside = f"{whole['n_zone']} of {count(int(whole['n_full']))} are in the zone{rule}"
+    if row is None or pd.isna(row["estimate"]):
+        return f"{inside}; ρ inside: not available{_why(row)}."
+    return f"{inside}; inside, ρ = {interval(row)}."
+
+
+def noise_sentence(noise: pd.DataFrame, score: str) -> str:
+    """Whether these items could show a ranking at all."""
+    row = row_of(noise, benchmark=score, subset="zone")
+    if row is None or pd.isna(row["reliability"]):
+        return f"What these items can resolve: not available{_why(row)}."
+    return (
+        "In the zone the scores' reliability is "
+        f"{interval(row, 'reliability', 'reliability_low', 'reliability_high')}: "
+        f"a perfect predictor of the true scores would be expected to show |ρ| of {printed(row['attainable'])}."
+    )
+
+
+def verdict_sentence(verdict: pd.DataFrame, score: str) -> str:
+    """Noise or missing direction, and what would settle it."""
+    row = row_of(verdict, benchmark=score, subset="zone")
+    if row is None or not row["verdict"] or pd.isna(row["verdict"]):
+        return f"No verdict{_why(row)}."
+    said = VERDICTS[row["verdict"]].format(metric="KLD")
+    rests = f" This rests on {row['rests_on']}." if row["rests_on"] and not pd.isna(row["rests_on"]) else ""
+    settle = row["items_to_settle"]
+    more = "" if pd.isna(settle) else f" About {settle:,.0f} items would settle it (now {row['items']:,.0f})."
+    return f"*{row['verdict']}*: {said}.{rests}{more}"
+
+
+def left_out_sentence(left_out: pd.DataFrame, verdict: pd.DataFrame, score: str) -> str:
+    """Whether the verdict stays whichever quant is left out."""
+    own = row_of(verdict, benchmark=score, subset="zone")
+    rows = left_out[(left_out["benchmark"] == score) & (left_out["subset"] == "zone")]
+    if own is None or rows.empty:
+        return "Leaving single quants out: not available."
+    others = rows[rows["verdict"] != own["verdict"]]
+    if others.empty:
+        return f"Whichever of the {count(len(rows))} is left out, the verdict is the same."
+    named = ", ".join(f"without {row.left_out}: {row.verdict or 'none'}" for row in others.itertuples())
+    return f"The verdict changes in {len(others)} of {len(rows)} cases ({named})."
+
+
+# --- 06: volume and direction -----------------------------------------------------------------------------------------
+
+
+def volume_sentence(volume: pd.DataFrame, score: str) -> str:
+    """KLD against how many answers change and against the direction in which they do, near the baseline."""
+    parts = []
+    for quantity, name in (
+        ("flip_rate", "the share of answers that change"),
+        ("improvement_fraction", "its direction"),
+    ):
+        row = row_of(volume, quantity=quantity, benchmark=score, subset="zone")
+        parts.append(f"{name}: ρ = {'not available' if row is None else interval(row)}")
+    return f"In the zone, KLD and {'; and '.join(parts)}."
+
+
+def decision_sentence(decision: pd.DataFrame, score: str) -> str:
+    """Which quants are as good as the reference, one error rate for all of them."""
+    own = decision[decision["benchmark"] == score]
+    if own.empty:
+        return "Comparison with the reference: not available."
+    told = own["decision"].value_counts()
+    named = ", ".join(f"{told[word]} {word}" for word in sorted(told.index))
+    smallest = own.loc[own["smallest"].fillna(False).astype(bool), "label"].tolist()
+    tail = f" The smallest equivalent quant is {smallest[0]}." if smallest else " No quant is shown to be equivalent."
+    margin = printed(own["margin"].iloc[0], 1, percent=True)
+    return f"Of {count(len(own))}, within a margin of {margin} points of the reference: {named}.{tail}"
+
+
+def pairs_sentence(pairs: pd.DataFrame) -> str:
+    """How many pairs of quants the items put in order, and how often KLD has that order."""
+    if pairs.empty:
+        return "There are no pairs of quants to order."
+    ordered = pairs[pairs["p_holm"] < TOLD_APART]
+    if ordered.empty:
+        return f"The items put none of {count(len(pairs), 'pair')} of quants in order."
+    right = int(ordered["metric_right"].fillna(False).astype(bool).sum())
+    every = count(len(pairs), "pair")
+    return f"The items put {len(ordered)} of {every} of quants in order; KLD has {right} of these right."
+
+
+# --- 07: item by item -------------------------------------------------------------------------------------------------
+
+
+def prompts_sentence(prompts: pd.DataFrame, pool: str) -> str:
+    """Whether KLD is higher on items that a quant fails."""
+    row = row_of(prompts, label=pool)
+    if row is None or pd.isna(row["ratio"]):
+        return f"KLD of failed against passed items: not available{_why(row)}."
+    return (
+        f"Over all quants, the geometric mean of KLD on failed items is {interval(row, 'ratio')} times that on passed "
+        f"ones; AUROC {interval(row, 'auroc', 'auroc_low', 'auroc_high')}."
+    )
+
+
+def router_sentence(router: pd.DataFrame, pool: str) -> str:
+    """Whether KLD says which of two quants is right where they disagree."""
+    row = row_of(router, label_a=pool)
+    if row is None or pd.isna(row["accuracy"]):
+        return f"Which of two quants is right: not available{_why(row)}."
+    return f"Where two quants disagree, the one with the lower KLD is right in {interval(row, 'accuracy')} of items."
+
+
+def directional_sentence(directional: pd.DataFrame) -> str:
+    """Whether any cheap metric tells more about the score than KLD."""
+    better = directional[directional["beats_kld"].fillna(False).astype(bool)]
+    metrics = directional["metric"].nunique()
+    if better.empty:
+        return f"None of {count(metrics, 'metric')} is shown to tell more about the score than KLD."
+    return f"Shown to tell more about the score than KLD: {', '.join(better['metric'].unique())} (of {metrics})."
+
+
+def _why(row: Mapping[str, Any] | None) -> str:
+    note = None if row is None else row.get("note")
+    return f" ({note})" if isinstance(note, str) and note else ""
+
+
+def _p(value: float) -> str:
+    return "not available" if pd.isna(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

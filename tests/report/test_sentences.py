@@ -1,0 +1,108 @@
+"""Sentences that answer a notebook's questions: true of their tables, honest where a number is missing."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from qkld.report import sentences
+from qkld.report.numbers import printed
+from qkld.report.sentences import VERDICTS
+
+SCORE = "composite"
+
+
+@pytest.fixture
+def table(simulated):
+    return simulated.analysis
+
+
+def test_the_correlation_is_that_of_its_table(table, simulated):
+    correlation = table("correlation")
+    said = sentences.correlation_sentence(correlation, SCORE)
+    row = correlation.query("metric == 'kl_mean' and benchmark == @SCORE and method == 'spearman' and subset == 'full'")
+    assert f"Over {len(simulated.quants)} quants" in said
+    assert printed(row["estimate"].iloc[0]) in said
+    assert f"[{printed(row['low'].iloc[0])}, {printed(row['high'].iloc[0])}]" in said
+
+
+def test_the_zone_says_how_many_of_how_many_and_its_cut(table):
+    zone, members = table("zone"), table("zone_members")
+    said = sentences.zone_sentence(zone, SCORE)
+    assert said.startswith(
+        f"{int(members['in_zone'].sum())} of {len(members)} quants are in the zone with a mean KLD of at"
+    )
+    assert f"{zone['cut'].iloc[0]:g} nats; inside, ρ = " in said
+
+
+def test_the_verdict_is_explained_and_names_what_would_settle_it(table):
+    verdict = table("verdict").query("benchmark == @SCORE and subset == 'zone'").iloc[0]
+    said = sentences.verdict_sentence(table("verdict"), SCORE)
+    assert said.startswith(f"*{verdict['verdict']}*: {VERDICTS[verdict['verdict']].format(metric='KLD')}.")
+    assert ("would settle it" in said) == pd.notna(verdict["items_to_settle"])
+
+
+@pytest.mark.parametrize("name", sorted(VERDICTS))
+def test_leaving_quants_out_says_which_change_the_verdict(name):
+    own = pd.DataFrame({"benchmark": [SCORE], "subset": ["zone"], "verdict": [name]})
+    same = pd.DataFrame({"benchmark": SCORE, "subset": "zone", "left_out": ["a", "b"], "verdict": [name, name]})
+    assert sentences.left_out_sentence(same, own, SCORE) == (
+        "Whichever of the 2 quants is left out, the verdict is the same."
+    )
+    other = next(verdict for verdict in VERDICTS if verdict != name)
+    said = sentences.left_out_sentence(same.assign(verdict=[name, other]), own, SCORE)
+    assert said == f"The verdict changes in 1 of 2 cases (without b: {other})."
+
+
+def test_decisions_are_counted_and_add_up(table, simulated):
+    decision = table("decision")
+    said = sentences.decision_sentence(decision, SCORE)
+    own = decision[decision["benchmark"] == SCORE]["decision"].value_counts()
+    assert all(f"{number} {word}" in said for word, number in own.items())
+    assert f"Of {len(simulated.quants)} quants" in said
+    nothing = decision.assign(smallest=False)
+    assert sentences.decision_sentence(nothing, SCORE).endswith("No quant is shown to be equivalent.")
+
+
+def test_pairs_count_those_in_order_and_those_that_kld_has_right():
+    pairs = pd.DataFrame({"p_holm": [0.001, 0.04, 0.2], "metric_right": [True, False, True]})
+    assert sentences.pairs_sentence(pairs) == "The items put 2 of 3 pairs of quants in order; KLD has 1 of these right."
+    assert sentences.pairs_sentence(pairs.assign(p_holm=1.0)) == "The items put none of 3 pairs of quants in order."
+    assert sentences.pairs_sentence(pairs.iloc[:0]) == "There are no pairs of quants to order."
+
+
+def test_every_sentence_of_a_simulated_study_has_its_numbers(table):
+    said = [
+        sentences.partial_sentence(table("partial"), SCORE),
+        sentences.neighbours_sentence(table("paired_fidelity")),
+        sentences.noise_sentence(table("noise"), SCORE),
+        sentences.left_out_sentence(table("leave_one_out"), table("verdict"), SCORE),
+        sentences.volume_sentence(table("volume_direction"), SCORE),
+        sentences.prompts_sentence(table("prompts"), "all quants"),
+        sentences.router_sentence(table("router"), "all pairs"),
+        sentences.directional_sentence(table("directional")),
+    ]
+    assert all(line.endswith(".") and any(c.isdigit() for c in line) for line in said)
+    assert not any("not available" in line or "nan" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "arguments"),
+    [
+        (sentences.correlation_sentence, [["metric", "benchmark", "method", "subset"], SCORE]),
+        (sentences.partial_sentence, [["metric", "benchmark", "subset"], SCORE]),
+        (sentences.noise_sentence, [["benchmark", "subset"], SCORE]),
+        (sentences.prompts_sentence, [["label"], "all quants"]),
+        (sentences.router_sentence, [["label_a"], "all pairs"]),
+        (sentences.decision_sentence, [["benchmark"], SCORE]),
+    ],
+)
+def test_without_a_row_nothing_is_claimed(sentence, arguments):
+    columns, name = arguments
+    assert "not available" in sentence(pd.DataFrame(columns=columns), name)
+
+
+def test_a_missing_number_gives_the_table_s_reason():
+    row = {"metric": "kl_mean", "benchmark": SCORE, "method": "spearman", "subset": "full", "n": 3, "estimate": None}
+    said = sentences.correlation_sentence(pd.DataFrame([row | {"note": "at least 4 quants"}]), SCORE)
+    assert said == "Mean KLD and composite: not available (at least 4 quants)."
