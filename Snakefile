@@ -7,7 +7,7 @@
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths
 from qkld.workflow import rules as flow
-from qkld.workflow.plan import answered_labels, second_run_labels
+from qkld.workflow.plan import answered_labels, basis_floors, second_run_labels
 
 study = load_params(config["study"])
 paths = StudyPaths(study.study)
@@ -21,6 +21,12 @@ def declared(path):
 
 def outputs(rule):
     return [declared(path) for path in flow.outputs(study, paths, rule)]
+
+
+def made_before(wildcards):
+    """What notebook 00 makes for a model; a basis that is made anew runs by that alone no build again."""
+    basis = flow.basis_of(study, wildcards.label)
+    return ancient(declared(paths.basis_seal(basis.name))) if basis else outputs("make_quants")
 
 
 def log_of(rule, label=None):
@@ -63,6 +69,34 @@ if flow.made_files(study):  # else the study has no notebook 00
             command("make_quants")
 
 
+if study.bases:  # of builds; each is made when its builds are to be measured, and removed after the last of them
+
+    rule make_basis:
+        input:
+            outputs("reference_corpora"),  # so that what is made can be measured at once: a disk holds few bases
+            outputs("reference_benchmarks"),
+        output:
+            declared(paths.basis_seal("{label}")),
+        log:
+            log_of("make_basis", "{label}"),
+        params:
+            values=values("make_basis"),
+        threads: max(1, cores // 2)
+        resources:
+            mem_mb=memory("make_basis"),
+        shell:
+            command("make_basis", "--basis {wildcards.label}")
+
+    rule forget_basis:
+        input:
+            lambda wildcards: [declared(path) for path in flow.measured_in(study, paths, wildcards.label)],
+        output:
+            declared(paths.basis_removed("{label}")),
+        priority: 3
+        shell:
+            f"qkld forget {study.study} --basis {{wildcards.label}} --declared {{output}}"
+
+
 rule reference_corpora:
     output:
         outputs("reference_corpora"),
@@ -94,7 +128,7 @@ rule reference_benchmarks:
 rule quant_kld:
     input:
         rules.reference_corpora.output,
-        outputs("make_quants"),
+        made_before,
     output:
         tokens=declared(paths.kld("{label}")),
         fidelity=declared(paths.fidelity("{label}")),
@@ -102,7 +136,7 @@ rule quant_kld:
         log_of("quant_kld", "{label}"),
     params:
         values=values("quant_kld"),
-    priority: 1  # the longest jobs first, so that no core is left alone with one at the end
+    priority: 2  # the longest jobs first, so that no core is left alone with one at the end
     threads: flow.job_threads(study, "quant_kld", cores)
     resources:
         mem_mb=memory("quant_kld"),
@@ -113,13 +147,14 @@ rule quant_kld:
 rule benchmark_scores:
     input:
         rules.reference_benchmarks.output,
-        outputs("make_quants"),
+        made_before,
     output:
         declared(paths.items("{label}")),
     log:
         log_of("benchmark_scores", "{label}"),
     params:
         values=values("benchmark_scores"),
+    priority: 1
     threads: flow.job_threads(study, "benchmark_scores", cores)
     resources:
         mem_mb=memory("benchmark_scores"),
@@ -130,7 +165,7 @@ rule benchmark_scores:
 rule cohort:
     input:
         [declared(paths.fidelity(label)) for label in flow.measured_labels(study)],
-        [declared(paths.items(label)) for label in answered_labels(study)],
+        [declared(paths.items(label)) for label in (*answered_labels(study), *basis_floors(study))],
     output:
         outputs("cohort"),
     log:

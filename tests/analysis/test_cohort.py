@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
-from simulated_project import simulated_parsed, simulated_tables
+from simulated_project import simulated_params, simulated_parsed, simulated_tables
 from simulated_study import VARIANTS
 
 from qkld.analysis.cohort import (
@@ -20,6 +20,7 @@ from qkld.analysis.cohort import (
 )
 from qkld.errors import BenchmarkError, ModelError, StageError
 from qkld.statistics.zone.variants import check_variants_distinct
+from qkld.study.params import parse_study
 from qkld.study.schemas import FIDELITY
 
 
@@ -42,6 +43,44 @@ def test_fourteen_variants(study):
     assert variants_of(study) == (*VARIANTS[:10], "kl_mean_128", "kl_mean_1024", "kl_mean_code", "kl_mean_chat")
     assert further_variants(study)["kl_mean_chat"] == ("chat", 0)
     check_variants_distinct(variants_of(study))
+
+
+def with_builds(tables, *, kl=1e-9, changed=0):
+    """The simulated study with its first two quants as builds in one basis, its floor's tables, and all facts."""
+    drawn, fidelity, items, facts = tables
+    values = simulated_params(REPOSITORY, drawn)
+    values["quants"][0] |= {"recipe_id": "pair", "basis": {"rotate": 1}}
+    values["quants"][1] |= {"recipe_id": "pair", "basis": {"rotate": 1}}
+    dtype, reference = fidelity["floor-dtype"], items["reference"]
+    answers = reference["answer"].where(reference.index >= changed, (reference["answer"] + 1) % 4)
+    fidelity = fidelity | {"floor-rotate-1": dtype.assign(quant="floor-rotate-1", estimate=kl)}
+    items = items | {"floor-rotate-1": reference.assign(model="floor-rotate-1", answer=answers)}
+    facts = facts | {"floor-rotate-1": {"compute_dtype": "float32"}}
+    return parse_study(values, source="a test"), fidelity, items, facts
+
+
+def test_builds_have_recipe_and_basis_and_their_floor_stands_by(tables, cohort):
+    built = build_cohort(*with_builds(tables)).set_index("label")
+    quants = built[built["role"] == "quant"]
+    assert list(quants["recipe_id"][:3]) == ["pair", "pair", quants.index[2]]
+    assert list(quants["basis"][:3]) == ["rotate-1", "rotate-1", ""]
+    floor = built.loc["floor-rotate-1"]
+    assert (floor["role"], floor["basis"], floor["changed_answers"]) == ("floor", "rotate-1", 0)
+    assert "in basis rotate-1, unquantized" in floor["recipe"]
+    assert pd.isna(floor["composite"])
+    plain = cohort.set_index("label")
+    assert built.loc[quants.index, "composite"].equals(plain.loc[quants.index, "composite"])
+    assert "note" not in built or not built.loc["floor-rotate-1", "note"]
+
+
+@pytest.mark.parametrize(("kl", "changed", "said"), [(2e-7, 0, "2.0e-07"), (1e-9, 3, "3 answers changed")])
+def test_a_basis_that_is_another_function_is_said(tables, kl, changed, said):
+    study, fidelity, items, facts = with_builds(tables, kl=kl, changed=changed)
+    built = build_cohort(study, fidelity, items, facts).set_index("label")
+    assert "not the reference's function" in built.loc["floor-rotate-1", "note"]
+    assert said in built.loc["floor-rotate-1", "note"]
+    facts["floor-rotate-1"] = {"compute_dtype": "bfloat16"}
+    assert "note" not in build_cohort(study, fidelity, items, facts)
 
 
 def test_cohort_holds_what_was_measured(study, cohort, tables):

@@ -203,13 +203,13 @@ def test_bits_belong_to_intx_and_intx_needs_them(smoke, change):
     assert "bits belongs to scheme intx, and intx needs it" in refusal(smoke)
 
 
-@pytest.mark.parametrize("key", ["pad", "rotate"])
+@pytest.mark.parametrize("key", ["pad", "rotate", "permute"])
 def test_only_the_reference_is_padded_and_rotated_and_that_decides_its_numbers(smoke, key):
     plain = identity(parse_study(smoke, source="here").reference)
     smoke["reference"][key] = 256
     assert identity(parse_study(smoke, source="here").reference) == plain | {key: 256}
-    smoke["quants"].append({**GGUF, key: 0 if key == "rotate" else 256})
-    assert "pad and rotate are keys of the reference alone; found on x-Q8_0" in refusal(smoke)
+    smoke["quants"].append({**GGUF, key: 256 if key == "pad" else 0})
+    assert "pad, rotate and permute are keys of the reference alone; found on x-Q8_0" in refusal(smoke)
 
 
 def test_an_unknown_method_is_named(smoke):

@@ -23,7 +23,10 @@ from qkld.workflow.notebooks import (
 )
 from qkld.workflow.processes import OBJECTS
 
-TOLD_APART = {"01_reference_logits": {"part"}, "02_quant_kld": {"quant"}, "03_benchmark_scores": {"model"}}
+TOLD_APART = {
+    **{"00_make_quants": {"basis"}, "01_reference_logits": {"part"}},
+    **{"02_quant_kld": {"quant"}, "03_benchmark_scores": {"model"}},
+}
 
 
 def parameters_of(path: Path) -> dict[str, Any]:

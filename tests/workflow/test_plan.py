@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qkld.study.params import ToBeChecked, load_params
+from qkld.study.params import Study, ToBeChecked, load_params
 from qkld.workflow import plan
 from qkld.workflow.plan import has_native_bf16, product_flop_per_second
 from qkld.workflow.plan_report import in_bytes, in_time, plan_text, rule_seconds
@@ -42,6 +42,31 @@ def test_one_job_for_each_notebook_run(smoke):
         "reference_corpora": 1, "reference_benchmarks": 1, "quant_kld": 5, "benchmark_scores": 5, "cohort": 1,
         "correlation": 1, "silent_zone": 1, "volume_direction": 1, "prompts": 1, "figures": 1,
     }  # fmt: skip
+
+
+def test_a_basis_of_builds_is_a_job_with_a_folder_and_files(smoke):
+    made = {"method": "gguf", "made": {"type": "Q4_0"}}
+    facts = {"family": "g", "maker": "m", "recipe": "r", "nominal_bits": 4.5}
+    torch = {**facts, "label": "h", "method": "hqq", "bits": 4, "group_size": 64}
+    values = smoke.model_dump(mode="json")
+    values["quants"] = [
+        {**torch, "builds": {"rotate": [1, 2]}},
+        {**facts, **made, "label": "g", "builds": {"rotate": [2]}},
+    ]
+    study = Study(**values)
+    jobs = {(j.rule, j.label): j for j in plan.plan_jobs(study)}
+    one, both = jobs["make_basis", "rotate-1"], jobs["make_basis", "rotate-2"]
+    assert both.written_bytes > 2 * one.written_bytes > 1e9
+    assert both.fixed_seconds > one.fixed_seconds > plan.START_SECONDS
+    assert {label for rule, label in jobs if rule == "quant_kld"} == {
+        *study.floors,
+        "h-rotate-1",
+        "h-rotate-2",
+        "g-rotate-2",
+    }
+    assert {"floor-rotate-1", "floor-rotate-2"} <= {label for rule, label in jobs if rule == "benchmark_scores"}
+    assert ("make_quants", None) not in jobs
+    assert "make_basis" in plan_text(study, cores=2, flop_per_second=1e10)
 
 
 def test_more_windows_cost_more_of_everything(smoke):

@@ -51,11 +51,7 @@ def jobs_after(finished: Place) -> Any:
         values = yaml.safe_load(original)
         edit(values)
         file.write_text(yaml.safe_dump(values))
-        done = finished.qkld("run", "smoke", "--dry-run")
-        assert done.returncode == 0, done.stderr
-        stats = re.search(r"^Job stats:\n(.*?)^total", done.stdout + done.stderr, re.MULTILINE | re.DOTALL)
-        counts = dict(re.findall(r"^(\w+) +(\d+)$", stats[1] if stats else "", re.MULTILINE))
-        return {rule: int(number) for rule, number in counts.items() if rule != "all"}
+        return dry_run(finished)
 
     yield count
     file.write_text(original)
@@ -68,6 +64,12 @@ def test_nothing_runs_when_nothing_changed(jobs_after):
 def test_a_quant_more_runs_only_its_own_stages_and_the_analysis(jobs_after):
     counts = jobs_after(lambda values: values["quants"].append(HQQ))
     assert counts == {"quant_kld": 1, "benchmark_scores": 1, **ANALYSIS}
+
+
+def test_builds_run_with_their_bases_and_floors_which_are_removed_afterwards(jobs_after):
+    counts = jobs_after(lambda values: values["quants"].append({**HQQ, "builds": {"rotate": [1, 2]}}))
+    basis = {"make_basis": 2, "forget_basis": 2, "quant_kld": 4, "benchmark_scores": 4}
+    assert counts == basis | ANALYSIS
 
 
 def test_a_task_more_runs_all_scores_and_no_kld(jobs_after):
@@ -120,6 +122,44 @@ def test_the_zone_cut_runs_the_zone_and_what_reads_it(jobs_after):
 
 def test_a_word_of_description_runs_nothing(jobs_after):
     assert jobs_after(lambda values: values.update(description="Said otherwise.")) == {}
+
+
+@pytest.fixture(scope="module")
+def finished_builds(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A finished smoke study with builds of one quant in two bases, of which nothing is left but tables."""
+    place = copy_project(tmp_path_factory.mktemp("builds"))
+    file = place.root / "params" / "smoke.yaml"
+    values = yaml.safe_load(file.read_text())
+    values["quants"].append({**HQQ, "builds": {"rotate": [1, 2]}})
+    file.write_text(yaml.safe_dump(values))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in place.variables.items():
+            patch.setenv(name, value)
+        study, paths = load_params("smoke"), StudyPaths("smoke")
+        for made in flow.declared_files(study, paths):
+            made.parent.mkdir(parents=True, exist_ok=True)
+            made.write_text("stands in for a table")
+    done = place.qkld("run", "smoke", "--", "--touch", "--forceall")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def dry_run(place: Place) -> dict[str, int]:
+    """Jobs by rule that a dry run names."""
+    done = place.qkld("run", "smoke", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    stats = re.search(r"^Job stats:\n(.*?)^total", done.stdout + done.stderr, re.MULTILINE | re.DOTALL)
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", stats[1] if stats else "", re.MULTILINE))
+    return {rule: int(number) for rule, number in counts.items() if rule != "all"}
+
+
+def test_a_removed_basis_runs_nothing_and_one_build_that_is_missing_only_itself(finished_builds):
+    assert dry_run(finished_builds) == {}
+    items = finished_builds.folder / "runs" / "smoke" / "items" / "hqq-3-rotate-2.parquet"
+    content = items.read_text()
+    items.unlink()
+    assert dry_run(finished_builds) == {"benchmark_scores": 1, "forget_basis": 1, **ANALYSIS}
+    items.write_text(content)
 
 
 def edited_notebook(finished: Place, stage: str, edit: Callable[[list[dict[str, Any]]], None]) -> tuple[Path, str]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from validation.calibration.builds import builds_bounds, builds_cells, builds_rates, run_builds
 from validation.calibration.coverage import (
     run_world,
     run_zmax,
@@ -56,6 +57,7 @@ PARTS = {
     "verdict": Part(verdict_cells, run_verdicts, verdict_rates, verdict_bounds),
     "two_way": Part(world_cells, run_world, world_rates, world_bounds),
     "few_items": Part(few_cells, run_few, few_rates, few_bounds),
+    "builds": Part(builds_cells, run_builds, builds_rates, builds_bounds),
     "tau": Part(tau_cells, run_tau, tau_rates, tau_bounds),
     "zmax": Part(zmax_cells, run_zmax, zmax_rates, zmax_bounds),
     "size": Part(size_cells, run_sizes, size_rates, size_bounds, lambda cell: cell.null.draw.__module__),

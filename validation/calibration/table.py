@@ -227,6 +227,29 @@ def tau_table(rates: pd.DataFrame) -> str:
     return markdown_table(["quants and items", "true τ", "cohorts", "holds it", "mean estimate", "mean width"], rows)
 
 
+def builds_table(rates: pd.DataFrame) -> str:
+    """Coverage, rejections and estimates of each component of replicate builds; variances in squared points."""
+    rows = [
+        [
+            f"{r['recipes']} × {r['builds']}",
+            str(r["component"]),
+            _rate(r["between"]),
+            _rate(r["within"]),
+            f"{r['runs']:,}",
+            _rate(r["coverage"]),
+            _rate(r["rejection"]),
+            _rate(1e4 * r["mean_moment"], 2),
+            _rate(1e4 * r["moment_error"], 2),
+            _rate(100 * r["mean_sd"], 2),
+            _rate(100 * r["median_high"], 2),
+        ]
+        for r in rates.to_dict("records")
+    ]
+    header = ["recipes × builds", "component", "σ_u", "σ_w", "cohorts", "holds it", "rejects 0"]
+    more = ["mean unbiased variance", "± its error", "mean fitted sd", "median upper end"]
+    return markdown_table([*header, *more], rows)
+
+
 # --- whole ------------------------------------------------------------------------------------------------------------
 
 _SECTIONS = {
@@ -246,6 +269,7 @@ _SECTIONS = {
         ("BCa interval, independent quants", lambda t: zmax_table(t, "bca_coverage")),
     ],
     "few_items": [("Verdict on few items, clusters or repeats, V from them", few_items_table)],
+    "builds": [("Components of replicate builds, V from the items, in points", builds_table)],
     "tau": [("Interval of τ, V from the items", tau_table)],
     "size": [("Size of every test, nominal .05", size_table)],
 }

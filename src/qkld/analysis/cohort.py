@@ -19,6 +19,9 @@ FLOOR_RECIPES = {
     FLOOR_DTYPE: "the reference in the next wider dtype: float32 for 16 bits, float64 for float32",
 }
 
+FLOOR_OF_BASIS = 1e-7
+"""Nats: in float32, the reference in another basis keeps its distributions to this mean KLD or is another function."""
+
 FLOOR_FACTOR = 3.0
 """A quant whose mean KLD is below this many times that of `FLOOR_DTYPE` is at the floor."""
 
@@ -161,8 +164,9 @@ def _fidelity_columns(study: Study, fidelity: pd.DataFrame, label: str) -> dict[
 
 
 def _identity(study: Study, label: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    is_floor = label in FLOOR_RECIPES
+    is_floor = label in study.floors
     entry = study.reference if is_floor else study.entry(label)
+    basis = entry.basis or next((b for b in study.bases if b.floor_label == label), None)
     role = "floor" if is_floor else "reference" if label == study.reference.label else "quant"
     return {
         "label": label,
@@ -170,13 +174,41 @@ def _identity(study: Study, label: str, facts: Mapping[str, Any]) -> dict[str, A
         "family": entry.family,
         "method": entry.method,
         "maker": entry.maker,
-        "recipe": FLOOR_RECIPES.get(label, entry.recipe),
+        "recipe": _floor_recipe(label) if is_floor else entry.recipe,
+        "recipe_id": entry.recipe_id or entry.label if role == "quant" else label,
+        "basis": basis.name if basis else "",
         "nominal_bits": entry.nominal_bits,
         "bits_per_weight": facts.get("bits_per_weight", np.nan),
         "bits_per_trunk_weight": facts.get("bits_per_trunk_weight", np.nan),
         "plain_trunk_share": facts.get("plain_trunk_share", np.nan),
         "weights_sha256": facts.get("weights_sha256"),
     }
+
+
+def _floor_recipe(label: str) -> str:
+    """What a floor row is."""
+    return FLOOR_RECIPES.get(label, f"the reference in basis {label.removeprefix('floor-')}, unquantized")
+
+
+def changed_answers(items: pd.DataFrame, reference: pd.DataFrame) -> int:
+    """Items that a model answers otherwise than the reference: another choice, or right where it was wrong."""
+    pairs = items.merge(reference, on=["benchmark", "item"], suffixes=("", "_reference"), validate="one_to_one")
+    other = (pairs["answer"] != pairs["answer_reference"]) | (pairs["correct"] != pairs["correct_reference"])
+    return int(other.sum())
+
+
+def _basis_notes(cohort: pd.DataFrame, model_facts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Which floors of bases are not the reference's function in float32, and by how much."""
+    found = {}
+    for row in cohort[cohort["basis"].ne("") & cohort["role"].eq("floor")].itertuples():
+        in_float32 = model_facts.get(row.label, {}).get("compute_dtype") == "float32"
+        answers = getattr(row, "changed_answers", 0)
+        if in_float32 and (row.kl_mean > FLOOR_OF_BASIS or answers > 0):
+            found[row.label] = (
+                f"not the reference's function: mean KLD {row.kl_mean:.1e} nats (at most {FLOOR_OF_BASIS:.0e}), "
+                f"{answers:.0f} answers changed"
+            )
+    return found
 
 
 def _score_columns(study: Study, items: pd.DataFrame) -> pd.DataFrame:
@@ -243,7 +275,7 @@ def build_cohort(
     fidelity_tables
         Label of a quant or floor → its table by `tables.FIDELITY`. The reference has none: its columns stay empty.
     item_tables
-        Label of the reference or a quant → its table by `tables.ITEMS`. Floor rows have no scores.
+        Label of the reference, a quant or a basis's floor → its table by `tables.ITEMS`. Floor rows have no scores.
     model_facts
         Label → ``bits_per_weight``, ``bits_per_trunk_weight``, ``plain_trunk_share`` and ``weights_sha256``, as far as
         they are known.
@@ -257,21 +289,24 @@ def build_cohort(
     StageError
         If a corpus, context or floor of the study is missing.
     """
-    items = pd.concat(item_tables.values(), ignore_index=True)
-    check_same_requests(items)
+    check_same_requests(pd.concat(item_tables.values(), ignore_index=True))
     quants = [q.label for q in study.quants]
+    items = pd.concat([item_tables[label] for label in (study.reference.label, *quants)], ignore_index=True)
     digests = {label: model_facts.get(label, {}).get("weights_sha256") for label in quants}
     check_distinct_weights({label: digest for label, digest in digests.items() if digest})
     rows = []
-    for label in (study.reference.label, *FLOOR_RECIPES, *quants):
+    for label in (study.reference.label, *study.floors, *quants):
         row = _identity(study, label, model_facts.get(label, {}))
         if label in fidelity_tables:
             row |= _fidelity_columns(study, fidelity_tables[label], label)
+        if label in study.floors and label in item_tables:
+            row["changed_answers"] = changed_answers(item_tables[label], item_tables[study.reference.label])
         rows.append(row)
     cohort = pd.DataFrame(rows).join(_score_columns(study, items), on="label")
     cohort["at_floor"] = _at_floor(cohort, fidelity_tables)
     notes = {label: table.loc[table["estimate"].isna(), "note"] for label, table in fidelity_tables.items()}
-    if reasons := {label: note.iloc[0] for label, note in notes.items() if len(note)}:
+    reasons = {label: note.iloc[0] for label, note in notes.items() if len(note)} | _basis_notes(cohort, model_facts)
+    if reasons:
         cohort["note"] = cohort["label"].map(reasons).fillna("")
     return COHORT.checked(cohort)
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.analysis.cohort import FLOOR_RECIPES
 from qkld.errors import TableError
 from qkld.sources.catalogue import ASSETS
 from qkld.study.params import FLOOR_BATCH, Study, load_params
@@ -109,7 +108,7 @@ def _kept_tables(study: Study, paths: StudyPaths, fresh: CommittedPaths, tokens:
     cohort, made = _read(paths.cohort, COHORT, f"the study with `qkld run {study.study}`")
     yield KeptTable(fresh.cohort, cohort, COHORT, made)
     quants = [quant.label for quant in study.quants]
-    measured = [*FLOOR_RECIPES, *quants]
+    measured = [*study.floors, *quants]
     parts = [_read(paths.fidelity(label), FIDELITY, "notebook 02_quant_kld")[0] for label in measured]
     yield KeptTable(fresh.fidelity, pd.concat(parts, ignore_index=True), FIDELITY, made)
     for label in [study.reference.label, *quants, *([FLOOR_BATCH] if study.self_flips else [])]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.analysis.cohort import FLOOR_RECIPES, MADE_IN, build_cohort, check_same_stores, composite_of
+from qkld.analysis.cohort import MADE_IN, build_cohort, check_same_stores, composite_of
 from qkld.study.params import Study, load_params
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import made_by
@@ -23,18 +23,21 @@ class Measured:
     Attributes
     ----------
     fidelity : of every floor and quant, schema ``fidelity``
-    items : of the reference and every quant, schema ``items``
+    items : of the reference, every quant and the floors of bases, schema ``items``
     facts : bits a weight and hash of the weights, of every model
+    floors : labels of those floors, whose answers enter no score
     """
 
     fidelity: Mapping[str, pd.DataFrame]
     items: Mapping[str, pd.DataFrame]
     facts: Mapping[str, Mapping[str, Any]]
+    floors: tuple[str, ...] = ()
 
     @property
     def all_items(self) -> pd.DataFrame:
-        """The items of all models, one below the other."""
-        return pd.concat(self.items.values(), ignore_index=True)
+        """The items of the reference and all quants, one below the other."""
+        tables = [table for label, table in self.items.items() if label not in self.floors]
+        return pd.concat(tables, ignore_index=True)
 
 
 def read_measured(study: Study) -> Measured:
@@ -47,11 +50,12 @@ def read_measured(study: Study) -> Measured:
         reference than the rest.
     """
     paths, quants = StudyPaths(study.study), [q.label for q in study.quants]
-    fidelity, fidelity_made = _read(paths.fidelity, [*FLOOR_RECIPES, *quants], FIDELITY)
-    items, items_made = _read(paths.items, [study.reference.label, *quants], ITEMS)
+    floors = tuple(basis.floor_label for basis in study.bases)
+    fidelity, fidelity_made = _read(paths.fidelity, [*study.floors, *quants], FIDELITY)
+    items, items_made = _read(paths.items, [study.reference.label, *floors, *quants], ITEMS)
     check_same_stores({label: made.get("stores") for label, made in fidelity_made.items()})
     facts = {label: made.get("model", {}) for label, made in {**fidelity_made, **items_made}.items()}
-    return Measured(fidelity, items, facts)
+    return Measured(fidelity, items, facts, floors)
 
 
 def _read(

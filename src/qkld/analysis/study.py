@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.analysis.cohort import FLOOR_RECIPES
 from qkld.errors import StageError
 from qkld.statistics.core.resampling import Resampling
 from qkld.study.params import FLOOR_BATCH, Study, knobs, load_params, with_knobs
@@ -112,7 +111,7 @@ class LoadedStudy:
         """One row a quant or floor, corpus, context and metric, with intervals."""
         if self.committed is not None:
             return read_table(self.committed.fidelity, FIDELITY, made_in="`git checkout studies`")
-        labels = [*FLOOR_RECIPES, *self.quants]
+        labels = [*self.params.floors, *self.quants]
         return pd.concat(
             [
                 read_table(self.paths.fidelity(label), FIDELITY, made_in=f"notebook 02_quant_kld for '{label}'")
@@ -123,7 +122,7 @@ class LoadedStudy:
 
     def tokens(self, quant: str) -> pd.DataFrame:
         """One row a scored token of a quant or floor; those that the repository keeps have no token ids."""
-        if quant not in FLOOR_RECIPES:
+        if quant not in self.params.floors:
             self.params.entry(quant)
         if self.committed is not None:
             return read_table(

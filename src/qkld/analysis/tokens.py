@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.analysis.cohort import FLOOR_RECIPES
 from qkld.analysis.study import LoadedStudy
 from qkld.statistics.tokens.breakdown import breakdown_table
 from qkld.statistics.tokens.differences import floor_means, paired_table
@@ -67,7 +66,7 @@ def fidelity_breakdown(study: LoadedStudy) -> pd.DataFrame:
     Columns of the result table ``fidelity_breakdown``; intervals and resamples as in `paired_fidelity`.
     """
     measured = set(study.fidelity.loc[study.fidelity["estimate"].notna(), "quant"])
-    floors = [label for label in FLOOR_RECIPES if label in measured]
+    floors = [label for label in study.params.floors if label in measured]
     return breakdown_table(study.tokens, [*floors, *quants_by_kld(study)], **_resampled(study))
 
 

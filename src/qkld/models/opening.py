@@ -28,6 +28,7 @@ from qkld.models.transformers import folder_config, load_tokenizer
 from qkld.models.transforms.transformed import is_transformed, transformed_folder
 from qkld.models.weights import check_finite, weights_sha256
 from qkld.sources.tokenizer import check_rows, check_same_tokens, named_tokens, tokenizer_sha256, vocabulary_size
+from qkld.study.entries import source_of
 from qkld.study.params import Compute, GgufModel, MadeModel, ModelEntry, StoredModel
 
 
@@ -39,7 +40,8 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
     entry : ModelEntry
         The model to open.
     reference : StoredModel
-        The study's reference: made quants start from its weights as stored, and its tokenizer gives the ids of all.
+        The study's reference: made quants start from its weights, as stored or in the basis of a build, and its
+        tokenizer gives the ids of all.
     compute : Compute
         Device, dtypes, whether quantized layers run natively or from their dequantized weights, and whether a model
         that is larger than the device may be spread (``device_map: auto``): plain weights are then loaded, made and
@@ -63,7 +65,7 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
     tokenizer = stored_tokenizer(reference)
     vocabulary = vocabulary_size(tokenizer, rows_of_folder(stored_folder(reference)))
     if isinstance(entry, MadeModel):
-        folder = stored_folder(reference)
+        folder = stored_folder(source_of(entry, reference))
         loaded = made_model(entry, folder, reference=reference.label, compute=compute, device=device, dtype=dtype)
     else:
         if entry != reference:
@@ -128,9 +130,14 @@ def stored_tokenizer(entry: StoredModel) -> Any:
 
 
 def stored_folder(entry: StoredModel) -> Path:
-    """The folder of safetensors that a stored model is opened from, padded and rotated as it asks."""
-    folder = converted_folder(entry) if isinstance(entry, GgufModel) else model_folder(entry)
+    """The folder of safetensors that a stored model is opened from, padded and in the basis that it asks for."""
+    folder = given_folder(entry)
     return transformed_folder(entry, folder) if is_transformed(entry) else folder
+
+
+def given_folder(entry: StoredModel) -> Path:
+    """The folder of a stored model's weights as they were given."""
+    return converted_folder(entry) if isinstance(entry, GgufModel) else model_folder(entry)
 
 
 def _checked(

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from qkld.errors import ParameterError
 from qkld.study.checking import read_yaml, validated
 from qkld.study.entries import (
     AnyModel,
     AnyStoredModel,
+    Basis,
     BitsandbytesModel,
     GgufModel,
     HqqModel,
@@ -31,6 +32,9 @@ from qkld.study.entries import (
     Strict,
     TorchaoModel,
     TransformersModel,
+    bases_of,
+    check_models,
+    each_build,
     identity,
 )
 from qkld.study.paths import known_studies, params_file
@@ -282,7 +286,7 @@ class Study(Strict):
     """A whole study: reference, corpora, benchmarks, quants, and the knobs of every stage.
 
     With ``self_flips`` the reference answers the benchmarks once more in another batch shape, under the label
-    `FLOOR_BATCH`: how often it disagrees with itself is the floor of every quant's flips.
+    `FLOOR_BATCH`: how often it disagrees with itself is the floor of every quant's flips. ``builds`` are a quant each.
     """
 
     study: Label
@@ -302,12 +306,12 @@ class Study(Strict):
     volume_direction: VolumeDirection
     prompts: Prompts
     figures: Figures
-    quants: tuple[AnyModel, ...] = Field(min_length=1)
+    quants: Annotated[tuple[AnyModel, ...], AfterValidator(each_build)] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _names_are_unique_and_known(self) -> Study:
         for what, names in (
-            ("quant label", [*FLOORS, self.reference.label, *(q.label for q in self.quants)]),
+            ("quant label", [*self.floors, self.reference.label, *(q.label for q in self.quants)]),
             ("corpus name", [c.name for c in self.corpora]),
             ("benchmark task", [b.task for b in self.benchmarks]),
         ):
@@ -330,30 +334,28 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
-    def _only_the_reference_is_transformed(self) -> Study:
-        stored = [q for q in self.quants if isinstance(q, StoredModel)]
-        asking = [q.label for q in stored if q.pad is not None or q.rotate is not None]
-        if asking:
-            raise ValueError(f"pad and rotate are keys of the reference alone; found on {', '.join(asking)}")
+    def _models_fit_each_other(self) -> Study:
+        check_models(self.reference, self.quants)
         return self
 
-    @model_validator(mode="after")
-    def _reference_runs_in_torch(self) -> Study:
-        reference = self.reference
-        if isinstance(reference, GgufModel) and (reference.engine != "torch" or reference.made):
-            raise ValueError(
-                "the reference is a given file run by engine torch: its store keeps hidden states, which llama.cpp "
-                "does not give, and what is made here is made from it"
-            )
-        return self
+    @property
+    def bases(self) -> tuple[Basis, ...]:
+        """Every basis that a quant is made in beside the reference's own, in the order of the quants."""
+        return bases_of(self.quants)
+
+    @property
+    def floors(self) -> tuple[str, ...]:
+        """Labels of all floor rows: those of every study, and one a basis."""
+        return (*FLOORS, *(basis.floor_label for basis in self.bases))
 
     def entry(self, label: str) -> Any:
-        """The reference or quant with this label; under `FLOOR_BATCH` the reference again, with ``self_flips``."""
-        if label == FLOOR_BATCH and self.self_flips:
-            return self.reference.model_copy(update={"label": label})
-        for model in (self.reference, *self.quants):
-            if model.label == label:
-                return model
+        """The reference or quant with this label, or the reference under the label of a floor: in a basis, or again."""
+        floors = {basis.floor_label: basis.of(self.reference) for basis in self.bases}
+        floors |= {FLOOR_BATCH: self.reference} if self.self_flips else {}
+        known = {model.label: model for model in (self.reference, *self.quants)}
+        known |= {name: model.model_copy(update={"label": name}) for name, model in floors.items()}
+        if label in known:
+            return known[label]
         raise ParameterError(
             f"Study '{self.study}' has no model '{label}'.",
             expected=[self.reference.label, *(q.label for q in self.quants)],

@@ -149,6 +149,14 @@ class StudyPaths:
         """What notebook 00 made, as it is."""
         return self.run / "seals" / "quants.json"
 
+    def basis_seal(self, basis: str) -> Path:
+        """What notebook 00 made in a basis of builds, which may be removed since."""
+        return self.run / "seals" / f"basis-{basis}.json"
+
+    def basis_removed(self, basis: str) -> Path:
+        """What was removed of a basis after its last use."""
+        return self.run / "seals" / f"removed-{basis}.json"
+
     def kld(self, quant: str) -> Path:
         """Token table of a quant."""
         return self.run / "kld" / f"{quant}.parquet"

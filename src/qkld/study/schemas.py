@@ -277,6 +277,12 @@ COHORT = Schema(
         "method": Column("str", "how the model is opened: transformers, bitsandbytes, torchao, hqq, gguf"),
         "maker": Column("str", "who made the file"),
         "recipe": Column("str", "how it was quantized"),
+        "recipe_id": Column("str", "what the builds of one recipe share; else the label", optional=True),
+        "basis": Column(
+            "str",
+            "basis of the given weights that it was made in, such as rotate-3; empty: the reference's",
+            optional=True,
+        ),
         "nominal_bits": Column("float64", "bits a weight by the recipe's name"),
         "bits_per_weight": Column("float64", "bits a weight as stored, embeddings and head included", missing=True),
         "bits_per_trunk_weight": Column(
@@ -287,7 +293,13 @@ COHORT = Schema(
         ),
         "weights_sha256": Column("str", "hash of the weights as computed with", missing=True),
         "at_floor": Column("bool", "mean KL below three times the floor of the compute dtype"),
-        "note": Column("str", "why a floor has no fidelity; else empty", optional=True),
+        "changed_answers": Column(
+            "float64",
+            "items that the reference answers otherwise in this basis, unquantized; only in rows of such floors",
+            missing=True,
+            optional=True,
+        ),
+        "note": Column("str", "why a floor has no fidelity, or is no floor; else empty", optional=True),
     },
     key=("label",),
     more=True,

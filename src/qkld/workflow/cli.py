@@ -69,6 +69,13 @@ def _collect(options: argparse.Namespace) -> int:
     return 0
 
 
+def _forget(options: argparse.Namespace) -> int:
+    from qkld.workflow.commands.forget import run_forget
+
+    print(run_forget(options), end="")
+    return 0
+
+
 def _export(options: argparse.Namespace) -> int:
     from qkld.analysis.committing import export_study
 
@@ -193,6 +200,7 @@ def _add_notebook(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--quant", help="label of the quant or floor row (02)")
     parser.add_argument("--model", help="label of the reference or quant (03)")
     parser.add_argument("--part", choices=("corpora", "benchmarks"), help="half of 01")
+    parser.add_argument("--basis", help="a basis of the study's builds, such as rotate-3 (00)")
     parser.add_argument("--threads", type=whole_number, help="threads of the kernel")
     parser.add_argument("--output", type=Path, help="where the executed notebook goes")
     parser.add_argument(
@@ -209,6 +217,11 @@ def _add_small(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("collect", help="what notebook 03b writes of a study, without a kernel")
     parser.add_argument("study")
     parser.set_defaults(act=_collect)
+    parser = commands.add_parser("forget", help="remove what was made in a basis of a study's builds, to measure them")
+    parser.add_argument("study")
+    parser.add_argument("--basis", required=True, help="its name, such as rotate-3")
+    parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
+    parser.set_defaults(act=_forget)
     parser = commands.add_parser("export", help="put a finished study's tables, without texts, into studies/")
     parser.add_argument("study")
     parser.add_argument("--out", type=Path, help="another folder, which is replaced")

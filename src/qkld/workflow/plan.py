@@ -70,6 +70,9 @@ MAKE_SECONDS_PER_PARAMETER: Mapping[str, float] = {
 QUANTIZE_SECONDS_PER_PARAMETER = 1e-7
 """Making one GGUF file by llama.cpp, on one core; a mean over types, of which i-quants take most."""
 
+TRANSFORM_SECONDS_PER_PARAMETER = 1e-7
+"""Rotating the weights in float64 and writing them, on one core; permuting them takes less."""
+
 HEAD_WORK = 3.0
 """Time of both heads and of the walk over the vocabulary, over the time of one head's product."""
 
@@ -134,18 +137,23 @@ class Job:
 
 
 def measured_labels(study: Study) -> tuple[str, ...]:
-    """Labels that notebook 02 is run for: both floor rows and the quants."""
-    return (*FLOORS, *(q.label for q in study.quants))
+    """Labels that notebook 02 is run for: the floor rows and the quants."""
+    return (*study.floors, *(q.label for q in study.quants))
 
 
 def scored_labels(study: Study) -> tuple[str, ...]:
-    """Labels that notebook 03 is run for: the reference, the quants, and with ``self_flips`` the reference again."""
-    return (*answered_labels(study), *second_run_labels(study))
+    """Labels that notebook 03 is run for: reference, quants, floors of bases, with ``self_flips`` the first again."""
+    return (*answered_labels(study), *basis_floors(study), *second_run_labels(study))
 
 
 def answered_labels(study: Study) -> tuple[str, ...]:
     """Labels whose items make the cohort's scores: the reference and the quants."""
     return (study.reference.label, *(q.label for q in study.quants))
+
+
+def basis_floors(study: Study) -> tuple[str, ...]:
+    """Labels of the reference in each basis of builds, unquantized."""
+    return tuple(basis.floor_label for basis in study.bases)
 
 
 def second_run_labels(study: Study) -> tuple[str, ...]:
@@ -234,12 +242,14 @@ def plan_job(study: Study, rule: str, label: str | None = None) -> Job:
     scored = float(sum(scored_tokens(c, knobs.chat_answer_tokens, knobs.score_from) for c in study.corpora))
     kept = float(sum(kept_positions(c, knobs.chat_answer_tokens, knobs.score_from) for c in study.corpora))
     state_bytes = shape.width * _dtype_bytes(study) * STORE_COMPRESSION if shape else None
-    method = _method(study, label)
+    method = _method(study, None if rule == "make_basis" else label)
     items = benchmark_tokens(study) if rule in ("reference_benchmarks", "benchmark_scores") else None
     memory, fixed = _memory(study, shape, method), _fixed_seconds(shape, rule, method)
     match rule:
         case "make_quants":
             return _making_job(study, shape)
+        case "make_basis":
+            return _basis_job(study, str(label), shape)
         case "reference_corpora":
             answers = sum(c.windows * knobs.chat_answer_tokens for c in study.corpora if c.kind == "chat")
             written = kept * state_bytes if state_bytes else None
@@ -255,9 +265,13 @@ def plan_job(study: Study, rule: str, label: str | None = None) -> Job:
             return Job(rule, None, 0.0, 0.0, 0.0, PROCESS_BYTES, ANALYSIS_SECONDS)
 
 
-def made_files(study: Study) -> dict[MadeGguf, float]:
-    """The different GGUF files that a study's quants ask notebook 00 to make, each with its nominal bits."""
-    return {q.made: q.nominal_bits for q in study.quants if isinstance(q, GgufModel) and q.made}
+def made_files(study: Study, basis: str | None = None) -> dict[MadeGguf, float]:
+    """The different GGUF files that notebook 00 makes in a basis, each with its nominal bits; None: the reference's."""
+    return {
+        q.made: q.nominal_bits
+        for q in study.quants
+        if isinstance(q, GgufModel) and q.made and (q.basis.name if q.basis else None) == basis
+    }
 
 
 def _making_job(study: Study, shape: Shape | None) -> Job:
@@ -271,9 +285,23 @@ def _making_job(study: Study, shape: Shape | None) -> Job:
     return Job("make_quants", None, 0.0, 0.0, written, memory, START_SECONDS + shape.parameters * each)
 
 
+def _basis_job(study: Study, basis: str, shape: Shape | None) -> Job:
+    """Notebook 00 for one basis: the weights in it, a folder, and its GGUF files with source and importance matrix."""
+    if shape is None:
+        return Job("make_basis", basis, 0.0, 0.0, None, None, None)
+    files = made_files(study, basis)
+    float32 = BYTES_OF_DTYPE["float32"] * shape.parameters
+    written = float32 * (2 if files else 1) + sum(files.values()) / 8 * shape.parameters
+    each = TRANSFORM_SECONDS_PER_PARAMETER + len(files) * QUANTIZE_SECONDS_PER_PARAMETER
+    each += OPEN_SECONDS_PER_PARAMETER * (2 if files else 1)
+    seconds = START_SECONDS + shape.parameters * each
+    return Job("make_basis", basis, 0.0, 0.0, written, int(PROCESS_BYTES + 3 * float32), seconds)
+
+
 def plan_jobs(study: Study) -> list[Job]:
     """Every job of a study's workflow, in the order of its rules."""
     jobs = [plan_job(study, "make_quants")] if made_files(study) else []
+    jobs += [plan_job(study, "make_basis", basis.name) for basis in study.bases]
     jobs += [plan_job(study, "reference_corpora"), plan_job(study, "reference_benchmarks")]
     jobs += [plan_job(study, "quant_kld", label) for label in measured_labels(study)]
     jobs += [plan_job(study, "benchmark_scores", label) for label in scored_labels(study)]

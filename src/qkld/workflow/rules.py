@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qkld.errors import ParameterError
+from qkld.study.entries import Basis
 from qkld.study.params import FLOOR_BATCH, FLOORS, STAGES, Study, asked, identity, knobs
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import METRICS_VERSION, canonical_json
@@ -44,6 +45,7 @@ class Rule:
 
 RULES: Mapping[str, Rule] = {
     "make_quants": Rule("00_make_quants"),
+    "make_basis": Rule("00_make_quants"),
     "reference_corpora": Rule("01_reference_logits", part="corpora"),
     "reference_benchmarks": Rule("01_reference_logits", part="benchmarks"),
     "quant_kld": Rule("02_quant_kld"),
@@ -55,7 +57,7 @@ RULES: Mapping[str, Rule] = {
     "prompts": Rule("07_prompts"),
     "figures": Rule("08_figures"),
 }
-"""Every rule of the Snakefile, in order."""
+"""Every rule of the Snakefile that runs a notebook, in order."""
 
 
 def _identity(study: Study, label: str) -> dict[str, Any]:
@@ -73,13 +75,19 @@ def _tasks(study: Study) -> list[dict[str, Any]]:
     return [{k: v for k, v in asked(b).items() if k not in described} for b in study.benchmarks]
 
 
+def _builds(study: Study, basis: str | None) -> list[dict[str, Any]]:
+    """What decides the weights of every quant that is made in this basis."""
+    return [identity(q) for q in study.quants if q.basis and q.basis.name == basis]
+
+
 def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
     """The part of a rule's values that is its own."""
     reference = _identity(study, study.reference.label)
     match rule:
-        case "make_quants":
-            made = sorted({canonical_json(made.model_dump(mode="json")) for made in made_files(study)})
-            return {"reference": reference, "made": made, "corpora": _corpora(study)}
+        case "make_quants" | "make_basis":
+            made = sorted({canonical_json(made.model_dump(mode="json")) for made in made_files(study, label)})
+            builds = {"basis": label, "builds": _builds(study, label)} if label else {}
+            return {"reference": reference, "made": made, "corpora": _corpora(study), **builds}
         case "reference_corpora":
             return {"reference": reference, "corpora": _corpora(study)}
         case "reference_benchmarks":
@@ -124,7 +132,13 @@ def rule_values(study: Study, rule: str, label: str | None = None) -> str:
 
 
 def notebook_parameters(
-    study: Study, stage: str, *, quant: str | None = None, model: str | None = None, part: str | None = None
+    study: Study,
+    stage: str,
+    *,
+    quant: str | None = None,
+    model: str | None = None,
+    part: str | None = None,
+    basis: str | None = None,
 ) -> dict[str, Any]:
     """Papermill parameters of one run of a stage: the study's name, what tells the run apart, and the knobs."""
     if stage not in STAGES:
@@ -136,8 +150,10 @@ def notebook_parameters(
         name = needed[0]
         expected = ", ".join(measured_labels(study) if name == "quant" else scored_labels(study))
         raise ParameterError(f"Stage {stage} needs a {name}.", expected=expected, found="none", do=f"give --{name}")
-    told_apart = {k: v for k, v in (("quant", quant), ("model", model), ("part", part)) if v is not None}
+    given = {"quant": quant, "model": model, "part": part, "basis": basis}
+    told_apart = {name: value for name, value in given.items() if value is not None}
     known = {"quant": measured_labels(study), "model": scored_labels(study), "part": ("corpora", "benchmarks")}
+    known["basis"] = tuple(b.name for b in study.bases)
     for name, value in told_apart.items():
         if value not in known[name]:
             raise ParameterError(
@@ -160,6 +176,19 @@ def job_threads(study: Study, rule: str, cores: int) -> int:
     return max(1, cores // together)
 
 
+def basis_of(study: Study, label: str) -> Basis | None:
+    """The basis that a build or a floor lies in; None for what lies in the reference's own."""
+    floors = {basis.floor_label: basis for basis in study.bases}
+    return floors.get(label) or (None if label in FLOORS else study.entry(label).basis)
+
+
+def measured_in(study: Study, paths: StudyPaths, name: str) -> tuple[Path, ...]:
+    """Every table that is measured with what notebook 00 made in a basis: of its floor and of its builds."""
+    own = [basis.floor_label for basis in study.bases if basis.name == name]
+    own += [quant.label for quant in study.quants if quant.basis and quant.basis.name == name]
+    return (*map(paths.kld, own), *map(paths.items, own))
+
+
 def outputs(study: Study, paths: StudyPaths, rule: str) -> tuple[Path, ...]:
     """Files that a rule without a label declares."""
     tables = tuple(paths.analysis(name) for name in tables_of(RULES[rule].notebook))
@@ -180,7 +209,7 @@ def memory_mb(study: Study, rule: str, label: str | None = None) -> int:
 
 
 def job_name(rule: str, label: str | None = None) -> str:
-    """Name of a job's executed notebook: ``02_quant_kld.bnb-nf4``, ``01_reference_logits.corpora``."""
+    """Name of a job's executed notebook: ``02_quant_kld.bnb-nf4``, ``00_make_quants.rotate-3``."""
     told_apart = label or RULES[rule].part
     return f"{RULES[rule].notebook}.{told_apart}" if told_apart else RULES[rule].notebook
 
@@ -210,5 +239,6 @@ def hand_over(study: Study, paths: StudyPaths, declared: Iterable[str]) -> None:
 def declared_files(study: Study, paths: StudyPaths) -> list[Path]:
     """Every file that the Snakefile declares as an output."""
     files = [file for rule in RULES for file in outputs(study, paths, rule)]
+    files += [seal(basis.name) for basis in study.bases for seal in (paths.basis_seal, paths.basis_removed)]
     files += [file for label in measured_labels(study) for file in (paths.kld(label), paths.fidelity(label))]
     return files + [paths.items(label) for label in scored_labels(study)]

@@ -14,7 +14,7 @@ from qkld.divergence import FullLogits, token_divergence
 from qkld.errors import ModelError
 from qkld.models.gguf.open_in_torch import converted_folder
 from qkld.models.transformers import load_module
-from qkld.models.transforms.transforms import NORMS, pad, random_orthogonal, rotate, transform
+from qkld.models.transforms.transforms import NORMS, SignedOrder, pad, permute, random_orthogonal, rotate, transform
 from validation.crosschecks.exact import largest_logit_difference
 
 GROUPED = {"num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 4, "hidden_size": 36}
@@ -58,6 +58,39 @@ def test_rotation_keeps_the_logits_and_unties_the_head(module):
     assert rotated.lm_head.weight is not rotated.model.embed_tokens.weight
     both = transform(module, multiple=16, seed=3)
     assert largest_logit_difference(module, both, IDS) < 1e-12
+
+
+def test_permuting_keeps_the_logits_and_every_number_but_for_place_and_sign(module):
+    permuted = permute(module, 3)
+    assert largest_logit_difference(module, permuted, IDS) < 1e-12
+    assert permuted.config.tie_word_embeddings == module.config.tie_word_embeddings
+    tied = permuted.lm_head.weight is permuted.model.embed_tokens.weight
+    assert tied == module.config.tie_word_embeddings
+    for (name, before), after in zip(module.named_parameters(), permuted.parameters(), strict=True):
+        assert torch.equal(before.abs().flatten().sort().values, after.abs().flatten().sort().values), name
+        assert not torch.equal(before, after) or name.split(".")[-2][0] in "qkv", name  # biases of heads stay
+    both = transform(module, multiple=16, seed=None, permutation=3)
+    assert largest_logit_difference(module, both, IDS) < 1e-12
+
+
+def test_each_layer_draws_an_order_of_its_units_and_all_share_that_of_the_stream():
+    module = lively()
+    layers = permute(module, 3).model.layers
+    orders = []
+    for before, after in zip(module.model.layers, layers, strict=True):
+        rows = [b.mlp.gate_proj.weight.abs().sort(dim=1).values for b in (before, after)]
+        orders.append((rows[1][:, None] == rows[0][None]).all(dim=-1).int().argmax(dim=1))
+        assert sorted(orders[-1].tolist()) == list(range(100))
+        signs = after.mlp.up_proj.weight.sum(), after.mlp.gate_proj.weight.sum()
+        assert all(torch.isfinite(s) for s in signs)
+    assert not torch.equal(*orders)
+
+
+def test_a_signed_order_is_drawn_evenly(rng):
+    drawn = [SignedOrder.random(3, rng=rng) for _ in range(3000)]
+    firsts = np.bincount([int(d.order[0]) for d in drawn], minlength=3) / 3000
+    assert np.allclose(firsts, 1 / 3, atol=4 * math.sqrt(2 / 9 / 3000))
+    assert abs(np.mean([d.signs.double().mean().item() for d in drawn])) < 4 / math.sqrt(9000)
 
 
 def test_a_wrong_gain_is_seen_by_the_check(module):
@@ -137,7 +170,11 @@ def test_the_matrix_is_orthogonal_and_without_the_signs_of_the_decomposition(rng
     ("kind", "named"),
     [("Qwen3", "model type qwen3"), ("Gemma", "model type gemma"), ("Granite", "model type granite")],
 )
-@pytest.mark.parametrize("change", [lambda m: pad(m, 16), lambda m: rotate(m, 0)], ids=["pad", "rotate"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda m: pad(m, 16), lambda m: rotate(m, 0), lambda m: permute(m, 0)],
+    ids=["pad", "rotate", "permute"],
+)
 def test_other_architectures_are_refused_by_name(kind, named, change):
     with pytest.raises(ModelError, match=named):
         change(make_module(kind))

@@ -24,6 +24,7 @@ from qkld.models.gguf.files import check_parts, fact, gguf_bits, part_names, rea
 from qkld.models.gguf.tokenizer import header_tokenizer
 from qkld.models.library import quiet_loading, transformers_library
 from qkld.models.transformers import load_module
+from qkld.study.entries import source_of
 from qkld.study.locks import locked
 from qkld.study.params import GgufModel, Importance, StoredModel, identity
 from qkld.study.paths import data_folder
@@ -52,7 +53,7 @@ def converted_folder(entry: GgufModel) -> Path:
     sha256 = _sha256(tuple(files), tuple(file.stat().st_mtime_ns for file in files))
     if entry.sha256 is not None:
         check_stated_hash(entry.label, sha256, entry.sha256)
-    target = data_folder() / "converted" / f"{sha256}-{CONFIGURATION}"
+    target = converted_place(sha256)
     with locked(target.parent / f".{target.name}.lock"):
         if not target.exists():  # else the same bytes have been checked: their header alone takes seconds to read
             check_parts(files)
@@ -60,6 +61,11 @@ def converted_folder(entry: GgufModel) -> Path:
         elif not _counts_plain(target):
             write_json(target / BITS_FILE, gguf_bits(files).as_json())
     return target
+
+
+def converted_place(sha256: str) -> Path:
+    """Where the folder of a GGUF file with this hash lies, converted or not."""
+    return data_folder() / "converted" / f"{sha256}-{CONFIGURATION}"
 
 
 @lru_cache(maxsize=8)
@@ -146,7 +152,7 @@ def made_file(entry: GgufModel, reference: StoredModel) -> Path:
     """The file that is made for an entry, whether it is there or not; its record lies beside it, as ``.json``."""
     made = entry.made
     told_apart = f"-imatrix-{importance_key(made.importance)}" if made.importance else ""
-    return made_folder(reference) / f"{made.type}{told_apart}.gguf"
+    return made_folder(source_of(entry, reference)) / f"{made.type}{told_apart}.gguf"
 
 
 def located(entry: GgufModel, reference: StoredModel) -> GgufModel:
@@ -166,7 +172,7 @@ def located(entry: GgufModel, reference: StoredModel) -> GgufModel:
             f"The file of '{entry.label}' has not been made.",
             expected=file,
             found="no such file",
-            do="run notebooks/00_make_quants.ipynb for this study; `qkld run` does",
+            do="run notebooks/00_make_quants.ipynb for this study; `qkld run` does, and removes builds after use",
         )
     stated = json.loads(record.read_text())["sha256"]
     return entry.model_copy(update={"path": str(file.parent), "file": file.name, "sha256": stated, "made": None})

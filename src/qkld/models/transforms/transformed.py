@@ -1,4 +1,4 @@
-"""The study's reference with `pad` and `rotate` applied, as a folder that opens as any other."""
+"""A stored model with `pad`, `rotate` or `permute` applied, as a folder that opens as any other."""
 
 from __future__ import annotations
 
@@ -24,27 +24,33 @@ VERSION = 1
 
 
 def is_transformed(entry: StoredModel) -> bool:
-    """Whether the entry asks for padding or rotation."""
-    return entry.pad is not None or entry.rotate is not None
+    """Whether the entry asks for padding or another basis."""
+    return any(value is not None for value in (entry.pad, entry.rotate, entry.permute))
 
 
 def transformed_folder(entry: StoredModel, folder: Path) -> Path:
     """The folder of the transformed model, float32 safetensors; made on first use, atomically.
 
-    ``folder`` is the plain model's; the new one is named by its weights' hash, ``pad`` and ``rotate``. Float64 products
-    are rounded once to float32; another machine's linear algebra may round single weights the other way.
+    ``folder`` is the plain model's. Float64 products are rounded once to float32; another machine's linear algebra may
+    round single weights the other way.
 
     Raises
     ------
     ModelError
         If the model is quantized, or of an architecture that can not be transformed.
     """
-    key = key_of({"source": _source(folder), "pad": entry.pad, "rotate": entry.rotate, "version": VERSION})
-    target = data_folder() / "transformed" / key
-    with locked(target.parent / f".{key}.lock"):
+    target = place_of_transformed(entry, folder)
+    with locked(target.parent / f".{target.name}.lock"):
         if not target.exists():
             _write_folder(entry, folder, target)
     return target
+
+
+def place_of_transformed(entry: StoredModel, folder: Path) -> Path:
+    """Where the transformed model lies, made or not: named by the plain weights' hash and what is asked of them."""
+    asked = {"pad": entry.pad, "rotate": entry.rotate, "version": VERSION}
+    asked |= {} if entry.permute is None else {"permute": entry.permute}
+    return data_folder() / "transformed" / key_of({"source": _source(folder), **asked})
 
 
 def _source(folder: Path) -> str:
@@ -57,13 +63,13 @@ def _write_folder(entry: StoredModel, folder: Path, target: Path) -> None:
     """Write the model under a temporary name, then rename."""
     if quantization_of(folder):
         raise ModelError(
-            f"'{entry.label}' can not be padded or rotated.",
+            f"'{entry.label}' can not be padded or put into another basis.",
             expected="plain weights",
             found="a quantized model",
             do="choose the unquantized model as the reference",
         )
     module = load_module(folder, label=entry.label, dtype=torch.float32)
-    changed = transform(module, multiple=entry.pad, seed=entry.rotate)
+    changed = transform(module, multiple=entry.pad, seed=entry.rotate, permutation=entry.permute)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
     try:
         with quiet_loading():

@@ -1,9 +1,10 @@
-"""Changes of a Llama-type model that keep its function: a residual stream padded with zeros, and a rotated one.
+"""Changes of a Llama-type model that keep its function: padded with zeros, rotated, or reordered with signs.
 
 `pad` widens a model to what block quantizers need (llama.cpp's K-quants: multiples of 256). `rotate` takes the weights
 off the grid they were stored on and spreads outliers, by the computational invariance of RMSNorm networks: SliceGPT
 (arXiv:2401.15024, section 3) and QuaRot (arXiv:2404.00456, stage 1a), here with a Haar-random matrix where QuaRot takes
-a randomized Hadamard matrix, so that any width will do.
+a randomized Hadamard matrix, so that any width will do. `permute` regroups what block quantizers scale together and
+leaves every number what it is but for its sign.
 
 Every formula is evaluated in float64 and rounded once to the dtype of the weights given.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,10 +52,17 @@ NORM_BEFORE = {
 """The norm whose output each layer reads."""
 
 
-def transform(module: nn.Module, *, multiple: int | None, seed: int | None) -> nn.Module:
-    """The module padded and then rotated, where each is asked for: the rotation fills the padded places."""
+def transform(
+    module: nn.Module, *, multiple: int | None, seed: int | None, permutation: int | None = None
+) -> nn.Module:
+    """The module padded, then rotated or permuted, where each is asked for: a rotation fills the padded places.
+
+    ``seed`` is the rotation's, ``permutation`` that of the signed permutations.
+    """
     if multiple is not None:
         module = pad(module, multiple)
+    if permutation is not None:
+        module = permute(module, permutation)
     return module if seed is None else rotate(module, seed)
 
 
@@ -106,6 +115,53 @@ def rotate(module: nn.Module, seed: int) -> nn.Module:
             turned = turned_axis(turned, axis, matrix.to(tensor.device)) if meaning == "stream" else turned
         state[name] = turned.to(tensor.dtype)
     return _rebuilt(module, config, state)
+
+
+def permute(module: nn.Module, seed: int) -> nn.Module:
+    """A copy with the same logits, its stream and its MLPs' units in another order and with other signs.
+
+    The stream x becomes Pᵀx with P a permutation and signs on it, which RMSNorm keeps if its gains are permuted. Of
+    the units silu(gate)·up, up takes the signs and down takes them back; each layer draws its own. Every weight is
+    exact but for its place and sign, and a tied head stays tied.
+
+    Raises
+    ------
+    ModelError
+        If the architecture or its weights are not supported.
+    """
+    _check_supported(module)
+    sizes = axis_sizes(module.config)
+    stream = SignedOrder.random(sizes["stream"], rng=np.random.default_rng(seed))
+    state = {}
+    for name, tensor in module.state_dict().items():
+        for axis, meaning in enumerate(axes_of(name)):
+            if meaning == "stream":
+                tensor = stream.taken(tensor, axis, signed=_layer(name) not in NORMS)
+            elif meaning == "inner":
+                units = SignedOrder.random(sizes["inner"], rng=np.random.default_rng([seed, _block(name)]))
+                tensor = units.taken(tensor, axis, signed=_layer(name) != "gate_proj")
+        state[name] = tensor
+    return _rebuilt(module, copy.deepcopy(module.config), state)
+
+
+@dataclass(frozen=True)
+class SignedOrder:
+    """A permutation with a sign a place: out[j] = sign[j]·in[order[j]]."""
+
+    order: Tensor
+    signs: Tensor
+
+    @classmethod
+    def random(cls, size: int, *, rng: np.random.Generator) -> SignedOrder:
+        """Every order and every signs equally likely."""
+        return cls(torch.from_numpy(rng.permutation(size)), torch.from_numpy(rng.choice([-1, 1], size)))
+
+    def taken(self, tensor: Tensor, axis: int, *, signed: bool) -> Tensor:
+        """The tensor with one axis reordered, and with signs where asked; same dtype."""
+        ordered = tensor.index_select(axis, self.order.to(tensor.device))
+        if not signed:
+            return ordered
+        return ordered * self.signs.to(tensor).reshape([-1 if i == axis else 1 for i in range(tensor.ndim)])
 
 
 def random_orthogonal(size: int, *, rng: np.random.Generator) -> Tensor:
@@ -189,14 +245,19 @@ def _layer(name: str) -> str:
     return name.split(".")[-2]
 
 
+def _block(name: str) -> int:
+    """``model.layers.7.mlp.up_proj.weight`` → 7."""
+    return int(name.split(".")[2])
+
+
 def _check_supported(module: nn.Module) -> None:
     found = next(_unsupported(module), None)
     if found is not None:
         raise ModelError(
-            f"{type(module).__name__} can not be padded or rotated.",
+            f"{type(module).__name__} can not be padded, rotated or permuted.",
             expected=f"a model of type {' or '.join(MODEL_TYPES)} with plain weights and no more than their layers",
             found=found,
-            do="take reference.pad and reference.rotate out of the study, or add the layer to "
+            do="take reference.pad, rotate and permute and the quants' builds out of the study, or add the layer to "
             "qkld.models.transforms.transforms with the algebra that keeps its function",
         )
 

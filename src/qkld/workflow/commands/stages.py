@@ -5,23 +5,42 @@ from __future__ import annotations
 import argparse
 
 from qkld.study.mark import check_mark
-from qkld.study.params import load_params
+from qkld.study.params import GgufModel, Study, load_params
 from qkld.study.paths import StudyPaths
 from qkld.study.progress import job
 from qkld.workflow.notebooks import run_notebook
-from qkld.workflow.rules import hand_over, notebook_parameters
+from qkld.workflow.rules import basis_of, hand_over, notebook_parameters
 
 
 def run_stage(options: argparse.Namespace) -> None:
     """Execute a stage's notebook and hand its files over; errors as of `qkld.workflow.notebooks.run_notebook`."""
     study = load_params(options.study)
-    parameters = notebook_parameters(
-        study, options.stage, quant=options.quant, model=options.model, part=options.part
-    ) | dict(options.parameter)
-    told_apart = options.quant or options.model or options.part
+    told = {name: getattr(options, name) for name in ("quant", "model", "part", "basis")}
+    parameters = notebook_parameters(study, options.stage, **told) | dict(options.parameter)
+    told_apart = next((value for value in told.values() if value), None)
     name = f"{options.stage}.{told_apart}" if told_apart else options.stage
     paths = StudyPaths(study.study)
     check_mark(paths.run)
     with job(name):
+        if label := options.quant or options.model:
+            make_again(study, label, threads=options.threads or 1)
         run_notebook(options.stage, options.output or paths.notebook(name), parameters, threads=options.threads)
         hand_over(study, paths, options.declared)
+
+
+def make_again(study: Study, label: str, *, threads: int) -> None:
+    """Make a build's GGUF file where its basis was removed after an earlier use; torch makes what it needs itself.
+
+    Raises
+    ------
+    QkldError
+        As `qkld.models.making.make_study_files`.
+    """
+    basis = basis_of(study, label)
+    entry = study.entry(label) if basis else None
+    if isinstance(entry, GgufModel) and entry.made:
+        from qkld.models.gguf.open_in_torch import made_file
+        from qkld.models.making import make_study_files
+
+        if not made_file(entry, study.reference).is_file():
+            make_study_files(study, threads=threads, basis=basis.name)
