@@ -12,6 +12,8 @@ import pytest
 from qkld.analysis.gate.evidence import of_items
 from qkld.analysis.gate.judging import Estimate, judge, outcome_of
 from qkld.analysis.gate.thresholds import LOSS, Threshold, thresholds_of
+from qkld.analysis.measured import collect
+from qkld.analysis.study import load_study
 from qkld.errors import ParameterError
 from qkld.statistics.items.score_differences import difference_interval
 from qkld.workflow import cli
@@ -120,6 +122,19 @@ def test_the_json_of_a_comparison(tmp_path, capsys):
     assert gate(capsys, path, "--quant", "q4", "--max-kld", "0.02")[0] == 0
     assert gate(capsys, path, "--quant", "q4", "--max-kld", "0.015")[0] == 5
     assert gate(capsys, path, "--quant", "q4", "--max-kld", "0.004")[0] == 3
+
+
+def test_a_study_is_judged_on_every_text_and_by_its_items(measured_project, capsys):
+    collect("simulated")
+    study = load_study("simulated")
+    quant = study.quants[0]
+    rows = study.fidelity[(study.fidelity["quant"] == quant) & (study.fidelity["metric"] == "kl_mean")]
+    asked = ("--study", "simulated", "--quant", quant)
+    status, said = gate(capsys, *asked, "--max-kld", rows["high"].max(), "--max-loss", "sciq=100%")
+    assert (status, said.count("kl_mean on ")) == (0, len(rows))
+    assert "loss of sciq" in said
+    assert gate(capsys, *asked, "--max-kld", rows["low"].min() / 2)[0] == 3
+    assert gate(capsys, *asked, "--max-kld", "9", "--max-loss", "gsm8k=1%")[0] == 4
 
 
 def items(flips: int, count: int = 400, clusters: int | None = None) -> pd.DataFrame:
