@@ -12,8 +12,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-COMPILED_ON_DEMAND = {"llama-cpp-python"}
-"""The extra [llamacpp] is built from source where somebody wants it, and is no part of the locked environment."""
+ON_DEMAND = {"llama-cpp-python", "inspect-ai"}
+"""The extras [llamacpp], built from source, and [inspect], which reads one tool's logs, are for who wants them and no
+part of the locked environment."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_every_requirement_is_met_by_the_lock(project_table, locked):
     unmet = [
         str(r)
         for r in requirements
-        if r.name not in COMPILED_ON_DEMAND and not r.specifier.contains(locked.get(canonicalize_name(r.name), "0"))
+        if r.name not in ON_DEMAND and not r.specifier.contains(locked.get(canonicalize_name(r.name), "0"))
     ]
     assert unmet == []
 

@@ -55,7 +55,7 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "format",
-        help="llama-perplexity, lm-eval, quants, evalplus, livecodebench, bfcl or csv; or a folder of anything",
+        help="llama-perplexity, lm-eval, inspect, quants, evalplus, livecodebench, bfcl or csv; or any folder",
     )
     parser.add_argument("files", nargs="*", type=Path, help="files or folders of that format")
     parser.add_argument(

@@ -13,6 +13,7 @@ from qkld.analysis.importing.bfcl import read_bfcl
 from qkld.analysis.importing.code import read_evalplus, read_livecodebench
 from qkld.analysis.importing.groups import Groups, grouped
 from qkld.analysis.importing.harness_samples import read_harness_samples
+from qkld.analysis.importing.inspect_logs import read_inspect
 from qkld.analysis.importing.long_table import read_long_table
 from qkld.analysis.importing.matching import check_metric_taken, check_same_items
 from qkld.analysis.importing.tables import COLUMNS, DIVERGENCES, IMPORTED
@@ -43,6 +44,7 @@ FORMATS = {
     "lm-eval": Format("lm-evaluation-harness: samples_*.jsonl, or the folder of --output_path", read_harness_samples),
     "evalplus": Format("EvalPlus: *eval_results.json, one model a file", read_evalplus, naming="never"),
     "livecodebench": Format("LiveCodeBench: *_eval_all.json, one model a file", read_livecodebench, naming="never"),
+    "inspect": Format("Inspect: .eval and .json logs, or a folder of them", read_inspect),
     "bfcl": Format("bfcl-eval: the folders result and score", read_all=read_bfcl, naming="always"),
     "csv": Format("CSV, JSON lines or Parquet with model, benchmark, item, correct", read_long_table),
 }
@@ -152,8 +154,9 @@ def _check_call(name: str, paths: Sequence[Path], labels: Sequence[str], of_samp
             name == "lm-eval" or "filter_name" not in of_samples, "no --filter", of_samples.get("filter_name"),
             "drop it"
         ),
-        "A metric belongs to samples of lm-evaluation-harness.": (
-            "metric" not in of_samples or name == "lm-eval", "no --metric", of_samples.get("metric"), "drop it"
+        "A metric belongs to samples of lm-evaluation-harness and of Inspect.": (
+            "metric" not in of_samples or name in ("lm-eval", "inspect"), "no --metric", of_samples.get("metric"),
+            "drop it"
         ),
     }  # fmt: skip
     for problem, (holds, expected, found, do) in problems.items():
