@@ -10,7 +10,7 @@ from simulated_project import NAME
 import qkld
 from qkld.analysis.measured import collect
 from qkld.errors import ParameterError, StageError, TableError
-from qkld.study.params import knobs
+from qkld.study.knobs import knobs
 from qkld.study.registry import CORRELATION, OF_STUDIES
 from qkld.workflow.notebooks import notebook_file
 from qkld.workflow.rules import RULES, outputs
@@ -69,12 +69,37 @@ def test_a_result_that_is_in_no_registry_is_not_saved(simulated_copy):
 
 
 def test_knobs_of_a_notebook_are_checked(simulated):
-    values = knobs(simulated.params, "04_correlation")
-    changed = simulated.with_knobs("04_correlation", **values | {"permutations": 499})
+    changed = simulated.with_knobs("04_correlation", permutations=499)
     assert changed.resampling.permutations == 499
     assert simulated.resampling.permutations == 199
     with pytest.raises(ParameterError):
-        simulated.with_knobs("04_correlation", **values | {"permutations": 1})
+        simulated.with_knobs("04_correlation", permutations=1)
+
+
+def test_a_study_with_other_knobs_writes_beside_its_own_tables(simulated_copy):
+    own = simulated_copy.paths.analysis("scores")
+    before = own.read_bytes(), own.with_suffix(".json").read_bytes()
+    table = simulated_copy.analysis("scores")
+    changed = simulated_copy.with_knobs("05_silent_zone", zone_cut=0.02).with_knobs(
+        "08_figures", formats=["png", "svg"]
+    )
+    assert changed.written.run.name == "formats=png+svg,zone_cut=0.02"
+    assert changed.written.figures.is_relative_to(changed.written.run)
+    pd.testing.assert_frame_equal(changed.analysis("scores"), table)
+    changed.save_analysis("scores", table.iloc[:3])
+    assert len(changed.analysis("scores")) == 3
+    assert (own.read_bytes(), own.with_suffix(".json").read_bytes()) == before
+    assert len(simulated_copy.analysis("scores")) == len(table)
+    same = simulated_copy.with_knobs("05_silent_zone", zone_cut=simulated_copy.params.silent_zone.zone_cut)
+    assert same.written == simulated_copy.paths
+
+
+def test_many_knobs_have_a_folder_of_a_name_that_any_disk_takes(simulated):
+    values = knobs(simulated.params, "05_silent_zone")
+    more = {name: value + 100 for name, value in values.items() if isinstance(value, int)}
+    folders = {simulated.with_knobs("05_silent_zone", **more | {"edge_draws": n}).written.run.name for n in (50, 60)}
+    assert len(folders) == 2
+    assert all(len(name) <= 100 for name in folders)
 
 
 def test_results_and_their_notebooks_agree_with_the_workflow():

@@ -23,7 +23,8 @@ from qkld.benchmarks.writing.writing import LEAD, _left_padded
 from qkld.models import open_model
 from qkld.models.attention import torchs_attention
 from qkld.sources import fetch
-from qkld.study.params import Benchmark, load_params, with_knobs
+from qkld.study.knobs import with_knobs
+from qkld.study.params import Benchmark, load_params
 from qkld.study.paths import StudyPaths
 from qkld.study.schemas import ITEMS
 

@@ -119,12 +119,17 @@ def test_the_drawn_cohort_gives_every_table(simulated):
         assert pictures
 
 
-def test_a_knob_can_be_set_by_hand_as_in_the_workflow(place, simulated):
-    run(place, "05_silent_zone", NAME, zone_cut=0.02)
-    study = load_study(NAME)
-    zone = study.analysis("zone")
+def test_a_knob_that_is_set_by_hand_leaves_the_studys_tables_as_they_are(place, simulated):
+    study, _ = simulated
+    files = [path for path in study.paths.run.rglob("*") if path.is_file() and "by-hand" not in path.parts]
+    before = {path: path.read_bytes() for path in files}
+    content = run(place, "05_silent_zone", NAME, zone_cut=0.02)
+    printed = "".join(o.get("text", "") for c in content["cells"] for o in c.get("outputs", []))
+    assert "zone_cut = 0.02, where the study has 0.05" in printed
+    zone = study.with_knobs("05_silent_zone", zone_cut=0.02).analysis("zone")
     assert set(zone["cut"]) == {0.02}
     assert zone["n_zone"].iloc[0] == (study.cohort["kl_mean"][study.cohort["role"] == "quant"] <= 0.02).sum()
+    assert {path: path.read_bytes() for path in files} == before
 
 
 def test_three_quants_run_through_and_say_what_is_missing(place):

@@ -12,6 +12,7 @@ from simulated_project import NAME, write_simulated
 
 from qkld.analysis.committing import export_study, licences, without_texts
 from qkld.analysis.measured import collect
+from qkld.analysis.opening import open_stage
 from qkld.analysis.study import load_study
 from qkld.errors import StageError, TableError
 from qkld.report.explore import window_tokens
@@ -64,6 +65,14 @@ def test_a_number_that_is_another_is_found(place):
     key = next(k for k, v in place.numbers.items() if isinstance(v, float))
     assert differences(place.numbers | {key: place.numbers[key] + 0.01}, place.numbers).keys() == {key}
     assert differences({k: v for k, v in place.numbers.items() if k != key}, place.numbers).keys() == {key}
+
+
+def test_a_notebook_that_names_no_study_opens_the_kept_one(elsewhere, capsys):
+    opened = open_stage("05_silent_zone", {"study": None})
+    assert opened.params.study == NAME
+    assert opened.committed is not None
+    assert f"study '{NAME}': no study was run here yet" in capsys.readouterr().out
+    assert len(opened.cohort) == len(opened.quants) + 3
 
 
 def test_a_run_of_ones_own_comes_first(place):

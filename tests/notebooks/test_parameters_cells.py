@@ -1,4 +1,4 @@
-"""Every stage notebook: its parameters are the study's knobs, its form is the agreed one, nothing is left in it."""
+"""Every stage notebook: its parameters are the study's until given, its form is agreed, nothing is left in it."""
 
 import ast
 import json
@@ -7,10 +7,8 @@ import papermill
 import pytest
 from conftest import REPOSITORY
 
-from qkld.study.params import STAGES, knobs, load_params
-
-TOLD_BY_THE_WORKFLOW = {"01_reference_logits": {"part"}, "02_quant_kld": {"quant"}, "03_benchmark_scores": {"model"}}
-"""Parameters of a stage that say which run of it this is; they are no knobs of a study."""
+from qkld.study.knobs import STAGES, TOLD_APART, knob_names, knobs
+from qkld.study.params import load_params
 
 HEADINGS = ["Purpose", "Parameters", "Load", "Compute", "Save and look"]
 MOST_CODE_LINES = 60
@@ -27,15 +25,39 @@ def sources(stage, kind):
 
 
 @stages
-def test_parameters_are_the_smoke_studys_knobs(stage):
+def test_every_parameter_is_the_studys_own_until_it_is_given(stage):
+    """So no notebook holds a study's value a second time, and none runs a study with the knobs of another."""
     found = papermill.inspect_notebook(str(REPOSITORY / "notebooks" / f"{stage}.ipynb"))
-    values = {name: ast.literal_eval(parameter["default"]) for name, parameter in found.items()}
-    assert values.pop("study") == "smoke"
-    smoke = load_params("smoke")
-    run = {name: values.pop(name) for name in TOLD_BY_THE_WORKFLOW.get(stage, ())}
-    assert values == knobs(smoke, stage)
-    known = {smoke.reference.label, *(q.label for q in smoke.quants), "all"}
-    assert set(run.values()) <= known
+    assert list(found) == ["study", *TOLD_APART.get(stage, ()), *knob_names(stage)]
+    assert {parameter["default"] for parameter in found.values()} == {"None"}
+
+
+@stages
+def test_types_are_those_of_the_study(stage):
+    found = papermill.inspect_notebook(str(REPOSITORY / "notebooks" / f"{stage}.ipynb"))
+    for name, value in knobs(load_params("demo"), stage).items():
+        stated = found[name]["inferred_type_name"].split("[")[0]
+        assert stated == type(value).__name__ or (stated, type(value)) == ("float", int), name
+
+
+@stages
+def test_parameters_are_read_by_one_call(stage):
+    """And nothing but what tells a run apart is read by its own name: a knob's value is the opened study's."""
+    tree = ast.parse("\n".join(sources(stage, "code")))
+    opened = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "open_stage"]
+    assert [ast.unparse(call) for call in opened] == [f"open_stage('{stage}', globals())"]
+    loaded = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    assert not loaded & {"study", *knob_names(stage)}
+    assert set(TOLD_APART.get(stage, ())) <= loaded
+
+
+@stages
+def test_no_cell_gives_a_parameter_another_value(stage):
+    """A name that a later cell took would be read as a parameter when the notebook is run from the top again."""
+    cells = [c for c in notebook(stage)["cells"] if "parameters" not in c["metadata"].get("tags", [])]
+    tree = ast.parse("\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code"))
+    stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    assert not stored & {"study", *knob_names(stage)}
 
 
 @stages
@@ -46,13 +68,6 @@ def test_parameters_are_literals_each_with_type_and_comment(stage):
         code, _, comment = line.partition("  # ")
         assert isinstance(ast.parse(code).body[0], ast.AnnAssign), line
         assert comment.strip(), f"{line}: no unit or meaning"
-
-
-@stages
-def test_every_parameter_is_read(stage):
-    tree = ast.parse("\n".join(sources(stage, "code")))
-    loaded = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    assert set(papermill.inspect_notebook(str(REPOSITORY / "notebooks" / f"{stage}.ipynb"))) <= loaded
 
 
 @stages

@@ -12,7 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from qkld.errors import ParameterError
-from qkld.study.params import STAGES, Study, ToBeChecked, asked, identity, knobs, load_params, parse_study, with_knobs
+from qkld.study.knobs import STAGES, knob_names, knobs, with_knobs
+from qkld.study.params import Study, ToBeChecked, asked, identity, load_params, parse_study
 from qkld.study.paths import known_studies, project_root
 
 STUDIES = known_studies()
@@ -298,15 +299,23 @@ def test_every_knob_belongs_to_a_stage_and_no_stage_has_one_name_twice():
         assert len(knobs(study, stage)) == sum(len(type(getattr(study, s)).model_fields) for s in sections)
 
 
-def test_with_knobs_takes_exactly_the_stage_s_knobs_and_checks_them():
+def test_with_knobs_changes_what_is_given_and_checks_it():
     study = load_params("smoke")
     values = knobs(study, "08_figures")
     assert with_knobs(study, "08_figures", **values) == study
-    assert with_knobs(study, "08_figures", **values | {"column_width": 7}).figures.column_width == 7.0
-    with pytest.raises(ParameterError, match="unknown \\['width'\\]"):
+    assert with_knobs(study, "08_figures", **dict.fromkeys(values)) == study == with_knobs(study, "08_figures")
+    changed = with_knobs(study, "08_figures", column_width=7, formats=None)
+    assert (changed.figures.column_width, changed.figures.formats) == (7.0, study.figures.formats)
+    with pytest.raises(ParameterError, match="no knob width"):
         with_knobs(study, "08_figures", **values, width=1)
     with pytest.raises(ParameterError, match=r"figures\.column_width.*greater than 0"):
         with_knobs(study, "08_figures", **values | {"column_width": -1})
+
+
+def test_names_of_knobs_are_those_of_the_values():
+    study = load_params("smoke")
+    for stage in STAGES:
+        assert list(knob_names(stage)) == list(knobs(study, stage))
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 from conftest import REPOSITORY
+from simulated_project import NAME
 
+from qkld.analysis.study import load_study
 from qkld.workflow import cli
 
 
@@ -48,6 +51,23 @@ def test_a_misspelt_knob_is_refused_before_anything_runs(own_place, capsys):
     assert cli.main(["notebook", "05_silent_zone", "--study", "smoke", "-p", "zone_cutt=0.02"]) == 2
     assert "no parameter zone_cutt" in capsys.readouterr().err
     assert not own_place.folder.joinpath("runs").exists()
+
+
+def test_a_knob_out_of_range_is_refused_before_a_kernel_starts(own_place, capsys):
+    assert cli.main(["notebook", "05_silent_zone", "--study", "smoke", "-p", "permutations=1"]) == 2
+    assert "greater than or equal to 99" in capsys.readouterr().err
+    assert not own_place.folder.joinpath("runs").exists()
+
+
+@pytest.mark.notebook
+def test_a_notebook_with_another_knob_is_kept_beside_the_studys_own(measured_project, capsys):
+    shutil.copytree(REPOSITORY / "notebooks", measured_project / "notebooks", dirs_exist_ok=True)
+    assert cli.main(["notebook", "04_correlation", "--study", NAME, "-p", "permutations=99"]) == 2
+    assert "03b_cohort first" in capsys.readouterr().err
+    study = load_study(NAME)
+    executed = study.with_knobs("04_correlation", permutations=99).written.notebook("04_correlation")
+    assert "permutations = 99, where the study has 199" in executed.read_text()
+    assert not study.paths.notebook("04_correlation").exists()
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback():

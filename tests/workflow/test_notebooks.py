@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qkld.errors import ParameterError, StageError
-from qkld.study.params import STAGES, knobs, load_params
+from qkld.study.knobs import STAGES
 from qkld.workflow.notebooks import (
     check_parameters,
     code_digest,
@@ -60,16 +60,6 @@ def small_project(tmp_path, monkeypatch) -> Path:
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setenv("QKLD_ROOT", str(tmp_path))
     return tmp_path
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_parameters_cells_are_the_knobs_with_the_smoke_study_as_defaults(stage):
-    study = load_params("smoke")
-    found = parameters_of(notebook_file(stage))
-    expected = {"study": "smoke", **knobs(study, stage)}
-    apart = TOLD_APART.get(stage, set())
-    assert set(found) == set(expected) | apart
-    assert {name: value for name, value in found.items() if name not in apart} == expected
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -5,7 +5,8 @@ import argparse
 import pytest
 
 from qkld.errors import StageError
-from qkld.study.params import STAGES, Study
+from qkld.study.knobs import STAGES
+from qkld.study.params import Study
 from qkld.study.registry import OF_STUDIES
 from qkld.workflow import pages
 from qkld.workflow.cli import parser

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from qkld.errors import StageError
 from qkld.statistics.core.resampling import Resampling
-from qkld.study.params import FLOOR_BATCH, Study, knobs, load_params, with_knobs
+from qkld.study.knobs import knobs, with_knobs
+from qkld.study.params import FLOOR_BATCH, Study, load_params
 from qkld.study.paths import CommittedPaths, StudyPaths
-from qkld.study.provenance import made_by, sha256_of_file, written_whole
+from qkld.study.provenance import key_of, made_by, sha256_of_file, written_whole
 from qkld.study.registry import OF_STUDIES
 from qkld.study.result_table import Table
 from qkld.study.schemas import COHORT, FIDELITY, ITEMS, KEPT_TOKENS, TOKENS, read_table, read_table_and_provenance
@@ -23,18 +26,33 @@ from qkld.study.sealing import altered, read_sealed, write_sealed
 _COLLECT = "notebooks 02_quant_kld and 03_benchmark_scores for every model, then notebook 03b_cohort"
 
 
+class GivenKnob(NamedTuple):
+    """A knob that was given another value than the study's."""
+
+    own: Any
+    given: Any
+
+
 @dataclass(frozen=True)
 class LoadedStudy:
     """One study: its parameters, its paths, and its tables, each read when first asked for and checked then.
 
-    Where no run of it was made here, its tables are those that the repository keeps, if it does; see `origin`.
+    Where no run of it was made here, its tables are those that the repository keeps, if it does; see `origin`. With
+    knobs of other values than the study's (``by_hand``) its tables are read, and never written: see `written`.
     """
 
     params: Study
+    by_hand: Mapping[str, GivenKnob] = field(default_factory=dict)
 
     @property
     def paths(self) -> StudyPaths:
+        """Where the study's own files lie."""
         return StudyPaths(self.params.study)
+
+    @property
+    def written(self) -> StudyPaths:
+        """Where results are written: to the study's own place, or beside it under the knobs that differ."""
+        return StudyPaths(self.params.study, _folder_of(self.by_hand))
 
     @property
     def quants(self) -> list[str]:
@@ -53,8 +71,17 @@ class LoadedStudy:
         return Resampling(c.correlation_confidence, c.correlation_bootstrap, c.permutations, c.correlation_seed)
 
     def with_knobs(self, stage: str, **values: object) -> LoadedStudy:
-        """The same study with a stage's knobs as a notebook has them, checked as those of the YAML are."""
-        return LoadedStudy(with_knobs(self.params, stage, **values))
+        """The same study with some of a stage's knobs, checked as those of the YAML are; None is the study's own."""
+        params = with_knobs(self.params, stage, **values)
+        own, given = knobs(self.params, stage), knobs(params, stage)
+        changed = {name: GivenKnob(own[name], given[name]) for name in own if own[name] != given[name]}
+        return LoadedStudy(params, {**self.by_hand, **changed})
+
+    @property
+    def by_hand_lines(self) -> list[str]:
+        """What is said of knobs that differ from the study's; no line where none does."""
+        said = [f"{name} = {knob.given}, where the study has {knob.own}" for name, knob in self.by_hand.items()]
+        return [*said, f"so results are written beside the study's own: {self.written.run}"] if said else []
 
     @cached_property
     def committed(self) -> CommittedPaths | None:
@@ -140,7 +167,7 @@ class LoadedStudy:
         StoreError
             If it was changed, or an earlier version of qkld wrote it.
         """
-        path, table = self.paths.analysis(name), _table(name)
+        path, table = self._found(name), _table(name)
         if not path.exists():
             raise StageError(
                 f"Result '{name}' of study '{self.params.study}' is not there yet.",
@@ -156,7 +183,7 @@ class LoadedStudy:
 
     def save_analysis(self, name: str, table: pd.DataFrame) -> None:
         """Write a result table as CSV, whole, and beside it as JSON what made it, the stage's knobs among it."""
-        path, described = self.paths.analysis(name), _table(name)
+        path, described = self.written.analysis(name), _table(name)
         described.check(table.columns)
         made = made_by(study=self.params.study, table=name, knobs=knobs(self.params, described.notebook))
         with written_whole(path) as temporary:
@@ -167,7 +194,12 @@ class LoadedStudy:
     def made(self, name: str) -> dict[str, Any]:
         """What made a result table: provenance, the stage's knobs, and the digest of its file."""
         notebook = _table(name).notebook
-        return read_sealed(self.paths.analysis(name).with_suffix(".json"), do=f"run notebook {notebook}")
+        return read_sealed(self._found(name).with_suffix(".json"), do=f"run notebook {notebook}")
+
+    def _found(self, name: str) -> Path:
+        """Where a result lies: of a run with these very knobs where there was one, else the study's own."""
+        beside = self.written.analysis(name)
+        return beside if beside.exists() else self.paths.analysis(name)
 
 
 def _table(name: str) -> Table:
@@ -177,6 +209,17 @@ def _table(name: str) -> Table:
             f"There is no result '{name}'.", expected=sorted(OF_STUDIES), found=name, do="use one of these"
         )
     return OF_STUDIES[name]
+
+
+LONGEST_FOLDER = 100
+"""Characters of a folder's name that spells out its knobs; beyond it a hash stands in their place."""
+
+
+def _folder_of(by_hand: Mapping[str, GivenKnob]) -> str:
+    """``zone_cut=0.02,permutations=499``; empty without knobs."""
+    values = {name: by_hand[name].given for name in sorted(by_hand)}
+    spelt = ",".join(f"{k}={'+'.join(map(str, v)) if isinstance(v, list) else v}" for k, v in values.items())
+    return spelt if len(spelt) <= LONGEST_FOLDER else key_of(values)
 
 
 def load_study(study: str) -> LoadedStudy:

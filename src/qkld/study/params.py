@@ -1,14 +1,13 @@
 """One study's parameters: a YAML file parsed once into frozen, checked objects.
 
-A key of a stage's section is a papermill parameter of that stage's notebook, under the same name and with the same
-default as in the smoke study; `knobs` gives them, and a test holds every notebook to it.
+A key of a stage's section is a parameter of that stage's notebook, under the same name; there None is the study's own
+value. `qkld.study.knobs` gives them, and a test holds every notebook to it.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,7 +43,6 @@ __all__ = [
     "FLOORS",
     "FLOOR_BATCH",
     "FLOOR_DTYPE",
-    "STAGES",
     "AnyModel",
     "AnyStoredModel",
     "Benchmark",
@@ -75,10 +73,8 @@ __all__ = [
     "VolumeDirection",
     "asked",
     "identity",
-    "knobs",
     "load_params",
     "parse_study",
-    "with_knobs",
 ]
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -362,48 +358,6 @@ class Study(Strict):
             found=label,
             do="use one of these labels, or add the quant to the study's YAML",
         )
-
-
-STAGES: Mapping[str, tuple[str, ...]] = {
-    "00_make_quants": (),
-    "01_reference_logits": ("compute", "reference_logits", "benchmark_scores"),
-    "02_quant_kld": ("compute", "quant_kld"),
-    "03_benchmark_scores": ("compute", "benchmark_scores"),
-    "03b_cohort": (),
-    "04_correlation": ("correlation",),
-    "05_silent_zone": ("correlation", "silent_zone"),
-    "06_volume_direction": ("correlation", "volume_direction"),
-    "07_prompts": ("correlation", "prompts"),
-    "08_figures": ("figures",),
-}
-"""Which sections of a study are the knobs of which notebook."""
-
-
-def knobs(study: Study, stage: str) -> dict[str, Any]:
-    """The papermill parameters of a stage's notebook that come from the study, as JSON values."""
-    return {k: v for section in STAGES[stage] for k, v in getattr(study, section).model_dump(mode="json").items()}
-
-
-def with_knobs(study: Study, stage: str, **values: Any) -> Study:
-    """The study with a stage's knobs set to a notebook's parameters; every knob of the stage must be given.
-
-    Raises
-    ------
-    ParameterError
-        If a knob is unknown to the stage, missing, or out of range.
-    """
-    expected = knobs(study, stage)
-    if set(values) != set(expected):
-        raise ParameterError(
-            f"Notebook {stage} was given other knobs than it has.",
-            expected=sorted(expected),
-            found=f"missing {sorted(set(expected) - set(values))}, unknown {sorted(set(values) - set(expected))}",
-            do="pass the knobs of params.STAGES",
-        )
-    whole = study.model_dump(mode="json")
-    for section in STAGES[stage]:
-        whole[section] = {name: values[name] for name in whole[section]}
-    return validated(Study, whole, source=f"notebook {stage} of study '{study.study}'")
 
 
 def parse_study(values: Any, *, source: str) -> Study:

@@ -105,16 +105,27 @@ class CommittedPaths:
         return self.folder / "tokens" / f"{quant}.parquet"
 
 
+def committed_studies() -> list[str]:
+    """Names of the studies whose tables the repository keeps."""
+    return sorted(file.parent.name for file in (project_root() / "studies").glob("*/cohort.parquet"))
+
+
 @dataclass(frozen=True)
 class StudyPaths:
-    """Where one study keeps its files. ``run`` is ``runs/<study>`` unless ``$QKLD_RUNS`` moves ``runs``."""
+    """Where one study keeps its files. ``run`` is ``runs/<study>`` unless ``$QKLD_RUNS`` moves ``runs``.
+
+    ``by_hand`` names the folder of a notebook's run with other knobs than the study's: everything of it lies below
+    ``runs/<study>/by-hand``, beside the study's own files.
+    """
 
     study: str
+    by_hand: str = ""
 
     @property
     def run(self) -> Path:
         runs = Path(os.environ["QKLD_RUNS"]).resolve() if "QKLD_RUNS" in os.environ else project_root() / "runs"
-        return runs / self.study
+        own = runs / self.study
+        return own / "by-hand" / self.by_hand if self.by_hand else own
 
     @property
     def reference(self) -> Place:
@@ -193,6 +204,8 @@ class StudyPaths:
 
     @property
     def figures(self) -> Path:
+        if self.by_hand:
+            return self.run / "figures"
         root = (
             Path(os.environ["QKLD_FIGURES"]).resolve() if "QKLD_FIGURES" in os.environ else project_root() / "figures"
         )

@@ -204,7 +204,13 @@ def _add_notebook(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--threads", type=whole_number, help="threads of the kernel")
     parser.add_argument("--output", type=Path, help="where the executed notebook goes")
     parser.add_argument(
-        "-p", dest="parameter", action="append", default=[], type=parameter, metavar="NAME=VALUE", help="set a knob"
+        "-p",
+        dest="parameter",
+        action="append",
+        default=[],
+        type=parameter,
+        metavar="NAME=VALUE",
+        help="set a knob; with another value than the study's, results go beside its own tables",
     )
     parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
     parser.set_defaults(act=_notebook)

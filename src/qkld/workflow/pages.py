@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from qkld.errors import StageError
 from qkld.study import params
 from qkld.study.entries import Strict
-from qkld.study.params import STAGES, ToBeChecked, load_params
+from qkld.study.knobs import STAGES
+from qkld.study.params import ToBeChecked, load_params
 from qkld.study.paths import StudyPaths, known_studies, project_root
 from qkld.study.provenance import written_whole
 from qkld.study.registry import describe_results

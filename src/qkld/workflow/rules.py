@@ -15,7 +15,8 @@ from typing import Any
 
 from qkld.errors import ParameterError
 from qkld.study.entries import Basis
-from qkld.study.params import FLOOR_BATCH, FLOORS, STAGES, Study, asked, identity, knobs
+from qkld.study.knobs import STAGES
+from qkld.study.params import FLOOR_BATCH, FLOORS, Study, asked, identity
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import METRICS_VERSION, canonical_json
 from qkld.study.registry import tables_of
@@ -140,7 +141,10 @@ def notebook_parameters(
     part: str | None = None,
     basis: str | None = None,
 ) -> dict[str, Any]:
-    """Papermill parameters of one run of a stage: the study's name, what tells the run apart, and the knobs."""
+    """Papermill parameters of one run of a stage: the study's name, and what tells the run apart.
+
+    Knobs are not given: a notebook takes the study's own.
+    """
     if stage not in STAGES:
         raise ParameterError(
             f"There is no stage '{stage}'.", expected=list(STAGES), found=stage, do="use one of these names"
@@ -162,7 +166,7 @@ def notebook_parameters(
                 found=value,
                 do="use one of these, or add it to the study's YAML",
             )
-    return {"study": study.study, **told_apart, **knobs(study, stage)}
+    return {"study": study.study, **told_apart}
 
 
 def job_threads(study: Study, rule: str, cores: int) -> int:

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import argparse
 
+from qkld.analysis.study import load_study
+from qkld.study.knobs import knob_names
 from qkld.study.mark import check_mark
-from qkld.study.params import GgufModel, Study, load_params
-from qkld.study.paths import StudyPaths
+from qkld.study.params import GgufModel, Study
 from qkld.study.progress import job
 from qkld.workflow.notebooks import run_notebook
 from qkld.workflow.rules import basis_of, hand_over, notebook_parameters
 
 
 def run_stage(options: argparse.Namespace) -> None:
-    """Execute a stage's notebook and hand its files over; errors as of `qkld.workflow.notebooks.run_notebook`."""
-    study = load_params(options.study)
+    """Execute a stage's notebook and hand its files over; errors as of `qkld.workflow.notebooks.run_notebook`.
+
+    With other knobs than the study's, the executed notebook lies where its results do: beside the study's own.
+    """
+    study, given = load_study(options.study), dict(options.parameter)
     told = {name: getattr(options, name) for name in ("quant", "model", "part", "basis")}
-    parameters = notebook_parameters(study, options.stage, **told) | dict(options.parameter)
+    parameters = notebook_parameters(study.params, options.stage, **told) | given
+    own = study.with_knobs(options.stage, **{k: v for k, v in given.items() if k in knob_names(options.stage)}).written
     told_apart = next((value for value in told.values() if value), None)
     name = f"{options.stage}.{told_apart}" if told_apart else options.stage
-    paths = StudyPaths(study.study)
-    check_mark(paths.run)
+    check_mark(study.paths.run)
     with job(name):
         if label := options.quant or options.model:
-            make_again(study, label, threads=options.threads or 1)
-        run_notebook(options.stage, options.output or paths.notebook(name), parameters, threads=options.threads)
-        hand_over(study, paths, options.declared)
+            make_again(study.params, label, threads=options.threads or 1)
+        run_notebook(options.stage, options.output or own.notebook(name), parameters, threads=options.threads)
+        hand_over(study.params, study.paths, options.declared)
 
 
 def make_again(study: Study, label: str, *, threads: int) -> None:
