@@ -20,6 +20,7 @@ from qkld.models.making.study_files import IN_TORCH
 from qkld.study.entries import Basis
 from qkld.study.params import GgufModel, Study, load_params, parse_study
 from qkld.study.paths import StudyPaths, data_folder
+from qkld.workflow.commands.stages import make_again
 
 IDS = torch.arange(120).reshape(2, 60) * 7 % 280
 OF = {"label": "r", "family": "f", **FACTS}
@@ -186,7 +187,8 @@ def test_each_basis_has_its_own_source_matrix_and_files_and_all_go_after_use(ggu
     assert [len(list(f.glob("imatrix-*.gguf"))) for f in folders].count(1) == 2
     assert [len(list(f.glob("reference.gguf"))) for f in folders] == [1, 1, 1]
     assert max(mean_kl(study, floor) for floor in study.floors[2:]) < 1e-7
-    assert len({opened(study, q.label).weights_sha256 for q in study.quants}) == 3
+    hashes = {opened(study, q.label).weights_sha256 for q in study.quants}
+    assert len(hashes) == 3
     seal = read_json(StudyPaths("tiny").basis_seal("rotate-2"))
     assert seal["reference"]["rotate"] == 2
     for basis in study.bases:
@@ -197,6 +199,9 @@ def test_each_basis_has_its_own_source_matrix_and_files_and_all_go_after_use(ggu
     assert len(given) == 1, "what the reference was given as is kept"
     with pytest.raises(SourceError, match="has not been made"):
         opened(study, "q0-rotate-1")
+    for label in (*study.floors, study.reference.label, "q0-rotate-1"):
+        make_again(study, label, threads=1)
+    assert opened(study, "q0-rotate-1").weights_sha256 in hashes
 
 
 @pytest.mark.model
