@@ -24,6 +24,8 @@ import pytest
 from committed_check import check_files, differences, numbers_made_again
 from conftest import REPOSITORY, Place, copy_project
 from explore_check import check_explorer
+from slurm_cluster import Cluster, cluster, said, wait_for, words_file
+from slurm_cluster import start as start_on_slurm
 
 from qkld.analysis.committing import export_study
 from qkld.analysis.study import load_study
@@ -293,6 +295,34 @@ def test_killed_in_the_middle_of_every_stage_it_ends_with_the_same_tables(
     same_tables(unbroken, run_folder())
     for seal in ("corpora", "benchmarks"):  # they name each store's digest
         assert (run_folder() / "seals" / f"{seal}.json").read_bytes() == (unbroken / f"seals/{seal}.json").read_bytes()
+
+
+@pytest.mark.slurm
+def test_on_a_slurm_cluster_that_fails_in_the_middle_it_ends_with_the_same_tables(
+    smoke_run: Place, own_place: Place, tmp_path: Path
+):
+    """One job is cancelled, and the node is away for so long that its other job starts anew."""
+    site = tmp_path / "site.yaml"
+    site.write_text("threads: 1\n")
+    with cluster(tmp_path / "cluster") as made:
+        first = start_on_slurm(made, own_place, "--site", str(site))
+        wait_for(lambda: len(quants_jobs(made, "RUNNING")) == 2, 2 * PATIENCE)
+        cancelled, requeued = sorted(quants_jobs(made, "RUNNING"))
+        made.ask("scancel", cancelled)
+        made.kill("slurmd")
+        wait_for(lambda: requeued in quants_jobs(made, "PENDING"), PATIENCE)
+        made.start_node()
+        assert first.wait(5 * PATIENCE) == 1
+        assert f"SLURM job {cancelled}: it was cancelled" in words_file(own_place).read_text()
+        status, words = said(made, own_place, "--site", str(site), patience=5 * PATIENCE)
+    assert status == 0, words
+    assert same_tables(smoke_run.folder / "runs" / "smoke", run_folder())
+
+
+def quants_jobs(made: Cluster, state: str) -> set[str]:
+    """Numbers of the SLURM jobs of stages 02 and 03 in a state."""
+    rules = ("rule_quant_kld", "rule_benchmark_scores")
+    return {number for number, _, comment in made.jobs(state) if comment.startswith(rules)}
 
 
 def test_the_report_of_the_unbroken_run_names_what_is_missing(smoke_study: Place):
