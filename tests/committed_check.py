@@ -13,10 +13,11 @@ from conftest import REPOSITORY
 
 from qkld.analysis.committing import LARGEST_FILE, NAMES
 from qkld.analysis.evidence import Evidence, Settings
-from qkld.analysis.study import TEXT, load_study
+from qkld.analysis.study import load_study
 from qkld.report import analyse_table
 from qkld.report.study import study_numbers
 from qkld.statistics.prompts.rows import ALL_BENCHMARKS
+from qkld.study.columns import COLUMNS, WORDS
 from qkld.study.params import load_params
 from qkld.study.paths import CommittedPaths
 from qkld.study.provenance import sha256_of_file
@@ -127,7 +128,7 @@ def check_same_tables(study: str, folder: Path, out: Path) -> None:
 def _of_scores(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
     """The rows of these scores, words that are empty as such."""
     rows = table[table["benchmark"].isin(scores)].reset_index(drop=True)
-    words = [c for c in TEXT if c in rows]
+    words = [c for c in rows if c in COLUMNS and COLUMNS[c].unit == WORDS]
     return rows.assign(**{c: rows[c].astype("object").fillna("").astype("str") for c in words})
 
 
