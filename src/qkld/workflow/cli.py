@@ -41,13 +41,19 @@ def _plan(options: argparse.Namespace) -> int:
     from qkld.workflow.estimate import estimate_lines
     from qkld.workflow.plan import flop_rate, known_shape, model_flop_per_second
     from qkld.workflow.plan_report import plan_text
+    from qkld.workflow.resolution import resolution_lines
+    from qkld.workflow.splitting import split_lines
 
     file = Path(options.study) if options.study.endswith((".yaml", ".yml")) else None
     study = load_params(options.study) if file is None else load_params(file.stem, file)
     given = flop_rate(known_shape(study), options.tokens_per_second)
     speed = given if options.tokens_per_second else model_flop_per_second(study)
+    pace = {"cores": options.cores, "flop_per_second": speed}
     with some_project():
-        print(plan_text(study, cores=options.cores, flop_per_second=speed))
+        print(plan_text(study, **pace))
+        print("\n".join(resolution_lines(study, **pace)))
+        if options.hours:
+            print("\n".join(split_lines(study, options.hours, **pace)))
     if options.estimate:
         print("\n".join(estimate_lines(study)))
     return 0
@@ -181,13 +187,16 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_plan(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("plan", help="print jobs, bytes, memory and estimated time of a study")
+    parser = commands.add_parser("plan", help="print what a study costs and what it can resolve")
     parser.add_argument("study", help="its name, or its YAML file, which may lie anywhere")
     parser.add_argument(
         "--cores", type=whole_number, default=2, help="jobs side by side; with a GPU give 1 (default 2)"
     )
     parser.add_argument(
         "--tokens-per-second", type=positive_number, help="speed of the reference in one job, where it is known"
+    )
+    parser.add_argument(
+        "--hours", type=positive_number, help="also how to split so many between texts and items for the smallest error"
     )
     parser.add_argument("--estimate", action="store_true", help="also notebooks 01 and 02 on one H100, from its peaks")
     parser.set_defaults(act=_plan)

@@ -16,7 +16,7 @@ from pathlib import Path
 from qkld.errors import BenchmarkError
 from qkld.sources.windows import kept_positions as kept_at
 from qkld.sources.windows import scored_positions
-from qkld.study.params import FLOOR_BATCH, FLOORS, Corpus, GgufModel, MadeGguf, Study
+from qkld.study.params import FLOOR_BATCH, FLOORS, Benchmark, Corpus, GgufModel, MadeGguf, Study
 from qkld.study.paths import data_folder
 from qkld.study.texts import lines, read_text
 
@@ -184,22 +184,44 @@ def kept_positions(corpus: Corpus, answer_tokens: int, score_from: float) -> int
 
 
 def benchmark_tokens(study: Study) -> float | None:
-    """Tokens of all benchmark items with their choices; None while a benchmark's file is not fetched.
+    """Tokens of all benchmark items with their choices; None while a benchmark's file is not fetched."""
+    total = 0.0
+    for benchmark in study.benchmarks:
+        items, each = items_of(benchmark), item_tokens(benchmark)
+        if items is None or each is None:
+            return None
+        total += items * each
+    return total
+
+
+def items_there(benchmark: Benchmark) -> int | None:
+    """Items in a benchmark's file; None while it is not fetched."""
+    return _size_of(benchmark)[0] or None
+
+
+def items_of(benchmark: Benchmark) -> int | None:
+    """Items that a study takes of a benchmark; None while its file is not fetched."""
+    there = items_there(benchmark)
+    return there and min(benchmark.limit or there, there)
+
+
+def item_tokens(benchmark: Benchmark) -> float | None:
+    """Tokens of an average item with its choices; None while the benchmark's file is not fetched.
 
     Where answers are written, a prompt is read for writing and beside the reference's answer, which is read too; each
     of `Benchmark.repeats` answers counts as the longest, and written at `WRITING_WORK`. It is an upper estimate.
     """
-    total = 0.0
-    for benchmark in study.benchmarks:
-        file = data_folder() / "assets" / f"benchmark-{benchmark.task}" / f"benchmark-{benchmark.task}.jsonl"
-        there, characters = _size_of_items(file, file.stat().st_mtime_ns) if file.exists() else (0, 0)
-        if not there:
-            return None
-        items = min(benchmark.limit or there, there)
-        read = items * characters / there / CHARACTERS_PER_TOKEN * RUN_SHARE
-        answers = items * (benchmark.answer_tokens or 0)
-        total += read if not answers else read + answers + benchmark.repeats * (read + WRITING_WORK * answers)
-    return total
+    there, characters = _size_of(benchmark)
+    if not there:
+        return None
+    read, answer = characters / there / CHARACTERS_PER_TOKEN * RUN_SHARE, benchmark.answer_tokens or 0
+    return read if not answer else read + answer + benchmark.repeats * (read + WRITING_WORK * answer)
+
+
+def _size_of(benchmark: Benchmark) -> tuple[int, int]:
+    """Items of a benchmark's file and their characters; zeros while it is not fetched."""
+    file = data_folder() / "assets" / f"benchmark-{benchmark.task}" / f"benchmark-{benchmark.task}.jsonl"
+    return _size_of_items(file, file.stat().st_mtime_ns) if file.exists() else (0, 0)
 
 
 @lru_cache

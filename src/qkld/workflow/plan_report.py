@@ -50,6 +50,14 @@ def rule_seconds(jobs: Sequence[Job], shape: Shape | None, flop_per_second: floa
     return None if work is None else work / min(cores, len(jobs))
 
 
+def seconds_by_rule(
+    jobs: Sequence[Job], shape: Shape | None, flop_per_second: float | None, cores: int
+) -> dict[str, float | None]:
+    """`rule_seconds` of every rule, in the order of the jobs; rules run one after the other."""
+    rules = dict.fromkeys(job.rule for job in jobs)
+    return {rule: rule_seconds([j for j in jobs if j.rule == rule], shape, flop_per_second, cores) for rule in rules}
+
+
 def _rules_table(jobs: Sequence[Job], shape: Shape | None, speed: float | None, cores: int) -> TextTable:
     rows = []
     for rule in dict.fromkeys(job.rule for job in jobs):
@@ -107,7 +115,7 @@ def plan_text(study: Study, *, cores: int, flop_per_second: float | None) -> str
     """
     jobs, shape = plan_jobs(study), known_shape(study)
     by_rule = {rule: [j for j in jobs if j.rule == rule] for rule in dict.fromkeys(j.rule for j in jobs)}
-    total = _total(rule_seconds(own, shape, flop_per_second, cores) for own in by_rule.values())
+    total = _total(seconds_by_rule(jobs, shape, flop_per_second, cores).values())
     stores = _total(j.written_bytes for rule in ("reference_corpora", "reference_benchmarks") for j in by_rule[rule])
     peak = _total(sorted((j.memory_bytes for j in jobs if j.memory_bytes), reverse=True)[:cores]) if shape else None
     facts = [

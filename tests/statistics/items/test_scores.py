@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from qkld.errors import StatisticsError
-from qkld.statistics.items.scores import benchmark_scores, composite, composite_tasks, correct_matrix
+from qkld.statistics.items.scores import (
+    benchmark_scores,
+    composite,
+    composite_tasks,
+    correct_matrix,
+    least_items,
+    least_score,
+)
 
 
 def drawn_answers(rng: np.random.Generator, questions: int = 20, answers: int = 10) -> pd.DataFrame:
@@ -184,3 +191,18 @@ def test_matrix_needs_items_and_all_models():
         correct_matrix(items, "other")
     with pytest.raises(StatisticsError, match="q: 1"):
         correct_matrix(items.drop(index=3), "t")
+
+
+@pytest.mark.parametrize(("items", "chance"), [(80, 0.25), (1000, 0.25), (60, 0.5), (40, 0.2), (164, 0.0)])
+def test_a_benchmark_enters_from_its_least_score_on(items, chance):
+    least = int(np.ceil(least_score(items, chance) * items - 1e-9))
+    for right, enters in ((least - 1, False), (least, True)):
+        scores = benchmark_scores(items_of(r={"t": [1] * right + [0] * (items - right)}))
+        assert composite_tasks(scores, reference="r", chance={"t": chance})["in_composite"].item() == enters
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.2, 0.25, 1 / 3, 0.5])
+def test_fewer_than_the_least_items_can_not_enter_however_many_are_right(chance):
+    for items, enters in ((least_items(chance) - 1, False), (least_items(chance), True)):
+        scores = benchmark_scores(items_of(r={"t": [1] * items}))
+        assert composite_tasks(scores, reference="r", chance={"t": chance})["in_composite"].item() == enters

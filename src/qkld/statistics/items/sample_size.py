@@ -69,3 +69,12 @@ def items_for_equivalence(
         enough = stats.norm.cdf(above * root - z_level) + stats.norm.cdf(below * root - z_level) - 1 >= power
         low, high = np.where(enough, low, root), np.where(enough, root, high)
     return np.ceil(items * high**2)
+
+
+def margin_for_equivalence(error: ArrayLike, *, level: float, power: float = POWER) -> np.ndarray:
+    """Smallest margin within which two equal scores are shown equivalent with ``power``, in the unit of ``error``.
+
+    δ = (z₁₋α + z₍₁₊power₎/₂) · SE: both one-sided tests at ``level`` pass at a true difference of 0. ``error`` is the
+    standard error of the paired difference. At a power of 0 it is the margin below which no data pass.
+    """
+    return np.asarray(error, dtype=float) * (stats.norm.isf(level) + stats.norm.ppf((1 + power) / 2))

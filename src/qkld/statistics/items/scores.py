@@ -210,6 +210,23 @@ def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool, limi
     }
 
 
+def least_score(items: int, chance: float) -> float:
+    """Lowest score of the reference on ``items`` items with which a benchmark enters the composite.
+
+    It may lie above 1: then the benchmark can not enter. The score s solves (s − c)² N = `ABOVE_CHANCE`² s (1 − s), or
+    the same with c (1 − c) on the right where that is more, as in `composite_tasks`.
+    """
+    squared = ABOVE_CHANCE**2
+    half = 2 * chance * items + squared
+    by_score = (half + np.sqrt(half**2 - 4 * (items + squared) * chance**2 * items)) / (2 * (items + squared))
+    return float(max(by_score, chance + ABOVE_CHANCE * np.sqrt(chance * (1 - chance) / items)))
+
+
+def least_items(chance: float) -> int:
+    """Fewest items with which a benchmark can enter the composite: with all of them right it would."""
+    return max(LEAST_CLUSTERS, int(np.ceil(ABOVE_CHANCE**2 * chance / (1 - chance))))
+
+
 def composite(scores: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
     """The unweighted mean of the tasks' scores for each model: ``label, composite, composite_se``.
 
