@@ -159,7 +159,8 @@ def variance_components(builds: Builds, *, confidence: float) -> pd.DataFrame:
     Columns: component (``within`` recipes, ``between`` them), sd (restricted maximum likelihood), low, high (every sd
     that the contrasts of this component alone do not reject: a Q-profile, `noise.dispersion`), moment (the variance,
     unbiased and of either sign), p (of no such differences), test, contrasts, at_zero (whether sd was cut off at 0).
-    Within recipes V counts as estimated from the items; between them σ_w² is the fitted one and the noise as known.
+    Within recipes V counts as estimated from the items. Between them the noise holds the fitted σ_w²: p knows that it is
+    an estimate, the interval does not.
     """
     fitted = fit(builds)
     between = between_contrasts(builds, fitted.within)
@@ -170,18 +171,33 @@ def variance_components(builds: Builds, *, confidence: float) -> pd.DataFrame:
     return pd.DataFrame([_component(name, fitted, *row, confidence=confidence) for name, row in rows.items()])
 
 
+def between_p(fitted: Fit, left: Contrasts) -> float:
+    """P(recipes' means as far from a line by chance): Q over its contrasts against F, as σ_w² is an estimate itself.
+
+    The noise has ν/s² degrees of freedom, ν those within recipes and s the share of σ_w² in it (Satterthwaite 1946);
+    where σ_w is fitted as 0, Q is χ². With σ_w² taken as known the size of the test is about .1 in the calibration's worlds.
+    """
+    noise = float((left.projection * left.noise.covariance).sum())
+    items = fitted.builds.averaging @ fitted.builds.noise.covariance @ fitted.builds.averaging.T
+    share = 1 - float((left.projection * items).sum()) / noise
+    if fitted.at_zero(fitted.within):
+        return left.p
+    return float(stats.f.sf(left.q() / left.count, left.count, fitted.builds.within.count / share**2))
+
+
 def _component(
     name: str, fitted: Fit, left: Contrasts, variance: float, moment: float, *, confidence: float
 ) -> dict[str, object]:
     interval, tested = dispersion(left, confidence), left.tested
+    p = tested.p if name == "within" else between_p(fitted, left)
     return {
         "component": name,
         "sd": np.sqrt(variance),
         "low": interval.low,
         "high": interval.high,
         "moment": moment,
-        "p": tested.p,
-        "test": tested.test,
+        "p": p,
+        "test": tested.test if name == "within" else "satterthwaite",
         "contrasts": left.count,
         "at_zero": fitted.at_zero(variance),
     }
