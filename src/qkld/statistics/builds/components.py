@@ -159,8 +159,8 @@ def variance_components(builds: Builds, *, confidence: float) -> pd.DataFrame:
     Columns: component (``within`` recipes, ``between`` them), sd (restricted maximum likelihood), low, high (every sd
     that the contrasts of this component alone do not reject: a Q-profile, `noise.dispersion`), moment (the variance,
     unbiased and of either sign), p (of no such differences), test, contrasts, at_zero (whether sd was cut off at 0).
-    Within recipes V counts as estimated from the items. Between them the noise holds the fitted σ_w²: p knows that it is
-    an estimate, the interval does not.
+    Within recipes V counts as estimated from the items. Between them the noise holds the fitted σ_w²: p knows that it
+    is an estimate, the interval does not.
     """
     fitted = fit(builds)
     between = between_contrasts(builds, fitted.within)
@@ -175,7 +175,8 @@ def between_p(fitted: Fit, left: Contrasts) -> float:
     """P(recipes' means as far from a line by chance): Q over its contrasts against F, as σ_w² is an estimate itself.
 
     The noise has ν/s² degrees of freedom, ν those within recipes and s the share of σ_w² in it (Satterthwaite 1946);
-    where σ_w is fitted as 0, Q is χ². With σ_w² taken as known the size of the test is about .1 in the calibration's worlds.
+    where σ_w is fitted as 0, Q is χ². With σ_w² taken as known the size of the test is about .1 in the calibration's
+    worlds.
     """
     noise = float((left.projection * left.noise.covariance).sum())
     items = fitted.builds.averaging @ fitted.builds.noise.covariance @ fitted.builds.averaging.T
