@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from qkld.benchmarks.harness import NO_CHOICE
 from qkld.benchmarks.items import distinct
@@ -92,7 +93,10 @@ def test_acc_norm_divides_by_the_characters_of_each_choice(write_lines, arc_rows
         tables[metric] = table_of(tiny.quant, task, scores)
         for row, source in zip(tables[metric].itertuples(), rows, strict=True):
             values = np.array(scores[row.request].answer.loglikelihood)
-            values = values / ([len(t) for t in source["choices"]["text"]] if metric == "acc_norm" else 1)
+            lengths = np.array([len(t) for t in source["choices"]["text"]] if metric == "acc_norm" else [1] * 4)
+            values = values / lengths
+            probabilities = softmax(values * lengths.mean())
+            assert row.probability_right == pytest.approx(probabilities[row.right], rel=1e-12)
             assert row.metric == metric
             assert row.answer == values.argmax()
             assert row.correct == (row.answer == row.right) == (row.margin > 0)
@@ -115,3 +119,12 @@ def test_a_metric_that_the_task_does_not_report_is_refused(task, scored, tiny):
     other.task._metric_fn_list.pop("acc_norm")
     with pytest.raises(BenchmarkError, match="reports no 'acc_norm'"):
         table_of(tiny.quant, other, scored(tiny.quant))
+
+
+def test_the_probability_of_the_right_choice_is_on_the_scale_of_an_answer(task, scored, tiny):
+    scores = scored(tiny.quant)
+    for row in table_of(tiny.quant, task, scores).itertuples():
+        values = np.array(scores[row.request].answer.loglikelihood)
+        assert row.probability_right == pytest.approx(softmax(values)[row.right], rel=1e-12)
+        assert row.choice_scores == pytest.approx(values, rel=1e-6)
+        assert np.argmax(row.choice_scores) == row.answer

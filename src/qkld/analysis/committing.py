@@ -39,8 +39,8 @@ LARGEST_FILE = 3_000_000
 TEXTS = ("written",)
 """Columns of items that hold what a model wrote."""
 
-NAMES = frozenset({"model", "benchmark", "item", "request", "metric", "cluster", "base"})
-"""Columns of items that hold words, and no text of a benchmark."""
+NAMES = frozenset({"model", "benchmark", "item", "request", "metric", "cluster", "base", "choice_scores"})
+"""Columns of items that hold words or lists of numbers, and no text of a benchmark."""
 
 
 @dataclass(frozen=True)

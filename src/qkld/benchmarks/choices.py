@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from qkld.statistics.items.probability import PROBABILITY, SCORES, choice_scores, log_probabilities
+
 COLUMNS = ("logp_right", "logp_reference_answer", "choice_entropy", "kl_options", "kl_answer")
+"""Columns that weigh a model's choices against the reference's."""
 
 
 def a_token(logp: float | None, tokens: int) -> float | None:
     """ln p of an answer, nats, as its mean over tokens; None where there is none."""
     return None if logp is None else float(logp) / tokens
+
+
+def probability_columns(model: Sequence[float], right: int, lengths: Sequence[float] | None = None) -> dict[str, Any]:
+    """The probability of the right choice, and the scores of all choices that it is of, in single precision.
+
+    Single precision is 4e-6 nats at 60. Where a choice has no finite ln p there are no scores, and the probability is
+    0, as such an answer is wrong. Parameters as of `choice_columns`.
+    """
+    if not np.isfinite(model).all():
+        return {PROBABILITY: 0.0, SCORES: None}
+    scores = choice_scores(model, lengths)
+    return {PROBABILITY: float(np.exp(log_probabilities(scores)[right])), SCORES: scores.astype(np.float32)}
 
 
 def choice_columns(
@@ -45,7 +61,7 @@ def choice_columns(
         return dict.fromkeys(COLUMNS)
     divisor = np.ones(len(model)) if lengths is None else np.array(lengths, dtype=float)
     reference = -np.array(nll_reference, dtype=float) * np.array(tokens) / divisor
-    own, theirs = _log_probabilities(np.array(model, dtype=float) / divisor), _log_probabilities(reference)
+    own, theirs = log_probabilities(np.array(model, dtype=float) / divisor), log_probabilities(reference)
     answer = int(np.argmax(reference))
     return {
         "logp_right": float(model[right]),
@@ -54,12 +70,3 @@ def choice_columns(
         "kl_options": max(0.0, float((np.exp(theirs) * (theirs - own)).sum())),
         "kl_answer": kl[answer],
     }
-
-
-def _log_probabilities(scores: np.ndarray) -> np.ndarray:
-    """Scores of the choices less the logarithm of the sum of their exponentials: ln p, renormalised; (choices,).
-
-    As ``scipy.special.log_softmax``, whose import takes longer than the items of many a benchmark.
-    """
-    below = scores - scores.max()
-    return below - np.log(np.exp(below).sum())

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.benchmarks.choices import a_token, choice_columns
+from qkld.benchmarks.choices import a_token, choice_columns, probability_columns
 from qkld.benchmarks.harness import NO_CHOICE, HarnessModel
 from qkld.benchmarks.items import Item
 from qkld.benchmarks.loading import LoadedTask
 from qkld.benchmarks.scoring import ItemScore
 from qkld.benchmarks.writing import Prompt, Written
 from qkld.errors import BenchmarkError
+from qkld.statistics.items.probability import PROBABILITY
 
 
 def item_table(label: str, task: LoadedTask, tokenizer: Any, scores: dict[str, ItemScore]) -> pd.DataFrame:
@@ -59,6 +60,7 @@ def _rows(
             "entropy_reference": score.entropy_reference[right],
             "nll_prompt": score.nll_prompt,
             "entropy_prompt": score.entropy_prompt,
+            **probability_columns(loglikelihood, right, lengths),
             **choice_columns(
                 loglikelihood, score.nll_reference, score.kl_choice, [len(c) for c in item.choices], right, lengths
             ),
@@ -112,6 +114,7 @@ def written_rows(
     """One row of schema ``items`` a prompt: what the model wrote, and its divergence on the reference's answer.
 
     A drawn answer's row is named by its item and repeat; the divergences are of the prompt and equal in all of them.
+    The probability of the right answer is 1 or 0 in each, so that its mean over repeats is the share right.
     """
     for prompt, is_right in zip(prompts, correct, strict=True):
         item, answer = items[prompt.request], answers[prompt.request]
@@ -122,6 +125,7 @@ def written_rows(
             "item": prompt.name if task.benchmark.repeats == 1 else f"{prompt.name}#{repeat}",
             "request": item.request,
             "correct": is_right,
+            PROBABILITY: float(is_right),
             "metric": task.metric,
             "answer": NO_CHOICE,
             "right": NO_CHOICE,

@@ -261,6 +261,20 @@ ITEMS = Schema(
         "kl_options": Column(
             "float64", "KL(reference ‖ model) of the same probabilities of the choices, nats", True, True
         ),
+        "probability_right": Column(
+            "float64",
+            "probability of the right choice among the choices: softmax of `choice_scores`; 0 where one of "
+            "these is not finite; 1 or 0 of a written answer, whose mean over repeats is the share right",
+            True,
+            True,
+        ),
+        "choice_scores": Column(
+            "object",
+            "list of what the choices are compared by, nats an answer, in single precision: ln p, or mean length · "
+            "ln p / length where the metric is acc_norm",
+            True,
+            True,
+        ),
         "base": Column(
             "str", "reference that the model's KLs are against, where items of several are put together", optional=True
         ),

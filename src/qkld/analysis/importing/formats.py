@@ -20,6 +20,7 @@ from qkld.analysis.importing.tables import COLUMNS, DIVERGENCES, IMPORTED
 from qkld.errors import ParameterError, TableError
 from qkld.statistics.core.checks import checked_kld
 from qkld.statistics.items.covariance import binary
+from qkld.statistics.items.probability import PROBABILITY, checked_probabilities
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def whole_items(items: pd.DataFrame, groups: Groups, *, source: str) -> pd.DataF
 
 
 def checked_items(items: pd.DataFrame, *, source: str) -> pd.DataFrame:
-    """The items, each there once, with names as text, answers of 0 and 1 and no negative KLD.
+    """The items, each there once, with names as text, answers of 0 and 1, probabilities, and no negative KLD.
 
     Raises
     ------
@@ -125,6 +126,8 @@ def checked_items(items: pd.DataFrame, *, source: str) -> pd.DataFrame:
             do="keep one run of each model and benchmark",
         )
     binary(items[["correct"]].to_numpy())
+    if PROBABILITY in items:
+        items = items.assign(**{PROBABILITY: checked_probabilities(items[PROBABILITY])})
     return items.assign(**{c: checked_kld(items[c], name=c, labels=items["model"]) for c in DIVERGENCES if c in items})
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qkld.analysis.importing.choice_columns import right_choice, sample_columns
 from qkld.analysis.importing.choosing import Chosen, parse_chosen
 from qkld.analysis.importing.reading import json_rows, unreadable
 from qkld.errors import TableError
@@ -134,6 +135,7 @@ def _row(path: Path, number: int, sample: dict[str, Any], task: str, metrics: Ch
         "margin": _margin(sample) if metric == "acc" else np.nan,
         "metric": metric,
         "metrics": ", ".join(held),
+        **sample_columns(sample, metric, _choices(sample)),
     }
 
 
@@ -183,7 +185,6 @@ def _answer(sample: dict[str, Any], metric: str) -> str | None:
 
 def _margin(sample: dict[str, Any]) -> float:
     """Log-probability of the right choice less the best other one, nats; NaN where the sample is no multiple choice."""
-    values, target = _choices(sample), str(sample.get("target", ""))
-    if values is None or not target.isdigit() or not 0 <= int(target) < len(values) > 1:
-        return np.nan
-    return float(values[int(target)] - np.delete(values, int(target)).max())
+    values = _choices(sample)
+    right = None if values is None else right_choice(sample, len(values))
+    return np.nan if right is None else float(values[right] - np.delete(values, right).max())

@@ -238,12 +238,15 @@ def _rows(label: str, task: str, run: Run) -> Iterator[dict[str, object]]:
             row["request"] = key_of([task, loaded, drawn, item.right])
         if item.scores is not None and item.right is not None:
             row["answer"] = str(item.taken)
-            row["probability_right"] = probability_right(item.scores, item.right)
+            row["probability_by_token"] = probability_by_token(item.scores, item.right)
         yield row
 
 
-def probability_right(scores: tuple[float, float], right: int) -> float:
-    """Probability of the right one of two options by their scores, mean log-probabilities of a token, nats."""
+def probability_by_token(scores: tuple[float, float], right: int) -> float:
+    """Probability of the right one of two options by their scores, mean log-probabilities of a token, nats.
+
+    It is flatter than that of whole answers, whose numbers of tokens the log does not tell.
+    """
     return float(1 / (1 + np.exp(scores[1 - right] - scores[right])))
 
 

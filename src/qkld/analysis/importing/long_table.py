@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from qkld.analysis.importing.choice_columns import with_probabilities
 from qkld.analysis.importing.delimited import DELIMITERS
 from qkld.analysis.importing.reading import json_file, json_lines, unreadable
 from qkld.analysis.importing.tables import COLUMNS, OPTIONAL
@@ -27,12 +28,13 @@ def read_long_table(path: Path, *, label: str | None = None) -> pd.DataFrame:
     """Items of a table; a file of one model may leave the column ``model`` out where a label is given.
 
     Names of columns may differ in case and in their spaces; ``correct`` may be yes and no, true and false, right and
-    wrong, or passed and failed. Optional columns without a value are left out.
+    wrong, or passed and failed. Optional columns without a value are left out. Columns of each choice give the
+    probability of the right one: see `with_probabilities`.
 
     Raises
     ------
     TableError
-        If the file can not be read, or a column of `COLUMNS` is missing.
+        If the file can not be read, a column of `COLUMNS` is missing, or as `with_probabilities`.
     """
     items = _named(_read(path))
     if label is not None and "model" not in items:
@@ -45,7 +47,7 @@ def read_long_table(path: Path, *, label: str | None = None) -> pd.DataFrame:
             found=f"missing {lacking}, {len(items)} rows; the file has {[str(c) for c in items][:12]}",
             do="bring it into this long form",
         )
-    items = items.assign(correct=_answers(items["correct"]))
+    items = with_probabilities(items.assign(correct=_answers(items["correct"])), source=str(path))
     return items[[*COLUMNS, *(c for c in OPTIONAL if c in items and items[c].notna().any())]]
 
 

@@ -32,11 +32,12 @@ IMPORTED = Schema(
             "float64", "log-probability of the right choice minus the best wrong one, nats", True, optional=True
         ),
         "probability_right": Column(
-            "float64",
-            "probability of the right choice among the choices, by the scores that the tool chose by",
-            missing=True,
-            optional=True,
+            "float64", "probability of the right choice among the choices; of a written answer 1 or 0", True, True
         ),
+        "probability_by_token": Column(
+            "float64", "the same by mean log-probabilities of a token, which is flatter: it is no score", True, True
+        ),
+        "choice_scores": Column("object", ITEMS.columns["choice_scores"].meaning, True, True),
         "tokens": Column("float64", "tokens of the answer", True, optional=True),
         "truncated": Column("bool", "the answer was cut off at its greatest length", optional=True),
         **{name: Column("float64", "KL(reference ‖ model) of the item, nats", True, True) for name in DIVERGENCES},

@@ -17,7 +17,7 @@ from qkld.analysis.importing.tables import DIVERGENCES
 from qkld.errors import StatisticsError, TableError
 from qkld.statistics.core.checks import Missing
 
-UNREAD = ("request", "answer", "tokens", "truncated", "metrics")
+UNREAD = ("request", "answer", "tokens", "truncated", "metrics", "probability_by_token")
 """Columns of imported items that no analysis reads."""
 
 TABLES = (".parquet", ".csv", ".tsv")

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from qkld.errors import StatisticsError
+from qkld.statistics.items.probability import COLUMN_OF, Score, probability_differences
 from qkld.statistics.items.scores import correct_matrix, drawn_as
 from qkld.statistics.items.units import Floats, Part, unit_sums, units_of
 
@@ -145,7 +146,9 @@ def item_covariance(differences: ArrayLike, clusters: ArrayLike | None = None) -
     return sums.T @ sums * (len(sums) / (len(sums) - 1)) / len(values) ** 2
 
 
-def benchmark_noise(items: pd.DataFrame, benchmark: str, *, reference: str | None, quants: Sequence[str]) -> NetNoise:
+def benchmark_noise(
+    items: pd.DataFrame, benchmark: str, *, reference: str | None, quants: Sequence[str], score: Score = "accuracy"
+) -> NetNoise:
     """Net scores of quants on one benchmark with their item noise; clustered where ``items`` has a column ``cluster``.
 
     What an engine changes from run to run, item by item, is part of the answers and so of this noise.
@@ -153,27 +156,31 @@ def benchmark_noise(items: pd.DataFrame, benchmark: str, *, reference: str | Non
     Raises
     ------
     StatisticsError
-        As `correct_matrix`, `net_differences` and `item_covariance`.
+        As `correct_matrix`, `net_differences`, `probability_differences` and `item_covariance`.
     """
-    matrix = correct_matrix(items, benchmark)
-    differences = net_differences(matrix, reference, quants)
+    differences_of = net_differences if score == "accuracy" else probability_differences
+    matrix = correct_matrix(items, benchmark, COLUMN_OF[score])
+    differences = differences_of(matrix, reference, quants)
     clusters = item_clusters(items, benchmark, matrix.index)
     return noise_of_differences(benchmark, differences, quants, clusters, has_reference=reference is not None)
 
 
 def noise_of_differences(
     benchmark: str,
-    differences: NDArray[np.int8],
+    differences: NDArray,
     quants: Sequence[str],
     clusters: ArrayLike | None = None,
     *,
     has_reference: bool = True,
 ) -> NetNoise:
-    """The same from differences (items, quants) of −1, 0 and 1 and each item's cluster, if it has any."""
+    """The same from differences (items, quants), of answers or of probabilities, and each item's cluster if it has any.
+
+    Differences of answers are −1, 0 and 1 of an integer type.
+    """
     covariance, units = item_covariance(differences, clusters), units_of(benchmark, differences, clusters)
     return NetNoise(
         labels=tuple(quants),
-        net=differences.sum(axis=0, dtype=np.int64) / len(differences),
+        net=differences.sum(axis=0, dtype=np.result_type(differences, np.int64)) / len(differences),
         covariance=covariance,
         items=len(differences),
         units=len(units.sums),
@@ -241,7 +248,8 @@ def noise_by_benchmark(
     quants: Sequence[str],
     benchmarks: Sequence[str],
     tasks: Sequence[str],
+    score: Score = "accuracy",
 ) -> dict[str, NetNoise]:
     """Each benchmark's `NetNoise`, and ``composite``'s: the unweighted mean of ``tasks``, as `composite` has it."""
-    parts = {b: benchmark_noise(items, b, reference=reference, quants=quants) for b in benchmarks}
+    parts = {b: benchmark_noise(items, b, reference=reference, quants=quants, score=score) for b in benchmarks}
     return {**parts, "composite": composite_noise([parts[t] for t in tasks])} if tasks else parts

@@ -52,7 +52,9 @@ def effective_units(sizes: ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """The units of one benchmark: whole-number differences summed in each, ``sums`` (units, quants), and its items.
+    """The units of one benchmark: differences summed in each, ``sums`` (units, quants), and its items.
+
+    Differences are whole numbers, or multiples of a power of two that are few enough for their sums to be exact.
 
     ``name`` is the benchmark's: its signs are drawn from numbers of their own.
     """
@@ -78,21 +80,24 @@ class Units:
 
     @cached_property
     def flipped(self) -> Floats:
-        """Σ_u ± s_u under `FLIPS` random signs of the units, (FLIPS, quants): sums of whole numbers, so exact."""
+        """Σ_u ± s_u under `FLIPS` random signs of the units, (FLIPS, quants); exact, so the same in any order."""
         rng = np.random.default_rng([zlib.crc32(self.name.encode()), len(self.sums)])
-        exact = np.float32 if np.abs(self.sums).sum(axis=0, dtype=np.int64).max(initial=0) < 2**24 else np.float64
+        whole = np.issubdtype(self.sums.dtype, np.integer)
+        small = whole and np.abs(self.sums).sum(axis=0, dtype=np.int64).max(initial=0) < 2**24
+        exact = np.float32 if small else np.float64
         sums, step = self.sums.astype(exact), max(1, _SIGNS_AT_ONCE // len(self.sums))
         blocks = [min(step, FLIPS - start) for start in range(0, FLIPS, step)]
         drawn = (rng.integers(0, 2, (rows, len(sums)), dtype=np.int8) for rows in blocks)
         return np.concatenate([(2 * signs - 1).astype(exact) @ sums for signs in drawn]).astype(np.float64)
 
 
-def units_of(name: str, differences: NDArray[np.int8], clusters: ArrayLike | None = None) -> Units:
-    """The units of a benchmark from whole-number differences (items, quants) and each item's cluster, if it has any."""
+def units_of(name: str, differences: NDArray, clusters: ArrayLike | None = None) -> Units:
+    """The units of a benchmark from differences (items, quants), as of `Units`, and the items' clusters, if any."""
     if clusters is None:
         return Units(name, differences, np.ones(len(differences), dtype=np.int64))
     sizes = unit_sums(np.ones((len(differences), 1)), clusters)[:, 0]
-    return Units(name, unit_sums(differences, clusters).astype(np.int32), sizes.astype(np.int64))
+    kind = np.int32 if np.issubdtype(differences.dtype, np.integer) else np.float64
+    return Units(name, unit_sums(differences, clusters).astype(kind), sizes.astype(np.int64))
 
 
 @dataclass(frozen=True, eq=False)

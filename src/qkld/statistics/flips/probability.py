@@ -1,0 +1,204 @@
+"""The second score: each quant's probability of the right choice beside the reference's, with what scale explains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qkld.errors import StatisticsError
+from qkld.statistics.core.checks import quants_of
+from qkld.statistics.flips.decision import UNDECIDED, decisions, holm_of_both
+from qkld.statistics.flips.direction import task_groups
+from qkld.statistics.items.answers import clusters_by_task
+from qkld.statistics.items.paired_means import Clusters, Moved, PairedMeans, paired_means, volume_and_direction
+from qkld.statistics.items.probability import PROBABILITY, SCORES, probability_differences
+from qkld.statistics.items.scores import correct_matrix
+from qkld.statistics.items.temperature import ROUNDING, Choices, Explained, Tasks, choices_of, explained_by_scale
+
+SCALE_ALONE = "scale; no choice changed"
+"""What a difference is read as that one temperature makes."""
+
+NO_SCORES = "no log-probabilities of the choices: what a temperature explains is not known"
+
+EMPTY = {
+    **dict.fromkeys(("scale", "by_scale", "by_scale_se", "rest", "rest_se", "choices_changed"), np.nan),
+    "reading": "",
+    "scale_note": NO_SCORES,
+}
+
+
+def probability_table(
+    items: pd.DataFrame,
+    cohort: pd.DataFrame,
+    *,
+    reference: str,
+    benchmarks: Sequence[str],
+    tasks: Sequence[str],
+    margin: float,
+    confidence: float,
+) -> pd.DataFrame:
+    """Each quant's mean probability of the right choice against the reference's: each benchmark, and ``tasks``' mean.
+
+    The error rate is that of this score alone: a study that looks at accuracy as well names beforehand which of the two
+    decides.
+
+    Parameters
+    ----------
+    items : schema ``items``, with ``probability_right``; with ``choice_scores`` also what scale explains
+    cohort : schema ``cohort``
+    margin : difference of mean probabilities that does not matter, a fraction of 1
+    confidence : of the family of quants, after Holm's method
+
+    Returns
+    -------
+    DataFrame
+        ``net`` with its standard error and t interval; ``volume``, the mean absolute change of an item, and
+        ``direction``, the share of it that points one way, −1 to 1; p, decision and items needed as of
+        `qkld.statistics.flips.decision.decision_table`; ``by_scale``, the part of net that one refitted ``scale`` of
+        the reference's log-probabilities explains, and ``rest``; ``choices_changed``; ``reading``, see `reading_of`.
+
+    Raises
+    ------
+    StatisticsError
+        If a model lacks items or probabilities, or there is no quant.
+    """
+    labels = list(quants_of(cohort)["label"])
+    if not labels:
+        raise StatisticsError("There is nothing to decide.", expected="at least 1 quant", found="none", do="add quants")
+    everything = list(dict.fromkeys([*benchmarks, *tasks]))
+    matrices = {task: correct_matrix(items, task, PROBABILITY) for task in everything}
+    moved = {task: probability_differences(matrix, reference, labels) for task, matrix in matrices.items()}
+    clusters = clusters_by_task(items, everything)
+    choices = task_choices(items, everything, [reference, *labels])
+    tables = []
+    for benchmark, parts in task_groups(benchmarks, tasks).items():
+        here = {task: moved[task] for task in parts}
+        own = float(np.mean([matrices[task][reference].mean() for task in parts]))
+        found = _judged(here, clusters, margin, 1 - confidence)
+        scales = _scale_rows({t: choices[t] for t in parts}, reference, labels, clusters, 1 - confidence)
+        key = {"label": labels, "benchmark": benchmark, "items": sum(map(len, here.values()))}
+        numbers = pd.DataFrame({**key, "reference_score": own, "score": own + found["net"], **found})
+        tables.append(pd.concat([numbers, pd.DataFrame(scales)], axis=1))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _judged(moved: Moved, clusters: Clusters, margin: float, level: float) -> dict[str, Any]:
+    found = paired_means(moved, clusters)
+    volume, direction = volume_and_direction(moved, clusters)
+    (low, high), (inner_low, inner_high) = found.interval(1 - level), found.interval(1 - 2 * level)
+    p = found.difference_p(), found.equivalence_p(margin)
+    adjusted = holm_of_both(*p)
+    decided = decisions(found.net, *adjusted, level)
+    needed = found.items_to_decide(sum(map(len, moved.values())), margin, level / len(found.net))
+    return {
+        "net": found.net,
+        "net_se": found.error,
+        "net_low": low,
+        "net_high": high,
+        "equivalence_low": inner_low,
+        "equivalence_high": inner_high,
+        "volume": volume.net,
+        "volume_se": volume.error,
+        "direction": direction.net,
+        "direction_se": np.where(np.isfinite(direction.net), direction.error, np.nan),
+        "margin": margin,
+        "p_difference": p[0],
+        "p_difference_holm": adjusted[0],
+        "p_equivalent": p[1],
+        "p_equivalent_holm": adjusted[1],
+        "decision": decided,
+        "decision_alone": decisions(found.net, *p, level),
+        "items_needed": np.where(decided == UNDECIDED, needed, np.nan),
+    }
+
+
+# --- what scale explains ----------------------------------------------------------------------------------------------
+
+
+ChoicesOfModels = Mapping[str, Choices]
+"""Label → its choices on a task's items."""
+
+
+def task_choices(items: pd.DataFrame, tasks: Sequence[str], labels: Sequence[str]) -> dict[str, ChoicesOfModels | None]:
+    """The choices of each task, items by their name; None for a task of which some items have no scores of choices."""
+    found: dict[str, ChoicesOfModels | None] = {}
+    for task in tasks:
+        scores = correct_matrix(items, task, SCORES)[list(labels)] if SCORES in items else None
+        if scores is None or scores.isna().any(axis=None):
+            found[task] = None
+            continue
+        probabilities = correct_matrix(items, task, PROBABILITY)
+        right = _right_choices(items, task, scores, probabilities)
+        found[task] = {label: choices_of(scores[label].tolist(), right) for label in labels}
+    return found
+
+
+def _right_choices(items: pd.DataFrame, task: str, scores: pd.DataFrame, probabilities: pd.DataFrame) -> np.ndarray:
+    """The right choice of each item: as named, else the one that has the right choice's probability in all models."""
+    if "right" in items:
+        return correct_matrix(items, task, "right").iloc[:, 0].to_numpy(dtype=int)
+    unknown = np.zeros(len(scores))
+    off = [
+        np.abs(
+            np.exp(choices_of(scores[label].tolist(), unknown).log_probabilities(1.0))
+            - probabilities[[label]].to_numpy()
+        )
+        for label in scores
+    ]
+    return np.sum(off, axis=0).argmin(axis=1)
+
+
+def _scale_rows(
+    choices: Mapping[str, ChoicesOfModels | None],
+    reference: str,
+    labels: Sequence[str],
+    clusters: Clusters,
+    level: float,
+) -> list[dict[str, Any]]:
+    """The columns of `EMPTY` of each quant."""
+    if any(own is None for own in choices.values()):
+        return [EMPTY] * len(labels)
+    own: Tasks = {task: of[reference] for task, of in choices.items()}
+    rows = []
+    for label in labels:
+        try:
+            found = explained_by_scale(own, {task: of[label] for task, of in choices.items()}, clusters)
+        except StatisticsError as error:
+            rows.append({**EMPTY, "scale_note": error.problem})
+            continue
+        rows.append(
+            {
+                "scale": found.scale,
+                **_part("by_scale", found.by_scale),
+                **_part("rest", found.rest),
+                "choices_changed": found.changed,
+                "reading": reading_of(found, level),
+                "scale_note": "",
+            }
+        )
+    return rows
+
+
+def _part(name: str, found: PairedMeans) -> dict[str, float]:
+    return {name: float(found.net[0]), f"{name}_se": float(found.error[0])}
+
+
+def reading_of(found: Explained, level: float) -> str:
+    """What a quant's difference is, in words, each part tested at two-sided ``level``; empty where neither stands out.
+
+    "scale; no choice changed" where the part of scale stands out, the rest does not and every choice is the
+    reference's; "flatter" or "sharper" where choices changed but the rest does not stand out; "choices" where the rest
+    alone does; both words where both do.
+    """
+    by_scale, rest = _stands_out(found.by_scale, level), _stands_out(found.rest, level)
+    if by_scale and not rest and not found.changed:
+        return SCALE_ALONE
+    words = ["flatter" if found.scale < 1 else "sharper"] if by_scale else []
+    return " and ".join([*words, *(["choices"] if rest else [])])
+
+
+def _stands_out(part: PairedMeans, level: float) -> bool:
+    return bool(abs(part.net[0]) > ROUNDING and part.difference_p()[0] <= level)
