@@ -8,10 +8,11 @@ nothing of studies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from qkld.analysis.cohort import composite_of, variants_of
@@ -21,18 +22,19 @@ from qkld.analysis.own_table.items import OwnItems
 from qkld.analysis.own_table.table import OwnTable
 from qkld.analysis.study import LoadedStudy
 from qkld.errors import StatisticsError
-from qkld.statistics.core.checks import is_divergence, quants_of, score_column
+from qkld.statistics.core.checks import composite_score, is_divergence, quants_of, score_column
 from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.twoway import ItemDraws, draw_items
 from qkld.statistics.flips import flips
 from qkld.statistics.flips.direction import task_groups
-from qkld.statistics.items.answers import answers_by_task, clusters_by_task
+from qkld.statistics.items.answers import answers_by_task, clusters_by_task, probabilities_by_task
 from qkld.statistics.items.covariance import NetNoise, noise_by_benchmark
+from qkld.statistics.items.probability import COLUMN_OF, PROBABILITY, Score
 from qkld.statistics.zone.split_zone import Half, split_halves
 from qkld.statistics.zone.zone import Rule, zone_members
 from qkld.study.params import Study
 
-Part = Literal["answers", "base", "fidelity", "kld", "item_kld"]
+Part = Literal["answers", "base", "fidelity", "kld", "item_kld", "probability"]
 
 PARTS: Mapping[Part, tuple[str, str]] = {
     "answers": ("answers item by item", "run notebook 03_benchmark_scores, or give them with --items"),
@@ -40,10 +42,14 @@ PARTS: Mapping[Part, tuple[str, str]] = {
     "fidelity": ("a fidelity metric", "name its column with --fidelity"),
     "kld": ("a KL divergence of every quant", "name its column with --fidelity"),
     "item_kld": ("a KL divergence of every item", "give items with such a column, in nats"),
+    "probability": (
+        "the probability of the right choice of every item",
+        "run notebook 03_benchmark_scores again, or give items with the choices' log-probabilities",
+    ),
 }
 """What a statistic may rest on and not everybody has, and what to do where it is missing."""
 
-OF_ANSWERS = ("base", "item_kld")
+OF_ANSWERS = ("base", "item_kld", "probability")
 """Parts that are of the answers: without any, these are what is missing."""
 
 
@@ -70,11 +76,14 @@ class Settings:
     prompt_epsilon: float = 1e-7
     prompt_confidence: float = 0.95
     direction_splits: int = 20
+    primary_score: Score = "accuracy"
+    probability_margin: float = 0.01
 
     @classmethod
     def of_study(cls, params: Study) -> Settings:
         """A study's own."""
-        knobs = {**vars(params.silent_zone), **vars(params.volume_direction), **vars(params.prompts)}
+        of_stages = {**vars(params.silent_zone), **vars(params.volume_direction), **vars(params.prompts)}
+        knobs = {**of_stages, **{name: getattr(params, name) for name in ("primary_score", "probability_margin")}}
         return cls(**{own.name: knobs[own.name] for own in fields(cls)})
 
 
@@ -99,6 +108,7 @@ class Evidence:
     size : the cohort's column by which a quant is small
     families : benchmark → its family, where it is of one
     falling : whether the metric is the larger the nearer a quant is to the reference
+    score : which score the cohort holds and `noises` and `draws` are of; see `by`
     """
 
     cohort: pd.DataFrame
@@ -115,6 +125,7 @@ class Evidence:
     size: str = "bits_per_weight"
     families: Mapping[str, str] = field(default_factory=dict)
     falling: bool = False
+    score: Score = "accuracy"
 
     @classmethod
     def of_study(cls, study: LoadedStudy, *, zone: frozenset[str] | None = None) -> Evidence:
@@ -202,7 +213,15 @@ class Evidence:
             "fidelity": self.metric,
             "kld": self.metric if known else None,
             "item_kld": self.divergence,
+            "probability": self.items if self._has_probabilities else None,
         }
+
+    @property
+    def _has_probabilities(self) -> bool:
+        if self.items is None or PROBABILITY not in self.items:
+            return False
+        own = self.items["model"].isin({*self.quants, self.reference})
+        return bool(self.items.loc[own & self.items["benchmark"].isin(self.benchmarks), PROBABILITY].notna().all())
 
     def _part(self, name: Part) -> Any:
         for part in ("answers", name) if name in OF_ANSWERS else (name,):
@@ -210,6 +229,29 @@ class Evidence:
                 what, do = PARTS[part]
                 raise StatisticsError(f"This statistic rests on {what}.", expected=what, found="none", do=do)
         return self._parts[name]
+
+    # --- the other score ----------------------------------------------------------------------------------------------
+
+    def by(self, score: Score) -> Evidence:
+        """The same with mean probabilities of the right choice as scores, in the same zone, or with what it has.
+
+        Flips, prompts, and rules that choose a zone are of answers whatever the score.
+
+        Raises
+        ------
+        StatisticsError
+            If items lack the probability, or this is by probabilities already and accuracy is asked for.
+        """
+        if score == self.score:
+            return self
+        items = self._part("probability")
+        means = items.groupby(["model", "benchmark"])[COLUMN_OF[score]].mean().unstack()
+        own = {score_column(b): self.cohort["label"].map(means[b]) for b in self.benchmarks}
+        mean = pd.DataFrame({b: own[score_column(b)] for b in self.tasks})
+        cohort = self.cohort.drop(columns=[c for c in self.cohort if c.startswith("se_") or c == "composite_se"])
+        zone = frozenset(self.cohort.loc[self.members, "label"])
+        composite = composite_score(mean) if self.tasks else np.nan
+        return replace(self, cohort=cohort.assign(**own, composite=composite), zone=zone, score=score)
 
     # --- names --------------------------------------------------------------------------------------------------------
 
@@ -264,20 +306,27 @@ class Evidence:
         """Scores of the quants on redrawn items, as often as quants are resampled; None without items."""
         if self.items is None:
             return None
+        values = answers_by_task if self.score == "accuracy" else probabilities_by_task
         return draw_items(
-            answers_by_task(self.items, self.benchmarks, self.quants),
+            values(self.items, self.benchmarks, self.quants),
             self.quants,
             resamples=self.resampling.resamples,
             rng=self.resampling.rng("items"),
             tasks=self.tasks,
             clusters=clusters_by_task(self.items, self.benchmarks),
+            score=self.score,
         )
 
     @cached_property
     def noises(self) -> dict[str, NetNoise]:
         """Score → covariance of the quants' net scores over items; of the scores themselves without a reference."""
         return noise_by_benchmark(
-            self.answers, reference=self.reference, quants=self.quants, benchmarks=self.benchmarks, tasks=self.tasks
+            self.answers,
+            reference=self.reference,
+            quants=self.quants,
+            benchmarks=self.benchmarks,
+            tasks=self.tasks,
+            score=self.score,
         )
 
     @cached_property

@@ -37,7 +37,7 @@ from qkld.study.entries import (
     identity,
 )
 from qkld.study.paths import known_studies, params_file
-from qkld.study.task_metrics import ChoiceMetric
+from qkld.study.task_metrics import ChoiceMetric, Scores
 
 __all__ = [
     "FLOORS",
@@ -278,7 +278,7 @@ class Figures(Strict):
     formats: tuple[Literal["pdf", "png", "svg"], ...]
 
 
-class Study(Strict):
+class Study(Scores):
     """A whole study: reference, corpora, benchmarks, quants, and the knobs of every stage.
 
     With ``self_flips`` the reference answers the benchmarks once more in another batch shape, under the label

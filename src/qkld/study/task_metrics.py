@@ -11,8 +11,24 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
+from pydantic import Field
+
+from qkld.study.entries import Strict
+
 ChoiceMetric = Literal["acc", "acc_norm"]
 """Metrics of multiple choice that a study can ask for."""
+
+
+class Scores(Strict):
+    """Which score of a study decides, and the margin of the second one.
+
+    ``primary_score`` is named before scores are seen: the share of right answers, or the mean probability of the right
+    choice. ``probability_margin`` is a difference of that probability that does not matter, a fraction of 1.
+    """
+
+    primary_score: Literal["accuracy", "probability"] = "accuracy"
+    probability_margin: float = Field(default=0.01, gt=0, lt=1)
+
 
 BY_LENGTH = frozenset({"hellaswag", "openbookqa", "arc_challenge", "piqa"})
 """Tasks, by the harness's names, that are published by ``acc_norm``; all others of multiple choice by ``acc``."""

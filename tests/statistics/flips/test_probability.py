@@ -94,7 +94,7 @@ def test_rows_do_not_depend_on_the_order_of_items(items, rng):
 
 def test_probabilities_alone_say_nothing_of_scale(items):
     found = probability_table(items.drop(columns="choice_scores"), cohort_of(items), **CALL)
-    assert (found["scale_note"] == NO_SCORES).all()
+    assert (found["note"] == NO_SCORES).all()
     assert found["scale"].isna().all()
     assert found["net"].notna().all()
 

@@ -29,6 +29,7 @@ from qkld.statistics.core.correlations_of_resamples import (
     weighted_pearson,
 )
 from qkld.statistics.items.answers import checked_answers, item_units
+from qkld.statistics.items.probability import Score
 
 _DRAWN_AT_ONCE = 160_000
 """Items drawn at once: 8 resamples of 20,000, which stay in a processor's cache."""
@@ -73,7 +74,7 @@ class ItemDraws:
         if other.any():
             raise StatisticsError(
                 f"Items and table give different scores on '{benchmark}'.",
-                expected=f"the share of right answers, to {SAME_SCORE:g}",
+                expected=f"the items' mean, to {SAME_SCORE:g}",
                 found=", ".join(str(label) for label, wrong in zip(labels, other, strict=True) if wrong),
                 do="take scores and items from one run, as fractions of 1",
             )
@@ -88,13 +89,15 @@ def draw_items(
     rng: np.random.Generator,
     tasks: Sequence[str] = (),
     clusters: Mapping[str, ArrayLike] | None = None,
+    score: Score = "accuracy",
 ) -> ItemDraws:
     """Draw the items of every benchmark with replacement and score all models on each draw.
 
     Parameters
     ----------
     correct : mapping of benchmark to array, shape (models, items)
-        Right (1) or wrong (0), models in the order of ``labels``. The order of items changes nothing.
+        Right (1) or wrong (0), models in the order of ``labels``. The order of items changes nothing. By the other
+        ``score`` probabilities of the right choice, as of `probabilities_by_task`.
     tasks
         Benchmarks whose unweighted mean is the composite; none, no composite.
     clusters : mapping of benchmark to labels, shape (items,), optional
@@ -107,7 +110,7 @@ def draw_items(
     """
     observed, redrawn = {}, {}
     for benchmark, matrix in correct.items():
-        answers = checked_answers(matrix, len(labels), benchmark)
+        answers = checked_answers(matrix, len(labels), benchmark) if score == "accuracy" else np.asarray(matrix)
         observed[benchmark] = answers.mean(axis=1)
         units = item_units(answers, None if clusters is None else clusters.get(benchmark), benchmark)
         redrawn[benchmark] = _redrawn(*units, resamples, rng)
@@ -118,7 +121,7 @@ def draw_items(
 
 
 def _redrawn(sums: np.ndarray, sizes: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Scores in resamples of units, float64, shape (resamples, models); sums of whole numbers are exact."""
+    """Scores in resamples of units, float64, shape (resamples, models); sums are exact."""
     scores = np.empty((resamples, sums.shape[1]))
     step = max(1, _DRAWN_AT_ONCE // len(sizes))
     for start in range(0, resamples, step):

@@ -14,7 +14,7 @@ from qkld.statistics.flips.decision import UNDECIDED, decisions, holm_of_both
 from qkld.statistics.flips.direction import task_groups
 from qkld.statistics.items.answers import clusters_by_task
 from qkld.statistics.items.paired_means import Clusters, Moved, PairedMeans, paired_means, volume_and_direction
-from qkld.statistics.items.probability import PROBABILITY, SCORES, probability_differences
+from qkld.statistics.items.probability import PROBABILITY, SCORES, Score, probability_differences
 from qkld.statistics.items.scores import correct_matrix
 from qkld.statistics.items.temperature import ROUNDING, Choices, Explained, Tasks, choices_of, explained_by_scale
 
@@ -26,8 +26,30 @@ NO_SCORES = "no log-probabilities of the choices: what a temperature explains is
 EMPTY = {
     **dict.fromkeys(("scale", "by_scale", "by_scale_se", "rest", "rest_se", "choices_changed"), np.nan),
     "reading": "",
-    "scale_note": NO_SCORES,
+    "note": NO_SCORES,
 }
+
+NUMBERS = (
+    *("items", "reference_score", "score", "net", "net_se", "net_low", "net_high", "equivalence_low"),
+    *("equivalence_high", "volume", "volume_se", "direction", "direction_se", "margin", "p_difference"),
+    *("p_difference_holm", "p_equivalent", "p_equivalent_holm", "items_needed"),
+    *("scale", "by_scale", "by_scale_se", "rest", "rest_se", "choices_changed"),
+)
+"""Columns of the table that are numbers."""
+
+WORDS = ("reading", "decision", "decision_alone", "says")
+
+COLUMNS = ("label", "benchmark", *NUMBERS, "reading", "decision", "decision_alone", "decision_accuracy", "says", "note")
+"""Columns of the result table, in order: those of `probability_table`, the other score's decision and a sentence."""
+
+
+def decision_sentence(decision: str, by_accuracy: str, primary: Score) -> str:
+    """What both scores decide of a quant where they differ, and whose error rate is meant; empty where they agree."""
+    if decision == by_accuracy:
+        return ""
+    which = "accuracy" if primary == "accuracy" else "the probability of the right choice"
+    both = f"{by_accuracy} by accuracy, {decision} by the probability of the right choice"
+    return f"{both}; the error rate is that of {which}, the primary score"
 
 
 def probability_table(
@@ -167,7 +189,7 @@ def _scale_rows(
         try:
             found = explained_by_scale(own, {task: of[label] for task, of in choices.items()}, clusters)
         except StatisticsError as error:
-            rows.append({**EMPTY, "scale_note": error.problem})
+            rows.append({**EMPTY, "note": error.problem})
             continue
         rows.append(
             {
@@ -176,7 +198,7 @@ def _scale_rows(
                 **_part("rest", found.rest),
                 "choices_changed": found.changed,
                 "reading": reading_of(found, level),
-                "scale_note": "",
+                "note": "",
             }
         )
     return rows

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from qkld.errors import StatisticsError
 from qkld.statistics.items.covariance import binary, item_clusters, unit_sums
+from qkld.statistics.items.probability import PROBABILITY, probability_differences
 from qkld.statistics.items.scores import correct_matrix
 
 
@@ -34,6 +35,17 @@ def answers_by_task(items: pd.DataFrame, tasks: Sequence[str], labels: Sequence[
             )
         found[task] = checked_answers(matrix[list(labels)].to_numpy().T, len(labels), task)
     return found
+
+
+def probabilities_by_task(items: pd.DataFrame, tasks: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Each task's probabilities of the right choice, shape (models, items), in the orders of `answers_by_task`.
+
+    Raises
+    ------
+    StatisticsError
+        As `probability_differences`.
+    """
+    return {task: probability_differences(correct_matrix(items, task, PROBABILITY), None, labels).T for task in tasks}
 
 
 def clusters_by_task(items: pd.DataFrame, tasks: Sequence[str]) -> dict[str, np.ndarray] | None:
@@ -72,8 +84,9 @@ def item_units(answers: np.ndarray, clusters: ArrayLike | None, benchmark: str) 
     """Right answers of each unit that is drawn, (units, models), and its items, (units,), in an order of their own.
 
     Units are items, or ``clusters`` of them; that order depends on the answers and not on how the items are sorted.
+    ``answers`` (models, items) are bool, or probabilities, whose sums are given in double precision.
     """
-    counted = np.vstack([answers, np.ones(answers.shape[1], dtype=bool)])
+    counted = np.vstack([answers, np.ones(answers.shape[1], dtype=answers.dtype)])
     sums = unit_sums(counted.T, clusters)
     sums, sizes = sums[:, :-1], sums[:, -1]
     if len(sizes) < 2:
@@ -84,5 +97,5 @@ def item_units(answers: np.ndarray, clusters: ArrayLike | None, benchmark: str) 
             do="use more items, or name clusters that were drawn one by one",
         )
     order = np.lexsort((*sums.T[::-1], sizes))
-    exact = np.float32 if len(sizes) * sizes.max() < 2**24 else np.float64
+    exact = np.float32 if answers.dtype == bool and len(sizes) * sizes.max() < 2**24 else np.float64
     return sums[order].astype(exact), sizes[order].astype(exact)
