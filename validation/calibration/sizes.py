@@ -18,6 +18,7 @@ from qkld.statistics.noise.predictive import predictive_range
 from qkld.statistics.prompts.router import route
 from validation.calibration.correlation_nulls import Draw, Null, correlation_nulls
 from validation.calibration.few_items import few_items_nulls
+from validation.calibration.probability import probability_nulls
 from validation.calibration.targets import Bound, Checked
 from validation.calibration.verdicts import simulated_noise
 from validation.calibration.worlds import ZONES, draw_cohort
@@ -218,6 +219,7 @@ def nulls() -> tuple[Null, ...]:
         *paired_nulls(),
         *decision_nulls(),
         *router_nulls(),
+        *probability_nulls(),
     )
 
 
