@@ -12,8 +12,8 @@ from qkld.analysis.score_tables import probability_table, two_scores_table
 from qkld.analysis.zone_tables import curve_table, full_and_zone, leave_one_out_table, noise_table, verdict_table
 from qkld.errors import StatisticsError
 from qkld.statistics.core.resampling import Resampling
-from qkld.statistics.flips.probability import COLUMNS
 from qkld.statistics.noise.two_scores import NOT_AVAILABLE
+from qkld.study.registry import registered
 
 KLD = np.geomspace(0.004, 0.3, 12)
 TASKS = {"arc": (4, 400), "piqa": (2, 300)}
@@ -112,7 +112,7 @@ def test_a_sentence_says_where_verdicts_differ_and_whose_error_rate_is_meant(evi
 
 def test_decisions_by_both_scores_stand_side_by_side(evidence):
     found = probability_table(evidence)
-    assert tuple(found.columns) == COLUMNS
+    registered("probability").check(found.columns)
     assert len(found) == 3 * len(KLD)
     differ = found["decision"] != found["decision_accuracy"]
     assert differ.any()
@@ -128,7 +128,7 @@ def test_items_without_the_second_score_are_read_all_the_same(evidence):
     assert both["says"].str.contains("run notebook 03_benchmark_scores again").all()
     assert both["estimate_probability"].isna().all()
     table = probability_table(old)
-    assert tuple(table.columns) == COLUMNS
+    registered("probability").check(table.columns)
     assert set(table["note"]) == {NOT_AVAILABLE}
     with pytest.raises(StatisticsError, match="probability of the right choice of every item"):
         old.by("probability")

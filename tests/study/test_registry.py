@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from qkld.errors import TableError
-from qkld.study.columns import COLUMNS, interval
+from qkld.study.column import interval
+from qkld.study.columns import COLUMNS
 from qkld.study.registry import CORRELATION, OF_STUDIES, TABLES, describe_results, registered, registry, tables_of
 from qkld.study.result_table import Table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from qkld.analysis.evidence import Evidence
@@ -10,6 +9,7 @@ from qkld.analysis.flip_tables import decision_table
 from qkld.statistics.flips import probability
 from qkld.statistics.items.probability import Score
 from qkld.statistics.noise import two_scores
+from qkld.study.registry import registered
 
 SCORES: tuple[Score, ...] = ("accuracy", "probability")
 
@@ -33,11 +33,11 @@ def probability_table(evidence: Evidence) -> pd.DataFrame:
     Where items lack the probability there is a row a quant and score all the same, empty but for the decision by
     accuracy and the note.
     """
+    described = registered("probability")
     by_accuracy = decision_table(evidence)[["label", "benchmark", "decision"]]
     known = by_accuracy.rename(columns={"decision": "decision_accuracy"})
     if not evidence.has("probability"):
-        empty = known.assign(**dict.fromkeys(probability.NUMBERS, np.nan), **dict.fromkeys(probability.WORDS, ""))
-        return empty.assign(note=two_scores.NOT_AVAILABLE)[list(probability.COLUMNS)]
+        return described.frame(known.assign(note=two_scores.NOT_AVAILABLE).to_dict("records"))
     found = probability.probability_table(
         evidence.answers,
         evidence.cohort,
@@ -51,4 +51,4 @@ def probability_table(evidence: Evidence) -> pd.DataFrame:
     primary = evidence.settings.primary_score
     pairs = zip(table["decision"], table["decision_accuracy"], strict=True)
     table["says"] = [probability.decision_sentence(own, other, primary) for own, other in pairs]
-    return table[list(probability.COLUMNS)]
+    return table[list(described.columns)]

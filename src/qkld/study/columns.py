@@ -2,52 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-WORDS = "words"
-"""Unit of a column that holds words."""
+from qkld.study.column import WORDS, Column, columns_of
 
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its meaning, its unit (none for a pure number), and what stands in it where nothing is known.
-
-    A count that is made before anything is estimated is 0 there, words are empty, any other number is missing.
-    """
-
-    meaning: str
-    unit: str = ""
-    empty: float | str = math.nan
-
-
-def ends(stem: str) -> tuple[str, str]:
-    """Names of an interval's two columns: ``zmax_low, zmax_high``."""
-    return f"{stem}_low", f"{stem}_high"
-
-
-def interval(name: str) -> tuple[str, str, str]:
-    """Names of an estimate's column and its interval's: ``auroc, auroc_low, auroc_high``."""
-    return name, *ends(name)
-
-
-def _columns(
-    unit: str,
-    meanings: Mapping[str, str],
-    *,
-    intervals: Mapping[str, str] | None = None,
-    empty: float | str = math.nan,
-) -> dict[str, Column]:
-    """Columns of one unit by name. ``intervals`` says of what ``<name>_low`` and ``<name>_high`` are the ends."""
-    found = dict(meanings)
-    for stem, of_what in (intervals or {}).items():
-        low, high = ends(stem)
-        found |= {high: f"upper end of {of_what}", low: "lower end of the same"}
-    return {name: Column(meaning, unit, empty) for name, meaning in found.items()}
-
-
-_WORDS = _columns(
+_WORDS = columns_of(
     WORDS,
     {
         "baseline": "metric that the others are compared with",
@@ -60,6 +19,7 @@ _WORDS = _columns(
         "corpus": "corpus of the study",
         "decision": "`equivalent` to the reference within the margin, else `worse`, `better` or `undecided`; "
         "after Holm over the quants and both tests of each",
+        "decision_accuracy": "the decision by accuracy, the other score",
         "decision_alone": "the same for a quant that was the only one asked about",
         "family": "quantizer family",
         "form": "`as measured`, or `centred by quant`: ln KLD less the quant's mean",
@@ -74,7 +34,10 @@ _WORDS = _columns(
         "note": "why something is empty, or why an interval is rough",
         "order": "`a above b`, `b above a`, or `not ordered` by these items after Holm over all pairs",
         "predictor": "column of the item table: KLD, or what it has to beat",
+        "primary_score": "the score that decides, named beforehand: `accuracy`, or `probability` of the right choice",
         "quantity": "what the metric is correlated with: a column of `flips`",
+        "reading": "what a difference of probabilities is: `scale; no choice changed`, `flatter` or `sharper` where "
+        "one temperature explains it, `choices` where the rest stands out; empty where nothing does",
         "reason": "why a task does not enter the composite",
         "residual_test": "how that p was found, as for `cochran_test`",
         "rests_on": "quants without which the verdict would be another: those set aside, or one with at least "
@@ -82,6 +45,7 @@ _WORDS = _columns(
         "role": "`composite` or `control`",
         "rule": "how the zone is chosen",
         "same_ranks_as": "variants that rank these quants exactly alike, or exactly the other way round",
+        "says": "the answer by both scores where they differ, and whose error rate is meant",
         "selection": "what the rule does to the correlation inside",
         "set_aside": "quants that stand apart from the line in √KLD",
         "settles_as": "the verdict that the estimate points to",
@@ -89,14 +53,16 @@ _WORDS = _columns(
         "verdict": "`noise-limited`, `direction missing`, `carried` or `undetermined`; empty where there can be "
         "none; a claim holds on all quants, without those set aside, and with 1.1 times the noise variance; error "
         "rates are simulated for zones, not for full cohorts",
+        "verdict_accuracy": "the verdict by accuracy",
         "verdict_all": "verdict on all quants of the subset",
         "verdict_inflated": "verdict with 1.3 times the noise variance",
         "verdict_kept": "verdict without the quants set aside",
+        "verdict_probability": "the verdict by the probability of the right choice; empty where items lack it",
     },
     empty="",
 )
 
-_TRUTHS = _columns(
+_TRUTHS = columns_of(
     "yes or no",
     {
         "beats_kld": "whether the lower end of the gain's band lies above 0",
@@ -106,7 +72,7 @@ _TRUTHS = _columns(
     },
 )
 
-_QUANTS_KNOWN = _columns(
+_QUANTS_KNOWN = columns_of(
     "quants",
     {
         "n": "quants that enter",
@@ -114,7 +80,7 @@ _QUANTS_KNOWN = _columns(
     empty=0,
 )
 
-_ITEMS_KNOWN = _columns(
+_ITEMS_KNOWN = columns_of(
     "items",
     {
         "items": "benchmark items",
@@ -123,7 +89,7 @@ _ITEMS_KNOWN = _columns(
     empty=0,
 )
 
-_COUNTS_KNOWN = _columns(
+_COUNTS_KNOWN = columns_of(
     "",
     {
         "distinct_metric": "different values of the metric: fewer than n where there are ties",
@@ -134,7 +100,7 @@ _COUNTS_KNOWN = _columns(
     empty=0,
 )
 
-_QUANTS = _columns(
+_QUANTS = columns_of(
     "quants",
     {
         "n_full": "quants of the cohort",
@@ -145,9 +111,10 @@ _QUANTS = _columns(
     },
 )
 
-_ITEMS = _columns(
+_ITEMS = columns_of(
     "items",
     {
+        "choices_changed": "items on which another choice is the most probable than under the reference",
         "drops": "items that the reference has right and the quant wrong",
         "failed": "items that the model has wrong",
         "items_at_least": "items that it takes even if R²_true is as far from ½ as the data allow",
@@ -157,6 +124,8 @@ _ITEMS = _columns(
         "items_needed": "items in all that would decide an undecided quant, or order a pair that is not, with "
         "power .8 after Holm, were the difference seen the true one",
         "items_point": "the same for 1 point",
+        "items_to_settle_accuracy": "items to settle by accuracy",
+        "items_to_settle_probability": "items to settle by the probability of the right choice",
         "items_to_settle": "items with which the verdict is expected with power 0.8, were the estimates true",
         "leapfrogs": "items that the quant has right and the reference wrong",
         "missing": "items without a KLD",
@@ -171,7 +140,7 @@ _ITEMS = _columns(
     },
 )
 
-_CLUSTERS = _columns(
+_CLUSTERS = columns_of(
     "clusters",
     {
         "clusters": "clusters that the interval rests on: documents or windows; of scores, what is drawn: items, "
@@ -184,7 +153,7 @@ _CLUSTERS = _columns(
     },
 )
 
-_TOKENS = _columns(
+_TOKENS = columns_of(
     "tokens",
     {
         "context": "context length in tokens; 0 where every window has its own",
@@ -193,7 +162,7 @@ _TOKENS = _columns(
     },
 )
 
-_WINDOWS = _columns(
+_WINDOWS = columns_of(
     "windows",
     {
         "windows": "windows that they lie in",
@@ -202,7 +171,7 @@ _WINDOWS = _columns(
     },
 )
 
-_COUNTS = _columns(
+_COUNTS = columns_of(
     "",
     {
         "bucket": "bucket, counted from 0",
@@ -216,7 +185,7 @@ _COUNTS = _columns(
     },
 )
 
-_NATS = _columns(
+_NATS = columns_of(
     "nats",
     {
         "detectable": "smallest true difference of mean KLD that these windows find with power 0.8",
@@ -229,12 +198,15 @@ _NATS = _columns(
     },
 )
 
-_FRACTIONS = _columns(
+_FRACTIONS = columns_of(
     "fraction of 1",
     {
         "accuracy": "share of items on which the model with the lower KLD is the right one of the two; ties count "
         "one half",
         "always_better": "accuracy of always taking the model with the higher score",
+        "by_scale": "part of `net` that one refitted temperature of the reference explains: the reference at the "
+        "quant's mean entropy of choices, less the reference; fitted on other items",
+        "by_scale_se": "its standard error over items, that of the temperature with it",
         "chance": "score of guessing by the benchmark's metric; of the router ½",
         "composite": "unweighted mean of the scores of the tasks that enter it",
         "difference": "score of label_a − score of label_b",
@@ -251,19 +223,30 @@ _FRACTIONS = _columns(
         "least_tau": "smallest τ that the test of residual differences finds with power 0.8",
         "margin": "difference of scores that does not matter",
         "margins_only": "accuracy expected from how often each is routed to and right, were the two unrelated",
+        "mean_change": "mean over items of the absolute change of the right choice's probability",
+        "mean_change_se": "its standard error",
+        "mean_se_accuracy": "mean_se of accuracy",
+        "mean_se_probability": "mean_se of the probability of the right choice",
         "mean_se": "root mean squared standard error of the net scores over items",
-        "net": "score − reference's score = (leapfrogs − drops) / items",
+        "net": "score − reference's score; of answers (leapfrogs − drops) / items",
+        "net_se": "standard error of net over items, or clusters of them",
         "one_item": "share of the difference to the reference that one item, or cluster of items, makes: above ½ "
         "`note` says so, above 1 the rest points the other way; empty where there is no difference",
         "r2": "R²_true: share of the true differences between these quants that lies along √KLD; empty where none is "
         "seen",
+        "r2_accuracy": "R²_true by accuracy",
         "r2_kept": "R²_true without the quants set aside",
+        "r2_probability": "R²_true by the probability of the right choice",
         "reference_score": "the reference's score",
         "reliability": "share of the variance between quants that is no item noise; negative where quants differ "
         "less than chance would make them",
+        "reliability_accuracy": "reliability of accuracy",
         "reliability_net": "reliability of the net",
+        "reliability_probability": "reliability of the mean probability of the right choice",
         "reliability_volume": "reliability of the flip rate",
-        "score": "share of items answered right",
+        "score": "share of items answered right; in `probability` the mean probability of the right choice",
+        "rest": "net less by_scale",
+        "rest_se": "its standard error, as of by_scale",
         "score_se": "root mean squared standard error of the quants' scores, from the number of items: √(p(1 − p)/N)",
         "se": "standard error of the score over items, or clusters of them",
         "self_flip_rate": "f₀, self_flips / items: the flip rate of the reference with itself in another batch shape",
@@ -277,14 +260,14 @@ _FRACTIONS = _columns(
     intervals={
         "equivalence": "the 90 % interval that equivalence rests on",
         "improvement": "its Wilson interval",
-        "net": "its interval (Tango's score interval)",
+        "net": "its interval (Tango's score interval; of probabilities Student's t)",
         "r2": "its 90 % interval",
         "reliability": "its interval (Feldt)",
         "tau": "its Q-profile interval",
     },
 )
 
-_CORRELATIONS = _columns(
+_CORRELATIONS = columns_of(
     "",
     {
         "attainable": "largest |correlation| that a perfect predictor of the true scores is expected to show: "
@@ -297,7 +280,9 @@ _CORRELATIONS = _columns(
         "disattenuated": "the correlation corrected for the scores' noise; empty unless the reliability's "
         "interval lies above 0.3",
         "estimate": "the correlation; in `fidelity_breakdown` the metric",
+        "estimate_accuracy": "the correlation with accuracy",
         "estimate_baseline": "the baseline's correlation over the same quants",
+        "estimate_probability": "the correlation with the mean probability of the right choice",
         "gap": "|rho_volume| − |rho_net|",
         "high": "upper end of the interval: percentile bootstrap over quants for a correlation (the paper's), of 8 or "
         "more",
@@ -337,7 +322,7 @@ _CORRELATIONS = _columns(
     },
 )
 
-_P_VALUES = _columns(
+_P_VALUES = columns_of(
     "",
     {
         "cochran_p": "p of Cochran's Q",
@@ -346,9 +331,11 @@ _P_VALUES = _columns(
         "p_adjusted": "permutation p adjusted for choosing among all variants (single-step max-T)",
         "p_adjusted_within_families": "the same with scores changing places within a family only",
         "p_break": "wild bootstrap p of one straight line in ln KLD against a hinge",
-        "p_difference": "two-sided p of no difference to the reference (Tango's score test)",
+        "p_difference": "two-sided p of no difference to the reference (Tango's score test; of probabilities "
+        "Student's t)",
         "p_difference_holm": "the same after Holm over the quants and both tests of each (Shaffer's form)",
-        "p_equivalent": "p of a difference of the margin or more, either way (TOST by Tango's score test)",
+        "p_equivalent": "p of a difference of the margin or more, either way (TOST by Tango's score test; of "
+        "probabilities by t)",
         "p_equivalent_holm": "the same after Holm over the quants and both tests of each (Shaffer's form)",
         "p_exact": "two-sided exact McNemar p of as many leapfrogs as drops",
         "p_holm": "p after Holm over all pairs",
@@ -369,7 +356,7 @@ _P_VALUES = _columns(
     },
 )
 
-_OTHER_NUMBERS = _columns(
+_OTHER_NUMBERS = columns_of(
     "",
     {
         "above_chance_se": "standard errors by which the reference's score lies above chance; 5 are needed",
@@ -388,6 +375,8 @@ _OTHER_NUMBERS = _columns(
         "design_df": "degrees of freedom of the variance with clusters; empty where items are drawn one by one",
         "design_effect": "variance of the score difference with clusters of items over that without; 1 where "
         "items name no cluster, and never below",
+        "direction": "net / mean_change: the share of the change of probabilities that points one way, −1 to 1",
+        "direction_se": "its standard error",
         "direction_z": "standard errors by which R²_true lies above ½; beyond ±1.645 it decides the verdict",
         "direction_z_kept": "the same without the quants set aside",
         "drop_less_leapfrog": "auroc_drop − auroc_leapfrog: 0 where displacement has no direction, above 0 where "
@@ -408,6 +397,8 @@ _OTHER_NUMBERS = _columns(
         "ratio": "geometric mean KLD of failed items / of passed items, with an interval clustered by item",
         "run_variance": "variance of a score from run to run, (f₀ − net₀²)/(2 items), a squared fraction; the item "
         "noise behind `noise` and `verdict` holds it already",
+        "scale": "what the reference's log-probabilities of choices are multiplied by to have the quant's mean "
+        "entropy: below 1 the quant is flatter, above 1 sharper",
         "sd_log": "standard deviation of ln KLD over items",
         "size": "what the smallest quant is smallest in: bits a weight as stored, or the table's own column",
         "slope_z": "standard errors by which scores rise with √KLD; below −1.645 for `carried`",

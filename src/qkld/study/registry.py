@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from qkld.errors import TableError
-from qkld.study.columns import ends, interval
+from qkld.study.column import ends, interval
 from qkld.study.result_table import Table
 from qkld.study.text_table import table_of_words
 
@@ -18,6 +18,12 @@ CORRELATION = (
     *("distinct_metric", "distinct_score", "zeros", "range_metric", "range_score", "undefined_resamples", "note"),
 )
 """What stands in every row of a correlation."""
+
+
+def _of_both(*names: str) -> tuple[str, ...]:
+    """Names of columns that accuracy and the probability of the right choice each have one of."""
+    return tuple(f"{name}_{score}" for name in names for score in ("accuracy", "probability"))
+
 
 _ZONE = ("rule", "cut", "selection", "n_full", "n_zone", *CORRELATION)
 
@@ -339,6 +345,32 @@ _OWN_TABLES = (
     ),
 )
 
+_SECOND_SCORE_TABLES = (
+    Table(
+        "two_scores",
+        None,
+        key=("benchmark", "subset"),
+        columns=(
+            *("metric", "benchmark", "subset", "n", "items", "primary_score", *_of_both("verdict", "estimate")),
+            *(*_of_both("mean_se", "reliability", "r2", "items_to_settle"), "says", "note"),
+        ),
+        says="verdict, correlation and noise by accuracy and by the probability of the right choice",
+    ),
+    Table(
+        "probability",
+        None,
+        key=("label", "benchmark"),
+        columns=(
+            *("label", "benchmark", "items", "reference_score", "score", "net", "net_se", *ends("net")),
+            *(*ends("equivalence"), "mean_change", "mean_change_se", "direction", "direction_se", "margin"),
+            *("p_difference", "p_difference_holm", "p_equivalent", "p_equivalent_holm", "items_needed", "scale"),
+            *("by_scale", "by_scale_se", "rest", "rest_se", "choices_changed", "reading", "decision"),
+            *("decision_alone", "decision_accuracy", "says", "note"),
+        ),
+        says="each quant's probability of the right choice, and what one temperature explains of its change",
+    ),
+)
+
 
 def registry(tables: Iterable[Table]) -> dict[str, Table]:
     """Name → table.
@@ -362,7 +394,7 @@ def registry(tables: Iterable[Table]) -> dict[str, Table]:
 
 
 TABLES: Mapping[str, Table] = registry(
-    (*_CORRELATION_TABLES, *_ZONE_TABLES, *_FLIP_TABLES, *_PROMPT_TABLES, *_OWN_TABLES)
+    (*_CORRELATION_TABLES, *_ZONE_TABLES, *_FLIP_TABLES, *_PROMPT_TABLES, *_OWN_TABLES, *_SECOND_SCORE_TABLES)
 )
 """Name → result table, in the order of the notebooks."""
 

@@ -9,7 +9,8 @@ from typing import IO, Any
 import pandas as pd
 
 from qkld.errors import TableError
-from qkld.study.columns import COLUMNS, WORDS, Column
+from qkld.study.column import WORDS, Column
+from qkld.study.columns import COLUMNS
 
 
 @dataclass(frozen=True)

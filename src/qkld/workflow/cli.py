@@ -126,6 +126,8 @@ def _analyse(options: argparse.Namespace) -> int:
         reading=Reading(options.filter, options.metric, parse_groups(options.group)),
         columns=Columns(options.label, options.unit, options.divergence),
         choices=parse_item_counts(options.choices, scores or (), of="choices") if options.choices else None,
+        primary_score=options.primary_score,
+        probability_margin=options.probability_margin,
     )
     if options.json is not None:
         write_json_to(options.json, summary)
@@ -280,6 +282,12 @@ def _add_analyse(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--margin", type=positive_number, default=0.01, help="difference that does not matter, a fraction (0.01)"
+    )
+    parser.add_argument(
+        "--probability-margin", type=positive_number, help="the same of the probability of the right choice (0.01)"
+    )
+    parser.add_argument(
+        "--primary-score", choices=("accuracy", "probability"), help="the score that decides where items have both"
     )
     parser.add_argument("--size", help="column by which the smallest equivalent quant is the smallest")
     parser.add_argument(

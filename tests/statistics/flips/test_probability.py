@@ -65,7 +65,7 @@ def test_each_quant_is_judged_by_its_paired_differences(items):
             row, moved = found.loc[(task, label)], wide[label] - wide["ref"]
             assert row["net"] == pytest.approx(moved.mean(), abs=1e-8)
             assert row["net_se"] == pytest.approx(moved.sem(), rel=1e-5)
-            assert row["volume"] == pytest.approx(moved.abs().mean(), abs=1e-8)
+            assert row["mean_change"] == pytest.approx(moved.abs().mean(), abs=1e-8)
             assert row["p_difference"] == pytest.approx(stats.ttest_rel(wide[label], wide["ref"]).pvalue, rel=1e-3)
             assert row["score"] == pytest.approx(wide[label].mean(), abs=1e-8)
     assert found.loc[("composite", "bad"), "decision"] == "worse"

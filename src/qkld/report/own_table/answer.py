@@ -39,6 +39,7 @@ class Answer:
     smallest : the smallest quant that is shown to be equivalent to the reference, or what it would take
     decisions : how many quants are equivalent, worse, better and undecided; empty without a test
     order : how many pairs of quants the items put in order; empty without items
+    second : what the other score says beside the primary one; empty where items have no second score
     """
 
     headline: str
@@ -46,6 +47,7 @@ class Answer:
     smallest: str
     decisions: str = ""
     order: str = ""
+    second: str = ""
 
     def entries(self) -> dict[str, str]:
         """The sentences by name, as ``summary.json`` holds them."""
@@ -68,6 +70,7 @@ def answer_of(
         smallest=_smallest(own, decided, margin, has_items=sizes is not None),
         decisions="" if decided is None else _decisions(decided, margin),
         order=_order(tables.get("pairs")),
+        second=_second(tables, "full" if zone is None else "zone"),
     )
 
 
@@ -85,6 +88,17 @@ def _row(tables: Mapping[str, pd.DataFrame], name: str, subset: str) -> dict[str
     table = _headline_rows(tables.get(name))
     rows = [] if table is None else table[table["subset"] == subset].to_dict("records")
     return rows[0] if rows else None
+
+
+def _second(tables: Mapping[str, pd.DataFrame], subset: str) -> str:
+    """The verdict by both scores, and how many quants they decide otherwise."""
+    row, decided = _row(tables, "two_scores", subset), _headline_rows(tables.get("probability"))
+    said = [] if row is None else [row["says"]]
+    if decided is not None:
+        other = decided.loc[decided["says"] != "", "label"].tolist()
+        otherwise = f"Decided otherwise by the other score: {some(other)}."
+        said.append(otherwise if other else "Both decide every quant alike.")
+    return " ".join(said)
 
 
 # --- does the metric rank the scores ----------------------------------------------------------------------------------
@@ -262,7 +276,7 @@ def _order(pairs: pd.DataFrame | None) -> str:
 
 
 def lines_of(summary: Mapping[str, Any], *, report: str | None) -> list[str]:
-    """The ten lines that ``qkld analyse`` prints."""
+    """The ten lines that ``qkld analyse`` prints; one more where the items have a second score."""
     answer, notes = summary["answer"], summary["notes"]
     scores = summary["scores"]
     mean = f"mean of {len(scores)} scores" if len(scores) > 1 else "score"
@@ -282,7 +296,8 @@ def lines_of(summary: Mapping[str, Any], *, report: str | None) -> list[str]:
         ("mind", f"{notes[0]}{more}" if notes else "nothing unusual was found in the table"),
         ("report", report or "not written"),
     )
-    return [f"{name:10}{text}" for name, text in rows]
+    second = [("second", answer["second"])] if answer.get("second") else []
+    return [f"{name:10}{text}" for name, text in (*rows[:-3], *second, *rows[-3:])]
 
 
 def _inside(summary: Mapping[str, Any]) -> str:

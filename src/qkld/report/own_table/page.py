@@ -93,6 +93,7 @@ def _sentences(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Which is the smallest quant as good as the reference?", answer["smallest"]),
         ("How many are decided?", f"{answer['decisions']}." if answer["decisions"] else ""),
         ("Which of two is the better?", f"{answer['order']}." if answer["order"] else ""),
+        ("What says the probability of the right choice?", answer["second"]),
         ("What is to be kept in mind?", _first_notes(summary["notes"])),
     )
     return [(question, text) for question, text in asked if text]

@@ -25,6 +25,7 @@ from qkld.analysis.prompt_tables import (
     router_table,
     within_table,
 )
+from qkld.analysis.score_tables import probability_table, two_scores_table
 from qkld.analysis.zone_tables import (
     curve_table,
     edge_table,
@@ -33,6 +34,7 @@ from qkld.analysis.zone_tables import (
     noise_table,
     verdict_table,
 )
+from qkld.errors import StatisticsError
 from qkld.report.own_table.answer import answer_of
 from qkld.report.own_table.conclusions import conclusions
 from qkld.report.own_table.figures import save_figures
@@ -41,6 +43,7 @@ from qkld.report.own_table.quants_table import quants_table
 from qkld.statistics.core.checks import Missing, is_divergence, quants_of, score_column
 from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.flips.decision import DECISIONS, UNDECIDED, pair_counts
+from qkld.statistics.items.probability import Score
 from qkld.statistics.noise.score_noise import not_whole, score_noise_table
 from qkld.study.provenance import made_by, sha256_of_file, write_json, written_whole
 from qkld.study.registry import registered
@@ -74,6 +77,8 @@ def analyse_table(
     reading: Reading | None = None,
     columns: Columns | None = None,
     choices: Mapping[str, int] | None = None,
+    primary_score: Score | None = None,
+    probability_margin: float | None = None,
     resampling: Resampling = PAPER,
     settings: Settings | None = None,
 ) -> dict[str, Any]:
@@ -97,6 +102,8 @@ def analyse_table(
     reading : filter, metric and groups of the items
     columns : which columns are the label, and what the fidelity column is
     choices : score → choices of an item, by which scores at chance are named, where it is not a known benchmark
+    primary_score : the score that decides where items have the probability of the right choice too; accuracy if None
+    probability_margin : as ``margin``, of that probability
     remarks : what a reader should know of the table, put before the notes
     settings : draws and least numbers, such as those of a study; ``margin`` stands above theirs
 
@@ -108,13 +115,16 @@ def analyse_table(
     Raises
     ------
     TableError, StatisticsError
-        As `read_own_table`, `load_items` and `items_of`.
+        As `read_own_table`, `load_items` and `items_of`; or if something of the second score is asked for and the items
+        have none.
     """
     asked = Asked(fidelity, tuple(scores or ()), reference, zone, size, columns or Columns())
     path, own, found = read_given(table, items, asked, reading=reading or Reading(), missing=missing)
-    drawn = resampling, _settings(settings, resampling, margin)
+    second = {"primary_score": primary_score, "probability_margin": probability_margin}
+    drawn = resampling, _settings(settings, resampling, margin, second)
     whole = Evidence.of_table(own, None, *drawn)
     given = None if found is None else Evidence.of_table(own, found, *drawn)
+    _check_second(given, second)
     counts = dict(n_items or {})
     notes = (*remarks, *own.notes, *(found.notes if found else ()), *_doubtful_counts(own, counts))
     counts = given.sizes if given is not None else {**own.behind, **counts}
@@ -139,10 +149,25 @@ def analyse_table(
     return summary
 
 
-def _settings(given: Settings | None, resampling: Resampling, margin: float) -> Settings:
+def _settings(given: Settings | None, resampling: Resampling, margin: float, second: Mapping[str, Any]) -> Settings:
     """Those that are given, else the usual ones at the level of the resampling."""
     level = resampling.confidence
-    return replace(given or Settings(direction_confidence=level, prompt_confidence=level), equivalence_margin=margin)
+    usual = given or Settings(direction_confidence=level, prompt_confidence=level)
+    return replace(usual, equivalence_margin=margin, **{k: value for k, value in second.items() if value is not None})
+
+
+def _check_second(given: Evidence | None, second: Mapping[str, Any]) -> None:
+    """Refuse a margin or a rank of a score that is not there."""
+    margin, primary = second["probability_margin"], second["primary_score"]
+    asked = [] if margin is None else [f"a margin of {margin:g}"]
+    asked += ["the primary score"] if primary == "probability" else []
+    if asked and (given is None or not given.has("probability")):
+        raise StatisticsError(
+            "The second score is asked for and is not there.",
+            expected="items with the probability of the right choice, or the choices' log-probabilities",
+            found=f"{' and '.join(asked)}, and no such score",
+            do="give them with --items as columns logp_0, logp_1, … beside `right`, or leave out what was asked of it",
+        )
 
 
 def _doubts(own: OwnTable, choices: Mapping[str, int], sizes: Mapping[str, int]) -> list[str]:
@@ -168,6 +193,8 @@ OF_ANSWERS: Mapping[str, tuple[Callable[[Evidence], pd.DataFrame], tuple[Part, .
     "volume_direction": (direction_table, ("base", "fidelity")),
     "thinning": (thinning_table, ("base", "fidelity")),
     "decision": (decision_table, ("base",)),
+    "two_scores": (two_scores_table, ("kld", "probability")),
+    "probability": (probability_table, ("base", "probability")),
     "zone_edge": (lambda evidence: edge_table(evidence, list(evidence.groups)), ("base", "kld")),
 }
 """Table that rests on answers → what makes it, and what it needs beside them."""
@@ -236,7 +263,7 @@ def _results(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     found: dict[str, Any] = {"correlations": [], "decision": None, "pairs": None}
     if "correlation" in tables:
         found["correlations"] = describe_rows(tables["correlation"])
-    for name in ("partial", "score_noise", "noise", "verdict", "thinning"):
+    for name in ("partial", "score_noise", "noise", "verdict", "thinning", "two_scores", "probability"):
         found[name] = describe_rows(tables[name]) if name in tables else None
     if "decision" in tables:
         found["decision"] = _decided(tables["decision"])

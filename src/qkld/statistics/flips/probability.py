@@ -17,30 +17,15 @@ from qkld.statistics.items.paired_means import Clusters, Moved, PairedMeans, pai
 from qkld.statistics.items.probability import PROBABILITY, SCORES, Score, probability_differences
 from qkld.statistics.items.scores import correct_matrix
 from qkld.statistics.items.temperature import ROUNDING, Choices, Explained, Tasks, choices_of, explained_by_scale
+from qkld.study.registry import registered
 
 SCALE_ALONE = "scale; no choice changed"
 """What a difference is read as that one temperature makes."""
 
 NO_SCORES = "no log-probabilities of the choices: what a temperature explains is not known"
 
-EMPTY = {
-    **dict.fromkeys(("scale", "by_scale", "by_scale_se", "rest", "rest_se", "choices_changed"), np.nan),
-    "reading": "",
-    "note": NO_SCORES,
-}
-
-NUMBERS = (
-    *("items", "reference_score", "score", "net", "net_se", "net_low", "net_high", "equivalence_low"),
-    *("equivalence_high", "volume", "volume_se", "direction", "direction_se", "margin", "p_difference"),
-    *("p_difference_holm", "p_equivalent", "p_equivalent_holm", "items_needed"),
-    *("scale", "by_scale", "by_scale_se", "rest", "rest_se", "choices_changed"),
-)
-"""Columns of the table that are numbers."""
-
-WORDS = ("reading", "decision", "decision_alone", "says")
-
-COLUMNS = ("label", "benchmark", *NUMBERS, "reading", "decision", "decision_alone", "decision_accuracy", "says", "note")
-"""Columns of the result table, in order: those of `probability_table`, the other score's decision and a sentence."""
+OF_SCALE = ("scale", "by_scale", "by_scale_se", "rest", "rest_se", "choices_changed", "reading")
+"""Columns that are of what one temperature explains."""
 
 
 def decision_sentence(decision: str, by_accuracy: str, primary: Score) -> str:
@@ -77,7 +62,7 @@ def probability_table(
     Returns
     -------
     DataFrame
-        ``net`` with its standard error and t interval; ``volume``, the mean absolute change of an item, and
+        ``net`` with its standard error and t interval; ``mean_change``, the mean absolute change of an item, and
         ``direction``, the share of it that points one way, −1 to 1; p, decision and items needed as of
         `qkld.statistics.flips.decision.decision_table`; ``by_scale``, the part of net that one refitted ``scale`` of
         the reference's log-probabilities explains, and ``rest``; ``choices_changed``; ``reading``, see `reading_of`.
@@ -100,10 +85,11 @@ def probability_table(
         here = {task: moved[task] for task in parts}
         own = float(np.mean([matrices[task][reference].mean() for task in parts]))
         found = _judged(here, clusters, margin, 1 - confidence)
-        scales = _scale_rows({t: choices[t] for t in parts}, reference, labels, clusters, 1 - confidence)
+        known = {task: choices[task] for task in parts}
+        scales = pd.DataFrame(_scale_rows(known, reference, labels, clusters, 1 - confidence))
         key = {"label": labels, "benchmark": benchmark, "items": sum(map(len, here.values()))}
         numbers = pd.DataFrame({**key, "reference_score": own, "score": own + found["net"], **found})
-        tables.append(pd.concat([numbers, pd.DataFrame(scales)], axis=1))
+        tables.append(pd.concat([numbers, scales], axis=1))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -122,8 +108,8 @@ def _judged(moved: Moved, clusters: Clusters, margin: float, level: float) -> di
         "net_high": high,
         "equivalence_low": inner_low,
         "equivalence_high": inner_high,
-        "volume": volume.net,
-        "volume_se": volume.error,
+        "mean_change": volume.net,
+        "mean_change_se": volume.error,
         "direction": direction.net,
         "direction_se": np.where(np.isfinite(direction.net), direction.error, np.nan),
         "margin": margin,
@@ -180,16 +166,16 @@ def _scale_rows(
     clusters: Clusters,
     level: float,
 ) -> list[dict[str, Any]]:
-    """The columns of `EMPTY` of each quant."""
+    """What is known of each quant's scale, or a note why nothing is."""
     if any(own is None for own in choices.values()):
-        return [EMPTY] * len(labels)
+        return [_unknown(NO_SCORES)] * len(labels)
     own: Tasks = {task: of[reference] for task, of in choices.items()}
     rows = []
     for label in labels:
         try:
             found = explained_by_scale(own, {task: of[label] for task, of in choices.items()}, clusters)
         except StatisticsError as error:
-            rows.append({**EMPTY, "note": error.problem})
+            rows.append(_unknown(error.problem))
             continue
         rows.append(
             {
@@ -202,6 +188,12 @@ def _scale_rows(
             }
         )
     return rows
+
+
+def _unknown(note: str) -> dict[str, Any]:
+    """Nothing of the scale, and why."""
+    empty = registered("probability").empty()
+    return {**{column: empty[column] for column in OF_SCALE}, "note": note}
 
 
 def _part(name: str, found: PairedMeans) -> dict[str, float]:

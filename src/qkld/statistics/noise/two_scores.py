@@ -14,13 +14,14 @@ from qkld.statistics.items.covariance import NetNoise
 from qkld.statistics.items.probability import Score
 from qkld.statistics.noise.reliability import noise_mean_squares, reliability
 from qkld.statistics.noise.tables import verdict_table
+from qkld.study.registry import registered
 
 NAMES: Mapping[Score, str] = {"accuracy": "accuracy", "probability": "the probability of the right choice"}
 """The scores as sentences name them."""
 
 NOT_AVAILABLE = "the second score is not available: run notebook 03_benchmark_scores again"
 
-OF_EACH = ("verdict", "estimate", "mean_se", "reliability", "r2", "r2_low", "r2_high", "items_to_settle")
+OF_EACH = ("verdict", "estimate", "mean_se", "reliability", "r2", "items_to_settle")
 """What is told of each score."""
 
 
@@ -66,10 +67,7 @@ def two_scores_table(
             row |= {f"{name}_{score}": value for name, value in found.items()}
         said = _sentence({score: row[f"verdict_{score}"] for score in noises}, primary)
         rows.append({**row, "says": said, "note": joined(*dict.fromkeys(notes))})
-    columns = [f"{name}_{score}" for name in OF_EACH for score in NAMES]
-    return pd.DataFrame(rows)[
-        ["metric", "benchmark", "subset", "n", "items", "primary_score", *columns, "says", "note"]
-    ]
+    return registered("two_scores").frame(rows)
 
 
 def _of_score(
@@ -87,7 +85,7 @@ def _of_score(
             "reliability": reliability(noise_mean_squares(part), confidence).estimate,
         }
 
-    own = {name: verdict[name] for name in ("verdict", "r2", "r2_low", "r2_high", "items_to_settle")}
+    own = {name: verdict[name] for name in ("verdict", "r2", "items_to_settle")}
     found = noted(numbers, {name: np.nan for name in ("estimate", "mean_se", "reliability")})
     return {**empty, **own, **found, "note": joined(verdict["note"], found["note"])}
 
