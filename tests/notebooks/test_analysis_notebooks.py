@@ -124,7 +124,7 @@ def test_a_knob_that_is_set_by_hand_leaves_the_studys_tables_as_they_are(place, 
     files = [path for path in study.paths.run.rglob("*") if path.is_file() and "by-hand" not in path.parts]
     before = {path: path.read_bytes() for path in files}
     content = run(place, "05_silent_zone", NAME, zone_cut=0.02)
-    printed = "".join(o.get("text", "") for c in content["cells"] for o in c.get("outputs", []))
+    printed = "".join("".join(o.get("text", "")) for c in content["cells"] for o in c.get("outputs", []))
     assert "zone_cut = 0.02, where the study has 0.05" in printed
     zone = study.with_knobs("05_silent_zone", zone_cut=0.02).analysis("zone")
     assert set(zone["cut"]) == {0.02}
