@@ -97,7 +97,7 @@ def _second(tables: Mapping[str, pd.DataFrame], subset: str) -> str:
     if decided is not None:
         other = decided.loc[decided["says"] != "", "label"].tolist()
         otherwise = f"Decided otherwise by the other score: {some(other)}."
-        said.append(otherwise if other else "Both decide every quant alike.")
+        said.append(otherwise if other else "Both scores decide every quant alike.")
     return " ".join(said)
 
 
