@@ -41,6 +41,7 @@ def _plan(options: argparse.Namespace) -> int:
     from qkld.workflow.estimate import estimate_lines
     from qkld.workflow.plan import flop_rate, known_shape, model_flop_per_second
     from qkld.workflow.plan_report import plan_text
+    from qkld.workflow.planned_builds import builds_lines, builds_split_lines
     from qkld.workflow.resolution import resolution_lines
     from qkld.workflow.splitting import split_lines
 
@@ -51,9 +52,10 @@ def _plan(options: argparse.Namespace) -> int:
     pace = {"cores": options.cores, "flop_per_second": speed}
     with some_project():
         print(plan_text(study, **pace))
-        print("\n".join(resolution_lines(study, **pace)))
+        print("\n".join([*resolution_lines(study, **pace), *builds_lines(study)]))
         if options.hours:
-            print("\n".join(split_lines(study, options.hours, **pace)))
+            proposal = split_lines(study, options.hours, **pace)
+            print("\n".join([*proposal, *builds_split_lines(study, options.hours, **pace)]))
     if options.estimate:
         print("\n".join(estimate_lines(study)))
     return 0
