@@ -28,6 +28,8 @@ Columns = dict[str, Any]
 def sample_columns(sample: Mapping[str, Any], metric: str, values: np.ndarray | None) -> Columns:
     """Both columns of a sample; empty where its choices' lengths, or the right one, are not known.
 
+    They are not either where the choice that they make the best is right and the sample says otherwise, or the reverse:
+    then the task counts lengths or choices in another way.
     An answer that is written has its own correctness, 1 or 0, so that the mean over repeats is the share right.
 
     Parameters
@@ -44,6 +46,8 @@ def sample_columns(sample: Mapping[str, Any], metric: str, values: np.ndarray | 
     if not np.isfinite(values).all():
         return {}
     scores = choice_scores(values, lengths)
+    if (int(np.argmax(scores)) == right) != bool(sample[metric]):
+        return {}
     return {PROBABILITY: probability_right(values, right, lengths), SCORES: scores.astype(np.float32)}
 
 
