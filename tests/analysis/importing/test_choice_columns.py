@@ -105,13 +105,13 @@ def test_samples_give_it_by_their_metric(tmp_path):
 
 
 def test_samples_without_what_it_needs_have_none(tmp_path):
-    """Lengths that are not there, a target that is a text, a logit that was not finite, a metric that says otherwise."""
+    """No lengths, a target that is a text, a logit that was not finite, a metric that says otherwise."""
     one = sample([-9.0, -6.0], ["yes", "no"], 0, acc=0.0, acc_norm=0.0)
     broken = [
         {**one, "arguments": None},
         {**one, "target": "yes"},
         sample(["nan", -6.0], ["yes", "no"], 0, acc_norm=0.0),
-        sample([-9.0, -6.0], ["yes", "no"], 1, acc=1.0, acc_norm=0.0),
+        sample([-9.0, -3.0], ["yes", "no"], 1, acc=1.0, acc_norm=0.0),
     ]
     for number, without in enumerate(broken):
         items = read_harness_samples(write(tmp_path / str(number), "hellaswag", [without]))
