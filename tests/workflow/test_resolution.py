@@ -87,6 +87,16 @@ def test_what_limits_a_study_is_named(demo):
     assert "no benchmark has the items" in limit_of(demo, {})
 
 
+def test_the_primary_score_is_the_one_that_is_judged(demo):
+    items = {"arc_easy": 2000}
+    by = {score: demo.model_copy(update={"primary_score": score}) for score in ("accuracy", "probability")}
+    assert "points of accuracy can be met, and the study's is 5.00" in limit_of(by["accuracy"], items)
+    assert limit_of(by["probability"], items).startswith("neither limits the verdict")
+    strict = by["probability"].model_copy(update={"probability_margin": 0.005})
+    assert "points of probability can be met, and the study's is 0.50" in (said := limit_of(strict, items))
+    assert said.startswith("the score limits the verdict")
+
+
 def test_errors_of_both_scores_are_printed_in_points(demo):
     rows = {line[:34].strip(): line[34:].split() for line in resolution_lines(demo, cores=2, flop_per_second=1e10)}
     assert rows["arc_easy"][-2:] == ["2.50", "4.33"]  # √(.05/80), √(.15/80)

@@ -112,7 +112,7 @@ def builds_lines(study: Study) -> list[str]:
         seen = 100 * deviation_seen(paired_error(JUDGED_AT, items.values()), design.within)
         lines.append(
             f"  - that between builds is told from none with power {POWER:g} from a standard deviation of {seen:.2f} "
-            f"points on, at {JUDGED_AT:.0%} flips"
+            f"points of accuracy on, at {JUDGED_AT:.0%} flips"
         )
     return lines
 
@@ -134,7 +134,7 @@ def builds_split_lines(study: Study, hours: float, *, cores: int, flop_per_secon
     best = min(known, key=lambda builds: known[builds]) if known else None
     rows = [(str(builds), *_shown(row), "smallest" if builds == best else "") for builds, row in seen.items()]
     columns = ("builds a recipe", "quants", "items", "SE of a difference", "SD between builds seen", " ")
-    title = f"The same {hours:g} hours with other numbers of builds, points at {JUDGED_AT:.0%} flips:"
+    title = f"The same {hours:g} hours with other numbers of builds, points of accuracy at {JUDGED_AT:.0%} flips:"
     return ["", title, *TextTable("", "", columns, tuple(rows)).lines()]
 
 

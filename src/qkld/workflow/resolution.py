@@ -114,6 +114,14 @@ def headline_place(study: Study) -> Place:
     return next(place for place in places if (place.corpus, place.context) == headline)
 
 
+def primary_margins(study: Study, items: Mapping[str, int]) -> tuple[float, float]:
+    """The margin in the study's primary score that can be met at `JUDGED_AT`, and the study's own."""
+    error = paired_error(JUDGED_AT, items.values())
+    if study.primary_score == "probability":
+        return margin_met(study, error / PROBABILITY_RATIO[JUDGED_AT]), study.probability_margin
+    return margin_met(study, error), study.volume_direction.equivalence_margin
+
+
 def limit_of(study: Study, items: Mapping[str, int] | None) -> str:
     """Which of score and KLD limits the verdict, in a sentence; each error is compared with what a decision needs."""
     half = headline_place(study).half_width(study.quant_kld.confidence)
@@ -122,10 +130,10 @@ def limit_of(study: Study, items: Mapping[str, int] | None) -> str:
         return f"{kld}; the benchmarks' lengths are unknown: their files are not here"
     if not items:
         return f"the score limits the verdict: no benchmark has the items to enter the composite; {kld}"
-    margin = study.volume_direction.equivalence_margin
-    met = margin_met(study, paired_error(JUDGED_AT, items.values()))
+    met, margin = primary_margins(study, items)
     score = (
-        f"at {JUDGED_AT:.0%} flips a margin of {_points(met)} points can be met, and the study's is {_points(margin)}"
+        f"at {JUDGED_AT:.0%} flips a margin of {_points(met)} points of {study.primary_score} can be met, and the "
+        f"study's is {_points(margin)}"
     )
     need_of_score, need_of_kld = met / margin, half / ENOUGH_KLD
     if max(need_of_score, need_of_kld) <= 1:
