@@ -10,6 +10,7 @@ from qkld.study.params import Study
 from qkld.study.registry import OF_STUDIES
 from qkld.workflow import pages
 from qkld.workflow.cli import parser
+from qkld.workflow.room_picture import draw_rooms, write_rooms
 
 
 def test_every_table_and_column_is_on_its_page():
@@ -38,7 +39,8 @@ def test_every_command_is_on_its_page():
 def test_rooms_stand_in_the_order_of_their_floors_and_import_downwards_only():
     order, arrows = list(pages.rooms()), pages.room_imports()
     assert order[-1] == "errors"
-    assert arrows["analysis"] >= {"statistics", "study"}
+    assert set(arrows["analysis"]) >= {"statistics", "study"}
+    assert arrows["statistics"]["study"] > 1
     assert all(order.index(lower) > order.index(room) for room, found in arrows.items() for lower in found)
     assert all(says.endswith(".") for says in pages.rooms().values())
 
@@ -60,3 +62,13 @@ def test_executed_notebooks_of_single_quants_get_no_page(own_place, tmp_path):
         "index.md",
     ]
     assert "04_correlation\n05_silent_zone" in (tmp_path / "studies" / "smoke" / "index.md").read_text()
+
+
+def test_the_picture_of_rooms_marks_every_import_on_one_side_of_the_diagonal(tmp_path):
+    files = pages.room_imports()
+    ax = draw_rooms(files).axes[0]
+    marks = [tuple(mark.get_offsets()[0]) for mark in ax.collections]
+    assert len(marks) == sum(map(len, files.values()))
+    assert all(column > row for column, row in marks)
+    write_rooms(tmp_path / "rooms.svg", files)
+    assert (tmp_path / "rooms.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")

@@ -9,8 +9,8 @@ import json
 import shutil
 import tomllib
 import warnings
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from qkld.study.text_table import table_of_words
 from qkld.workflow.cli import parser
 from qkld.workflow.docs import estimates, published
 from qkld.workflow.notebooks import notebook_file, parameter_comments
+from qkld.workflow.room_picture import write_rooms
 
 GENERATED = "generated"
 """Folder of pages written here; git leaves it out."""
@@ -49,6 +50,7 @@ def write_pages(docs: Path) -> None:
     }
     for name, text in texts.items():
         write_page(folder / name, text)
+    write_rooms(folder / "rooms.svg", room_imports())
     write_studies(folder / "studies")
 
 
@@ -170,14 +172,15 @@ def _first_sentence(file: Path) -> str:
     return " ".join(docstring.split("\n\n")[0].split())
 
 
-def room_imports() -> dict[str, set[str]]:
-    """Room → the other rooms that its files import from, anywhere in them."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for room in rooms():
-        file = _room_file(room)
-        for path in [file] if file.name != "__init__.py" else sorted(file.parent.rglob("*.py")):
-            found[room] |= set(_imported_rooms(path)) - {room}
-    return found
+def room_imports() -> dict[str, dict[str, int]]:
+    """Room → the other rooms that its files import from, anywhere in them → how many files do."""
+    return {room: _files_importing(room) for room in rooms()}
+
+
+def _files_importing(room: str) -> dict[str, int]:
+    file = _room_file(room)
+    files = [file] if file.name != "__init__.py" else sorted(file.parent.rglob("*.py"))
+    return dict(Counter(other for path in files for other in set(_imported_rooms(path)) - {room}))
 
 
 def _imported_rooms(path: Path) -> Iterator[str]:
@@ -187,7 +190,7 @@ def _imported_rooms(path: Path) -> Iterator[str]:
             yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
 
 
-def _named(names: set[str]) -> str:
+def _named(names: Collection[str]) -> str:
     return ", ".join(f"`{name}`" for name in rooms() if name in names)
 
 
