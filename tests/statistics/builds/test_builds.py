@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from qkld.errors import StatisticsError
 from qkld.statistics.builds.components import (
+    between_contrasts,
     between_moment,
+    between_p,
     fit,
     profile,
     shapes_of_within,
@@ -223,6 +226,26 @@ def test_r2_by_design_rises_with_the_range_of_kld_and_holds_the_truth(rng):
     again = r2_by_design(fit(builds), np.array([0.05]), confidence=0.95, rng=np.random.default_rng(1))
     same = r2_by_design(fit(builds), np.array([0.05]), confidence=0.95, rng=np.random.default_rng(1))
     assert again.equals(same)
+
+
+@pytest.mark.parametrize(("recipes", "builds", "within"), [(10, 2, 0.004), (6, 2, 0.006)])
+def test_recipes_are_not_told_apart_by_builds_about_as_far_apart_as_item_noise(rng, recipes, builds, within):
+    """There the estimated σ_w² is as uncertain as its sum with the item noise, not as σ_w² alone."""
+    rejected = 0
+    for _ in range(400):
+        fitted = fit(world(rng, recipes=recipes, builds=builds, within=within))
+        rejected += between_p(fitted, between_contrasts(fitted.builds, fitted.within)) < 0.05
+    assert stats.binomtest(rejected, 400, 0.06, "greater").pvalue > 0.01
+
+
+def test_an_interval_of_r2_is_known_where_some_simulated_cohorts_have_no_variance(rng):
+    grid, found = np.array([0.01, 0.1]), []
+    for _ in range(8):
+        builds = world(rng, beta=-0.02)
+        found.append(r2_by_design(fit(builds), grid, confidence=0.95, rng=rng))
+    ends = pd.concat(found)[["low", "high"]].to_numpy()
+    assert np.isfinite(ends).all()
+    assert ((ends >= 0) & (ends <= 1)).all()
 
 
 @pytest.mark.parametrize(

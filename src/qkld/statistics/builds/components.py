@@ -174,16 +174,20 @@ def variance_components(builds: Builds, *, confidence: float) -> pd.DataFrame:
 def between_p(fitted: Fit, left: Contrasts) -> float:
     """P(recipes' means as far from a line by chance): Q over its contrasts against F, as σ_w² is an estimate itself.
 
-    The noise has ν/s² degrees of freedom, ν those within recipes and s the share of σ_w² in it (Satterthwaite 1946);
-    where σ_w is fitted as 0, Q is χ². With σ_w² taken as known the size of the test is about .1 in the calibration's
-    worlds.
+    σ_w² is what builds of a recipe lie apart beyond their item noise v: its variance is 2 (σ_w² + v)²/ν, on the ν
+    degrees of freedom within recipes. So the noise has ν/s² of them, s being σ_w²'s share in it times (σ_w² + v)/σ_w²
+    (Satterthwaite 1946); where σ_w is fitted as 0, Q is χ². With σ_w² taken as known the size of the test is about .1
+    in the calibration's worlds.
     """
-    noise = float((left.projection * left.noise.covariance).sum())
-    items = fitted.builds.averaging @ fitted.builds.noise.covariance @ fitted.builds.averaging.T
-    share = 1 - float((left.projection * items).sum()) / noise
     if fitted.at_zero(fitted.within):
         return left.p
-    return float(stats.f.sf(left.q() / left.count, left.count, fitted.builds.within.count / share**2))
+    builds, within = fitted.builds, fitted.builds.within
+    noise = float((left.projection * left.noise.covariance).sum())
+    of_items = builds.averaging @ builds.noise.covariance @ builds.averaging.T
+    of_builds = noise - float((left.projection * of_items).sum())
+    between_items = float((within.projection * builds.noise.covariance).sum()) / within.count
+    share = of_builds / noise * (fitted.within + between_items) / fitted.within
+    return float(stats.f.sf(left.q() / left.count, left.count, within.count / share**2))
 
 
 def _component(

@@ -88,7 +88,8 @@ def r2_by_design(fitted: Fit, grid: Floats, *, confidence: float, rng: np.random
 
     Var(√k) = K/12 then. It is stated by K because R² depends on the recipes chosen: wide enough a range of KLD makes it
     1. β² is corrected for the variance of its estimate and cut off at 0. The interval is that of scores simulated from
-    the fit, with the noise V once; no item is resampled.
+    the fit, with the noise V once; no item is resampled. Where a fit leaves no variance at all its R² is NaN; a
+    simulated one may be anything then, and counts as 0 at the low end and as 1 at the high.
 
     Columns: kld (K), r2, low, high, sd_kld, sd_between, sd_within (fractions of 1).
     """
@@ -96,8 +97,8 @@ def r2_by_design(fitted: Fit, grid: Floats, *, confidence: float, rng: np.random
     centre = pd.DataFrame(_shares(fitted, spread))
     drawn = np.array([_shares(one, spread)["r2"] for one in _simulated(fitted, rng)])
     tail = (1 - confidence) / 2
-    centre.insert(2, "low", np.quantile(drawn, tail, axis=0))
-    centre.insert(3, "high", np.quantile(drawn, 1 - tail, axis=0))
+    centre.insert(2, "low", np.quantile(np.nan_to_num(drawn, nan=0.0), tail, axis=0))
+    centre.insert(3, "high", np.quantile(np.nan_to_num(drawn, nan=1.0), 1 - tail, axis=0))
     return centre
 
 
