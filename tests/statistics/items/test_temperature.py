@@ -85,3 +85,19 @@ def test_no_temperature_makes_sure_choices_of_equal_ones():
     sure = {"own": choices_of([[0.0, -9.0]] * 30, np.zeros(30))}
     with pytest.raises(StatisticsError, match="No temperature"):
         fitted_scale(equal, sure)
+
+
+@pytest.mark.parametrize(
+    ("reference", "quant"),
+    [
+        ([[0.0, -np.inf], [-np.inf, 0.0]] * 15, [[0.0, -np.inf], [0.0, -np.inf]] * 15),
+        ([[0.0, -np.inf]] * 30, [[0.0, -np.inf]] * 30),
+        ([[-3.0, -3.0]] * 30, [[-5.0, -5.0]] * 30),
+        ([[0.0, -40000.0]] * 30, [[0.0, -40000.0]] * 30),
+    ],
+)
+def test_answers_that_no_temperature_changes_have_none(reference, quant):
+    """Such as the 0 and 1 of a model of which only the answer is known."""
+    sides = ({"own": choices_of(scores, np.zeros(30))} for scores in (reference, quant))
+    with pytest.raises(StatisticsError, match="can not be told"):
+        explained_by_scale(*sides)
