@@ -8,6 +8,7 @@ from scipy.special import softmax
 from qkld.analysis.importing import import_items
 from qkld.analysis.importing.harness_samples import read_harness_samples
 from qkld.errors import StatisticsError, TableError
+from qkld.statistics.flips.probability import task_choices
 from tests.analysis.importing.test_harness_samples import write
 
 LOGP = np.array([[-3.0, -1.0, -2.5], [-40.0, -44.0, np.nan], [-700.0, -900.0, -800.0]])
@@ -56,6 +57,27 @@ def test_probabilities_of_the_choices_are_taken_as_they_are(imported):
     chances = np.array([[0.2, 0.7, 0.1], [1.0, 0.0, np.nan], [0.33, 0.33, 0.33]])
     found = imported(long(**columns("probability", chances)))
     assert found["probability_right"].tolist() == pytest.approx([0.7, 1.0, 1 / 3] * 2)
+
+
+@pytest.mark.parametrize("gap", [0, 1])
+def test_scores_are_counted_as_the_right_choice_is(imported, gap):
+    """An item may lack a choice before its last one, as where options B and D alone were asked."""
+    logp = np.array([[-3.0, -1.0, -2.5], [-40.0, -44.0, -41.0], [-7.0, -9.0, -8.0]])
+    logp[[0, 2], gap] = np.nan
+    right = np.array([2, 0, 1 - gap])
+    found = imported(long(**columns("logp", logp)).assign(right=np.tile(right, 2)))
+    choices = task_choices(found, ["own"], ["ref", "q4"])["own"]["q4"]
+    assert choices.right_at(1.0) == pytest.approx(found["probability_right"][:3].tolist(), abs=1e-6)
+    assert choices.right_at(1.0) == pytest.approx([softmax(np.nan_to_num(row, nan=-np.inf))[r]
+                                                   for row, r in zip(logp, right, strict=True)], abs=1e-6)  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [np.nan, 0.0])
+def test_every_choice_needs_its_own_length(imported, length):
+    lengths = np.array([[4.0, 9, 2], [30, 50, np.nan], [5, length, 5]])
+    items = long(**columns("logp", LOGP), **columns("length", lengths), metric="acc_norm")
+    with pytest.raises(TableError, match="characters of each choice"):
+        imported(items)
 
 
 @pytest.mark.parametrize(

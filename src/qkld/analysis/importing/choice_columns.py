@@ -101,7 +101,7 @@ def with_probabilities(items: pd.DataFrame, *, source: str) -> pd.DataFrame:
     else:
         _check(bool((np.nan_to_num(values) <= 0).all()), source, "a log-probability above 0", "natural logarithms")
         logp, lengths = values, found["length"]
-        _check_lengths(items, lengths, source)
+        _check_lengths(items, ~np.isnan(logp), lengths, source)
     return items.assign(**_both(logp, right, lengths, _by_length(items)))
 
 
@@ -139,25 +139,30 @@ def _by_length(items: pd.DataFrame) -> np.ndarray:
     return items["benchmark"].isin(BY_LENGTH).to_numpy()
 
 
-def _check_lengths(items: pd.DataFrame, lengths: np.ndarray | None, source: str) -> None:
+def _check_lengths(items: pd.DataFrame, there: np.ndarray, lengths: np.ndarray | None, source: str) -> None:
+    """Refuse a choice that is ``there`` (items, choices) without a length that its item's metric divides by."""
     needed = _by_length(items)
     if not needed.any():
         return
-    known = lengths is not None and bool((lengths[needed] > 0).any(axis=1).all())
+    known = lengths is not None and lengths.shape == there.shape and bool(((lengths > 0) | ~there)[needed].all())
     names = ", ".join(map(str, items.loc[needed, "benchmark"].unique()[:4]))
     _check(known, source, f"none for {names}, judged by acc_norm", "columns length_0, …: characters of each choice")
 
 
 def _both(logp: np.ndarray, right: np.ndarray, lengths: np.ndarray | None, by_length: np.ndarray) -> Columns:
-    """Both columns from ln p (items, choices); empty in rows without any."""
+    """Both columns from ln p (items, choices); empty in rows without any.
+
+    Scores are counted as ``right`` counts choices: one that an item lacks before its last one has −inf.
+    """
     probabilities, scores = np.full(len(logp), np.nan), np.full(len(logp), None, dtype=object)
     for row, own in enumerate(logp):
         there = ~np.isnan(own)
         if there.any():
             of_row = lengths[row, there] if lengths is not None and by_length[row] else None
-            told = choice_scores(own[there], of_row)
-            place = int(there[: right[row]].sum())
-            probabilities[row], scores[row] = np.exp(log_probabilities(told)[place]), told.astype(np.float32)
+            told = np.full(np.flatnonzero(there)[-1] + 1, -np.inf)
+            told[there[: len(told)]] = choice_scores(own[there], of_row)
+            probabilities[row] = np.exp(log_probabilities(told)[right[row]])
+            scores[row] = told.astype(np.float32)
     return {PROBABILITY: probabilities, SCORES: scores}
 
 
