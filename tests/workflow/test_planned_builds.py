@@ -15,7 +15,7 @@ from qkld.workflow.planned_builds import (
     Design,
     builds_lines,
     builds_split_lines,
-    design_of,
+    designs_of,
     deviation_seen,
     recipes_of,
     variance_factors,
@@ -71,9 +71,26 @@ def test_one_build_a_recipe_leaves_nothing_to_estimate():
     assert "between builds of a recipe can not be estimated" in "\n".join(lines)
 
 
+def test_two_kinds_of_bases_are_two_designs():
+    """They are analysed apart, so that neither lends the other degrees of freedom."""
+    values = demo_with({"rotate": [1, 2]})
+    asking = [q for q in values["quants"] if "builds" in q]
+    for quant in asking[:4]:
+        quant["builds"] = {"permute": [1, 2, 3]}
+    study = parse_study(values, source="demo.yaml")
+    rotated = len(asking) - 4
+    assert designs_of(study) == {"rotate": Design(rotated, 2 * rotated), "permute": Design(4, 12)}
+    said = "\n".join(builds_lines(study))
+    assert "Builds: 12 of 4 recipes, by permute." in said
+    assert f"Builds: {2 * rotated} of {rotated} recipes, by rotate." in said
+    assert f"has {rotated - 1} degrees of freedom" in said
+    assert [len(own) for own in recipes_of(with_builds(study, 2)).values()] == [2] * len(asking)
+    assert designs_of(with_builds(study, 2))["permute"].within == 3
+
+
 def test_a_study_without_builds_says_nothing_of_them():
     demo = load_params("demo")
-    assert design_of(demo).builds == 0
+    assert designs_of(demo) == {}
     assert builds_lines(demo) == builds_split_lines(demo, 6, **PACE) == []
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from scipy import stats
@@ -71,10 +71,12 @@ def recipes_of(study: Study) -> dict[str, list[AnyModel]]:
     return found
 
 
-def design_of(study: Study) -> Design:
-    """How many recipes have builds, and how many all together."""
-    recipes = recipes_of(study)
-    return Design(len(recipes), sum(map(len, recipes.values())))
+def designs_of(study: Study) -> dict[str, Design]:
+    """How many recipes have builds, and how many all together, of each kind of basis: kinds are never pooled."""
+    kinds: dict[str, list[int]] = {}
+    for own in recipes_of(study).values():
+        kinds.setdefault(own[0].basis.kind, []).append(len(own))
+    return {kind: Design(len(sizes), sum(sizes)) for kind, sizes in kinds.items()}
 
 
 def with_builds(study: Study, builds: int) -> Study:
@@ -102,10 +104,12 @@ def _bases(study: Study, own: list[AnyModel]) -> Iterator[Basis]:
 
 def builds_lines(study: Study) -> list[str]:
     """What the builds of a study will resolve, for `qkld plan`; none where it has no builds."""
-    design, items = design_of(study), entering(study)
-    if not design.builds:
-        return []
-    lines = ["", f"Builds: {design.builds} of {design.recipes} recipes."]
+    designs, items = designs_of(study), entering(study)
+    return [line for kind, design in designs.items() for line in _design_lines(study, kind, design, items)]
+
+
+def _design_lines(study: Study, kind: str, design: Design, items: Mapping[str, int] | None) -> list[str]:
+    lines = ["", f"Builds: {design.builds} of {design.recipes} recipes, by {kind}."]
     for name, freedom in (("builds of a recipe", design.within), ("recipes", design.between)):
         lines.append(f"  - the variance between {name} " + _known(freedom, study.correlation.correlation_confidence))
     if items and design.within > 0:
@@ -139,7 +143,10 @@ def builds_split_lines(study: Study, hours: float, *, cores: int, flop_per_secon
 
 
 Row = tuple[int, int, float, float]
-"""Quants, items, standard error of a paired difference, standard deviation between builds that is seen."""
+"""Quants, items, standard error of a paired difference, standard deviation between builds that is seen.
+
+Where builds are of two kinds of bases, of the kind of which less is seen.
+"""
 
 
 def _split_with(study: Study, builds: int, hours: float, pace: Pace) -> Row | None:
@@ -148,7 +155,7 @@ def _split_with(study: Study, builds: int, hours: float, pace: Pace) -> Row | No
         proposed = split(with_builds(study, builds), hours, pace)
     except ParameterError:
         return None
-    items, freedom = entering(proposed) or {}, design_of(proposed).within
+    items, freedom = entering(proposed) or {}, min(design.within for design in designs_of(proposed).values())
     error = paired_error(JUDGED_AT, items.values())
     seen = deviation_seen(error, freedom) if freedom > 0 else math.inf
     return len(proposed.quants), sum(items.values()), error, seen
