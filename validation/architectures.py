@@ -49,8 +49,8 @@ Logits of these models differ by about 1e-6 from those in float64, and the mean 
 """
 
 REASONS = {
-    "not built": "transformers can not build it here from its class's own default configuration",
-    "calls its output head with other states": "it predicts several tokens at once, from several states a token",
+    "not built": "transformers cannot build it here from its class's default configuration",
+    "calls its output head with other states": "it predicts several tokens at once, from several states per token",
 }
 """Words of the refusal → the reason in one sentence."""
 
@@ -257,18 +257,18 @@ def table(outcomes: Sequence[Outcome]) -> str:
     )
     return f"""# Architectures
 
-What `qkld compare` makes of every causal language model that transformers {transformers.__version__} registers, by
-model type: a random model of its smallest configuration, NF4 against bfloat16, computed in float32. Made by
-`make architectures`; how is said in `validation/architectures.py`. A new version of transformers runs it again.
+The result of `qkld compare` for every causal language model that transformers {transformers.__version__} registers, by
+model type: a random model of its smallest configuration, NF4 against bfloat16, computed in float32. The list is made by
+`make architectures`, as described in `validation/architectures.py`, and again for each new version of transformers.
 
 {len(outcomes)} model types: {", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))}.
 
-**equal**: mean KLD is what plain transformers gives with eager attention, full logits and log-probabilities in float64,
-within {TOLERANCE:g} nats for each nat. **refused**: with one sentence, for one of these reasons.
+**equal**: mean KLD agrees with plain transformers (eager attention, full logits, log-probabilities in float64) within
+{TOLERANCE:g} nats per nat of KLD, or {TOLERANCE:g} nats below one nat. **refused**: an error, for a reason below.
 
 {reasons}
 
-The floor is the mean KLD of the reference in float64 from itself in float32.
+The floor is the mean KLD between the reference in float64 and itself in float32.
 
 | model type | class | outcome | mean KLD, nats | difference | floor, nats |
 |---|---|---|---|---|---|

@@ -17,6 +17,12 @@ from qkld.workflow.arguments import names, parameter, positive_number, whole_num
 from qkld.workflow.processes import look_for_garbage_rarely
 from qkld.workflow.result_commands import OF_RESULTS, STDOUT, add_of_samples, add_result_commands, write_json_to
 
+DESCRIPTION = (
+    "Measure how far quantized language models move from their reference (per-token KL divergence), score them on "
+    "benchmarks item by item, and test whether the first says anything about the second."
+)
+"""What `qkld --help` begins with."""
+
 PIPE_CLOSED, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT
 """Exit status where the reader of a pipe ends first, as of programs that the signal kills."""
 
@@ -177,45 +183,43 @@ def _readme(options: argparse.Namespace) -> int:
 
 
 def _add_run(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("run", help="run a study's workflow, or go on with a run that was stopped or killed")
+    parser = commands.add_parser("run", help="run a study, or resume one that was stopped or killed")
     parser.add_argument("study")
     parser.add_argument("--cores", type=whole_number, default=2, help="processor cores to use in all (default 2)")
-    parser.add_argument("--profile", default="local", help="a folder of workflow/profiles (default local)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+    parser.add_argument("--profile", default="local", help="a folder of workflow/profiles: local, slurm, …")
+    parser.add_argument("--dry-run", action="store_true", help="show what would run, and why")
     cluster = parser.add_argument_group("with --profile slurm")
-    cluster.add_argument("--site", type=Path, help="the cluster's file (workflow/profiles/slurm/site.yaml)")
-    cluster.add_argument("--partition", help="where jobs go; by default what the file says, else the cluster's default")
-    cluster.add_argument("--account", help="who pays, where the cluster keeps accounts")
-    cluster.add_argument("--gpus", type=int, help="GPUs of each job that runs a model")
+    cluster.add_argument("--site", type=Path, help="the cluster's settings (workflow/profiles/slurm/site.yaml)")
+    cluster.add_argument("--partition", help="partition of the jobs (default: the file's, else the cluster's)")
+    cluster.add_argument("--account", help="account to charge, if the cluster has accounts")
+    cluster.add_argument("--gpus", type=int, help="GPUs for each job that runs a model")
     parser.set_defaults(act=_run)
 
 
 def _add_plan(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("plan", help="print what a study costs and what it can resolve")
-    parser.add_argument("study", help="its name, or its YAML file, which may lie anywhere")
+    parser = commands.add_parser("plan", help="estimate what a study will cost and what it can resolve")
+    parser.add_argument("study", help="name of a study, or path of its YAML file")
     parser.add_argument(
-        "--cores", type=whole_number, default=2, help="jobs side by side; with a GPU give 1 (default 2)"
+        "--cores", type=whole_number, default=2, help="jobs that run in parallel; 1 with a GPU (default 2)"
     )
+    parser.add_argument("--tokens-per-second", type=positive_number, help="speed of the reference in one job, if known")
     parser.add_argument(
-        "--tokens-per-second", type=positive_number, help="speed of the reference in one job, where it is known"
+        "--hours", type=positive_number, help="also propose how to split this time between texts and items"
     )
-    parser.add_argument(
-        "--hours", type=positive_number, help="also how to split so many between texts and items for the smallest error"
-    )
-    parser.add_argument("--estimate", action="store_true", help="also notebooks 01 and 02 on one H100, from its peaks")
+    parser.add_argument("--estimate", action="store_true", help="also estimate notebooks 01 and 02 on one H100")
     parser.set_defaults(act=_plan)
 
 
 def _add_notebook(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("notebook", help="run one stage's notebook, with its parameters checked")
-    parser.add_argument("stage", help="for example 02_quant_kld")
-    parser.add_argument("--study", required=True)
-    parser.add_argument("--quant", help="label of the quant or floor row (02)")
-    parser.add_argument("--model", help="label of the reference or quant (03)")
-    parser.add_argument("--part", choices=("corpora", "benchmarks"), help="half of 01")
-    parser.add_argument("--basis", help="a basis of the study's builds, such as rotate-3 (00)")
-    parser.add_argument("--threads", type=whole_number, help="threads of the kernel")
-    parser.add_argument("--output", type=Path, help="where the executed notebook goes")
+    parser = commands.add_parser("notebook", help="run one notebook of a study, with its parameters checked")
+    parser.add_argument("stage", help="name of the notebook, for example 02_quant_kld")
+    parser.add_argument("--study", required=True, help="name of the study")
+    parser.add_argument("--quant", help="for 02: label of a quant, floor-batch or floor-dtype")
+    parser.add_argument("--model", help="for 03: label of the reference or of a quant")
+    parser.add_argument("--part", choices=("corpora", "benchmarks"), help="for 01: run only this part")
+    parser.add_argument("--basis", help="for 00: a basis of the study's builds, such as rotate-3")
+    parser.add_argument("--threads", type=whole_number, help="CPU threads of the notebook's kernel")
+    parser.add_argument("--output", type=Path, help="path of the executed notebook")
     parser.add_argument(
         "-p",
         dest="parameter",
@@ -223,155 +227,155 @@ def _add_notebook(commands: argparse._SubParsersAction) -> None:
         default=[],
         type=parameter,
         metavar="NAME=VALUE",
-        help="set a knob; with another value than the study's, results go beside its own tables",
+        help="set a parameter; values other than the study's write their results to runs/STUDY/by-hand/",
     )
-    parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
+    parser.add_argument("--declared", nargs="*", default=[], help="for Snakemake: the files that this job has to write")
     parser.set_defaults(act=_notebook)
 
 
 def _add_small(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("fetch", help="fetch the model, texts and benchmark items of a study by pinned hash")
+    parser = commands.add_parser("fetch", help="download a study's model, texts and items, checked by hash")
     parser.add_argument("study")
     parser.set_defaults(act=_fetch)
-    parser = commands.add_parser("collect", help="what notebook 03b writes of a study, without a kernel")
+    parser = commands.add_parser("collect", help="write the cohort and item tables of a study, as notebook 03b does")
     parser.add_argument("study")
     parser.set_defaults(act=_collect)
-    parser = commands.add_parser("forget", help="remove what was made in a basis of a study's builds, to measure them")
+    parser = commands.add_parser("forget", help="remove the files that were made in one basis of a study's builds")
     parser.add_argument("study")
-    parser.add_argument("--basis", required=True, help="its name, such as rotate-3")
-    parser.add_argument("--declared", nargs="*", default=[], help="files that Snakemake expects of this job")
+    parser.add_argument("--basis", required=True, help="name of the basis, such as rotate-3")
+    parser.add_argument("--declared", nargs="*", default=[], help="for Snakemake: the files that this job has to write")
     parser.set_defaults(act=_forget)
-    parser = commands.add_parser("export", help="put a finished study's tables, without texts, into studies/")
+    parser = commands.add_parser("export", help="copy the tables of a finished study, without texts, to studies/")
     parser.add_argument("study")
-    parser.add_argument("--out", type=Path, help="another folder, which is replaced")
-    parser.add_argument("--without-tokens", action="store_true", help="leave the tokens' table out")
+    parser.add_argument("--out", type=Path, help="another folder; it is replaced")
+    parser.add_argument("--without-tokens", action="store_true", help="leave out the token tables")
     parser.set_defaults(act=_export)
-    parser = commands.add_parser("withdraw", help="take tables that are known to be wrong out of a study's figures")
+    parser = commands.add_parser("withdraw", help="remove wrong tables from a study's figures and report")
     parser.add_argument("study")
-    parser.add_argument("--table", action="append", required=True, help="a result table, such as verdict; or several")
-    parser.add_argument("--why", required=True, help="one sentence, which takes their place until the study's next run")
+    parser.add_argument("--table", action="append", required=True, help="a result table, such as verdict; repeatable")
+    parser.add_argument("--why", required=True, help="one sentence, shown instead until the study is run again")
     parser.set_defaults(act=_withdraw)
-    parser = commands.add_parser("readme", help="put the demo's tables and the schemas into README.md")
+    parser = commands.add_parser("readme", help="update the generated findings in README.md")
     parser.set_defaults(act=_readme)
 
 
 def _add_analyse(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("analyse", help="analyse anybody's table of quants, and their items; needs no torch")
+    parser = commands.add_parser("analyse", help="analyse a table of quants from any tool; needs no torch")
     parser.add_argument(
-        "table", type=Path, nargs="?", help="CSV, TSV, Markdown, Parquet, JSON or a folder of JSON; none: --items alone"
+        "table", type=Path, nargs="?", help="CSV, TSV, Markdown, Parquet, JSON or folder of JSON; optional with --items"
     )
-    parser.add_argument("--fidelity", help="column of the fidelity metric; by default the one named as a mean KLD")
+    parser.add_argument("--fidelity", help="column of the fidelity metric (default: the column named as a mean KLD)")
     parser.add_argument("--scores", type=names, help="columns of the scores, separated by commas")
     parser.add_argument(
         "--items",
         type=Path,
-        help="answers: Parquet, CSV or JSON lines with model, benchmark, item, correct; or a folder of them or samples",
+        help="item results: Parquet, CSV or JSON lines with model, benchmark, item, correct; or a folder of such files",
     )
     add_of_samples(parser)
     parser.add_argument(
-        "--label", type=names, default=(), help="columns that make up a quant's label; several by commas"
+        "--label", type=names, default=(), help="columns that make up a quant's label, separated by commas"
     )
     parser.add_argument(
-        "--unit", choices=("nats", "bits", "mnats", "mbits"), help="of a KL divergence whose header names none"
+        "--unit", choices=("nats", "bits", "mnats", "mbits"), help="unit of a KL divergence whose header names none"
     )
     parser.add_argument("--divergence", action="store_true", help="--fidelity is a KL divergence, whatever its name")
-    parser.add_argument("--choices", help='choices of an item, for scores at chance: "my_benchmark=4"')
-    parser.add_argument("--reference", help="label of the reference's row, which enters no correlation")
-    parser.add_argument("--n-items", help='items behind each score, where there are no --items: "mmlu=400,sciq=1000"')
-    parser.add_argument("--zone", help='cut of the silent zone, fixed beforehand, for example "kl_mean<=0.02"')
+    parser.add_argument("--choices", help='number of choices per item, for the chance level: "my_benchmark=4"')
+    parser.add_argument("--reference", help="label of the reference's row, which is left out of correlations")
+    parser.add_argument("--n-items", help='number of items of each score, without --items: "mmlu=400,sciq=1000"')
+    parser.add_argument("--zone", help='cut of the silent zone, chosen in advance, for example "kl_mean<=0.02"')
     parser.add_argument(
-        "--missing", choices=("refuse", "drop"), default="refuse", help="what to do with quants that lack values"
+        "--missing", choices=("refuse", "drop"), default="refuse", help="what to do if a quant lacks values (refuse)"
     )
     parser.add_argument(
-        "--margin", type=positive_number, default=0.01, help="difference that does not matter, a fraction (0.01)"
+        "--margin", type=positive_number, default=0.01, help="equivalence margin of scores, a fraction (0.01)"
     )
     parser.add_argument(
-        "--probability-margin", type=positive_number, help="the same of the probability of the right choice (0.01)"
+        "--probability-margin", type=positive_number, help="the same for the probability of the right choice (0.01)"
     )
     parser.add_argument(
-        "--primary-score", choices=("accuracy", "probability"), help="the score that decides where items have both"
+        "--primary-score", choices=("accuracy", "probability"), help="the score that decides if the items have both"
     )
-    parser.add_argument("--size", help="column by which the smallest equivalent quant is the smallest")
+    parser.add_argument("--size", help="column of sizes, for the smallest equivalent quant")
     parser.add_argument(
-        "--out", type=Path, help="folder for report.html, summary.json, tables and figures (runs/analyse/TABLE)"
+        "--out", type=Path, help="folder for report.html, summary.json, tables and figures (default runs/analyse/TABLE)"
     )
     parser.add_argument(
-        "--json", type=Path, nargs="?", const=STDOUT, help="a file for all numbers; without a name they are printed"
+        "--json", type=Path, nargs="?", const=STDOUT, help="file for all numbers; without a name they are printed"
     )
     parser.set_defaults(act=_analyse)
     add_result_commands(commands)
     _add_served(commands)
     parser = commands.add_parser("published", help="analyse the published cohorts that come with the package")
-    parser.add_argument("--out", type=Path, default=Path("runs/published"), help="folder, one below it a cohort")
+    parser.add_argument("--out", type=Path, default=Path("runs/published"), help="output folder (runs/published)")
     parser.set_defaults(act=_published)
 
 
 def _add_served(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("served", help="score a model behind a server on a study's items of multiple choice")
-    parser.add_argument("--study", required=True, help="study whose items are asked, with its reference's tokenizer")
+    parser = commands.add_parser("served", help="score a model behind a server on a study's multiple-choice items")
+    parser.add_argument("--study", required=True, help="study whose items and tokenizer are used")
     parser.add_argument("--quant", required=True, help="http://host:port#model[,top_k=N][,api=vllm]")
-    parser.add_argument("--label", help="the model's label, where its name is not to be it")
-    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write; `import csv` joins several")
+    parser.add_argument("--label", help="label of the model (default: its name)")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write; `import csv` merges several")
     parser.set_defaults(act=_served)
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "compare",
-        help="the fidelity figures of one quant; of several, with paired tests",
-        description="A model is a folder, a .gguf file, owner/name[@revision] or owner/name/file.gguf[@revision] of a "
-        "hub, a label of --study, or, for a quant, a quantizer that is applied to the reference: "
-        "torchao:int8,group=32, bitsandbytes:nf4, hqq:4,group=64; or a model behind a server, http://host:port#model, "
-        "of which KLD has bounds.",
+        help="measure quants against a reference, without a study; paired tests for several",
+        description="A model is a folder, a .gguf file, owner/name[@revision] or owner/name/file.gguf[@revision] on a "
+        "model hub, or a label of --study. A quant can also be a quantizer that is applied to the reference "
+        "(torchao:int8,group=32, bitsandbytes:nf4, hqq:4,group=64), or a model behind a server "
+        "(http://host:port#model), for which KLD has bounds only.",
     )
     parser.add_argument(
-        "--reference", help="a model, a store of notebook 01, or (for bounds) a base file of llama.cpp or a top-k store"
+        "--reference", help="a model, a store of notebook 01, or (for bounds) a llama.cpp base file or a top-k store"
     )
-    parser.add_argument("--quant", action="append", required=True, help="a model; give several for paired tests")
-    parser.add_argument("--study", help="study whose labels are understood")
-    parser.add_argument("--text", type=Path, help="plain text, or .jsonl with a text a line; by default English prose")
-    parser.add_argument("--windows", type=whole_number, help="windows measured; by default 40, or what the text gives")
-    parser.add_argument("--context", type=whole_number, help="tokens of a window, whose second half is scored; 512")
+    parser.add_argument("--quant", action="append", required=True, help="a model; repeat it for paired tests")
+    parser.add_argument("--study", help="study whose labels can be used")
+    parser.add_argument("--text", type=Path, help="plain text, or .jsonl of texts (default: English prose)")
+    parser.add_argument("--windows", type=whole_number, help="windows to measure (default 40, fewer of a short text)")
+    parser.add_argument("--context", type=whole_number, help="tokens per window, the second half scored (default 512)")
     parser.add_argument("--packing", choices=("packed", "documents"), default="packed", help="how texts fill windows")
     parser.add_argument(
-        "--engine", choices=("torch", "llamacpp"), help="what runs GGUF quants: their weights in torch, or llama.cpp"
+        "--engine", choices=("torch", "llamacpp"), help="how GGUF quants run: dequantized in torch, or in llama.cpp"
     )
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
-    parser.add_argument("--device-map", choices=("none", "auto"), default="none", help="auto spreads a large model")
+    parser.add_argument("--device-map", choices=("none", "auto"), default="none", help="auto: for large models")
     parser.add_argument("--weights", choices=("native", "dequantized"), default="dequantized")
-    parser.add_argument("--no-floor", dest="floor", action="store_false", help="leave the dtype's floor out")
-    parser.add_argument("--second-walk", action="store_true", help="acceptance rate and Jensen–Shannon divergence too")
-    parser.add_argument("--floor-k", type=whole_number, help="top tokens of the floor form beside bounds (default 64)")
+    parser.add_argument("--no-floor", dest="floor", action="store_false", help="skip the noise floor of the dtype")
+    parser.add_argument("--second-walk", action="store_true", help="add acceptance rate and Jensen–Shannon divergence")
+    parser.add_argument("--floor-k", type=whole_number, help="top tokens of the floored estimate (default 64)")
     parser.add_argument(
-        "--floor-log-p", type=float, default=-16.0, help="log-probability of a missing one (default -16)"
+        "--floor-log-p", type=float, default=-16.0, help="log-probability of a missing token (default -16)"
     )
-    parser.add_argument("--breakdown", action="store_true", help="print mean KLD by entropy and position too")
-    parser.add_argument("--confidence", type=float, default=0.95, help="of every interval (default 0.95)")
+    parser.add_argument("--breakdown", action="store_true", help="also print mean KLD by entropy and position")
+    parser.add_argument("--confidence", type=float, default=0.95, help="confidence of every interval (default 0.95)")
     parser.add_argument("--bootstrap", type=whole_number, default=1000, help="resamples of windows (default 1000)")
-    parser.add_argument("--power", type=float, default=0.8, help="of the plan of windows (default 0.8)")
-    parser.add_argument("--seed", type=int, default=2606, help="of the resampling (default 2606)")
-    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--power", type=float, default=0.8, help="power for the number of windows needed (default 0.8)")
+    parser.add_argument("--seed", type=int, default=2606, help="seed of the resampling (default 2606)")
+    parser.add_argument("--json", type=Path, help="file for all results")
     parser.set_defaults(act=_compare)
 
 
 def _add_quantize(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("quantize", help="make GGUF files of several types from one, by llama.cpp")
+    parser = commands.add_parser("quantize", help="quantize a GGUF file to several types, with llama.cpp")
     parser.add_argument("model", help="a .gguf file, owner/name/file.gguf[@revision], or a label of --study")
-    parser.add_argument("--types", required=True, help="llama.cpp's names, separated by commas: Q8_0,Q4_K_M,IQ3_S")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the files")
-    parser.add_argument("--imatrix", help="a file of llama-imatrix, or `compute` for one computed here from --text")
-    parser.add_argument("--text", type=Path, help="plain text, or .jsonl with a text a line")
-    parser.add_argument("--windows", type=whole_number, default=32, help="windows of --text that are read (default 32)")
-    parser.add_argument("--context", type=whole_number, default=512, help="tokens of a window (default 512)")
-    parser.add_argument("--study", help="study whose labels are understood and whose corpora --text must not share")
-    parser.add_argument("--threads", type=whole_number, default=1, help="threads of the quantizer (default 1)")
+    parser.add_argument("--types", required=True, help="llama.cpp's type names, separated by commas: Q8_0,Q4_K_M,IQ3_S")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--imatrix", help="a file written by llama-imatrix, or `compute` to compute one from --text")
+    parser.add_argument("--text", type=Path, help="plain text, or .jsonl with one text per line")
+    parser.add_argument("--windows", type=whole_number, default=32, help="windows of --text to use (default 32)")
+    parser.add_argument("--context", type=whole_number, default=512, help="tokens per window (default 512)")
+    parser.add_argument("--study", help="study whose labels can be used and whose corpora --text must not share")
+    parser.add_argument("--threads", type=whole_number, default=1, help="CPU threads of the quantizer (default 1)")
     parser.set_defaults(act=_quantize)
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
-    whole = argparse.ArgumentParser(prog="qkld", description=__doc__.splitlines()[0])
+    whole = argparse.ArgumentParser(prog="qkld", description=DESCRIPTION)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_run, _add_plan, _add_notebook, _add_small, _add_analyse, _add_compare, _add_quantize):
         add(commands)

@@ -64,10 +64,10 @@ def write_page(path: Path, text: str) -> None:
 # --- tables and parameters --------------------------------------------------------------------------------------------
 
 STORED = {
-    "tokens": "`kld/<quant>.parquet`: one scored token a row",
-    "fidelity": "`fidelity/<quant>.parquet`: one metric a row",
-    "items": "`items/<model>.parquet` and `items.parquet`: one benchmark item a row",
-    "cohort": "`cohort.parquet`: one model a row",
+    "tokens": "`kld/<quant>.parquet`: one row per scored token",
+    "fidelity": "`fidelity/<quant>.parquet`: one row per metric",
+    "items": "`items/<model>.parquet` and `items.parquet`: one row per benchmark item",
+    "cohort": "`cohort.parquet`: one row per model",
 }
 
 
@@ -153,7 +153,7 @@ def rooms_page() -> str:
     """The rooms of the package, top floor first, and what each imports, read from the code."""
     arrows = room_imports()
     rows = tuple((f"`{room}`", says, _named(arrows[room])) for room, says in rooms().items())
-    return table_of_words(("room", "holds", "imports from"), rows).markdown()
+    return table_of_words(("layer", "contents", "imports from"), rows).markdown()
 
 
 def rooms() -> dict[str, str]:
