@@ -88,6 +88,19 @@ def test_two_kinds_of_bases_are_two_designs():
     assert designs_of(with_builds(study, 2))["permute"].within == 3
 
 
+@pytest.mark.parametrize("recipes", [1, 3])
+def test_recipes_too_few_for_the_analysis_resolve_nothing(recipes):
+    values = demo_with({"rotate": [1, 2, 3]})
+    asking = [q for q in values["quants"] if "builds" in q]
+    study = parse_study(values | {"quants": asking[:recipes]}, source="demo.yaml")
+    design = designs_of(study)["rotate"]
+    assert (design.within, design.between) == (0, 0)
+    assert builds_lines(study)[1:] == [
+        f"Builds: {3 * recipes} of {recipes} recipes, by rotate.",
+        "  - variances can not be estimated: that takes 4 recipes of one kind of basis",
+    ]
+
+
 def test_a_study_without_builds_says_nothing_of_them():
     demo = load_params("demo")
     assert designs_of(demo) == {}

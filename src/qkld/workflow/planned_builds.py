@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from qkld.errors import ParameterError
+from qkld.statistics.builds.design import LEAST_RECIPES
 from qkld.statistics.items.sample_size import POWER
 from qkld.study.entries import Basis
 from qkld.study.params import AnyModel, Study
@@ -30,7 +31,10 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Design:
-    """Recipes and all their builds; of a line in √KLD between recipes and one within them."""
+    """Recipes and all their builds; of a line in √KLD between recipes and one within them.
+
+    Fewer than `LEAST_RECIPES` recipes are not analysed and have no degrees of freedom.
+    """
 
     recipes: int
     builds: int
@@ -38,12 +42,12 @@ class Design:
     @property
     def within(self) -> int:
         """Degrees of freedom of the variance between builds of a recipe."""
-        return self.builds - self.recipes - 1
+        return self.builds - self.recipes - 1 if self.recipes >= LEAST_RECIPES else 0
 
     @property
     def between(self) -> int:
         """Degrees of freedom of the variance between recipes."""
-        return self.recipes - 2
+        return self.recipes - 2 if self.recipes >= LEAST_RECIPES else 0
 
 
 def variance_factors(freedom: int, confidence: float) -> tuple[float, float]:
@@ -110,6 +114,8 @@ def builds_lines(study: Study) -> list[str]:
 
 def _design_lines(study: Study, kind: str, design: Design, items: Mapping[str, int] | None) -> list[str]:
     lines = ["", f"Builds: {design.builds} of {design.recipes} recipes, by {kind}."]
+    if design.recipes < LEAST_RECIPES:
+        return [*lines, f"  - variances can not be estimated: that takes {LEAST_RECIPES} recipes of one kind of basis"]
     for name, freedom in (("builds of a recipe", design.within), ("recipes", design.between)):
         lines.append(f"  - the variance between {name} " + _known(freedom, study.correlation.correlation_confidence))
     if items and design.within > 0:
