@@ -18,14 +18,14 @@ reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: 
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
 test: STUDY := demo
-test: data llamacpp  ## every test, the smoke study included
-	$(BIN)/pytest -n $(CORES)
+test: data llamacpp  ## every test, the smoke study included; on a cluster it is run by slurm-test
+	$(BIN)/pytest -n $(CORES) -m "not cluster_study"
 
 unit: environment  ## the helper package on its own: no model, network or notebook
 	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel and not sandbox"
 
 slurm-test: data clusters  ## a study on a SLURM cluster of one node that this starts and ends, as root on Debian
-	$(BIN)/pytest -m slurm
+	$(BIN)/pytest -m "slurm or cluster_study"
 
 clusters:  ## Debian's packages for tests of clusters, where they are not there yet and may be installed
 	@dpkg --status $(CLUSTERS) >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get update --quiet=2 && \

@@ -297,7 +297,7 @@ def test_killed_in_the_middle_of_every_stage_it_ends_with_the_same_tables(
         assert (run_folder() / "seals" / f"{seal}.json").read_bytes() == (unbroken / f"seals/{seal}.json").read_bytes()
 
 
-@pytest.mark.slurm
+@pytest.mark.cluster_study
 def test_on_a_slurm_cluster_that_fails_in_the_middle_it_ends_with_the_same_tables(
     smoke_run: Place, own_place: Place, tmp_path: Path
 ):

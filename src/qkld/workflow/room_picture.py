@@ -24,7 +24,7 @@ def draw_rooms(files: Mapping[str, Mapping[str, int]]) -> Figure:
     rooms = list(files)
     size = CELL * len(rooms)
     whole = MARGIN + size + 0.1
-    figure = Figure(figsize=(whole, whole))
+    figure = Figure(figsize=(whole, whole), layout="none")
     ax = figure.add_axes((MARGIN / whole, 0.01, size / whole, size / whole))
     ax.set_xlim(-0.5, len(rooms) - 0.5)
     ax.set_ylim(len(rooms) - 0.5, -0.5)

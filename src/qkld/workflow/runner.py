@@ -22,6 +22,7 @@ import psutil
 import yaml
 
 from qkld.errors import ParameterError, QkldError
+from qkld.study.knobs import knobs
 from qkld.study.locks import locked
 from qkld.study.mark import write_mark
 from qkld.study.params import Study, load_params
@@ -49,7 +50,7 @@ ROUNDS = 15
 
 
 def check_notebooks(study: Study) -> None:
-    """Hold the parameters of every stage against its notebook, before anything runs."""
+    """Hold what every stage is given, and the study's knobs for it, against its notebook, before anything runs."""
     told_apart = {
         "reference_corpora": {"part": "corpora"},
         "reference_benchmarks": {"part": "benchmarks"},
@@ -57,8 +58,8 @@ def check_notebooks(study: Study) -> None:
         "benchmark_scores": {"model": study.quants[0].label},
     }
     for name, rule in RULES.items():
-        parameters = notebook_parameters(study, rule.notebook, **told_apart.get(name, {}))
-        check_parameters(notebook_file(rule.notebook), parameters)
+        given = notebook_parameters(study, rule.notebook, **told_apart.get(name, {}))
+        check_parameters(notebook_file(rule.notebook), given | knobs(study, rule.notebook))
 
 
 def snakemake_command(

@@ -113,8 +113,8 @@ def test_options_of_winogrande_become_probabilities():
     items = import_results("llama-perplexity", [LOGS / "winogrande-Q4_0.log"]).items
     last = items.iloc[-1]  # scores −11.243650 and −11.429111, option 1 taken, 2 right
     assert (last["answer"], last["correct"]) == ("0", 0)
-    assert last["probability_right"] == pytest.approx(1 / (1 + np.exp(-11.243650 + 11.429111)))
-    assert ((items["probability_right"] > 0.5) == (items["correct"] == 1)).all()
+    assert last["probability_by_token"] == pytest.approx(1 / (1 + np.exp(-11.243650 + 11.429111)))
+    assert ((items["probability_by_token"] > 0.5) == (items["correct"] == 1)).all()
 
 
 def test_a_folder_of_everything_gives_quants_and_items(tmp_path, capsys):
