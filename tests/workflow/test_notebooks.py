@@ -21,7 +21,7 @@ from qkld.workflow.notebooks import (
     parameter_names,
     run_notebook,
 )
-from qkld.workflow.processes import OBJECTS
+from qkld.workflow.processes import THRESHOLDS
 
 TOLD_APART = {
     **{"00_make_quants": {"basis"}, "01_reference_logits": {"part"}},
@@ -136,8 +136,8 @@ def test_the_kernel_is_this_environments_and_holds_its_threads(small_project, mo
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     for name, value in kernel_environment(threads=3).items():
         monkeypatch.setenv(name, value)
-    look = "import gc, os, sys\nprint(sys.prefix, os.environ['OMP_NUM_THREADS'], os.getcwd(), gc.get_threshold()[0])"
+    look = "import gc, os, sys\nprint(sys.prefix, os.environ['OMP_NUM_THREADS'], os.getcwd(), gc.get_threshold())"
     small_notebook(small_project / "notebooks" / "a.ipynb", "cut = 1.0", look)
     output = small_project / "runs" / "a.ipynb"
     run_notebook("a", output, {}, threads=3)
-    assert f"{sys.prefix} 3 {os.path.realpath(small_project)} {OBJECTS}" in output.read_text()
+    assert f"{sys.prefix} 3 {os.path.realpath(small_project)} {THRESHOLDS}" in output.read_text()

@@ -16,6 +16,7 @@ from qkld.errors import QkldError
 from qkld.models.opening import stored_folder
 from qkld.study.params import load_params
 from qkld.study.texts import lines
+from qkld.workflow.notebooks import kernel_environment
 from qkld.workflow.processes import KERNEL_START
 from validation.bench.figures import Figure
 from validation.bench.machine import Machine
@@ -76,7 +77,7 @@ def opening_of(stage: str, *, rounds: int = ROUNDS) -> Opening:
 
 def _once(stage: str, runs: Path) -> Opening:
     command = [sys.executable, "-c", KERNEL_START + SCRIPT, str(time.monotonic()), stage, STUDY]
-    environment = {**os.environ, "QKLD_RUNS": str(runs)}
+    environment = {**os.environ, **kernel_environment(threads=1), "QKLD_RUNS": str(runs)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise QkldError(
