@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 
 import pytest
 
@@ -18,17 +17,11 @@ pytestmark = [  # of inspect-ai's own threads and streams
 SUMS = {"sum-0": "1", "sum-1": "2", "sum-2": "3"}
 
 
-def need_inspect() -> None:
-    if find_spec("inspect_ai") is None:
-        pytest.skip("inspect-ai is not installed: pip install qkld[inspect]")
-
-
 @pytest.fixture
 def write(tmp_path):
     """Run Inspect on three sums with these answers; the log lies in its own folder."""
 
     def run(*answers: str, scorers: int = 1, epochs: int = 1, form: str = "eval"):
-        need_inspect()
         from inspect_ai import Task, eval
         from inspect_ai.dataset import MemoryDataset, Sample
         from inspect_ai.model import ModelOutput, ModelUsage, get_model
@@ -80,7 +73,6 @@ def test_models_were_asked_the_same(write):
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"{}"])
 def test_damaged_logs_are_refused(tmp_path, content):
-    need_inspect()
     path = tmp_path / "log.eval"
     path.write_bytes(content)
     with pytest.raises(TableError, match="can not be imported"):
