@@ -28,7 +28,7 @@ FLAGS = (
     "-DGGML_NATIVE=ON",
     "-DGGML_OPENMP=OFF",  # torch brings an OpenMP of its own; ggml's threads leave it alone
     "-DLLAVA_BUILD=OFF",
-    f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={ROOT / 'workflow' / 'llama_only.cmake'}",
+    f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={ROOT / 'tools' / 'llama_only.cmake'}",
 )
 """CMAKE_ARGS of the environment come after these and win."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tools import build_llama_cpp, build_llama_cpp_python
@@ -45,6 +47,12 @@ def test_program_and_engine_have_the_same_pin_and_the_same_options_of_ggml(scrip
     (pin,) = script.pins()[0]
     assert pin in engine.LOCK.read_text().splitlines()
     assert [o for o in script.OPTIONS if "GGML" in o] == [o for o in engine.FLAGS if "GGML" in o] != []
+
+
+def test_files_that_cmake_includes_are_there(script):
+    paths = [Path(o.partition("_INCLUDE=")[2]) for o in build_llama_cpp_python.FLAGS if "_INCLUDE=" in o]
+    assert len(paths) == 1
+    assert all(path.is_file() for path in (*paths, script.WHOLE_LOG))
 
 
 def test_it_is_built_once_and_says_of_what(script, compiled, tmp_path):
