@@ -13,7 +13,7 @@ from qkld.models.bits import StoredBits, Tally
 from qkld.models.head_discovery import find_head
 from qkld.models.weights import weights_sha256
 from qkld.sources.tokenizer import tokenizer_sha256
-from qkld.study.params import TransformersModel
+from qkld.study.entries import TransformersModel
 
 VOCABULARY = 257
 """The bytes and an end token."""

@@ -17,7 +17,8 @@ from qkld.analysis.study import load_study
 from qkld.report import analyse_table
 from qkld.report.study import study_numbers
 from qkld.statistics.prompts.rows import ALL_BENCHMARKS
-from qkld.study.columns import COLUMNS, WORDS
+from qkld.study.column import WORDS
+from qkld.study.columns import COLUMNS
 from qkld.study.params import load_params
 from qkld.study.paths import CommittedPaths
 from qkld.study.provenance import sha256_of_file

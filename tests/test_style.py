@@ -14,7 +14,7 @@ import pytest
 from conftest import REPOSITORY
 from pydantic import BaseModel
 
-from qkld.study import params
+from qkld.study import entries, params
 from qkld.study.knobs import STAGES
 
 PACKAGE = REPOSITORY / "src" / "qkld"
@@ -129,6 +129,7 @@ def test_every_key_of_a_study_has_a_reader():
         code += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     sections = {section for stage in STAGES.values() for section in stage}
     readers = sections.union(*(read_names(ast.parse(text)) for text in code))
-    models = [m for m in vars(params).values() if isinstance(m, type) and issubclass(m, BaseModel)]
+    found = (vars(entries) | vars(params)).values()
+    models = [m for m in found if isinstance(m, type) and issubclass(m, BaseModel)]
     unread = sorted({f"{model.__name__}.{field}" for model in models for field in set(model.model_fields) - readers})
     assert not unread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from qkld.study.params import TransformersModel
+from qkld.study.entries import TransformersModel
 
 FACTS = {"maker": "test", "recipe": "random", "nominal_bits": 16.0}
 """What every entry states and no test here depends on."""

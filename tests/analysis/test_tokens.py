@@ -16,7 +16,8 @@ from qkld.analysis.tokens import POWER, both_engines, fidelity_breakdown, paired
 from qkld.errors import StageError
 from qkld.statistics.tokens.differences import paired_difference
 from qkld.statistics.tokens.fidelity import summarise, unmeasured
-from qkld.study.params import GgufModel, MadeGguf, load_params
+from qkld.study.entries import GgufModel, MadeGguf
+from qkld.study.params import load_params
 from qkld.study.provenance import made_by
 from qkld.study.registry import registered
 from qkld.study.schemas import FIDELITY, TOKENS, write_table

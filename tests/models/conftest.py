@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tiny_models import FACTS, GGUF, make_module, save, stored
 
-from qkld.study.params import Compute, GgufModel
+from qkld.study.entries import GgufModel
+from qkld.study.params import Compute
 
 
 @pytest.fixture(scope="session")

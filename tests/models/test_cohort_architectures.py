@@ -17,7 +17,8 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from qkld.errors import ModelError, SourceError
 from qkld.models import open_model
 from qkld.models.gguf.open_in_torch import converted_folder
-from qkld.study.params import GgufModel, Study, ToBeChecked, load_params
+from qkld.study.entries import GgufModel
+from qkld.study.params import Study, ToBeChecked, load_params
 
 WIDTH, EXPERTS, EXPERT_WIDTH, LAYERS = 32, 4, 16, 4
 HEADS, KEY_VALUE_HEADS, HEAD_WIDTH = 4, 2, 16

@@ -11,7 +11,7 @@ from qkld.analysis.cohort import plain_warning
 from qkld.errors import ModelError
 from qkld.models import open_model
 from qkld.models.experts import fused_experts
-from qkld.study.params import BitsandbytesModel, HqqModel, TorchaoModel
+from qkld.study.entries import BitsandbytesModel, HqqModel, TorchaoModel
 
 IDS = torch.tensor([[1, 40, 41, 42, 43, 7, 8, 9]])
 TRANSPOSED = ("GptOss", "Llama4Text")

@@ -17,7 +17,7 @@ from qkld.models.experts import fused_experts
 from qkld.models.loading import made_model, stored_model
 from qkld.models.quantizers import torchao
 from qkld.models.quantizers.quantized import trunk_linears
-from qkld.study.params import BitsandbytesModel, HqqModel, TorchaoModel
+from qkld.study.entries import BitsandbytesModel, HqqModel, TorchaoModel
 
 CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

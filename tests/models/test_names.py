@@ -8,7 +8,8 @@ import pytest
 
 from qkld.errors import ParameterError
 from qkld.models.names import distinct_labels, model_entry
-from qkld.study.params import BitsandbytesModel, GgufModel, HqqModel, TorchaoModel, TransformersModel, load_params
+from qkld.study.entries import BitsandbytesModel, GgufModel, HqqModel, TorchaoModel, TransformersModel
+from qkld.study.params import load_params
 
 
 @pytest.mark.parametrize(

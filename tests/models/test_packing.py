@@ -8,7 +8,7 @@ from tiny_models import FACTS, SMALL, make_module, save, stored
 
 from qkld.models import open_model
 from qkld.models.packing import LARGEST, _small_module, supports_packing
-from qkld.study.params import BitsandbytesModel
+from qkld.study.entries import BitsandbytesModel
 
 pytestmark = pytest.mark.model
 

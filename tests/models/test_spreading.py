@@ -12,7 +12,7 @@ from tiny_models import FACTS, make_module
 
 from qkld.models import open_model
 from qkld.models.spreading import room, running_device, spread
-from qkld.study.params import BitsandbytesModel, HqqModel, TorchaoModel
+from qkld.study.entries import BitsandbytesModel, HqqModel, TorchaoModel
 
 IDS = torch.tensor([[0, 40, 41, 42, 43], [5, 9, 77, 120, 3]])
 

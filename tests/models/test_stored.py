@@ -17,7 +17,7 @@ from qkld.errors import ModelError, TokenizerError
 from qkld.models import open_model
 from qkld.models.folders import model_folder, weight_files
 from qkld.models.loading import made_model, stored_model
-from qkld.study.params import TorchaoModel
+from qkld.study.entries import TorchaoModel
 
 EYES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 EYES |= {"image_size": 28, "patch_size": 14}

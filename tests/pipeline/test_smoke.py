@@ -35,7 +35,7 @@ from qkld.study.paths import StudyPaths
 from qkld.study.registry import OF_STUDIES
 from qkld.study.schemas import COHORT, FIDELITY, ITEMS, TOKENS, Schema, read_table
 from qkld.workflow import runner
-from qkld.workflow.rules import measured_labels, scored_labels
+from qkld.workflow.plan import measured_labels, scored_labels
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.model]
 

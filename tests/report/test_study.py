@@ -17,7 +17,7 @@ from qkld.analysis.headline import drawn_flips, prompt_benchmarks, shown_score, 
 from qkld.report.numbers import printed, significant
 from qkld.report.study import limits_of, missing_of, render_report, study_numbers, write_numbers, write_report
 from qkld.report.study_tables import all_tables, cohort_table, engine_tables, headline_table, paired_tables
-from qkld.study.params import GgufModel, MadeGguf
+from qkld.study.entries import GgufModel, MadeGguf
 from qkld.workflow.docs import result_tables
 
 PNG = b"\x89PNG not a picture"

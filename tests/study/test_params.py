@@ -12,8 +12,9 @@ import yaml
 from pydantic import ValidationError
 
 from qkld.errors import ParameterError
+from qkld.study.entries import identity
 from qkld.study.knobs import STAGES, knob_names, knobs, with_knobs
-from qkld.study.params import Study, ToBeChecked, asked, identity, load_params, parse_study
+from qkld.study.params import Study, ToBeChecked, asked, load_params, parse_study
 from qkld.study.paths import known_studies, project_root
 
 STUDIES = known_studies()

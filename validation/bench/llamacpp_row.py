@@ -15,7 +15,8 @@ from qkld.compare.stores import HiddenStates, to_base_file
 from qkld.errors import QkldError
 from qkld.models import open_model
 from qkld.sources import fetch
-from qkld.study.params import GgufModel, load_params
+from qkld.study.entries import GgufModel
+from qkld.study.params import load_params
 from qkld.study.paths import data_folder
 from qkld.study.provenance import written_whole
 from qkld.workflow.plan import KNOWN_SHAPES

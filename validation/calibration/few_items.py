@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from qkld.errors import StatisticsError
-from qkld.statistics.items.covariance import Floats, NetNoise, composite_noise, noise_of_differences
+from qkld.statistics.items.covariance import NetNoise, composite_noise, noise_of_differences
+from qkld.statistics.items.units import Floats
 from qkld.statistics.noise.heterogeneity import cochran_q, residual_heterogeneity
 from qkld.statistics.noise.verdict import headline
 from validation.calibration.correlation_nulls import Draw, Null

@@ -15,9 +15,10 @@ import numpy as np
 
 from qkld.errors import StatisticsError
 from qkld.statistics.flips.decision import holm_of_both
-from qkld.statistics.items.covariance import Floats, NetNoise, composite_noise, noise_of_differences
+from qkld.statistics.items.covariance import NetNoise, composite_noise, noise_of_differences
 from qkld.statistics.items.paired_means import PairedMeans, paired_means
 from qkld.statistics.items.temperature import choices_of, explained_by_scale
+from qkld.statistics.items.units import Floats
 from qkld.statistics.noise.heterogeneity import cochran_q
 from qkld.statistics.noise.verdict import CLAIMS, headline
 from validation.calibration.correlation_nulls import Draw, Null

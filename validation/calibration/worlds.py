@@ -25,7 +25,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special, stats
 
-from qkld.statistics.items.covariance import Floats
+from qkld.statistics.items.units import Floats
 
 RIGHT = 0.75
 """Share of items that the reference has right."""

@@ -45,7 +45,7 @@ from qkld.models.opening import stored_folder
 from qkld.models.transformers import load_module
 from qkld.sources import fetch
 from qkld.sources.corpora import read_documents
-from qkld.study.params import GgufModel
+from qkld.study.entries import GgufModel
 from qkld.study.provenance import made_by, sha256_of_file, write_json
 from tools.build_llama_cpp import built
 from validation.crosschecks.llama_figures import llama_figures, llama_log_probabilities, llama_tokens

@@ -35,7 +35,8 @@ from qkld.reference.recording import corpus_header, record_windows
 from qkld.reference.store import ReferenceStore
 from qkld.sources import ASSETS, fetch
 from qkld.sources.corpora import CorpusWindows, read_documents
-from qkld.study.params import Compute, GgufModel
+from qkld.study.entries import GgufModel
+from qkld.study.params import Compute
 from qkld.study.provenance import made_by, sha256_of_file, write_json
 from tools.build_llama_cpp import LlamaCpp, built
 from validation.crosschecks.llama_figures import llama_figures, tokens_of_files

@@ -11,7 +11,8 @@ import pandas as pd
 from qkld.analysis.study import LoadedStudy
 from qkld.statistics.tokens.breakdown import breakdown_table
 from qkld.statistics.tokens.differences import floor_means, paired_table
-from qkld.study.params import FLOOR_DTYPE, GgufModel, Study, identity
+from qkld.study.entries import GgufModel, identity
+from qkld.study.params import FLOOR_DTYPE, Study
 from qkld.study.registry import registered
 
 HOW_IT_RUNS = frozenset({"label", "engine", "cache_k", "cache_v", "flash_attention"})

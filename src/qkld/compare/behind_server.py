@@ -20,7 +20,8 @@ from qkld.errors import ParameterError
 from qkld.models.opening import stored_tokenizer
 from qkld.sources.tokenizer import tokenizer_sha256
 from qkld.sources.windows import Window
-from qkld.study.params import StoredModel, Study
+from qkld.study.entries import StoredModel
+from qkld.study.params import Study
 from qkld.study.paths import data_folder
 from qkld.study.provenance import made_by
 

@@ -18,7 +18,8 @@ from qkld.divergence.per_token import TILE
 from qkld.errors import ParameterError, StoreError
 from qkld.models import OpenedModel, open_model
 from qkld.statistics.tokens.clusters import ClusterBootstrap, Interval, few_clusters_note
-from qkld.study.params import Compute, ModelEntry, Study
+from qkld.study.entries import ModelEntry
+from qkld.study.params import Compute, Study
 from qkld.study.provenance import made_by
 
 BOUNDED = {

@@ -17,7 +17,8 @@ from qkld.reference.store import ReferenceStore
 from qkld.sources import fetch
 from qkld.sources.corpora import OWN_LENGTH, CorpusWindows, read_documents, scored_by_context, text_windows
 from qkld.sources.tokenizer import start_of_text
-from qkld.study.params import Compute, Corpus, GgufModel, MadeModel, ModelEntry, StoredModel, Study
+from qkld.study.entries import GgufModel, MadeModel, ModelEntry, StoredModel
+from qkld.study.params import Compute, Corpus, Study
 
 AnyStore: TypeAlias = HiddenStates | BaseFile | TopKStore
 

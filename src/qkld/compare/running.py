@@ -21,7 +21,8 @@ from qkld.models import open_model
 from qkld.statistics.tokens.breakdown import breakdown_table
 from qkld.statistics.tokens.differences import floor_means, paired_table
 from qkld.statistics.tokens.fidelity import summarise
-from qkld.study.params import FLOOR_DTYPE, StoredModel, load_params
+from qkld.study.entries import StoredModel
+from qkld.study.params import FLOOR_DTYPE, load_params
 from qkld.study.paths import some_project
 from qkld.study.provenance import made_by
 

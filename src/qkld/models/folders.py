@@ -9,7 +9,7 @@ from typing import Any
 
 from qkld.errors import ModelError, SourceError
 from qkld.sources import fetch
-from qkld.study.params import StoredModel
+from qkld.study.entries import StoredModel
 from qkld.study.paths import project_root
 from qkld.study.provenance import sha256_of_file
 

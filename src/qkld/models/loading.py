@@ -24,7 +24,8 @@ from qkld.models.quantizers import compressed_tensors, quantized
 from qkld.models.stored import Sources, headers, widest
 from qkld.models.transformers import load_module, quantization_of, sources
 from qkld.models.weights import cast_plain, loaded_dtypes
-from qkld.study.params import Compute, MadeModel
+from qkld.study.entries import MadeModel
+from qkld.study.params import Compute
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from qkld.errors import ParameterError, SourceError
-from qkld.study.params import FLOORS, AnyModel, GgufModel, MadeModel, ModelEntry, StoredModel, Study
+from qkld.study.entries import AnyModel, GgufModel, MadeModel, ModelEntry, StoredModel
+from qkld.study.params import FLOORS, Study
 
 FORMS = (
     "a folder, a .gguf file, owner/name[@revision] or owner/name/file.gguf[@revision] of a hub, a label of --study, "

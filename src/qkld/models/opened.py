@@ -14,7 +14,7 @@ from qkld.models.bits import StoredBits
 from qkld.models.head import Head
 from qkld.models.head_input import head_input
 from qkld.models.spreading import running_device
-from qkld.study.params import ModelEntry
+from qkld.study.entries import ModelEntry
 
 
 @dataclass(frozen=True)

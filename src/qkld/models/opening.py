@@ -28,8 +28,8 @@ from qkld.models.transformers import folder_config, load_tokenizer
 from qkld.models.transforms.transformed import is_transformed, transformed_folder
 from qkld.models.weights import check_finite, weights_sha256
 from qkld.sources.tokenizer import check_rows, check_same_tokens, named_tokens, tokenizer_sha256, vocabulary_size
-from qkld.study.entries import source_of
-from qkld.study.params import Compute, GgufModel, MadeModel, ModelEntry, StoredModel
+from qkld.study.entries import GgufModel, MadeModel, ModelEntry, StoredModel, source_of
+from qkld.study.params import Compute
 
 
 def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -> OpenedModel:

@@ -21,7 +21,8 @@ from qkld.sources.corpora import (
     text_windows,
 )
 from qkld.sources.windows import ANSWERS_AT_ONCE
-from qkld.study.params import Corpus, Study, identity
+from qkld.study.entries import identity
+from qkld.study.params import Corpus, Study
 from qkld.study.paths import StudyPaths, project_root
 from qkld.study.progress import steps
 from qkld.study.provenance import key_of

@@ -15,67 +15,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from qkld.errors import ParameterError
 from qkld.study.checking import read_yaml, validated
-from qkld.study.entries import (
-    AnyModel,
-    AnyStoredModel,
-    Basis,
-    BitsandbytesModel,
-    GgufModel,
-    HqqModel,
-    Importance,
-    Label,
-    MadeGguf,
-    MadeModel,
-    ModelEntry,
-    StoredModel,
-    Strict,
-    TorchaoModel,
-    TransformersModel,
-    bases_of,
-    check_models,
-    each_build,
-    identity,
-)
+from qkld.study.entries import AnyModel, AnyStoredModel, Basis, Label, Strict, bases_of, check_models, each_build
 from qkld.study.paths import known_studies, params_file
 from qkld.study.task_metrics import ChoiceMetric, Scores
-
-__all__ = [
-    "FLOORS",
-    "FLOOR_BATCH",
-    "FLOOR_DTYPE",
-    "AnyModel",
-    "AnyStoredModel",
-    "Benchmark",
-    "BenchmarkScores",
-    "BitsandbytesModel",
-    "Compute",
-    "Corpus",
-    "Correlation",
-    "Figures",
-    "GgufModel",
-    "Headline",
-    "HqqModel",
-    "Importance",
-    "Label",
-    "MadeGguf",
-    "MadeModel",
-    "ModelEntry",
-    "Prompts",
-    "QuantKld",
-    "ReferenceLogits",
-    "SilentZone",
-    "StoredModel",
-    "Strict",
-    "Study",
-    "ToBeChecked",
-    "TorchaoModel",
-    "TransformersModel",
-    "VolumeDirection",
-    "asked",
-    "identity",
-    "load_params",
-    "parse_study",
-]
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 

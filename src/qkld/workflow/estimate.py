@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qkld.sources.windows import ANSWERS_AT_ONCE
-from qkld.study.params import GgufModel, Study
+from qkld.study.entries import GgufModel
+from qkld.study.params import Study
 from qkld.study.text_table import TextTable
 from qkld.workflow.plan import (
     BYTES_OF_DTYPE,

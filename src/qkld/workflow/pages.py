@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from qkld.errors import StageError
-from qkld.study import params
+from qkld.study import entries, params
 from qkld.study.entries import Strict
 from qkld.study.knobs import STAGES
 from qkld.study.params import ToBeChecked, load_params
@@ -81,7 +81,8 @@ def tables_page() -> str:
 def parameters_page() -> str:
     """Every key of a study's YAML file: type, default, meaning where a notebook's parameters cell says it."""
     meanings = {name: text for stage in STAGES for name, text in parameter_comments(notebook_file(stage)).items()}
-    models = [m for m in vars(params).values() if isinstance(m, type) and issubclass(m, Strict) and m is not Strict]
+    found = (vars(entries) | vars(params)).values()
+    models = [m for m in found if isinstance(m, type) and issubclass(m, Strict) and m is not Strict]
     return "\n\n".join(_section(model, meanings) for model in models)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from qkld.errors import BenchmarkError
 from qkld.sources.windows import kept_positions as kept_at
 from qkld.sources.windows import scored_positions
-from qkld.study.params import FLOOR_BATCH, FLOORS, Benchmark, Corpus, GgufModel, MadeGguf, Study
+from qkld.study.entries import GgufModel, MadeGguf
+from qkld.study.params import FLOOR_BATCH, FLOORS, Benchmark, Corpus, Study
 from qkld.study.paths import data_folder
 from qkld.study.texts import lines, read_text
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from qkld.study.params import GgufModel, Study
+from qkld.study.entries import GgufModel
+from qkld.study.params import Study
 from qkld.study.text_table import TextTable
 from qkld.workflow.plan import Job, Shape, benchmark_tokens, job_seconds, known_shape, plan_jobs
 

@@ -16,8 +16,8 @@ from scipy import stats
 from qkld.errors import ParameterError
 from qkld.statistics.builds.design import LEAST_RECIPES
 from qkld.statistics.items.sample_size import POWER
-from qkld.study.entries import Basis
-from qkld.study.params import AnyModel, Study
+from qkld.study.entries import AnyModel, Basis
+from qkld.study.params import Study
 from qkld.study.text_table import TextTable
 from qkld.workflow.resolution import JUDGED_AT, entering, paired_error
 from qkld.workflow.splitting import Pace, split

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from qkld.errors import ParameterError
-from qkld.study.entries import Basis
+from qkld.study.entries import Basis, identity
 from qkld.study.knobs import STAGES
-from qkld.study.params import FLOOR_BATCH, FLOORS, Study, asked, identity
+from qkld.study.params import FLOOR_BATCH, FLOORS, Study, asked
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import METRICS_VERSION, canonical_json
 from qkld.study.registry import tables_of

@@ -16,7 +16,8 @@ from qkld.divergence import FullLogits, token_divergence
 from qkld.errors import ServerError
 from qkld.models import OpenedModel, open_model
 from qkld.sources.windows import Window
-from qkld.study.params import Compute, GgufModel
+from qkld.study.entries import GgufModel
+from qkld.study.params import Compute
 from qkld.workflow import cli
 
 pytestmark = pytest.mark.model

@@ -16,7 +16,8 @@ from qkld.compare.served.scoring import score_item
 from qkld.errors import ServerError, TokenizerError
 from qkld.models import OpenedModel, open_model
 from qkld.sources import fetch
-from qkld.study.params import Compute, GgufModel
+from qkld.study.entries import GgufModel
+from qkld.study.params import Compute
 from qkld.study.schemas import ITEMS, read_table
 from qkld.workflow import cli
 

@@ -20,7 +20,7 @@ from qkld.reference.recording import corpus_header, record_windows
 from qkld.reference.store import ReferenceStore
 from qkld.sources.corpora import CorpusWindows
 from qkld.sources.windows import Window
-from qkld.study.params import GgufModel
+from qkld.study.entries import GgufModel
 
 pytestmark = pytest.mark.model
 

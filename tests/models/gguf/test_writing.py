@@ -14,7 +14,7 @@ from qkld.models.gguf.files import fact
 from qkld.models.gguf.writing import interleaved, write_gguf
 from qkld.models.transformers import load_module
 from qkld.models.transforms.transforms import transform
-from qkld.study.params import GgufModel
+from qkld.study.entries import GgufModel
 from validation.crosschecks.tiny_gguf import write_tiny
 
 IDS = torch.arange(24).reshape(2, 12) * 5 % 301

@@ -17,8 +17,8 @@ from qkld.models.folders import read_json
 from qkld.models.making import make_study_files
 from qkld.models.making.builds import forget_basis
 from qkld.models.making.study_files import IN_TORCH
-from qkld.study.entries import Basis
-from qkld.study.params import GgufModel, Study, load_params, parse_study
+from qkld.study.entries import Basis, GgufModel
+from qkld.study.params import Study, load_params, parse_study
 from qkld.study.paths import StudyPaths, data_folder
 from qkld.workflow.commands.stages import make_again
 

@@ -15,7 +15,8 @@ from qkld.models.gguf.open_in_torch import located, made_file
 from qkld.models.gguf.writing import write_gguf
 from qkld.models.making import equal_tensors, importance_of, make_study_files, quantize_file
 from qkld.models.making.study_files import IN_TORCH
-from qkld.study.params import GgufModel, Study, load_params
+from qkld.study.entries import GgufModel
+from qkld.study.params import Study, load_params
 from qkld.study.paths import StudyPaths, data_folder
 from qkld.workflow import cli
 from qkld.workflow.plan import plan_jobs

@@ -12,7 +12,8 @@ from qkld.errors import CorpusError, ModelError
 from qkld.models import open_model
 from qkld.models.making.importance import check_disjoint, gguf_names, importance_of, measured_documents
 from qkld.models.making.study_files import IN_TORCH
-from qkld.study.params import GgufModel, load_params
+from qkld.study.entries import GgufModel
+from qkld.study.params import load_params
 
 WINDOWS = ((5, 9, 33, 7, 250), (8, 8, 41))
 

@@ -11,7 +11,7 @@ from tiny_models import FACTS, make_module, save, stored
 from qkld.errors import ModelError, SourceError
 from qkld.models import open_model
 from qkld.models.quantizers.quantized import dequantize, quantize_trunk, trunk_linears
-from qkld.study.params import BitsandbytesModel, HqqModel, TorchaoModel
+from qkld.study.entries import BitsandbytesModel, HqqModel, TorchaoModel
 
 IDS = torch.tensor([[0, 40, 41, 42, 43, 7, 8, 9]])
 

@@ -10,7 +10,7 @@ from qkld.errors import ModelError
 from qkld.models import open_model
 from qkld.models.opening import stored_folder
 from qkld.models.transforms import transformed
-from qkld.study.params import TorchaoModel
+from qkld.study.entries import TorchaoModel
 
 IDS = torch.tensor([[0, 40, 41, 42, 43], [5, 9, 77, 120, 3]])
 MADE = {"label": "made", "family": "torchao", "method": "torchao", "scheme": "intx", "bits": 4, **FACTS}

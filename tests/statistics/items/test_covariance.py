@@ -15,9 +15,9 @@ from qkld.statistics.items.covariance import (
     item_covariance,
     net_differences,
     noise_by_benchmark,
-    unit_sums,
 )
 from qkld.statistics.items.scores import correct_matrix
+from qkld.statistics.items.units import unit_sums
 
 QUANTS = labels_of(8)
 

@@ -6,7 +6,8 @@ from scipy import stats
 from simulated_answers import noise_of
 
 from qkld.errors import StatisticsError
-from qkld.statistics.noise.predictive import monotone_fit, noise_draws, predictive_range, spearman_of_draws
+from qkld.statistics.core.correlations_of_resamples import spearman_of_draws
+from qkld.statistics.noise.predictive import monotone_fit, noise_draws, predictive_range
 from validation.calibration.verdicts import simulated_noise
 from validation.calibration.worlds import draw_cohort
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from qkld.errors import ParameterError
 from qkld.study.checking import validated
-from qkld.study.params import Label, Strict
+from qkld.study.entries import Label, Strict
 
 Api = Literal["auto", "vllm", "llama-server", "openai"]
 """Which server's form of prompt log-probabilities; see `qkld.compare.served.forms`."""

@@ -22,7 +22,8 @@ from qkld.models.gguf.library import LlamaCpp, check_offload, library, version
 from qkld.models.gguf.open_in_torch import checked_files
 from qkld.models.opened import OpenedModel
 from qkld.sources.tokenizer import check_rows, tokenizer_sha256, vocabulary_size
-from qkld.study.params import Compute, GgufModel
+from qkld.study.entries import GgufModel
+from qkld.study.params import Compute
 from qkld.study.provenance import canonical_json
 
 CACHE_TYPE = "f16"

@@ -24,9 +24,8 @@ from qkld.models.gguf.files import check_parts, fact, gguf_bits, part_names, rea
 from qkld.models.gguf.tokenizer import header_tokenizer
 from qkld.models.library import quiet_loading, transformers_library
 from qkld.models.transformers import load_module
-from qkld.study.entries import source_of
+from qkld.study.entries import GgufModel, Importance, StoredModel, identity, source_of
 from qkld.study.locks import locked
-from qkld.study.params import GgufModel, Importance, StoredModel, identity
 from qkld.study.paths import data_folder
 from qkld.study.provenance import key_of, write_json
 

@@ -24,9 +24,9 @@ from qkld.models.quantizers.quantized import quantize_trunk
 from qkld.models.transformers import load_module
 from qkld.models.transforms.transformed import place_of_transformed
 from qkld.models.transforms.transforms import transform
-from qkld.study.entries import Basis, MadeModel, StoredModel
+from qkld.study.entries import Basis, MadeModel, StoredModel, identity
 from qkld.study.locks import locked
-from qkld.study.params import Study, identity
+from qkld.study.params import Study
 from qkld.study.paths import StudyPaths, data_folder
 from qkld.study.provenance import key_of, write_json
 

@@ -21,7 +21,8 @@ from qkld.errors import CorpusError, ModelError
 from qkld.models import OpenedModel
 from qkld.sources import fetch
 from qkld.sources.corpora import chat_prompts, read_documents, text_windows
-from qkld.study.params import Corpus, Importance, Study
+from qkld.study.entries import Importance
+from qkld.study.params import Corpus, Study
 from qkld.study.paths import project_root
 
 SCORE_FROM = 0.5

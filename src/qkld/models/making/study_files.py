@@ -20,9 +20,9 @@ from qkld.models.making.importance import check_disjoint, importance_of, importa
 from qkld.models.making.importance_files import read_importance, write_importance
 from qkld.models.opening import stored_folder, stored_tokenizer
 from qkld.models.transforms.transformed import is_transformed
-from qkld.study.entries import Basis
+from qkld.study.entries import Basis, GgufModel, Importance, StoredModel, identity
 from qkld.study.locks import locked
-from qkld.study.params import Compute, GgufModel, Importance, StoredModel, Study, identity
+from qkld.study.params import Compute, Study
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import write_json
 

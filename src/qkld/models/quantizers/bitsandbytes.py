@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from qkld.models.bits import tensor_bits
-from qkld.study.params import BitsandbytesModel
+from qkld.study.entries import BitsandbytesModel
 
 INT8_THRESHOLD = 6.0
 """Activation columns beyond this are multiplied in 16 bits by LLM.int8; the library's and the paper's value."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qkld.models.bits import tensor_bits
-from qkld.study.params import HqqModel
+from qkld.study.entries import HqqModel
 
 UNPACKED_BITS = (6, 5)
 

@@ -14,7 +14,7 @@ from qkld.errors import ModelError
 from qkld.models.bits import StoredBits, Tally, plain_bits, tensor_bits
 from qkld.models.experts import Experts, fused_experts
 from qkld.models.quantizers import bitsandbytes, compressed_tensors, hqq, torchao
-from qkld.study.params import MadeModel
+from qkld.study.entries import MadeModel
 
 MAKERS: dict[str, ModuleType] = {"bitsandbytes": bitsandbytes, "torchao": torchao, "hqq": hqq}
 """Families that quants are made with here; each also gives quantize, weight_bits, and what else it quantizes."""

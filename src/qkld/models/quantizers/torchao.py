@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from qkld.models.library import quiet_loading
-from qkld.study.params import TorchaoModel
+from qkld.study.entries import TorchaoModel
 
 QUANTIZES_EXPERTS = True
 """torchao quantizes any parameter by name, so each expert's matrix is quantized as a linear layer's would be."""

@@ -14,8 +14,8 @@ from qkld.models.gguf.open_in_torch import BITS_FILE
 from qkld.models.library import quiet_loading
 from qkld.models.transformers import load_module, quantization_of
 from qkld.models.transforms.transforms import transform
+from qkld.study.entries import StoredModel
 from qkld.study.locks import locked
-from qkld.study.params import StoredModel
 from qkld.study.paths import data_folder
 from qkld.study.provenance import key_of
 

@@ -19,7 +19,8 @@ from scipy import optimize, stats
 
 from qkld.errors import StatisticsError
 from qkld.statistics.builds.design import Builds
-from qkld.statistics.items.covariance import Floats, NetNoise
+from qkld.statistics.items.covariance import NetNoise
+from qkld.statistics.items.units import Floats
 from qkld.statistics.noise.dispersion import dispersion
 from qkld.statistics.noise.heterogeneity import Contrasts, contrasts, ridged
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qkld.errors import StatisticsError
-from qkld.statistics.items.covariance import Floats, NetNoise
+from qkld.statistics.items.covariance import NetNoise
+from qkld.statistics.items.units import Floats
 from qkld.statistics.noise.heterogeneity import Contrasts, known_kld
 
 LEAST_RECIPES = 4

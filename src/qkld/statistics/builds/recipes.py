@@ -15,7 +15,7 @@ from qkld.statistics.builds.components import Fit, Shape, fit
 from qkld.statistics.builds.design import Builds
 from qkld.statistics.core.correlations_of_resamples import correlation_columns
 from qkld.statistics.core.permutation import p_of_orders, permuted_correlations, permuted_orders
-from qkld.statistics.items.covariance import Floats
+from qkld.statistics.items.units import Floats
 
 DRAWS = 199
 """Simulated cohorts of an interval of R²."""

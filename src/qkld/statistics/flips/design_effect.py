@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qkld.statistics.items.covariance import Floats, item_covariance
-from qkld.statistics.items.units import effective_units
+from qkld.statistics.items.covariance import item_covariance
+from qkld.statistics.items.units import Floats, effective_units
 
 Clusters = Mapping[str, np.ndarray] | None
 

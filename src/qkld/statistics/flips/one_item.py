@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkld.statistics.items.covariance import Floats, unit_sums
+from qkld.statistics.items.units import Floats, unit_sums
 
 Clusters = Mapping[str, np.ndarray] | None
 

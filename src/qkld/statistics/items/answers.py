@@ -9,9 +9,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from qkld.errors import StatisticsError
-from qkld.statistics.items.covariance import binary, item_clusters, unit_sums
+from qkld.statistics.items.covariance import binary, item_clusters
 from qkld.statistics.items.probability import PROBABILITY, probability_differences
 from qkld.statistics.items.scores import correct_matrix
+from qkld.statistics.items.units import unit_sums
 
 
 def answers_by_task(items: pd.DataFrame, tasks: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:

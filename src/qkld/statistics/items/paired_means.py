@@ -13,9 +13,9 @@ import numpy as np
 from scipy import special
 
 from qkld.errors import StatisticsError
-from qkld.statistics.items.covariance import Floats, item_covariance
+from qkld.statistics.items.covariance import item_covariance
 from qkld.statistics.items.sample_size import items_for_equivalence, items_for_score
-from qkld.statistics.items.units import effective_units
+from qkld.statistics.items.units import Floats, effective_units
 
 Clusters = Mapping[str, np.ndarray] | None
 Moved = Mapping[str, Floats]

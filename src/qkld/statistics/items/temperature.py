@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike
 from scipy import optimize
 
 from qkld.errors import StatisticsError
-from qkld.statistics.items.covariance import Floats
 from qkld.statistics.items.paired_means import Clusters, PairedMeans, paired_means
 from qkld.statistics.items.probability import log_probabilities
+from qkld.statistics.items.units import Floats
 
 FOLDS = 5
 """Parts of the items; the scale for one is fitted on the others."""

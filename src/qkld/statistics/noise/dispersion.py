@@ -15,8 +15,8 @@ import numpy as np
 from scipy import optimize, stats
 
 from qkld.errors import StatisticsError
-from qkld.statistics.items.covariance import Floats, NetNoise
-from qkld.statistics.items.units import Part
+from qkld.statistics.items.covariance import NetNoise
+from qkld.statistics.items.units import Floats, Part
 from qkld.statistics.noise.heterogeneity import Contrasts, contrasts, ridged
 
 DRAWS = 1999

@@ -14,7 +14,8 @@ import numpy as np
 from scipy import optimize
 
 from qkld.errors import StatisticsError
-from qkld.statistics.items.covariance import Floats, NetNoise
+from qkld.statistics.items.covariance import NetNoise
+from qkld.statistics.items.units import Floats
 from qkld.statistics.noise.heterogeneity import known_kld, ridged
 
 _GRID = np.linspace(0.0, 1.0, 201)

@@ -16,7 +16,8 @@ from scipy import special
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import checked_kld
-from qkld.statistics.items.covariance import Floats, NetNoise
+from qkld.statistics.items.covariance import NetNoise
+from qkld.statistics.items.units import Floats
 from qkld.statistics.noise.contrast_tests import Tested, TestName, hotelling_p, invertible, satterthwaite_df, sign_flip
 
 RANK = 1e-10

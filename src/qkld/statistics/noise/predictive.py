@@ -11,7 +11,8 @@ from scipy import optimize
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import paired_columns
 from qkld.statistics.core.correlations_of_resamples import correlation, spearman_of_draws
-from qkld.statistics.items.covariance import Floats, NetNoise
+from qkld.statistics.items.covariance import NetNoise
+from qkld.statistics.items.units import Floats
 from qkld.statistics.noise.heterogeneity import known_kld, ridged
 
 

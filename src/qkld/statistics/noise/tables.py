@@ -12,7 +12,8 @@ from qkld.statistics.core.checks import check_quants_distinct, joined, noted, qu
 from qkld.statistics.core.correlations_of_resamples import correlation
 from qkld.statistics.core.intervals import bootstrap_correlations, bootstrap_ends
 from qkld.statistics.core.resampling import Resampling
-from qkld.statistics.items.covariance import Floats, NetNoise
+from qkld.statistics.items.covariance import NetNoise
+from qkld.statistics.items.units import Floats
 from qkld.statistics.noise.dispersion import dispersion, least_dispersion, spread
 from qkld.statistics.noise.heterogeneity import SHAPES, Contrasts, cochran_q, known_kld, residual_heterogeneity
 from qkld.statistics.noise.predictive import predictive_range

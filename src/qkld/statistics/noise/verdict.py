@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from qkld.errors import StatisticsError
-from qkld.statistics.items.covariance import Floats, NetNoise
+from qkld.statistics.items.covariance import NetNoise
+from qkld.statistics.items.units import Floats
 from qkld.statistics.noise.contrast_tests import TestName
 from qkld.statistics.noise.explained import Explained, explained
 from qkld.statistics.noise.heterogeneity import cochran_q, known_kld

@@ -17,8 +17,9 @@ from scipy import optimize
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import noted, quants_of
-from qkld.statistics.items.covariance import Floats, item_clusters, net_differences, unit_sums
+from qkld.statistics.items.covariance import item_clusters, net_differences
 from qkld.statistics.items.scores import correct_matrix
+from qkld.statistics.items.units import Floats, unit_sums
 from qkld.statistics.noise.heterogeneity import known_kld
 from qkld.statistics.noise.reliability import spearman_brown
 

@@ -16,7 +16,8 @@ from qkld.models.making.importance_files import read_importance, write_importanc
 from qkld.models.making.study_files import IN_TORCH, header_of, source_file
 from qkld.models.names import model_entry
 from qkld.sources.corpora import read_documents, text_windows
-from qkld.study.params import Corpus, GgufModel, Study, load_params
+from qkld.study.entries import GgufModel
+from qkld.study.params import Corpus, Study, load_params
 from qkld.study.text_table import table_of_words
 
 COMPUTE = "compute"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from qkld.analysis.study import load_study
+from qkld.study.entries import GgufModel
 from qkld.study.knobs import knob_names
 from qkld.study.mark import check_mark
-from qkld.study.params import GgufModel, Study
+from qkld.study.params import Study
 from qkld.study.progress import job
 from qkld.workflow.notebooks import run_notebook
 from qkld.workflow.rules import basis_of, hand_over, notebook_parameters
