@@ -1,48 +1,52 @@
-"""Logs of Inspect that inspect-ai writes in the test, of a model whose answers are given; read by its own reader."""
+"""Logs of Inspect that inspect-ai writes of a model whose answers are given, read by its own reader."""
 
 from __future__ import annotations
 
+import gc
+import json
+import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import pytest
 
 from qkld.analysis.importing import import_items
 from qkld.errors import TableError
 
-pytestmark = [  # of inspect-ai's own threads and streams
-    pytest.mark.filterwarnings(f"ignore::{kind}")
-    for kind in ("ResourceWarning", "DeprecationWarning", "pytest.PytestUnraisableExceptionWarning")
-]
+WRITER = Path(__file__).with_name("write_inspect_logs.py")
+SUMS = ("sum-0", "sum-1", "sum-2")
+LOGS = {
+    "right": {"answers": ["1", "2", "3"]},
+    "eval": {"answers": ["1", "2", "7"]},
+    "json": {"answers": ["1", "2", "7"], "form": "json"},
+    "scorers": {"answers": ["so: 1", "2 it is", "7"], "scorers": 2},
+    "epochs": {"answers": ["1", "1", "2", "2", "3", "4"], "epochs": 2},
+}
 
-SUMS = {"sum-0": "1", "sum-1": "2", "sum-2": "3"}
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """The folder of every log, written by inspect-ai in one process of its own."""
+    root = tmp_path_factory.mktemp("inspect")
+    specification = root / "logs.json"
+    specification.write_text(json.dumps({str(root / name): values for name, values in LOGS.items()}))
+    subprocess.run([sys.executable, str(WRITER), str(specification)], check=True, cwd=root)
+    return {name: root / name for name in LOGS}
 
 
-@pytest.fixture
-def write(tmp_path):
-    """Run Inspect on three sums with these answers; the log lies in its own folder."""
-
-    def run(*answers: str, scorers: int = 1, epochs: int = 1, form: str = "eval"):
-        from inspect_ai import Task, eval
-        from inspect_ai.dataset import MemoryDataset, Sample
-        from inspect_ai.model import ModelOutput, ModelUsage, get_model
-        from inspect_ai.scorer import includes, match
-
-        folder = tmp_path / f"{form}-{len(list(tmp_path.iterdir()))}"
-        dataset = MemoryDataset([Sample(id=name, input=f"{name}?", target=t) for name, t in SUMS.items()], name="sums")
-        outputs = [ModelOutput.from_content("mockllm/model", text) for text in answers]
-        for output in outputs:  # else it counts tokens by a vocabulary that it would have to fetch
-            output.usage = ModelUsage(input_tokens=4, output_tokens=1, total_tokens=5)
-        task = Task(dataset=dataset, scorer=[match(), includes()][:scorers], name="sums", epochs=epochs)
-        model = get_model("mockllm/model", custom_outputs=outputs)
-        eval(task, model=model, log_dir=str(folder), log_format=form, max_samples=1, display="none")
-        return folder
-
-    return run
+@pytest.fixture(autouse=True)
+def nothing_left_open():
+    """Nothing that the reader opened waits for the collector, in this test or the next."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gc.collect()
 
 
 @pytest.mark.parametrize("form", ["eval", "json"])
-def test_answers_item_by_item(write, form):
-    items = import_items("inspect", [write("1", "2", "7", form=form)])
+def test_answers_item_by_item(logs, form):
+    items = import_items("inspect", [logs[form]])
     assert items[["model", "benchmark", "item", "correct"]].to_numpy().tolist() == [
         ["mockllm/model", "sums", name, correct] for name, correct in zip(SUMS, (1, 1, 0), strict=True)
     ]
@@ -50,8 +54,8 @@ def test_answers_item_by_item(write, form):
     assert "cluster" not in items
 
 
-def test_of_several_scorers_one_is_named(write):
-    folder = write("so: 1", "2 it is", "7", scorers=2)
+def test_of_several_scorers_one_is_named(logs):
+    folder = logs["scorers"]
     with pytest.raises(TableError, match="no right or wrong answer") as error:
         import_items("inspect", [folder])
     assert error.value.found == "scorers match, includes"
@@ -59,15 +63,15 @@ def test_of_several_scorers_one_is_named(write):
     assert import_items("inspect", [folder], metric="sums=match")["correct"].tolist() == [1, 0, 0]
 
 
-def test_epochs_are_samples_of_one_item(write):
-    items = import_items("inspect", [write("1", "1", "2", "2", "3", "4", epochs=2)], labels=["q4"])
+def test_epochs_are_samples_of_one_item(logs):
+    items = import_items("inspect", [logs["epochs"]], labels=["q4"])
     assert len(items) == 6
     assert items["cluster"].nunique() == 3
     assert set(items["item"]) == {f"{name}#{epoch}" for name in SUMS for epoch in (0, 1)}
 
 
-def test_models_were_asked_the_same(write):
-    items = import_items("inspect", [write("1", "2", "3"), write("1", "2", "7")], labels=["f16", "q4"])
+def test_models_were_asked_the_same(logs):
+    items = import_items("inspect", [logs["right"], logs["eval"]], labels=["f16", "q4"])
     assert items.groupby("item")["request"].nunique().tolist() == [1, 1, 1]
 
 
