@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 
 import pytest
 from conftest import REPOSITORY
 
 from qkld.errors import TableError
-from qkld.workflow.cli import parser
+from qkld.workflow.commands import COMMANDS
 from qkld.workflow.docs import blocks, filled
 
 README = REPOSITORY / "README.md"
@@ -47,8 +46,9 @@ def test_every_make_target_and_command_of_a_page_exists(page):
     text, makefile = page.read_text(encoding="utf-8"), (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"(?:`|^ {4})make ([\w-]+)", text, flags=re.MULTILINE))
     assert {target for target in targets if not re.search(rf"^{target}:", makefile, flags=re.MULTILINE)} == set()
-    commands = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
-    assert set(re.findall(r"(?:`|^ {4})qkld ([a-z][\w-]*)", text, flags=re.MULTILINE)) <= set(commands)
+    assert set(re.findall(r"(?:`|^ {4})qkld ([a-z][\w-]*)", text, flags=re.MULTILINE)) <= {
+        command.name for command in COMMANDS
+    }
     modules = set(re.findall(r"python -m ((?:qkld|validation|tools)[\w.]*)", text))
     places = [REPOSITORY / ("src" if m.startswith("qkld") else ".") / m.replace(".", "/") for m in modules]
     assert [p for p in places if not (p.is_dir() or p.with_suffix(".py").exists())] == []

@@ -21,7 +21,7 @@ PACKAGE = REPOSITORY / "src" / "qkld"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 
-WITH_TORCH = ("models", "reference", "divergence", "benchmarks", "compare", "workflow.commands")
+WITH_TORCH = ("models", "reference", "divergence", "benchmarks", "compare", "workflow.commands.work")
 """The rooms that may import torch. All others also serve a laptop that has only the base installation."""
 
 TORCH_FREE = ("benchmarks.judging", "compare.request", "compare.text")

@@ -13,6 +13,7 @@ from simulated_project import NAME
 
 from qkld.analysis.study import load_study
 from qkld.workflow import cli
+from qkld.workflow.commands import COMMANDS
 
 
 def test_the_command_line_imports_no_torch():
@@ -25,10 +26,7 @@ def test_the_command_line_imports_no_torch():
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["run", "plan", "fetch", "collect", "export", "withdraw", "notebook", "analyse", "import", "served", "compare"],
-)
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([command, "--help"])

@@ -1,7 +1,5 @@
 """Pages that the package writes of itself: whole, and refused where there is nothing to show."""
 
-import argparse
-
 import pytest
 
 from qkld.errors import StageError
@@ -9,7 +7,7 @@ from qkld.study.knobs import STAGES
 from qkld.study.params import Study
 from qkld.study.registry import OF_STUDIES
 from qkld.workflow import pages
-from qkld.workflow.cli import parser
+from qkld.workflow.commands import COMMANDS
 from qkld.workflow.room_picture import draw_rooms, write_rooms
 
 
@@ -30,9 +28,8 @@ def test_every_key_of_a_study_is_on_its_page_and_knobs_say_what_they_mean():
 
 
 def test_every_command_is_on_its_page():
-    commands = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
     page = pages.command_line_page()
-    assert all(f"## `qkld {name}`" in page for name in commands)
+    assert all(f"## `qkld {command.name}`" in page for command in COMMANDS)
     assert "--help" in page
 
 

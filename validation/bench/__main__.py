@@ -18,7 +18,7 @@ from qkld.errors import QkldError
 from qkld.models.library import quiet_loading
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import made_by, write_json, written_whole
-from qkld.workflow.arguments import whole_number
+from qkld.workflow.commands.arguments import whole_number
 from validation.bench.analysis_row import AnalysisSizes, analysis_row
 from validation.bench.figures import Figure, bench_tables
 from validation.bench.items_row import items_row

@@ -15,7 +15,7 @@ from typing import Any
 from qkld.errors import QkldError
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import made_by, write_json, written_whole
-from qkld.workflow.arguments import whole_number
+from qkld.workflow.commands.arguments import whole_number
 from validation.calibration.runs import PARTS, SEED, Calibration, calibrate
 from validation.calibration.summary import summary_markdown
 from validation.calibration.table import calibration_json, calibration_markdown

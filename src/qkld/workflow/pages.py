@@ -26,7 +26,8 @@ from qkld.study.provenance import written_whole
 from qkld.study.registry import describe_results
 from qkld.study.schemas import SCHEMAS, describe
 from qkld.study.text_table import table_of_words
-from qkld.workflow.cli import parser
+from qkld.workflow.commands import COMMANDS
+from qkld.workflow.commands.command import Command
 from qkld.workflow.docs import estimates, published
 from qkld.workflow.notebooks import notebook_file, parameter_comments
 from qkld.workflow.room_picture import write_rooms
@@ -136,15 +137,13 @@ def _default(of: Mapping[str, Any]) -> str:
 
 def command_line_page() -> str:
     """``qkld --help`` and the help of every command, as a terminal of 100 columns shows them."""
-    commands = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
-    told = {choice.dest: choice.help for choice in commands._choices_actions}
-    parts = [f"## `qkld {name}`\n\n{told[name]}.\n\n```text\n{_help(p)}\n```" for name, p in commands.choices.items()]
-    return "\n\n".join(parts)
+    return "\n\n".join(f"## `qkld {one.name}`\n\n{one.help}.\n\n```text\n{_help(one)}\n```" for one in COMMANDS)
 
 
-def _help(command: argparse.ArgumentParser) -> str:
-    command.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=100)
-    return command.format_help().strip()
+def _help(command: Command) -> str:
+    parser = command.add_to(argparse.ArgumentParser(prog="qkld").add_subparsers())
+    parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=100)
+    return parser.format_help().strip()
 
 
 # --- rooms ------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from qkld.models.making.study_files import IN_TORCH
 from qkld.study.entries import Basis, GgufModel
 from qkld.study.params import Study, load_params, parse_study
 from qkld.study.paths import StudyPaths, data_folder
-from qkld.workflow.commands.stages import make_again
+from qkld.workflow.commands.work.notebook import make_again
 
 IDS = torch.arange(120).reshape(2, 60) * 7 % 280
 OF = {"label": "r", "family": "f", **FACTS}

@@ -3,7 +3,7 @@
 import pytest
 
 from qkld.workflow import cli
-from qkld.workflow.arguments import parameter, positive_number, whole_number
+from qkld.workflow.commands.arguments import parameter, positive_number, whole_number
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", ""])

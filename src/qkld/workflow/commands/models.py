@@ -1,0 +1,103 @@
+"""Commands on models, without a study's notebooks: ``compare``, ``quantize`` and ``served``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from qkld.errors import missing_models
+from qkld.workflow.commands.arguments import whole_number
+from qkld.workflow.commands.command import Command
+
+A_MODEL = (
+    "A model is a folder, a .gguf file, owner/name[@revision] or owner/name/file.gguf[@revision] on a "
+    "model hub, or a label of --study. A quant can also be a quantizer that is applied to the reference "
+    "(torchao:int8,group=32, bitsandbytes:nf4, hqq:4,group=64), or a model behind a server "
+    "(http://host:port#model), for which KLD has bounds only."
+)
+"""What `qkld compare --help` begins with."""
+
+
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reference", help="a model, a store of notebook 01, or (for bounds) a llama.cpp base file or a top-k store"
+    )
+    parser.add_argument("--quant", action="append", required=True, help="a model; repeat it for paired tests")
+    parser.add_argument("--study", help="study whose labels can be used")
+    parser.add_argument("--text", type=Path, help="plain text, or .jsonl of texts (default: English prose)")
+    parser.add_argument("--windows", type=whole_number, help="windows to measure (default 40, fewer of a short text)")
+    parser.add_argument("--context", type=whole_number, help="tokens per window, the second half scored (default 512)")
+    parser.add_argument("--packing", choices=("packed", "documents"), default="packed", help="how texts fill windows")
+    parser.add_argument(
+        "--engine", choices=("torch", "llamacpp"), help="how GGUF quants run: dequantized in torch, or in llama.cpp"
+    )
+    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    parser.add_argument("--device-map", choices=("none", "auto"), default="none", help="auto: for large models")
+    parser.add_argument("--weights", choices=("native", "dequantized"), default="dequantized")
+    parser.add_argument("--no-floor", dest="floor", action="store_false", help="skip the noise floor of the dtype")
+    parser.add_argument("--second-walk", action="store_true", help="add acceptance rate and Jensen–Shannon divergence")
+    parser.add_argument("--floor-k", type=whole_number, help="top tokens of the floored estimate (default 64)")
+    parser.add_argument(
+        "--floor-log-p", type=float, default=-16.0, help="log-probability of a missing token (default -16)"
+    )
+    parser.add_argument("--breakdown", action="store_true", help="also print mean KLD by entropy and position")
+    parser.add_argument("--confidence", type=float, default=0.95, help="confidence of every interval (default 0.95)")
+    parser.add_argument("--bootstrap", type=whole_number, default=1000, help="resamples of windows (default 1000)")
+    parser.add_argument("--power", type=float, default=0.8, help="power for the number of windows needed (default 0.8)")
+    parser.add_argument("--seed", type=int, default=2606, help="seed of the resampling (default 2606)")
+    parser.add_argument("--json", type=Path, help="file for all results")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from qkld.workflow.commands.work.compare import run_compare
+
+    print(run_compare(options), end="")
+
+
+def _quantize_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a .gguf file, owner/name/file.gguf[@revision], or a label of --study")
+    parser.add_argument("--types", required=True, help="llama.cpp's type names, separated by commas: Q8_0,Q4_K_M,IQ3_S")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--imatrix", help="a file written by llama-imatrix, or `compute` to compute one from --text")
+    parser.add_argument("--text", type=Path, help="plain text, or .jsonl with one text per line")
+    parser.add_argument("--windows", type=whole_number, default=32, help="windows of --text to use (default 32)")
+    parser.add_argument("--context", type=whole_number, default=512, help="tokens per window (default 512)")
+    parser.add_argument("--study", help="study whose labels can be used and whose corpora --text must not share")
+    parser.add_argument("--threads", type=whole_number, default=1, help="CPU threads of the quantizer (default 1)")
+
+
+def _quantize(options: argparse.Namespace) -> None:
+    from qkld.workflow.commands.work.quantize import run_quantize
+
+    print(run_quantize(options), end="")
+
+
+def _served_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--study", required=True, help="study whose items and tokenizer are used")
+    parser.add_argument("--quant", required=True, help="http://host:port#model[,top_k=N][,api=vllm]")
+    parser.add_argument("--label", help="label of the model (default: its name)")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write; `import csv` merges several")
+
+
+def _served(options: argparse.Namespace) -> None:
+    try:
+        from qkld.workflow.commands.work.served import run_served
+    except ModuleNotFoundError as error:
+        raise missing_models(error) from error
+    print(run_served(options), end="")
+
+
+COMMANDS = (
+    Command(
+        "compare",
+        "measure quants against a reference, without a study; paired tests for several",
+        _compare_options,
+        _compare,
+        description=A_MODEL,
+    ),
+    Command(
+        "quantize", "quantize a GGUF file to several types, with llama.cpp", _quantize_options, _quantize, out="folder"
+    ),
+    Command("served", "score a model behind a server on a study's multiple-choice items", _served_options, _served),
+)

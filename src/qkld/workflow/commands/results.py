@@ -1,0 +1,242 @@
+"""Commands on results of any tool: ``analyse``, ``import``, ``gate``, ``card`` and ``published``. None needs torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from qkld.workflow.commands.arguments import names, parameter, positive_number, whole_number
+from qkld.workflow.commands.command import Command
+
+STDOUT = Path("-")
+"""What stands for the standard output in the place of a file."""
+
+STATUSES = (
+    "Exit status 0: passed; 3: failed; 4: not measured; 5: not resolved, the interval contains the threshold; 2: error."
+)
+"""What `qkld gate --help` begins with."""
+
+
+def _write_json_to(path: Path, value: object) -> None:
+    """Write JSON values to a file, or to the standard output."""
+    if path == STDOUT:
+        print(json.dumps(value, indent=1, ensure_ascii=False))
+    else:
+        from qkld.study.provenance import write_json
+
+        write_json(path, value)
+
+
+def _samples_options(parser: argparse.ArgumentParser) -> None:
+    """What of lm-evaluation-harness's samples counts, and which parts are one benchmark."""
+    parser.add_argument("--filter", help="filter to use if the harness's samples have several: NAME, or TASK=NAME,…")
+    parser.add_argument("--metric", help="metric of the samples that is 1 for a right answer: NAME, or TASK=NAME,…")
+    parser.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        metavar="NAME=PATTERN",
+        help="combine the parts of a benchmark: 'mmlu=mmlu_*'",
+    )
+
+
+def _analyse_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "table", type=Path, nargs="?", help="CSV, TSV, Markdown, Parquet, JSON or folder of JSON; optional with --items"
+    )
+    parser.add_argument("--fidelity", help="column of the fidelity metric (default: the column named as a mean KLD)")
+    parser.add_argument("--scores", type=names, help="columns of the scores, separated by commas")
+    parser.add_argument(
+        "--items",
+        type=Path,
+        help="item results: Parquet, CSV or JSON lines with model, benchmark, item, correct; or a folder of such files",
+    )
+    _samples_options(parser)
+    parser.add_argument(
+        "--label", type=names, default=(), help="columns that make up a quant's label, separated by commas"
+    )
+    parser.add_argument(
+        "--unit", choices=("nats", "bits", "mnats", "mbits"), help="unit of a KL divergence whose header names none"
+    )
+    parser.add_argument("--divergence", action="store_true", help="--fidelity is a KL divergence, whatever its name")
+    parser.add_argument("--choices", help='number of choices per item, for the chance level: "my_benchmark=4"')
+    parser.add_argument("--reference", help="label of the reference's row, which is left out of correlations")
+    parser.add_argument("--n-items", help='number of items of each score, without --items: "mmlu=400,sciq=1000"')
+    parser.add_argument("--zone", help='cut of the silent zone, chosen in advance, for example "kl_mean<=0.02"')
+    parser.add_argument(
+        "--missing", choices=("refuse", "drop"), default="refuse", help="what to do if a quant lacks values (refuse)"
+    )
+    parser.add_argument(
+        "--margin", type=positive_number, default=0.01, help="equivalence margin of scores, a fraction (0.01)"
+    )
+    parser.add_argument(
+        "--probability-margin", type=positive_number, help="the same for the probability of the right choice (0.01)"
+    )
+    parser.add_argument(
+        "--primary-score", choices=("accuracy", "probability"), help="the score that decides if the items have both"
+    )
+    parser.add_argument("--size", help="column of sizes, for the smallest equivalent quant")
+    parser.add_argument(
+        "--out", type=Path, help="folder for report.html, summary.json, tables and figures (default runs/analyse/TABLE)"
+    )
+    parser.add_argument(
+        "--json", type=Path, nargs="?", const=STDOUT, help="file for all numbers; without a name they are printed"
+    )
+
+
+def _analyse(options: argparse.Namespace) -> None:
+    from qkld.analysis.importing.groups import parse_groups
+    from qkld.report import Columns, Reading, analyse_table, lines_of, parse_item_counts
+
+    scores = options.scores
+    named = options.table or options.items
+    out = options.out or Path("runs", "analyse", named.stem if named else "")
+    summary = analyse_table(
+        options.table,
+        options.fidelity,
+        scores,
+        options.reference,
+        options.zone,
+        out,
+        items=options.items,
+        n_items=parse_item_counts(options.n_items, scores or ()) if options.n_items else None,
+        missing=options.missing,
+        margin=options.margin,
+        size=options.size,
+        reading=Reading(options.filter, options.metric, parse_groups(options.group)),
+        columns=Columns(options.label, options.unit, options.divergence),
+        choices=parse_item_counts(options.choices, scores or (), of="choices") if options.choices else None,
+        primary_score=options.primary_score,
+        probability_margin=options.probability_margin,
+    )
+    if options.json is not None:
+        _write_json_to(options.json, summary)
+    if options.json != STDOUT:
+        print("\n".join(lines_of(summary, report=str(out / "report.html"))))
+
+
+def _import_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "format", help="llama-perplexity, lm-eval, inspect, quants, evalplus, livecodebench, bfcl or csv; or any folder"
+    )
+    parser.add_argument("files", nargs="*", type=Path, help="files or folders of that format")
+    parser.add_argument(
+        "--label", action="append", default=[], help="model of each file, in order, if the files do not name it"
+    )
+    _samples_options(parser)
+    parser.add_argument(
+        "--windows", type=whole_number, help="compare only the first windows of each llama-perplexity log", metavar="N"
+    )
+    parser.add_argument("--benchmark", help="task of llama-perplexity logs that do not name it")
+    parser.add_argument("--out", type=Path, required=True, help="output folder, or a .parquet file")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from qkld.workflow.commands.work.importing import run_import
+
+    print(run_import(options), end="")
+
+
+def _gate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, nargs="?", help="a table of quants, or the JSON of `qkld compare`")
+    parser.add_argument("--study", help="check a quant of this study")
+    parser.add_argument("--quant", required=True, help="label of the quant; without a source, the model to measure")
+    parser.add_argument("--reference", help="label of the reference; without a source, the model to measure against")
+    parser.add_argument("--items", type=Path, help="item results of both models, for losses; as of `qkld analyse`")
+    parser.add_argument("--max-kld", metavar="NATS", help="largest mean KLD")
+    parser.add_argument("--min-top1", metavar="SHARE", help="smallest share of tokens with the same top-1 token")
+    parser.add_argument(
+        "--max-loss", action="append", default=[], metavar="SCORE=LOSS", help="largest loss of a score; repeatable"
+    )
+    parser.add_argument(
+        "--require", action="append", default=[], metavar="METRIC<=NUMBER", help="any other metric, <= or >="
+    )
+    parser.add_argument("--text", type=Path, help="text to measure on: plain text, or .jsonl (default: English prose)")
+    parser.add_argument("--windows", type=whole_number, help="number of windows to measure on")
+    parser.add_argument("--context", type=whole_number, help="tokens per window to measure on")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    parser.add_argument(
+        "--json", type=Path, nargs="?", const=STDOUT, help="file for the result (without a name: print)"
+    )
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from qkld.workflow.commands.work.gate import run_gate
+
+    status, line, summary = run_gate(options)
+    if options.json is not None:
+        _write_json_to(options.json, summary)
+    if options.json != STDOUT:
+        print(line)
+    return status
+
+
+def _card_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, nargs="?", help="a table of quants, or the JSON of `qkld compare`")
+    parser.add_argument("--study", help="make the card from this study")
+    parser.add_argument("--size", help="size column of the table, by which quants are ordered and plotted")
+    parser.add_argument("--scores", type=names, help="score columns of the table, separated by commas")
+    parser.add_argument("--reference", help="label of the reference's row in the table, which is left out")
+    parser.add_argument(
+        "--say", action="append", default=[], type=parameter, metavar="PART=TEXT",
+        help="a part of the panel that the source does not state: reference, engine, dtype or floor",
+    )  # fmt: skip
+    parser.add_argument("--against", type=Path, help="another card.md: report whether the two are comparable")
+    parser.add_argument("--out", type=Path, required=True, help="folder for card.md, card.png and the hub's drafts")
+
+
+def _card(options: argparse.Namespace) -> None:
+    from qkld.workflow.commands.work.card import run_card
+
+    print(run_card(options), end="")
+
+
+def _published_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("runs/published"), help="output folder (runs/published)")
+
+
+def _published(options: argparse.Namespace) -> None:
+    from qkld.report import analyse_published
+
+    for name, summary in analyse_published(options.out).items():
+        print(f"{name}: {options.out / name / 'report.html'} ({summary['quants']} quants)")
+
+
+COMMANDS = (
+    Command(
+        "analyse",
+        "analyse a table of quants from any tool; needs no torch",
+        _analyse_options,
+        _analyse,
+        out="folder",
+    ),
+    Command(
+        "import",
+        "import logs and results of other tools as tables for `qkld analyse`; needs no torch",
+        _import_options,
+        _import,
+        out="folder_without_ending",
+    ),
+    Command(
+        "gate",
+        "check a quant against thresholds, for continuous integration",
+        _gate_options,
+        _gate,
+        description=STATUSES,
+    ),
+    Command(
+        "card",
+        "write a model card's table, figure and measurement details",
+        _card_options,
+        _card,
+        out="folder_without_ending",
+    ),
+    Command(
+        "published",
+        "analyse the published cohorts that come with the package",
+        _published_options,
+        _published,
+        out="folder",
+    ),
+)

@@ -1,0 +1,180 @@
+"""Commands on a study: from ``plan`` and ``run`` to ``export``, and ``readme`` of what the committed ones found."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from qkld.workflow.commands.arguments import parameter, positive_number, whole_number
+from qkld.workflow.commands.command import Command
+
+DECLARED = "for Snakemake: the files that this job has to write"
+"""What ``--declared`` names."""
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study")
+    parser.add_argument("--cores", type=whole_number, default=2, help="processor cores to use in all (default 2)")
+    parser.add_argument("--profile", default="local", help="a folder of workflow/profiles: local, slurm, …")
+    parser.add_argument("--dry-run", action="store_true", help="show what would run, and why")
+    cluster = parser.add_argument_group("with --profile slurm")
+    cluster.add_argument("--site", type=Path, help="the cluster's settings (workflow/profiles/slurm/site.yaml)")
+    cluster.add_argument("--partition", help="partition of the jobs (default: the file's, else the cluster's)")
+    cluster.add_argument("--account", help="account to charge, if the cluster has accounts")
+    cluster.add_argument("--gpus", type=int, help="GPUs for each job that runs a model")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from qkld.workflow.runner import run_study
+
+    site = {"file": options.site} | {name: getattr(options, name) for name in ("partition", "account", "gpus")}
+    return run_study(
+        options.study,
+        cores=options.cores,
+        profile=options.profile,
+        site=site,
+        dry_run=options.dry_run,
+        more=options.more,
+    )
+
+
+def _plan_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", help="name of a study, or path of its YAML file")
+    parser.add_argument(
+        "--cores", type=whole_number, default=2, help="jobs that run in parallel; 1 with a GPU (default 2)"
+    )
+    parser.add_argument("--tokens-per-second", type=positive_number, help="speed of the reference in one job, if known")
+    parser.add_argument(
+        "--hours", type=positive_number, help="also propose how to split this time between texts and items"
+    )
+    parser.add_argument("--estimate", action="store_true", help="also estimate notebooks 01 and 02 on one H100")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from qkld.study.params import load_params
+    from qkld.study.paths import some_project
+    from qkld.workflow.estimate import estimate_lines
+    from qkld.workflow.plan import flop_rate, known_shape, model_flop_per_second
+    from qkld.workflow.plan_report import plan_text
+    from qkld.workflow.planned_builds import builds_lines, builds_split_lines
+    from qkld.workflow.resolution import resolution_lines
+    from qkld.workflow.splitting import split_lines
+
+    file = Path(options.study) if options.study.endswith((".yaml", ".yml")) else None
+    study = load_params(options.study) if file is None else load_params(file.stem, file)
+    given = flop_rate(known_shape(study), options.tokens_per_second)
+    speed = given if options.tokens_per_second else model_flop_per_second(study)
+    pace = {"cores": options.cores, "flop_per_second": speed}
+    with some_project():
+        print(plan_text(study, **pace))
+        print("\n".join([*resolution_lines(study, **pace), *builds_lines(study)]))
+        if options.hours:
+            proposal = split_lines(study, options.hours, **pace)
+            print("\n".join([*proposal, *builds_split_lines(study, options.hours, **pace)]))
+    if options.estimate:
+        print("\n".join(estimate_lines(study)))
+
+
+def _notebook_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stage", help="name of the notebook, for example 02_quant_kld")
+    parser.add_argument("--study", required=True, help="name of the study")
+    parser.add_argument("--quant", help="for 02: label of a quant, floor-batch or floor-dtype")
+    parser.add_argument("--model", help="for 03: label of the reference or of a quant")
+    parser.add_argument("--part", choices=("corpora", "benchmarks"), help="for 01: run only this part")
+    parser.add_argument("--basis", help="for 00: a basis of the study's builds, such as rotate-3")
+    parser.add_argument("--threads", type=whole_number, help="CPU threads of the notebook's kernel")
+    parser.add_argument("--output", type=Path, help="path of the executed notebook")
+    parser.add_argument(
+        "-p",
+        dest="parameter",
+        action="append",
+        default=[],
+        type=parameter,
+        metavar="NAME=VALUE",
+        help="set a parameter; values other than the study's write their results to runs/STUDY/by-hand/",
+    )
+    parser.add_argument("--declared", nargs="*", default=[], help=DECLARED)
+
+
+def _notebook(options: argparse.Namespace) -> None:
+    from qkld.workflow.commands.work.notebook import run_stage
+
+    run_stage(options)
+
+
+def _study_alone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study")
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from qkld.study.params import load_params
+    from qkld.workflow.runner import fetch_sources
+
+    for name, path in fetch_sources(load_params(options.study)).items():
+        print(f"{name}: {path}")
+
+
+def _collect(options: argparse.Namespace) -> None:
+    from qkld.analysis.measured import collect
+
+    collect(options.study)
+
+
+def _forget_options(parser: argparse.ArgumentParser) -> None:
+    _study_alone(parser)
+    parser.add_argument("--basis", required=True, help="name of the basis, such as rotate-3")
+    parser.add_argument("--declared", nargs="*", default=[], help=DECLARED)
+
+
+def _forget(options: argparse.Namespace) -> None:
+    from qkld.workflow.commands.work.forget import run_forget
+
+    print(run_forget(options), end="")
+
+
+def _export_options(parser: argparse.ArgumentParser) -> None:
+    _study_alone(parser)
+    parser.add_argument("--out", type=Path, help="another folder; it is replaced")
+    parser.add_argument("--without-tokens", action="store_true", help="leave out the token tables")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from qkld.analysis.committing import export_study
+
+    kept = export_study(options.study, options.out, tokens=not options.without_tokens)
+    print(f"{kept.folder}: {sum(1 for _ in kept.folder.rglob('*.parquet'))} tables and {kept.page.name}")
+
+
+def _withdraw_options(parser: argparse.ArgumentParser) -> None:
+    _study_alone(parser)
+    parser.add_argument("--table", action="append", required=True, help="a result table, such as verdict; repeatable")
+    parser.add_argument("--why", required=True, help="one sentence, shown instead until the study is run again")
+
+
+def _withdraw(options: argparse.Namespace) -> None:
+    from qkld.report.withdrawing import withdraw
+
+    print(*withdraw(options.study, options.table, options.why), sep="\n")
+
+
+def _no_options(parser: argparse.ArgumentParser) -> None:
+    """Take nothing."""
+
+
+def _readme(options: argparse.Namespace) -> None:
+    from qkld.workflow.docs import update_readme
+
+    print(update_readme())
+
+
+COMMANDS = (
+    Command("run", "run a study, or resume one that was stopped or killed", _run_options, _run, takes_more=True),
+    Command("plan", "estimate what a study will cost and what it can resolve", _plan_options, _plan),
+    Command("notebook", "run one notebook of a study, with its parameters checked", _notebook_options, _notebook),
+    Command("fetch", "download a study's model, texts and items, checked by hash", _study_alone, _fetch),
+    Command("collect", "write the cohort and item tables of a study, as notebook 03b does", _study_alone, _collect),
+    Command("forget", "remove the files that were made in one basis of a study's builds", _forget_options, _forget),
+    Command("export", "copy the tables of a finished study, without texts, to studies/", _export_options, _export),
+    Command("withdraw", "remove wrong tables from a study's figures and report", _withdraw_options, _withdraw),
+    Command("readme", "update the generated findings in README.md", _no_options, _readme),
+)
