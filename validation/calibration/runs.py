@@ -29,6 +29,7 @@ from validation.calibration.coverage import (
 )
 from validation.calibration.few_items import few_bounds, few_cells, few_rates, run_few
 from validation.calibration.kept import Block, kept, source_key
+from validation.calibration.rounds import rounds_bounds, rounds_cells, rounds_rates, run_rounds
 from validation.calibration.sizes import run_sizes, size_bounds, size_cells, size_rates
 from validation.calibration.targets import Checked
 from validation.calibration.tau import run_tau, tau_bounds, tau_cells, tau_rates
@@ -59,6 +60,7 @@ PARTS = {
     "few_items": Part(few_cells, run_few, few_rates, few_bounds),
     "builds": Part(builds_cells, run_builds, builds_rates, builds_bounds),
     "tau": Part(tau_cells, run_tau, tau_rates, tau_bounds),
+    "rounds": Part(rounds_cells, run_rounds, rounds_rates, rounds_bounds),
     "zmax": Part(zmax_cells, run_zmax, zmax_rates, zmax_bounds),
     "size": Part(size_cells, run_sizes, size_rates, size_bounds, lambda cell: cell.null.draw.__module__),
 }

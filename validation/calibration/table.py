@@ -250,6 +250,23 @@ def builds_table(rates: pd.DataFrame) -> str:
     return markdown_table([*header, *more], rows)
 
 
+def rounds_table(rates: pd.DataFrame) -> str:
+    """Cohorts with any wrong decision, files decided, and items taken as a share of the fixed plan's, by rule."""
+    rows = [
+        [
+            f"{r['score']}, {r['world']}",
+            str(r["files"]),
+            str(r["rule"]),
+            f"{r['runs']:,}",
+            _rate(r["error"]),
+            _rate(r["decided"]),
+            _rate(r["items"], 2),
+        ]
+        for r in rates.to_dict("records")
+    ]
+    return markdown_table(["score and world", "files", "rule", "cohorts", "any wrong", "decided", "items"], rows)
+
+
 # --- whole ------------------------------------------------------------------------------------------------------------
 
 _SECTIONS = {
@@ -270,6 +287,7 @@ _SECTIONS = {
     ],
     "few_items": [("Verdict on few items, clusters or repeats, V from them", few_items_table)],
     "builds": [("Components of replicate builds, V from the items, in points", builds_table)],
+    "rounds": [("Items in rounds: every rule on the same items", rounds_table)],
     "tau": [("Interval of τ, V from the items", tau_table)],
     "size": [("Size of every test, nominal .05", size_table)],
 }
