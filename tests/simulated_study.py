@@ -32,6 +32,7 @@ from qkld.statistics.prompts.cross_fit import task_shifts
 from qkld.statistics.prompts.directional import directional_table
 from qkld.statistics.prompts.failed_and_passed import prompt_table
 from qkld.statistics.prompts.router_tables import router_table
+from qkld.statistics.prompts.rows import prompt_items
 from qkld.statistics.prompts.signals import baseline_table, flip_signal_table, within_table
 from qkld.statistics.tokens.breakdown import breakdown_table
 from qkld.statistics.tokens.differences import paired_table
@@ -137,7 +138,8 @@ def simulated_analysis(cohort: pd.DataFrame, items: pd.DataFrame, cut: float = 0
     tasks = list(BENCHMARKS)
     benchmarks = ["composite", *tasks]
     flips = flip_table(items, reference="reference", benchmarks=tasks, tasks=tasks, confidence=0.95)
-    prompts = {"models": labels, "benchmarks": tasks, "divergence": "kl_choice_mean", "confidence": 0.95}
+    about = {"benchmarks": tasks, "divergence": "kl_choice_mean", "reference": "reference"}
+    prompts, pairs = (prompt_items(items, models=models, **about) for models in (labels, labels[:4]))
     return {
         "scores": benchmark_scores(items),
         "composite": composite_tasks(
@@ -155,11 +157,11 @@ def simulated_analysis(cohort: pd.DataFrame, items: pd.DataFrame, cut: float = 0
         "volume_direction": direction_table(flips, cohort, members, resampling=RESAMPLING),
         **simulated_evidence(cohort, items, members, flips, cut),
         **simulated_token_evidence(cohort),
-        "prompts": prompt_table(items, minimum_failed=5, epsilon=1e-7, **prompts),
-        "prompt_baselines": baseline_table(items, minimum_failed=5, **prompts),
-        "prompt_within": within_table(items, epsilon=1e-7, **prompts),
-        "prompt_flips": flip_signal_table(items, minimum_failed=5, reference="reference", **prompts),
-        "router": router_table(items, **{**prompts, "models": labels[:4]}),
+        "prompts": prompt_table(prompts, minimum_failed=5, epsilon=1e-7, confidence=0.95),
+        "prompt_baselines": baseline_table(prompts, minimum_failed=5, confidence=0.95),
+        "prompt_within": within_table(prompts, epsilon=1e-7, confidence=0.95),
+        "prompt_flips": flip_signal_table(prompts, minimum_failed=5, confidence=0.95),
+        "router": router_table(pairs, confidence=0.95),
         "directional": simulated_directional(cohort, items, members, labels),
     }
 

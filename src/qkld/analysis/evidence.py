@@ -30,6 +30,7 @@ from qkld.statistics.flips.direction import task_groups
 from qkld.statistics.items.answers import answers_by_task, clusters_by_task, probabilities_by_task
 from qkld.statistics.items.covariance import NetNoise, noise_by_benchmark
 from qkld.statistics.items.probability import COLUMN_OF, PROBABILITY, Score
+from qkld.statistics.prompts.rows import PromptItems, prompt_items
 from qkld.statistics.zone.split_zone import Half, split_halves
 from qkld.statistics.zone.zone import Rule, zone_members
 from qkld.study.params import Study
@@ -204,6 +205,12 @@ class Evidence:
         """Whether all of these parts are there."""
         return not any(self._parts[part] is None for part in parts)
 
+    def with_parts(self, *parts: Part) -> Evidence:
+        """This evidence where it has these parts, else an error that says what to give."""
+        for part in parts:
+            self._part(part)
+        return self
+
     @cached_property
     def _parts(self) -> dict[Part, Any]:
         known = self.metric is not None and is_divergence(self.metric)
@@ -351,4 +358,17 @@ class Evidence:
             splits=self.settings.split_rounds,
             rng=self.resampling.rng("halves"),
             clusters=clusters_by_task(self.answers, tasks),
+        )
+
+    @cached_property
+    def prompts(self) -> PromptItems:
+        """The quants' items as rows, for statistics prompt by prompt."""
+        return prompt_items(
+            self.answers,
+            models=self.quants,
+            benchmarks=self.benchmarks,
+            divergence=self.item_kld,
+            reference=self.reference,
+            minimum_reference=self.settings.minimum_reference,
+            families=self.families,
         )

@@ -13,16 +13,10 @@ def prompt_table(evidence: Evidence) -> pd.DataFrame:
     """KLD of failed beside that of passed items, by quant and over all."""
     settings = evidence.settings
     return failed_and_passed.prompt_table(
-        evidence.answers,
-        models=evidence.quants,
-        benchmarks=evidence.benchmarks,
-        divergence=evidence.item_kld,
+        evidence.prompts,
         minimum_failed=settings.minimum_failed,
         epsilon=settings.prompt_epsilon,
         confidence=settings.prompt_confidence,
-        reference=evidence.reference,
-        minimum_reference=settings.minimum_reference,
-        families=evidence.families,
     )
 
 
@@ -30,15 +24,7 @@ def baseline_table(evidence: Evidence) -> pd.DataFrame:
     """What length, entropy and surprise of a prompt say by themselves, and what KLD adds."""
     settings = evidence.settings
     return signals.baseline_table(
-        evidence.answers,
-        models=evidence.quants,
-        benchmarks=evidence.benchmarks,
-        divergence=evidence.item_kld,
-        minimum_failed=settings.minimum_failed,
-        confidence=settings.prompt_confidence,
-        reference=evidence.reference,
-        minimum_reference=settings.minimum_reference,
-        families=evidence.families,
+        evidence.prompts, minimum_failed=settings.minimum_failed, confidence=settings.prompt_confidence
     )
 
 
@@ -46,15 +32,7 @@ def within_table(evidence: Evidence) -> pd.DataFrame:
     """Quants compared on one and the same prompt."""
     settings = evidence.settings
     return signals.within_table(
-        evidence.answers,
-        models=evidence.quants,
-        benchmarks=evidence.benchmarks,
-        divergence=evidence.item_kld,
-        epsilon=settings.prompt_epsilon,
-        confidence=settings.prompt_confidence,
-        reference=evidence.reference,
-        minimum_reference=settings.minimum_reference,
-        families=evidence.families,
+        evidence.prompts, epsilon=settings.prompt_epsilon, confidence=settings.prompt_confidence
     )
 
 
@@ -62,15 +40,9 @@ def flip_signal_table(evidence: Evidence) -> pd.DataFrame:
     """Whether KLD says which way an answer flips."""
     settings = evidence.settings
     return signals.flip_signal_table(
-        evidence.answers,
-        models=evidence.quants,
-        benchmarks=evidence.benchmarks,
-        divergence=evidence.item_kld,
-        reference=evidence.base,
+        evidence.with_parts("base").prompts,
         minimum_failed=settings.minimum_failed,
         confidence=settings.prompt_confidence,
-        minimum_reference=settings.minimum_reference,
-        families=evidence.families,
     )
 
 
@@ -78,15 +50,7 @@ def router_table(evidence: Evidence) -> pd.DataFrame:
     """Whether the quant with the lower KLD on an item is the one that is right."""
     settings = evidence.settings
     return router_tables.router_table(
-        evidence.answers,
-        models=evidence.quants,
-        benchmarks=evidence.benchmarks,
-        divergence=evidence.item_kld,
-        confidence=settings.prompt_confidence,
-        epsilon=settings.prompt_epsilon,
-        reference=evidence.reference,
-        minimum_reference=settings.minimum_reference,
-        families=evidence.families,
+        evidence.prompts, confidence=settings.prompt_confidence, epsilon=settings.prompt_epsilon
     )
 
 

@@ -3,13 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+from prompts_of_items import from_items
 from scipy import stats
 from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
-from qkld.statistics.prompts.failed_and_passed import log_ratio, prompt_table, ratio_interval
+from qkld.statistics.prompts import failed_and_passed
+from qkld.statistics.prompts.failed_and_passed import log_ratio, ratio_interval
 from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_QUANTS, prompt_rows, short_benchmarks
+
+prompt_table = from_items(failed_and_passed.prompt_table)
 
 SETTINGS = {"divergence": "kl_choice_mean", "minimum_failed": 10, "epsilon": 1e-7, "confidence": 0.95}
 

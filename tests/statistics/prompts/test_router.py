@@ -3,14 +3,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+from prompts_of_items import from_items
 from scipy import stats
 from simulated_study import simulated_study
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
+from qkld.statistics.prompts import router_tables
 from qkld.statistics.prompts.router import ALL_PAIRS, Routing, decisions, route, wilson
-from qkld.statistics.prompts.router_tables import BASES, router_table
+from qkld.statistics.prompts.router_tables import BASES
 from qkld.statistics.prompts.rows import ALL_BENCHMARKS
+
+router_table = from_items(router_tables.router_table)
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+from prompts_of_items import from_items
 from simulated_study import BENCHMARKS, simulated_study
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.core.clustered import clustered_share, half_width
+from qkld.statistics.prompts import signals
 from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_QUANTS
-from qkld.statistics.prompts.signals import FORMS, baseline_table, flip_signal_table, pairs_within, within_table
+from qkld.statistics.prompts.signals import FORMS, pairs_within
+
+baseline_table = from_items(signals.baseline_table)
+within_table = from_items(signals.within_table)
+flip_signal_table = from_items(signals.flip_signal_table)
 
 MODELS = ["torchao-8-g32", "torchao-4-g64", "hqq-2-g64"]
 WHAT = {"models": MODELS, "divergence": "kl_choice_mean", "confidence": 0.95, "reference": "reference"}
@@ -73,10 +79,10 @@ def test_baselines_are_aurocs_of_their_columns(items):
 def test_difficulty_alone_gives_kld_no_gain_over_it():
     rng = np.random.default_rng(5)
     items, names = drawn(rng, 700, 4)
-    what = {"minimum_failed": 5, "baselines": ("prompt_tokens",)}
-    table = baseline_table(items, **call(names), **what).set_index("predictor")
+    table = baseline_table(items, **call(names), minimum_failed=5).set_index("predictor")
     assert table.loc["kl", "low"] > 0.55
     assert table.loc["prompt_tokens", "gain_high"] < 0
+    assert list(table.index) == ["kl", "prompt_tokens"]
     within = within_table(items, **call(names), epsilon=1e-12).set_index("form")
     assert within.loc["centred by quant", "low"] < 0.5 < within.loc["centred by quant", "high"]
 
@@ -177,3 +183,5 @@ def test_too_few_flips_are_named(items):
     assert np.isnan(few.loc["torchao-8-g32", "drop_less_leapfrog"])
     with pytest.raises(StatisticsError, match="none of nobody"):
         flip_signal_table(items, benchmarks=["sciq"], minimum_failed=5, **WHAT | {"reference": "nobody"})
+    with pytest.raises(StatisticsError, match="flip against a reference"):
+        flip_signal_table(items, benchmarks=["sciq"], minimum_failed=5, **WHAT | {"reference": None})

@@ -7,7 +7,7 @@ freedom, so that several models on the same prompts count as what they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.core.checks import noted
 from qkld.statistics.core.clustered import half_width
-from qkld.statistics.prompts.rows import labelled, parts_of, prompt_rows, refuse_short, short_benchmarks
+from qkld.statistics.prompts.rows import PromptItems, labelled, refuse_short
 from qkld.study.registry import registered
 
 
@@ -81,37 +81,22 @@ def ratio_interval(
     return float(np.exp(estimate - half)), float(np.exp(estimate + half))
 
 
-def prompt_table(
-    items: pd.DataFrame,
-    *,
-    models: Sequence[str],
-    benchmarks: Sequence[str],
-    divergence: str,
-    minimum_failed: int,
-    epsilon: float,
-    confidence: float,
-    reference: str | None = None,
-    minimum_reference: int = 0,
-    families: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
+def prompt_table(prompts: PromptItems, *, minimum_failed: int, epsilon: float, confidence: float) -> pd.DataFrame:
     """Failed-to-passed ratio and AUROC of each model on each benchmark, and of all together.
 
     All quants together are `ALL_QUANTS`, all benchmarks `ALL_BENCHMARKS`.
 
     Failure is judged on the model's own answer. What has fewer than ``minimum_failed`` failed or passed items keeps its
-    row, with no estimate and a ``note``; so does a benchmark, or family of benchmarks, on which the ``reference`` has
-    fewer than ``minimum_reference`` right or wrong. A row of several quants or benchmarks holds the geometric mean of
-    their ratios, and the AUROC over pairs of items of one quant and benchmark; intervals are clustered by prompt.
+    row, with no estimate and a ``note``. A row of several quants or benchmarks holds the geometric mean of their
+    ratios, and the AUROC over pairs of items of one quant and benchmark; intervals are clustered by prompt.
     """
-    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence])
-    short = short_benchmarks(rows, minimum_reference, families)
+    call = {"minimum": minimum_failed, "epsilon": epsilon, "confidence": confidence, "column": prompts.divergence}
     table = []
-    for benchmark, part in parts_of(rows, benchmarks, short):
-        for label, own in labelled(part, models):
-            known = own[own[divergence].notna()]
-            counts = _counts(known, divergence, len(own) - len(known))
-            call = {"minimum": minimum_failed, "epsilon": epsilon, "confidence": confidence, "column": divergence}
-            found = noted(lambda b=benchmark, k=known, c=call: _estimates(b, short, k, **c), {})
+    for benchmark, part in prompts.parts():
+        for label, own in labelled(part, prompts.models):
+            known = own[own[prompts.divergence].notna()]
+            counts = _counts(known, prompts.divergence, len(own) - len(known))
+            found = noted(lambda b=benchmark, k=known: _estimates(b, prompts.short, k, **call), {})
             table.append({"label": label, "benchmark": benchmark, **counts, **found})
     return registered("prompts").frame(table)
 

@@ -18,14 +18,11 @@ from qkld.statistics.core.auroc import auroc
 from qkld.statistics.core.checks import noted
 from qkld.statistics.core.clustered import clustered_share
 from qkld.statistics.prompts.router import ALL_PAIRS, CHANCE, Routing, decisions, route, wilson
-from qkld.statistics.prompts.rows import ALL_BENCHMARKS, prompt_rows, refuse_short, short_benchmarks
+from qkld.statistics.prompts.rows import ALL_BENCHMARKS, PromptItems, refuse_short
 from qkld.study.registry import registered
 
 CONFIDENCE = ("choice_entropy", "entropy_reference")
 """Columns of an item's entropy, the first that is there is routed by: to the model with the lower one."""
-
-ALSO = ("base", *CONFIDENCE)
-"""Columns that are read where they are there."""
 
 BASES = {"same": "same base", "different": "different bases"}
 """What a pair's ``bases`` say → label of the row that pools such pairs."""
@@ -34,18 +31,7 @@ _UNKNOWN: dict[str, Any] = {"items": 0, "ties": 0, "chance": CHANCE}
 """What is known of a pair, or a pool of them, that can not be routed."""
 
 
-def router_table(
-    items: pd.DataFrame,
-    *,
-    models: Sequence[str],
-    benchmarks: Sequence[str],
-    divergence: str,
-    confidence: float,
-    epsilon: float = 1e-7,
-    reference: str | None = None,
-    minimum_reference: int = 0,
-    families: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
+def router_table(prompts: PromptItems, *, confidence: float, epsilon: float = 1e-7) -> pd.DataFrame:
     """The router over every pair of models on every benchmark, and over all pairs, those of one base, and of two.
 
     Two models have the same base where their KLD is against the same reference: all of a study's quants do. Imported
@@ -54,17 +40,16 @@ def router_table(
     means there, weighted by items, and its AUROC compares items of one pair. Items on which a model has no divergence
     are left out of its pairs. ``epsilon`` (nats) is added to KLD before its logarithm.
     """
-    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence], also=ALSO)
-    short = short_benchmarks(rows, minimum_reference, families)
+    rows, short = prompts.rows, prompts.short
     bases = _bases(rows)
     table, parts = [], []
-    for benchmark in benchmarks:
-        sides = _sides(rows[rows["benchmark"] == benchmark], divergence, epsilon)
-        pairs = [_pair(sides, benchmark, a, b, bases) for a, b in combinations(models, 2)]
+    for benchmark in prompts.benchmarks:
+        sides = _sides(rows[rows["benchmark"] == benchmark], prompts.divergence, epsilon)
+        pairs = [_pair(sides, benchmark, a, b, bases) for a, b in combinations(prompts.models, 2)]
         found = [(key, split, _noted_row(split, benchmark, short, confidence)) for key, split in pairs]
         table += [key | row for key, _, row in found] + _pools(benchmark, found, short, confidence)
         parts += [] if benchmark in short else found
-    if len(benchmarks) > 1:
+    if len(prompts.benchmarks) > 1:
         table += _pools(ALL_BENCHMARKS, parts, {}, confidence)
     return registered("router").frame(table)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -12,6 +13,55 @@ from qkld.statistics.items.scores import correct_matrix
 
 ALL_QUANTS = "all quants"
 ALL_BENCHMARKS = "all benchmarks"
+
+BASELINES = ("prompt_tokens", "entropy_prompt", "nll_prompt", "entropy_reference", "nll_reference")
+"""Columns of the item table that a divergence has to beat, as far as they are there: length, the reference's mean
+entropy and mean −ln p over the prompt's tokens, and over those of the right choice."""
+
+ALSO = ("base", "choice_entropy", *BASELINES)
+"""Columns that are read where they are there."""
+
+
+@dataclass(frozen=True)
+class PromptItems:
+    """Items of several models as rows: what every statistic prompt by prompt rests on, put together once.
+
+    ``rows`` are those of `prompt_rows`, with the ``divergence`` and what there is of `ALSO`; ``short`` says of which
+    benchmarks the reference has too few items right or wrong, see `short_benchmarks`.
+    """
+
+    rows: pd.DataFrame
+    models: Sequence[str]
+    benchmarks: Sequence[str]
+    divergence: str
+    short: Mapping[str, str]
+
+    def parts(self, rows: pd.DataFrame | None = None) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Each benchmark's rows, or of the given ones, then those of all benchmarks that are not short of items."""
+        rows = self.rows if rows is None else rows
+        for benchmark in self.benchmarks:
+            yield benchmark, rows[rows["benchmark"] == benchmark]
+        if len(self.benchmarks) > 1:
+            yield ALL_BENCHMARKS, rows[~rows["benchmark"].isin(list(self.short))]
+
+
+def prompt_items(
+    items: pd.DataFrame,
+    *,
+    models: Sequence[str],
+    benchmarks: Sequence[str],
+    divergence: str,
+    reference: str | None = None,
+    minimum_reference: int = 0,
+    families: Mapping[str, str] | None = None,
+) -> PromptItems:
+    """The models' items of these benchmarks, put together; errors as of `prompt_rows`.
+
+    A benchmark, or family of benchmarks, on which the ``reference`` has fewer than ``minimum_reference`` items right or
+    wrong keeps its rows in every table, with no estimate and a ``note``.
+    """
+    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence], also=ALSO)
+    return PromptItems(rows, models, benchmarks, divergence, short_benchmarks(rows, minimum_reference, families))
 
 
 def prompt_rows(
@@ -93,16 +143,6 @@ def short_benchmarks(rows: pd.DataFrame, minimum: int, families: Mapping[str, st
             members = part["benchmark"].unique()
             found |= {str(b): f"family {group}: {why}" if b in named else why for b in members}
     return found
-
-
-def parts_of(
-    rows: pd.DataFrame, benchmarks: Sequence[str], short: Mapping[str, str]
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Each benchmark's rows, then those of all that are not short of items, where there are several benchmarks."""
-    for benchmark in benchmarks:
-        yield benchmark, rows[rows["benchmark"] == benchmark]
-    if len(benchmarks) > 1:
-        yield ALL_BENCHMARKS, rows[~rows["benchmark"].isin(list(short))]
 
 
 def refuse_short(benchmark: str, short: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ became right both diverge more than those that stayed; where it has, only the fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import Auroc, auroc
 from qkld.statistics.core.checks import joined, noted, one_line
 from qkld.statistics.core.clustered import clustered_share, half_width
-from qkld.statistics.prompts.rows import labelled, parts_of, prompt_rows, refuse_short, short_benchmarks
-
-BASELINES = ("prompt_tokens", "entropy_prompt", "nll_prompt", "entropy_reference", "nll_reference")
-"""Columns of the item table that a divergence has to beat, as far as they are there: length, the reference's mean
-entropy and mean −ln p over the prompt's tokens, and over those of the right choice."""
+from qkld.statistics.prompts.rows import BASELINES, PromptItems, labelled, refuse_short
 
 FORMS = ("as measured", "centred by quant")
 """How quants are compared on one prompt: by KLD, or by ln KLD less the quant's mean, so that a quant that diverges more
@@ -34,34 +30,22 @@ and fails more everywhere does not count."""
 NO_BASELINE: dict[str, Any] = dict.fromkeys(("auroc", "low", "high", "gain", "gain_low", "gain_high"), np.nan)
 
 
-def baseline_table(
-    items: pd.DataFrame,
-    *,
-    models: Sequence[str],
-    benchmarks: Sequence[str],
-    divergence: str,
-    minimum_failed: int,
-    confidence: float,
-    reference: str | None = None,
-    minimum_reference: int = 0,
-    families: Mapping[str, str] | None = None,
-    baselines: Sequence[str] | None = None,
-) -> pd.DataFrame:
+def baseline_table(prompts: PromptItems, *, minimum_failed: int, confidence: float) -> pd.DataFrame:
     """AUROC of failing for the divergence and for each baseline, over all quants, on every benchmark and all together.
 
     Items of one quant and benchmark are compared. ``gain`` is the divergence's AUROC less the baseline's, on the items
-    that have both, with the interval of the paired difference (DeLong's, clustered by prompt). Without
-    ``baselines``, those of `BASELINES` that the items have.
+    that have both, with the interval of the paired difference (DeLong's, clustered by prompt). Baselines are those of
+    `BASELINES` that the items have.
     """
-    needs = [divergence, *(baselines or [c for c in BASELINES if c in items])]
-    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=needs)
-    short = short_benchmarks(rows, minimum_reference, families)
+    divergence, short = prompts.divergence, prompts.short
+    call = {"divergence": divergence, "minimum": minimum_failed, "level": confidence}
     table = []
-    for benchmark, part in parts_of(rows, benchmarks, short):
-        for predictor in needs:
+    for benchmark, part in prompts.parts():
+        for predictor in (divergence, *(c for c in BASELINES if c in part)):
             known = part[part[divergence].notna() & part[predictor].notna()]
-            call = {"divergence": divergence, "predictor": predictor, "minimum": minimum_failed, "level": confidence}
-            found = noted(lambda b=benchmark, k=known, c=call: _baseline(b, short, k, **c), NO_BASELINE)
+            found = noted(
+                lambda b=benchmark, k=known, p=predictor: _baseline(b, short, k, predictor=p, **call), NO_BASELINE
+            )
             failed = int(known["failed"].sum())
             key = {"benchmark": benchmark, "predictor": predictor, "items": len(known), "failed": failed}
             table.append({**key, "passed": len(known) - failed, **found})
@@ -95,35 +79,20 @@ def _baseline(
 NO_PAIRS: dict[str, Any] = {"prompts": 0, "pairs": 0, **dict.fromkeys(("auroc", "low", "high"), np.nan)}
 
 
-def within_table(
-    items: pd.DataFrame,
-    *,
-    models: Sequence[str],
-    benchmarks: Sequence[str],
-    divergence: str,
-    epsilon: float,
-    confidence: float,
-    reference: str | None = None,
-    minimum_reference: int = 0,
-    families: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
+def within_table(prompts: PromptItems, *, epsilon: float, confidence: float) -> pd.DataFrame:
     """AUROC over pairs of a quant that fails and one that passes the *same* prompt, in both `FORMS`.
 
     Nothing that belongs to the prompt can enter: neither its length nor its difficulty. Pairs count alike, so a prompt
     weighs by its pairs; the interval is that of a ratio of sums over prompts.
     """
-    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence])
-    short = short_benchmarks(rows, minimum_reference, families)
-    rows = rows[rows[divergence].notna()]
+    divergence, short = prompts.divergence, prompts.short
+    rows = prompts.rows[prompts.rows[divergence].notna()]
     logs = np.log(rows[divergence] + epsilon)
     rows = rows.assign(centred=logs - logs.groupby(rows["stratum"]).transform("mean"))
     table = []
-    for benchmark, part in parts_of(rows, benchmarks, short):
+    for benchmark, part in prompts.parts(rows):
         for form, column in zip(FORMS, (divergence, "centred"), strict=True):
-            found = noted(
-                lambda b=benchmark, p=part, c=column: _within(b, short, p, c, confidence),
-                NO_PAIRS,
-            )
+            found = noted(lambda b=benchmark, p=part, c=column: _within(b, short, p, c, confidence), NO_PAIRS)
             table.append({"benchmark": benchmark, "form": form, **found})
     return pd.DataFrame(table)
 
@@ -170,31 +139,30 @@ NO_FLIPS: dict[str, Any] = dict.fromkeys(
 )  # fmt: skip
 
 
-def flip_signal_table(
-    items: pd.DataFrame,
-    *,
-    models: Sequence[str],
-    benchmarks: Sequence[str],
-    divergence: str,
-    reference: str,
-    minimum_failed: int,
-    confidence: float,
-    minimum_reference: int = 0,
-    families: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
+def flip_signal_table(prompts: PromptItems, *, minimum_failed: int, confidence: float) -> pd.DataFrame:
     """AUROC of the divergence for drops, for leapfrogs, and the first less the second, by quant and over all.
 
     A drop's AUROC is over items that the reference has right (the quant wrong against still right), a leapfrog's over
     those that it has wrong (now right against still wrong). No direction: both above ½ alike. Direction: drops above
     ½, leapfrogs below. The difference's interval is clustered by prompt; each needs ``minimum_failed`` flips and as
     many items that stayed.
+
+    Raises
+    ------
+    StatisticsError
+        If the prompts were put together without a reference.
     """
-    rows = prompt_rows(items, models=models, benchmarks=benchmarks, reference=reference, needs=[divergence])
-    short = short_benchmarks(rows, minimum_reference, families)
-    rows = rows[rows[divergence].notna()]
+    if prompts.rows["reference_right"].isna().all():
+        raise StatisticsError(
+            "Answers flip against a reference.",
+            expected="prompts with the reference's answers",
+            found="no reference",
+            do="name it where the prompts are put together",
+        )
+    divergence, short = prompts.divergence, prompts.short
     table = []
-    for benchmark, part in parts_of(rows, benchmarks, short):
-        for label, own in labelled(part, models):
+    for benchmark, part in prompts.parts(prompts.rows[prompts.rows[divergence].notna()]):
+        for label, own in labelled(part, prompts.models):
             found = noted(
                 lambda b=benchmark, o=own: _flips(b, short, o, divergence, minimum_failed, confidence), NO_FLIPS
             )
