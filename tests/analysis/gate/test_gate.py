@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qkld.analysis.gate.evidence import of_items
+from qkld.analysis.gate.estimates import of_items
 from qkld.analysis.gate.judging import Estimate, judge, outcome_of
 from qkld.analysis.gate.thresholds import LOSS, Threshold, thresholds_of
 from qkld.analysis.measured import collect

@@ -30,7 +30,7 @@ class Estimate:
         return not (math.isnan(self.low) or math.isnan(self.high))
 
 
-Evidence = Mapping[str, Sequence[Estimate]]
+Estimates = Mapping[str, Sequence[Estimate]]
 """Metric → its estimates, one a text and context; a metric that was not measured is left out."""
 
 
@@ -49,11 +49,11 @@ class Verdict:
         return {**asdict(self.threshold), "outcome": self.outcome, **figures}
 
 
-def judge(thresholds: Sequence[Threshold], evidence: Evidence) -> list[Verdict]:
+def judge(thresholds: Sequence[Threshold], measured: Estimates) -> list[Verdict]:
     """Each threshold on every estimate of its metric, in order."""
     verdicts = []
     for threshold in thresholds:
-        estimates = [e for e in evidence.get(threshold.metric, ()) if not math.isnan(e.value)]
+        estimates = [e for e in measured.get(threshold.metric, ()) if not math.isnan(e.value)]
         verdicts += [Verdict(threshold, _outcome(threshold, e), e) for e in estimates] or [
             Verdict(threshold, NOT_MEASURED, None)
         ]

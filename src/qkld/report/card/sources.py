@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.analysis.gate.evidence import QuantsTable, of_fidelity
+from qkld.analysis.gate.estimates import QuantsTable, of_fidelity
 from qkld.analysis.gate.judging import Estimate
 from qkld.analysis.gate.thresholds import KLD, TOP1
 from qkld.analysis.own_table.number_columns import read_numbers

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qkld.analysis.gate.evidence import of_comparison, of_fidelity, of_items, of_study, of_table, read_items
-from qkld.analysis.gate.judging import STATUS, Evidence, judge, line_of, outcome_of
+from qkld.analysis.gate.estimates import of_comparison, of_fidelity, of_items, of_study, of_table, read_items
+from qkld.analysis.gate.judging import STATUS, Estimates, judge, line_of, outcome_of
 from qkld.analysis.gate.thresholds import Threshold, thresholds_of
 from qkld.analysis.importing.reading import json_file
 from qkld.analysis.study import load_study
@@ -30,8 +30,8 @@ def run_gate(options: argparse.Namespace) -> tuple[int, str, dict[str, Any]]:
     thresholds = thresholds_of(
         max_kld=options.max_kld, min_top1=options.min_top1, max_loss=options.max_loss, require=options.require
     )
-    evidence, labels = _evidence(options, thresholds)
-    verdicts = judge(thresholds, evidence)
+    estimates, labels = _estimates(options, thresholds)
+    verdicts = judge(thresholds, estimates)
     outcome = outcome_of(verdicts)
     line = line_of(options.quant, verdicts) + _absent(options.quant, labels)
     summary = {
@@ -51,7 +51,7 @@ def _absent(quant: str, labels: Sequence[str]) -> str:
     return "" if quant in labels else f"; there is no '{quant}', but {', '.join(labels[:NAMED])}{more}"
 
 
-def _evidence(options: argparse.Namespace, thresholds: Sequence[Threshold]) -> tuple[Evidence, list[str]]:
+def _estimates(options: argparse.Namespace, thresholds: Sequence[Threshold]) -> tuple[Estimates, list[str]]:
     """The figures of the one source that was named, and of items where they were given; and the source's labels."""
     sources = {"a table or comparison": options.source, "--study": options.study}
     named = [name for name, value in sources.items() if value is not None]
@@ -71,7 +71,7 @@ def _evidence(options: argparse.Namespace, thresholds: Sequence[Threshold]) -> t
     return {**found, **_of_items(options, thresholds)}, labels
 
 
-def _of_file(path: Path, options: argparse.Namespace, thresholds: Sequence[Threshold]) -> tuple[Evidence, list[str]]:
+def _of_file(path: Path, options: argparse.Namespace, thresholds: Sequence[Threshold]) -> tuple[Estimates, list[str]]:
     if path.suffix.lower() == ".json" and path.is_file():
         value = json_file(path, expected="the file of `qkld compare --json`, or a quant's figures")
         if isinstance(value, dict) and "fidelity" in value:
@@ -79,7 +79,7 @@ def _of_file(path: Path, options: argparse.Namespace, thresholds: Sequence[Thres
     return of_table(path, options.quant, options.reference, thresholds)
 
 
-def _of_items(options: argparse.Namespace, thresholds: Sequence[Threshold]) -> Evidence:
+def _of_items(options: argparse.Namespace, thresholds: Sequence[Threshold]) -> Estimates:
     scores = [t.score for t in thresholds if t.score is not None]
     if options.items is None or not scores:
         return {}
@@ -93,7 +93,7 @@ def _of_items(options: argparse.Namespace, thresholds: Sequence[Threshold]) -> E
     return of_items(read_items(options.items, scores), options.quant, options.reference, scores)
 
 
-def _of_models(options: argparse.Namespace) -> Evidence:
+def _of_models(options: argparse.Namespace) -> Estimates:
     """Measure the quant against the reference now, as ``qkld compare`` does."""
     if options.reference is None:
         raise ParameterError(

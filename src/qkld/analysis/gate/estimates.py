@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from qkld.analysis.gate.judging import Estimate, Evidence
+from qkld.analysis.gate.judging import Estimate, Estimates
 from qkld.analysis.gate.thresholds import KLD, LOSS, SHARES, TOP1, Threshold
 from qkld.analysis.own_table.items import Reading, load_items
 from qkld.analysis.own_table.labels import labels_of
@@ -84,7 +84,7 @@ class QuantsTable:
 
 def of_table(
     path: Path, quant: str, reference: str | None, thresholds: Sequence[Threshold]
-) -> tuple[Evidence, list[str]]:
+) -> tuple[Estimates, list[str]]:
     """What a table says of a quant, and the labels that it has; a metric without a column is not measured.
 
     Raises
@@ -172,7 +172,7 @@ def _normal(value: float, error: float) -> Estimate:
 # --- items ------------------------------------------------------------------------------------------------------------
 
 
-def of_items(items: pd.DataFrame, quant: str, reference: str, scores: Iterable[str]) -> Evidence:
+def of_items(items: pd.DataFrame, quant: str, reference: str, scores: Iterable[str]) -> Estimates:
     """Each score's loss against the reference on the same items, with Tango's interval, widened by clusters of items.
 
     Raises
@@ -219,7 +219,7 @@ def read_items(path: Path, scores: Sequence[str]) -> pd.DataFrame:
 # --- comparisons and studies ------------------------------------------------------------------------------------------
 
 
-def of_fidelity(fidelity: Sequence[Mapping[str, Any]], quant: str) -> tuple[Evidence, list[str]]:
+def of_fidelity(fidelity: Sequence[Mapping[str, Any]], quant: str) -> tuple[Estimates, list[str]]:
     """Every metric of a quant in rows of schema ``fidelity``, by corpus and context; and the labels in them."""
     rows = [row for row in fidelity if row["quant"] == quant]
     places = {(row["corpus"], row["context"]) for row in rows}
@@ -231,7 +231,7 @@ def of_fidelity(fidelity: Sequence[Mapping[str, Any]], quant: str) -> tuple[Evid
     return found, list(dict.fromkeys(str(row["quant"]) for row in fidelity))
 
 
-def of_comparison(value: Any, quant: str, source: Path) -> tuple[Evidence, list[str]]:
+def of_comparison(value: Any, quant: str, source: Path) -> tuple[Estimates, list[str]]:
     """What the JSON of ``qkld compare`` says of a quant, and the labels that it has.
 
     Raises
@@ -250,7 +250,7 @@ def of_comparison(value: Any, quant: str, source: Path) -> tuple[Evidence, list[
     return of_fidelity(rows, quant)
 
 
-def of_study(study: LoadedStudy, quant: str, thresholds: Sequence[Threshold]) -> tuple[Evidence, list[str]]:
+def of_study(study: LoadedStudy, quant: str, thresholds: Sequence[Threshold]) -> tuple[Estimates, list[str]]:
     """A study's figures of a quant, with losses against its reference, and the study's labels."""
     found, labels = of_fidelity(study.fidelity.to_dict("records"), quant)
     scores = [t.score for t in thresholds if t.score is not None]
