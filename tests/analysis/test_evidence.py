@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import send_to
 
-from qkld.analysis import correlation_tables, flip_tables, prompt_tables, zone_tables
+from qkld.analysis import correlation_tables, flip_tables, prompt_tables, score_tables, zone_tables
 from qkld.analysis.evidence import PARTS, Evidence, Settings
 from qkld.analysis.headline import shown_score, zone_of
 from qkld.analysis.own_table.items import OwnItems
@@ -90,7 +90,7 @@ def test_a_study_and_its_tables_give_the_same_numbers_to_the_bit(make, both):
     assert len(of_study)
 
 
-@pytest.mark.parametrize("make", FROM_ANSWERS)
+@pytest.mark.parametrize("make", [*FROM_ANSWERS, score_tables.two_scores_table, score_tables.probability_table])
 def test_a_statistic_without_items_says_what_to_give(make, simulated):
     with pytest.raises(StatisticsError, match="rests on answers item by item") as raised:
         make(of_table(own_table(simulated), None))

@@ -1,4 +1,4 @@
-"""`qkld analyse`: anybody's table of quants, and their benchmark items where there are any, without torch."""
+"""Results for people: figures, tables as text, sentences, reports, model cards, and all of `qkld analyse`."""
 
 from qkld.analysis.own_table.items import Reading
 from qkld.analysis.own_table.measure import Columns

@@ -37,12 +37,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """A table's name and columns. With ``more`` set, further columns may follow, such as one a benchmark."""
+    """A table's name and columns. With ``more`` set, further columns may follow, such as one a benchmark.
+
+    ``says`` names its file below a study's run, and what a row is; it is empty where no study stores the table.
+    """
 
     name: str
     columns: dict[str, Column]
     key: tuple[str, ...]
     more: bool = False
+    says: str = ""
 
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with its columns in order and of their types, or a TableError that says what differs."""
@@ -142,6 +146,7 @@ TOKENS = Schema(
         ),
     },
     key=("corpus", "context", "window", "position"),
+    says="`kld/<quant>.parquet`: one row per scored token",
 )
 """One scored token a row. A value is missing (NaN) where either model's logits were not finite,
 and in every row of a floor that could not be computed."""
@@ -182,6 +187,7 @@ FIDELITY = Schema(
         ),
     },
     key=("quant", "corpus", "context", "metric"),
+    says="`fidelity/<quant>.parquet`: one row per metric",
 )
 
 ITEMS = Schema(
@@ -280,6 +286,7 @@ ITEMS = Schema(
         ),
     },
     key=("model", "benchmark", "item"),
+    says="`items/<model>.parquet` and `items.parquet`: one row per benchmark item",
 )
 
 COHORT = Schema(
@@ -317,6 +324,7 @@ COHORT = Schema(
     },
     key=("label",),
     more=True,
+    says="`cohort.parquet`: one row per model",
 )
 """Further columns: every fidelity variant, ``kl_mean_low`` and ``kl_mean_high`` (the clustered interval of kl_mean),
 ``score_<benchmark>`` as a fraction, and ``composite``."""

@@ -64,17 +64,10 @@ def write_page(path: Path, text: str) -> None:
 
 # --- tables and parameters --------------------------------------------------------------------------------------------
 
-STORED = {
-    "tokens": "`kld/<quant>.parquet`: one row per scored token",
-    "fidelity": "`fidelity/<quant>.parquet`: one row per metric",
-    "items": "`items/<model>.parquet` and `items.parquet`: one row per benchmark item",
-    "cohort": "`cohort.parquet`: one row per model",
-}
-
 
 def tables_page() -> str:
     """Every stored table and every result table, with what each column means."""
-    stored = [f"## {STORED[name]}\n\n{describe(schema)}" for name, schema in SCHEMAS.items()]
+    stored = [f"## {schema.says}\n\n{describe(schema)}" for schema in SCHEMAS.values()]
     results = f"## `analysis/*.csv`: results of notebooks 04 to 07\n\n{describe_results()}"
     return "\n\n".join([*stored, results])
 
