@@ -61,7 +61,7 @@ def test_a_float32_head_over_a_bfloat16_trunk(tiny, compute):
 
 
 def test_packed_texts_do_not_see_each_other(tiny, compute):
-    from qkld.models.packing import block_mask
+    from qkld.models.shared_rows import block_mask
 
     opened = open_model(tiny, reference=tiny, compute=compute)
     assert opened.supports_packing

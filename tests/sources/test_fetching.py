@@ -17,7 +17,7 @@ import pytest
 from qkld.errors import SourceError
 from qkld.sources import ASSETS, Asset, fetch, fetch_all, fetching, wheels
 from qkld.sources.extracting import as_lines, copied, question_of
-from qkld.sources.given import GivenFile
+from qkld.sources.user_files import GivenFile
 from qkld.sources.wheels import Wheel, kept_wheel
 from qkld.study.paths import given_data_folder
 from qkld.study.provenance import sha256_of_file

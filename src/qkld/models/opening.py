@@ -22,7 +22,7 @@ from qkld.models.head import Head
 from qkld.models.head_discovery import find_head, proven_head
 from qkld.models.loading import Loaded, made_model, stored_model
 from qkld.models.opened import OpenedModel
-from qkld.models.packing import supports_packing
+from qkld.models.shared_rows import supports_packing
 from qkld.models.spreading import room, running_device, spread
 from qkld.models.transformers import folder_config, load_tokenizer
 from qkld.models.transforms.transformed import is_transformed, transformed_folder

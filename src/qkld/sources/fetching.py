@@ -14,7 +14,7 @@ from zipfile import BadZipFile, ZipFile
 
 from qkld.errors import SourceError
 from qkld.sources.catalogue import ASSETS, Asset
-from qkld.sources.given import GivenFile, found_file
+from qkld.sources.user_files import GivenFile, found_file
 from qkld.sources.wheels import kept_wheel
 from qkld.study.locks import locked
 from qkld.study.paths import data_folder

@@ -7,7 +7,7 @@ from lower_processors import LEVELS, printed_at
 from tiny_models import FACTS, SMALL, make_module, save, stored
 
 from qkld.models import open_model
-from qkld.models.packing import LARGEST, _small_module, supports_packing
+from qkld.models.shared_rows import LARGEST, _small_module, supports_packing
 from qkld.study.entries import BitsandbytesModel
 
 pytestmark = pytest.mark.model
@@ -117,7 +117,7 @@ def test_trying_leaves_the_random_numbers_of_others_alone():
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_processor_decides_alike(level):
     code = (
-        "import transformers as t; from qkld.models.packing import supports_packing as packs\n"
+        "import transformers as t; from qkld.models.shared_rows import supports_packing as packs\n"
         "print([packs(t.AutoConfig.for_model(n)) for n in ('llama', 'qwen3_moe', 'gpt2', 'deepseek_v3', 'bart')])"
     )
     assert printed_at(level, code) == "[True, True, True, True, False]\n"
