@@ -232,7 +232,7 @@ rule prompts:
         command("prompts")
 
 
-rule figures:
+rule findings:
     input:
         rules.cohort.output,
         rules.correlation.output,
@@ -240,10 +240,10 @@ rule figures:
         rules.volume_direction.output,
         rules.prompts.output,
     output:
-        outputs("figures"),
+        outputs("findings"),
     log:
-        log_of("figures"),
+        log_of("findings"),
     params:
-        values=values("figures"),
+        values=values("findings"),
     shell:
-        command("figures")
+        command("findings")

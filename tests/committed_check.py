@@ -22,6 +22,7 @@ from qkld.study.columns import COLUMNS
 from qkld.study.params import load_params
 from qkld.study.paths import CommittedPaths
 from qkld.study.provenance import sha256_of_file
+from qkld.study.registry import OF_STUDIES
 from qkld.workflow.rules import notebook_parameters
 
 matplotlib.use("Agg")
@@ -37,9 +38,11 @@ def listed_checksums(page: Path) -> dict[str, str]:
 
 
 def check_files(folder: Path) -> None:
-    """Every file is small, listed with its checksum, and without text."""
+    """Every file is small, listed with its checksum, and without text; beside each result lies what made it."""
     listed = listed_checksums(CommittedPaths(folder).page)
-    assert set(listed) == {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "README.md"]
+    assert set(listed) == {path.relative_to(folder).as_posix() for path in files if path.suffix != ".json"}
+    assert {path.stem for path in files if path.suffix == ".json"} == set(OF_STUDIES)
     for name, sha256 in listed.items():
         assert (folder / name).stat().st_size < LARGEST_FILE, name
         assert sha256_of_file(folder / name) == sha256, name

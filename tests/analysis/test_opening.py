@@ -35,7 +35,7 @@ def test_none_is_the_studys_own_value_in_every_notebook(stage, smoke, capsys):
 
 
 def test_the_studys_own_value_given_by_hand_changes_nothing(smoke):
-    opened = open_stage("08_figures", {"study": "smoke", "formats": ["pdf", "png"], "column_width": 3.4})
+    opened = open_stage("05_silent_zone", {"study": "smoke", "zone_rule": "kld_cut", "zone_cut": 1.0})
     assert opened.written == opened.paths
 
 
@@ -124,7 +124,7 @@ def test_the_last_study_run_as_far_as_needed_is_the_default(two_studies, capsys)
 def test_where_nothing_was_run_it_is_one_that_the_repository_keeps(two_studies, capsys):
     for name in ("demo", "gguf"):
         touched(two_studies.root / "studies" / name / "cohort.parquet", age=0)
-    assert default_study("08_figures") == "gguf", "of the kept ones the largest"
+    assert default_study("08_findings") == "gguf", "of the kept ones the largest"
     assert "no study was run here yet" in capsys.readouterr().out
     assert default_study("01_reference_logits") == "smoke"
     with pytest.raises(StageError, match="notebook 03_benchmark_scores needs"):

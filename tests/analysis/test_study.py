@@ -80,10 +80,8 @@ def test_a_study_with_other_knobs_writes_beside_its_own_tables(simulated_copy):
     own = simulated_copy.paths.analysis("scores")
     before = own.read_bytes(), own.with_suffix(".json").read_bytes()
     table = simulated_copy.analysis("scores")
-    changed = simulated_copy.with_knobs("05_silent_zone", zone_cut=0.02).with_knobs(
-        "08_figures", formats=["png", "svg"]
-    )
-    assert changed.written.run.name == "formats=png+svg,zone_cut=0.02"
+    changed = simulated_copy.with_knobs("05_silent_zone", zone_cut=0.02).with_knobs("07_prompts", direction_splits=20)
+    assert changed.written.run.name == "direction_splits=20,zone_cut=0.02"
     assert changed.written.figures.is_relative_to(changed.written.run)
     pd.testing.assert_frame_equal(changed.analysis("scores"), table)
     changed.save_analysis("scores", table.iloc[:3])

@@ -1,12 +1,14 @@
 """Tables in the repository give their study's numbers again: a drawn study's, and those of every study kept here."""
 
-import json
+import os
+import re
 import shutil
+from html import unescape
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from committed_check import check_files, check_same_tables, differences, numbers_made_again, run_here
+from committed_check import ANALYSIS, check_files, check_same_tables, differences, numbers_made_again, run_here
 from conftest import REPOSITORY, copy_project
 from simulated_project import NAME, write_simulated
 
@@ -14,13 +16,18 @@ from qkld.analysis.committing import export_study, licences, without_texts
 from qkld.analysis.measured import collect
 from qkld.analysis.opening import open_stage
 from qkld.analysis.study import load_study
+from qkld.analysis.tokens import fidelity_breakdown, paired_fidelity
 from qkld.errors import StageError, TableError
 from qkld.report.explore import window_tokens
+from qkld.report.figures.files import saved_figure
+from qkld.report.paragraphs import SENTENCES, paragraph
 from qkld.report.study import study_numbers
 from qkld.study.params import load_params
-from qkld.study.paths import project_root
+from qkld.study.paths import StudyPaths, project_root
+from qkld.study.registry import FIGURES
 from qkld.study.schemas import ITEMS, read_table
 from qkld.workflow import cli
+from qkld.workflow.notebooks import export_report, run_notebook
 
 pytestmark = pytest.mark.notebook
 KEPT = sorted(path.parent.name for path in (REPOSITORY / "studies").glob("*/cohort.parquet"))
@@ -35,7 +42,7 @@ def place(tmp_path_factory):
         for name, value in place.variables.items():
             patch.setenv(name, value)
         collect(NAME)
-        for stage in ("04_correlation", "05_silent_zone", "06_volume_direction", "07_prompts"):
+        for stage in ANALYSIS:
             run_here(stage, NAME)
         numbers = study_numbers(load_study(NAME))
         assert cli.main(["export", NAME]) == 0
@@ -49,12 +56,68 @@ def elsewhere(place, tmp_path, monkeypatch):
     return place
 
 
-def test_a_drawn_study_gives_its_numbers_again(elsewhere):
+def bytes_below(*folders):
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+def without_torch(folder, monkeypatch):
+    """In every process that is started now, an import of torch fails."""
+    folder.mkdir()
+    (folder / "torch.py").write_text("raise ImportError('notebooks on kept tables need no torch')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+
+
+def test_run_all_on_kept_tables_gives_the_numbers_again_and_changes_none_of_them(elsewhere, tmp_path, monkeypatch):
+    """Notebooks 04 to 08 in kernels of their own, with no study named and no torch, as after a clone."""
     check_files(project_root() / "studies" / NAME)
-    found = numbers_made_again(NAME)
+    before = bytes_below(project_root(), StudyPaths(NAME).figures)
+    without_torch(tmp_path / "without", monkeypatch)
+    for stage in (*ANALYSIS, "08_findings"):
+        run_notebook(stage, tmp_path / f"{stage}.ipynb", {})
+        said = (tmp_path / f"{stage}.ipynb").read_text()
+        assert f"no run of '{NAME}' here: its tables in the repository" in said, stage
+    assert bytes_below(project_root(), StudyPaths(NAME).figures) == before
+    found = study_numbers(load_study(NAME))
     assert len(found) > 5000
     assert differences(found, elsewhere.numbers) == {}
-    assert "no run of 'simulated' here" in load_study(NAME).origin
+    made = {path.name for path in (StudyPaths(NAME).run / "figures").iterdir()}
+    assert {f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")} <= made
+    check_report(load_study(NAME), tmp_path / "08_findings.ipynb", tmp_path / "report.html")
+
+
+def check_report(study, executed, path):
+    """The findings without code: six figures with their sentences, every quant, and no cell of the notebook's own."""
+    export_report(executed, path, NAME)
+    html = path.read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64,") == 6
+    assert "open_stage" not in html
+    assert "Save and look" not in html
+    text = unescape(re.sub("<[^>]+>", "", html))
+    for figure in SENTENCES:
+        assert paragraph(study, figure).replace("*", "") in text, figure
+    assert all(f"<td>{label}</td>" in html for label in study.quants)
+    assert study.params.description in text
+
+
+def test_findings_before_their_tables_name_the_notebook_to_run(place, tmp_path, monkeypatch):
+    runs = tmp_path / "runs"
+    shutil.copytree(StudyPaths(NAME).run, runs / NAME, ignore=shutil.ignore_patterns("kld", "directional.*"))
+    monkeypatch.setenv("QKLD_RUNS", str(runs))
+    monkeypatch.setenv("QKLD_FIGURES", str(tmp_path / "figures"))
+    with pytest.raises(StageError, match="run notebook 07_prompts first"):
+        run_here("08_findings", NAME)
+    with pytest.raises(StageError, match=r"(?s)Figure 'kld_score'.*run notebook 05_silent_zone first"):
+        saved_figure(load_study(NAME), "kld_score")
+
+
+def test_where_no_tokens_are_kept_their_tables_are_shown_as_made(elsewhere, tmp_path, monkeypatch):
+    root = tmp_path / "project"
+    shutil.copytree(project_root(), root, ignore=shutil.ignore_patterns("tokens"))
+    monkeypatch.setenv("QKLD_ROOT", str(root))
+    study = load_study(NAME)
+    assert "keeps no tokens" in study.origin
+    for make in (paired_fidelity, fidelity_breakdown):
+        pd.testing.assert_frame_equal(make(study), study.analysis(make.__name__))
 
 
 def test_analyse_gives_the_notebooks_numbers_table_by_table(place, tmp_path):
@@ -112,7 +175,7 @@ def test_an_export_is_whole_or_not_there(place, monkeypatch, tmp_path):
     assert cli.main(["export", NAME, "--out", str(tmp_path / "kept"), "--without-tokens"]) == 0
     check_files(tmp_path / "kept")
     assert not (tmp_path / "kept" / "tokens").exists()
-    assert "notebook 04 needs a run" in (tmp_path / "kept" / "README.md").read_text()
+    assert "what notebook 04 makes of them is kept as it was made" in (tmp_path / "kept" / "README.md").read_text()
 
 
 def test_nothing_run_nothing_exported(elsewhere):
@@ -153,6 +216,6 @@ def test_a_kept_study_gives_its_numbers_again(study, tmp_path, monkeypatch):
     monkeypatch.setenv("QKLD_ROOT", str(REPOSITORY))
     monkeypatch.setenv("QKLD_RUNS", str(tmp_path))
     check_files(REPOSITORY / "studies" / study)
-    kept = json.loads((REPOSITORY / "figures" / study / "numbers.json").read_text())
+    kept = study_numbers(load_study(study))
     assert differences(numbers_made_again(study), kept) == {}
     check_same_tables(study, REPOSITORY / "studies" / study, tmp_path / "out")

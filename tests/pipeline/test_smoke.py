@@ -30,9 +30,10 @@ from slurm_cluster import start as start_on_slurm
 from qkld.analysis.committing import export_study
 from qkld.analysis.study import load_study
 from qkld.report.card.panel import panel_of_card
+from qkld.report.study import study_numbers
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths
-from qkld.study.registry import OF_STUDIES
+from qkld.study.registry import FIGURES, OF_STUDIES
 from qkld.study.schemas import COHORT, FIDELITY, ITEMS, TOKENS, Schema, read_table
 from qkld.workflow import runner
 from qkld.workflow.plan import measured_labels, scored_labels
@@ -252,12 +253,13 @@ def same_tables(unbroken: Path, broken: Path) -> int:
 def test_the_unbroken_run_leaves_every_product(smoke_study: Place):
     paths, study = StudyPaths("smoke"), load_params("smoke")
     assert same_tables(paths.run, paths.run) == 2 * 5 + 5 + 2 + len(OF_STUDIES)
-    assert json.loads((paths.figures / "numbers.json").read_text())
-    assert "<html" in (paths.figures / "report.html").read_text()
+    assert json.loads(paths.headline.read_text())["study/quants"] == len(study.quants)
+    assert "<html" in paths.report.read_text()
+    assert {f"{name}.png" for name in FIGURES} <= {path.name for path in paths.figures.iterdir()}
     executed = {file.stem for file in (paths.run / "notebooks").glob("*.ipynb")}
     assert {f"02_quant_kld.{label}" for label in measured_labels(study)} <= executed
     assert {f"03_benchmark_scores.{label}" for label in scored_labels(study)} <= executed
-    assert {"01_reference_logits.corpora", "01_reference_logits.benchmarks", "08_figures"} <= executed
+    assert {"01_reference_logits.corpora", "01_reference_logits.benchmarks", "08_findings"} <= executed
 
 
 def test_a_quant_of_the_run_is_judged_and_gets_a_card(smoke_study: Place, tmp_path: Path):
@@ -327,10 +329,10 @@ def quants_jobs(made: Cluster, state: str) -> set[str]:
 
 def test_the_report_of_the_unbroken_run_names_what_is_missing(smoke_study: Place):
     study = load_study("smoke")
-    report = (study.paths.figures / "report.html").read_text()
+    report = study.paths.report.read_text()
     assert "Not available" in report
     assert all(label in report for label in study.quants)
-    numbers = json.loads((study.paths.figures / "numbers.json").read_text())
+    numbers = study_numbers(study)
     assert all(numbers[f"cohort/{label}/kl_mean"] > 0 for label in study.quants)
 
 
@@ -338,7 +340,7 @@ def test_the_report_of_the_unbroken_run_names_what_is_missing(smoke_study: Place
 def test_its_kept_tables_give_every_number_again_without_the_run(
     smoke_study: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    kept = json.loads((StudyPaths("smoke").figures / "numbers.json").read_text())
+    kept = study_numbers(load_study("smoke"))
     project = copy_project(tmp_path)
     export_study("smoke", project.root / "studies" / "smoke")
     check_files(project.root / "studies" / "smoke")

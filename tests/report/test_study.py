@@ -1,11 +1,8 @@
-"""The report holds the study's numbers, says what is missing, and needs no other file."""
+"""What is said of a study beside its figures: its numbers and tables, its limits, and what is missing."""
 
 from __future__ import annotations
 
-import base64
 import json
-import re
-from html.parser import HTMLParser
 
 import matplotlib
 import numpy as np
@@ -14,13 +11,22 @@ import pytest
 matplotlib.use("Agg")
 
 from qkld.analysis.headline import drawn_flips, prompt_benchmarks, shown_score, zone_of
-from qkld.report.numbers import printed, significant
-from qkld.report.study import limits_of, missing_of, render_report, study_numbers, write_numbers, write_report
+from qkld.report.findings import finding_lines
+from qkld.report.numbers import significant
+from qkld.report.study import (
+    bullets,
+    facts_table,
+    limits_of,
+    missing_of,
+    parameters_table,
+    provenance_table,
+    quants_table,
+    study_numbers,
+    write_headline,
+)
 from qkld.report.study_tables import all_tables, cohort_table, engine_tables, headline_table, paired_tables
 from qkld.study.entries import GgufModel, MadeGguf
 from qkld.workflow.docs import result_tables
-
-PNG = b"\x89PNG not a picture"
 
 
 @pytest.fixture
@@ -39,49 +45,19 @@ def without_composite(simulated_copy):
     return study
 
 
-class Links(HTMLParser):
-    """Every attribute that a browser would fetch, and every tag that was opened and closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fetched: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.fetched += [v for k, v in attrs if k in ("src", "href", "srcset", "poster") and not v.startswith("#")]
-        if tag not in ("meta", "img", "link", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def test_report_is_one_file_that_fetches_nothing(simulated, tmp_path):
-    study = simulated
-    path = tmp_path / "report.html"
-    write_report(path, study, {"kld_score": PNG, "prompt_kld_sciq": PNG})
-    html = path.read_text(encoding="utf-8")
-    links = Links()
-    links.feed(html)
-    assert not links.open
-    assert links.fetched == ["data:image/png;base64," + base64.b64encode(PNG).decode()] * 2
-    assert not re.search(r"https?://|@import|url\(", html)
-    assert 'name="viewport"' in html
-    assert "@media print" in html
-
-
-def test_report_prints_the_numbers_of_its_tables(simulated):
-    study = simulated
-    html = render_report(study, {})
-    numbers = study_numbers(study)
-    for subset in ("full", "zone"):
-        row = {k: numbers[f"zone/kl_mean/composite/{subset}/{k}"] for k in ("estimate", "low", "high")}
-        assert f"{printed(row['estimate'])} [{printed(row['low'])}, {printed(row['high'])}]" in html
-    for label in study.quants:
-        assert f"<td>{label}</td>" in html
-    assert "zone_cut" in html
-    assert "0.05 nats: 11 quants" in html
-    assert study.params.description in html
+def test_a_study_is_described_by_its_facts_parameters_and_provenance(simulated):
+    facts = dict(facts_table(simulated).rows)
+    assert facts["zone"] == "kld_cut at 0.05 nats: 11 quants"
+    parameters = dict(parameters_table(simulated).rows)
+    assert parameters["silent_zone.zone_cut"] == "0.05"
+    assert "context_lengths 16, 32, 64" in parameters["corpora prose"]
+    assert "chance 0.25" in parameters["benchmarks sciq"]
+    assert [row[0] for row in quants_table(simulated).rows] == simulated.quants
+    made = dict(provenance_table(simulated).rows)
+    assert "permutations" in made["correlation.csv"]
+    assert bullets([]) == ""
+    assert bullets(["a", "b"]) == "- a\n- b"
+    assert bullets([], "nothing") == "nothing"
 
 
 def test_headline_has_score_volume_and_direction_in_both_subsets(simulated):
@@ -154,14 +130,6 @@ def test_quants_that_are_partly_not_quantized_are_named(simulated_copy):
     assert {row[0]: row[column] for row in cohort_table(study).rows}["hqq-2-g64"] == "63.0"
 
 
-def test_names_are_escaped(simulated):
-    study = simulated
-    hostile = study.params.model_copy(update={"description": "<script>alert(1)</script>"})
-    html = render_report(type(study)(hostile), {})
-    assert "<script>" not in html
-    assert "&lt;script&gt;" in html
-
-
 def test_whole_study_misses_only_what_its_notes_say(simulated):
     study = simulated
     notes = sum((study.analysis(n).get("note", np.array([])) != "").sum() for n in ("zone", "variants", "zone_curve"))
@@ -175,18 +143,16 @@ def test_a_floor_that_could_not_be_measured_is_missing_with_its_reason(simulated
     study.cohort.loc[floor, "kl_mean"] = np.nan
     study.cohort["note"] = np.where(floor, why, "")
     assert any(f"The floor of the compute dtype is {why}" in line for line in missing_of(study))
-    assert why in render_report(study, {})
 
 
 def test_study_without_composite_says_so_and_shows_its_first_benchmark(without_composite):
     study = without_composite
     assert shown_score(study).column == "score_arc_easy"
     assert prompt_benchmarks(study) == study.benchmarks
-    html = render_report(study, {})
-    assert "No benchmark enters the composite" in html
+    assert any("No benchmark enters the composite" in limit for limit in limits_of(study))
     assert any("variants: Column" in m and "28 rows" in m for m in missing_of(study))
-    assert "arc_easy score, full cohort" in html
-    assert not re.search(r"\bnan\b", html)
+    assert headline_table(study).rows[0][0] == "arc_easy score, full cohort"
+    assert not any("nan" in cell.split() for table in all_tables(study) for row in table.rows for cell in row)
 
 
 def test_zone_is_that_of_notebook_05(simulated_copy):
@@ -207,13 +173,19 @@ def test_drawn_flips_are_one_row_a_quant(simulated):
     assert set(flips["benchmark"]) == {"composite"}
 
 
-def test_numbers_file_is_the_same_bytes_again_and_has_the_headlines(simulated, tmp_path):
-    study = simulated
+def test_the_headline_s_file_is_small_the_same_again_and_says_what_all_numbers_say(simulated, tmp_path):
     paths = [tmp_path / name for name in ("one.json", "two.json")]
     for path in paths:
-        write_numbers(path, study)
+        write_headline(path, simulated)
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    numbers = json.loads(paths[0].read_text())
+    assert len(paths[0].read_bytes()) < 10_000
+    headline, numbers = json.loads(paths[0].read_text()), study_numbers(simulated)
+    assert headline.items() <= numbers.items()
+    assert finding_lines(headline) == finding_lines(numbers)
+
+
+def test_numbers_are_those_of_every_table(simulated):
+    numbers = study_numbers(simulated)
     assert numbers["study/zone_quants"] == 11
     assert numbers["study/quants"] == 22
     assert numbers["zone/kl_mean/composite/full/n"] == 22

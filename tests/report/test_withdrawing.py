@@ -1,16 +1,14 @@
 """Tables that are taken back: their numbers go everywhere, their reason stands in their place, the rest stays."""
 
 import json
-import re
 
 import pytest
 from simulated_study import write_simulated_project
 
 from qkld.analysis.study import load_study
 from qkld.errors import StageError
-from qkld.report.study import write_numbers, write_report
-from qkld.report.study_tables import all_tables, evidence_tables
-from qkld.report.withdrawing import RIGHT_SINCE, TITLES, without_parts, without_sections, wrong_tables
+from qkld.report.study import write_headline
+from qkld.report.withdrawing import RIGHT_SINCE, TITLES, without_sections, wrong_tables
 from qkld.study.provenance import METRICS_VERSION
 from qkld.workflow import cli
 from qkld.workflow.docs import blocks, result_tables
@@ -20,7 +18,7 @@ WHY = "its p-values were too small where items are few <see CHANGELOG>."
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Numbers, tables and report of a drawn study."""
+    """The headline's numbers and the tables of a drawn study."""
     root = tmp_path_factory.mktemp("withdrawing")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QKLD_ROOT", str(root))
@@ -29,15 +27,14 @@ def made(tmp_path_factory):
         write_simulated_project(root)
         study = load_study("simulated")
         folder = study.paths.figures
-        write_numbers(folder / "numbers.json", study)
+        write_headline(study.paths.headline, study)
         (folder / "tables.md").write_text(result_tables(study))
-        write_report(folder / "report.html", study, {})
         yield study
 
 
 @pytest.fixture
 def files(made, tmp_path):
-    """Name → text of the three files, put back after the test."""
+    """Name → text of both files, put back after the test."""
     folder = made.paths.figures
     before = {path.name: path.read_text() for path in folder.iterdir()}
     yield before
@@ -49,25 +46,19 @@ def now(made):
     return {path.name: path.read_text() for path in made.paths.figures.iterdir()}
 
 
-def test_numbers_tables_and_report_lose_the_table_and_say_why(made, files):
-    arguments = ["withdraw", "simulated", "--table", "verdict", "--table", "noise", "--table", "leave_one_out"]
+def test_numbers_and_tables_lose_the_table_and_say_why(made, files):
+    arguments = ["withdraw", "simulated", "--table", "verdict", "--table", "zone"]
     assert cli.main([*arguments, "--why", WHY]) == 0
     after = now(made)
-    kept, numbers = json.loads(files["numbers.json"]), json.loads(after["numbers.json"])
-    gone = {k for k in kept if k.split("/")[0] in ("verdict", "noise", "leave_one_out")}
+    kept, numbers = json.loads(files["headline.json"]), json.loads(after["headline.json"])
+    gone = {k for k in kept if k.split("/")[0] in ("verdict", "zone")}
     assert gone
     assert numbers == {k: v for k, v in kept.items() if k not in gone} | {
-        f"withdrawn/{table}": WHY for table in ("verdict", "noise", "leave_one_out")
+        f"withdrawn/{table}": WHY for table in ("verdict", "zone")
     }
     assert f"**Noise or missing direction.** Withdrawn: {WHY}\n\n**Which quants" in after["tables.md"]
     assert "items to settle" not in after["tables.md"]
-    assert after["report.html"].count("Withdrawn: its p-values") == 2
-    assert "&lt;see CHANGELOG&gt;" in after["report.html"]
-    assert "items to settle" not in after["report.html"]
-    assert "<li>verdict: " in files["report.html"]
-    assert "<li>verdict: " not in after["report.html"]
-    titles = re.findall("<h[123].*?>.*?</h[123]>", files["report.html"])
-    assert re.findall("<h[123].*?>.*?</h[123]>", after["report.html"]) == titles
+    assert after["tables.md"].count("Withdrawn: its p-values") == 2
     assert "Which quants are as good as the reference" in after["tables.md"]
 
 
@@ -82,14 +73,14 @@ def test_what_is_not_there_is_not_withdrawn(table, made, files, capsys):
 
 
 def test_a_table_is_withdrawn_once(made, files, capsys):
-    assert cli.main(["withdraw", "simulated", "--table", "pairs", "--why", WHY]) == 0
-    assert cli.main(["withdraw", "simulated", "--table", "pairs", "--why", WHY]) == 2
+    assert cli.main(["withdraw", "simulated", "--table", "decision", "--why", WHY]) == 0
+    assert cli.main(["withdraw", "simulated", "--table", "decision", "--why", WHY]) == 2
 
 
 def test_no_study_shows_what_an_older_version_made_wrong(made, repository):
-    for path in (repository / "figures").glob("*/numbers.json"):
+    for path in (repository / "figures").glob("*/headline.json"):
         assert wrong_tables(json.loads(path.read_text())) == [], f"run it again, or `qkld withdraw {path.parent.name}`"
-    own = json.loads((made.paths.figures / "numbers.json").read_text())
+    own = json.loads(made.paths.headline.read_text())
     assert own["study/metrics_version"] == METRICS_VERSION
     assert set(wrong_tables(own | {"study/metrics_version": 5})) == set(RIGHT_SINCE)
     assert wrong_tables(own | {"study/metrics_version": 6}) == []
@@ -99,27 +90,20 @@ def test_no_study_shows_what_an_older_version_made_wrong(made, repository):
 
 def test_the_readme_takes_no_wrong_table(made, files, monkeypatch):
     monkeypatch.setattr("qkld.workflow.docs.SHOWN_STUDY", "simulated")
-    old = json.loads(files["numbers.json"]) | {"study/metrics_version": 5}
-    (made.paths.figures / "numbers.json").write_text(json.dumps(old))
+    old = json.loads(files["headline.json"]) | {"study/metrics_version": 5}
+    made.paths.headline.write_text(json.dumps(old))
     with pytest.raises(StageError, match="qkld withdraw simulated"):
         blocks()
 
 
 def test_titles_are_those_that_tables_have(made):
-    titles = [table.title for table in all_tables(made)]
-    assert {title for own in TITLES.values() for title in own} <= set(titles)
-    assert len(titles) == len(set(titles))
-    shown = ("noise", "verdict", "thinning", "decision", "pairs")
-    assert [(table.title,) for table in evidence_tables(made, shown)] == [TITLES[name] for name in shown]
+    shown = result_tables(made)
+    assert all(shown.count(f"**{title}.**") == 1 for titles in TITLES.values() for title in titles)
 
 
 def test_a_last_table_and_an_absent_one():
     (title,) = TITLES["verdict"]
     text = f"**One.**\n\n| a |\n\nnote\n\n**{title}.**\n\n| b |\n\nnote\n"
-    assert without_sections(text, ["verdict", "noise", "leave_one_out"], "wrong.") == (
+    assert without_sections(text, ["verdict", "decision"], "wrong.") == (
         f"**One.**\n\n| a |\n\nnote\n\n**{title}.** Withdrawn: wrong.\n"
-    )
-    page = f"<h3>{title}</h3>\n<p>x</p>\n<h2 id='limits'>Limits</h2>\n<li>verdict: few</li>\n"
-    assert without_parts(page, ["verdict", "noise"], "wrong.") == (
-        f"<h3>{title}</h3>\n<p class=\"note\">Withdrawn: wrong.</p>\n<h2 id='limits'>Limits</h2>\n"
     )

@@ -25,7 +25,7 @@ def test_another_folder_at_the_same_place_is_refused(tmp_path, monkeypatch, left
         check_mark(tmp_path)
 
 
-@pytest.mark.parametrize("stage", ["01_reference_logits", "03b_cohort", "08_figures"])
+@pytest.mark.parametrize("stage", ["01_reference_logits", "03b_cohort", "08_findings"])
 def test_no_stage_works_in_a_folder_that_is_not_its_runs(own_place, monkeypatch, capsys, stage):
     monkeypatch.setenv(MARK_VARIABLE, "of another machine")
     assert cli.main(["notebook", stage, "--study", "smoke"]) == 2

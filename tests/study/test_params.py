@@ -286,13 +286,13 @@ def test_knobs_are_the_sections_of_the_stage():
         **study.correlation.model_dump(mode="json"),
         **study.silent_zone.model_dump(mode="json"),
     }
-    assert knobs(study, "08_figures") == {"column_width": 3.4, "formats": ["pdf", "png"]}
+    assert knobs(study, "08_findings") == {}
 
 
 def test_every_knob_belongs_to_a_stage_and_no_stage_has_one_name_twice():
     measured = {"reference", "corpora", "benchmarks", "headline", "quants"}
     words = {"study", "description", "notes"}
-    whole_runs = {"self_flips", "primary_score", "probability_margin"}
+    whole_runs = {"self_flips", "primary_score", "probability_margin", "figures"}
     sections = {section for stage in STAGES.values() for section in stage}
     assert sections == set(Study.model_fields) - measured - words - whole_runs
     study = load_params("smoke")
@@ -302,15 +302,16 @@ def test_every_knob_belongs_to_a_stage_and_no_stage_has_one_name_twice():
 
 def test_with_knobs_changes_what_is_given_and_checks_it():
     study = load_params("smoke")
-    values = knobs(study, "08_figures")
-    assert with_knobs(study, "08_figures", **values) == study
-    assert with_knobs(study, "08_figures", **dict.fromkeys(values)) == study == with_knobs(study, "08_figures")
-    changed = with_knobs(study, "08_figures", column_width=7, formats=None)
-    assert (changed.figures.column_width, changed.figures.formats) == (7.0, study.figures.formats)
+    stage = "05_silent_zone"
+    values = knobs(study, stage)
+    assert with_knobs(study, stage, **values) == study
+    assert with_knobs(study, stage, **dict.fromkeys(values)) == study == with_knobs(study, stage)
+    changed = with_knobs(study, stage, zone_cut=2, zone_rule=None)
+    assert (changed.silent_zone.zone_cut, changed.silent_zone.zone_rule) == (2.0, study.silent_zone.zone_rule)
     with pytest.raises(ParameterError, match="no knob width"):
-        with_knobs(study, "08_figures", **values, width=1)
-    with pytest.raises(ParameterError, match=r"figures\.column_width.*greater than 0"):
-        with_knobs(study, "08_figures", **values | {"column_width": -1})
+        with_knobs(study, stage, **values, width=1)
+    with pytest.raises(ParameterError, match=r"silent_zone\.edge_draws.*greater than"):
+        with_knobs(study, stage, **values | {"edge_draws": -1})
 
 
 def test_names_of_knobs_are_those_of_the_values():

@@ -91,7 +91,7 @@ def test_every_column_has_a_meaning_and_a_table():
 def test_every_table_of_a_study_is_one_notebook_s():
     notebooks = ("04_correlation", "05_silent_zone", "06_volume_direction", "07_prompts")
     assert [name for notebook in notebooks for name in tables_of(notebook)] == list(OF_STUDIES)
-    assert tables_of("08_figures") == ()
+    assert tables_of("08_findings") == ()
 
 
 def test_a_correlation_is_the_same_in_every_table_that_has_one():

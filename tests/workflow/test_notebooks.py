@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import os
+import re
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from qkld.errors import ParameterError, StageError
@@ -16,6 +20,7 @@ from qkld.study.knobs import STAGES
 from qkld.workflow.notebooks import (
     check_parameters,
     code_digest,
+    export_report,
     kernel_environment,
     notebook_file,
     parameter_names,
@@ -141,3 +146,67 @@ def test_the_kernel_is_this_environments_and_holds_its_threads(small_project, mo
     output = small_project / "runs" / "a.ipynb"
     run_notebook("a", output, {}, threads=3)
     assert f"{sys.prefix} 3 {os.path.realpath(small_project)} {THRESHOLDS}" in output.read_text()
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+class Links(HTMLParser):
+    """Every attribute that a browser would fetch, and every tag that was opened and closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [str(v) for k, v in attrs if k in ("src", "href", "srcset", "poster") and v[:1] != "#"]
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag("img", attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def shown(kind: str, content: str) -> Any:
+    """A code cell that has shown this."""
+    output = nbformat.v4.new_output("display_data", {kind: content})
+    return nbformat.v4.new_code_cell("open_stage('08_findings', globals())", outputs=[output])
+
+
+def report_of(folder: Path, *cells: Any) -> str:
+    """The report of an executed notebook with these cells."""
+    nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), folder / "executed.ipynb")
+    export_report(folder / "executed.ipynb", folder / "report.html", "mine")
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_report_is_one_file_without_code_that_fetches_nothing(tmp_path: Path):
+    picture = base64.b64encode(notebook_file("05_silent_zone").read_bytes()).decode()
+    heading = nbformat.v4.new_markdown_cell("## Load", metadata={"tags": ["not-in-report"]})
+    told = nbformat.v4.new_markdown_cell("### Does KLD rank?")
+    html = report_of(
+        tmp_path, heading, told, shown("image/png", picture), shown("text/markdown", "| a |\n|---|\n| 1 |")
+    )
+    links = Links()
+    links.feed(html)
+    assert not links.open
+    assert links.fetched == [f"data:image/png;base64,{picture}"]
+    assert not re.search(r"https?://|@import|url\(", html)
+    assert 'name="viewport"' in html
+    assert "<title>qkld: mine</title>" in html
+    assert "Does KLD rank?" in html
+    assert "<td>1</td>" in html
+    assert "Load" not in html
+    assert "open_stage" not in html
+
+
+@pytest.mark.parametrize("kind", ["text/markdown", "text/html", "text/plain"])
+def test_a_study_s_words_run_nothing_in_its_report(kind: str, tmp_path: Path):
+    html = report_of(tmp_path, shown(kind, "a <script>alert(1)</script> <b onclick='alert(2)'>quant</b>"))
+    assert "<script>" not in html
+    assert "<b onclick" not in html
+    assert "quant" in html

@@ -40,7 +40,7 @@ def test_one_job_for_each_notebook_run(smoke):
     rules = [job.rule for job in plan.plan_jobs(smoke)]
     assert {rule: rules.count(rule) for rule in rules} == {
         "reference_corpora": 1, "reference_benchmarks": 1, "quant_kld": 5, "benchmark_scores": 5, "cohort": 1,
-        "correlation": 1, "silent_zone": 1, "volume_direction": 1, "prompts": 1, "figures": 1,
+        "correlation": 1, "silent_zone": 1, "volume_direction": 1, "prompts": 1, "findings": 1,
     }  # fmt: skip
 
 

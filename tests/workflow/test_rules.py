@@ -21,7 +21,7 @@ from qkld.workflow import rules as flow
 
 pytestmark = pytest.mark.pipeline
 
-ANALYSIS = {"cohort": 1, "correlation": 1, "silent_zone": 1, "volume_direction": 1, "prompts": 1, "figures": 1}
+ANALYSIS = {"cohort": 1, "correlation": 1, "silent_zone": 1, "volume_direction": 1, "prompts": 1, "findings": 1}
 HQQ = {"label": "hqq-3", "method": "hqq", "family": "hqq", "maker": "qkld", "recipe": "HQQ 3 bit"}
 HQQ |= {"nominal_bits": 3, "bits": 3, "group_size": 64}
 
@@ -85,7 +85,7 @@ def test_another_recipe_of_one_quant_runs_that_quant(jobs_after):
 
 def test_the_references_second_run_is_one_job_more_and_touches_no_other_items(jobs_after):
     counts = jobs_after(lambda values: values.update(self_flips=False))
-    assert counts == {"volume_direction": 1, "figures": 1}
+    assert counts == {"volume_direction": 1, "findings": 1}
 
 
 def test_a_description_runs_no_model(jobs_after):
@@ -117,7 +117,7 @@ def test_figures_without_the_tables_they_came_from_are_no_finished_study(finishe
 
 def test_the_zone_cut_runs_the_zone_and_what_reads_it(jobs_after):
     counts = jobs_after(lambda values: values["silent_zone"].update(zone_cut=0.5))
-    assert counts == {"silent_zone": 1, "volume_direction": 1, "prompts": 1, "figures": 1}
+    assert counts == {"silent_zone": 1, "volume_direction": 1, "prompts": 1, "findings": 1}
 
 
 def test_a_word_of_description_runs_nothing(jobs_after):
@@ -174,7 +174,7 @@ def edited_notebook(finished: Place, stage: str, edit: Callable[[list[dict[str, 
 def test_changed_code_in_a_notebook_runs_its_stage(finished, jobs_after):
     file, original = edited_notebook(finished, "07_prompts", lambda cells: cells[-1]["source"].append("\n1 + 1"))
     try:
-        assert jobs_after() == {"prompts": 1, "figures": 1}
+        assert jobs_after() == {"prompts": 1, "findings": 1}
     finally:
         file.write_text(original)
 
@@ -226,4 +226,4 @@ def test_an_unknown_quant_is_refused():
 def test_executed_notebooks_are_named_by_what_they_ran():
     assert flow.job_name("quant_kld", "bnb-nf4") == "02_quant_kld.bnb-nf4"
     assert flow.job_name("reference_corpora") == "01_reference_logits.corpora"
-    assert flow.job_name("figures") == "08_figures"
+    assert flow.job_name("findings") == "08_findings"

@@ -54,6 +54,6 @@ def summary_markdown(found: Calibration, made: dict[str, Any]) -> str:
         "for the places of the row. A row shows its place with the smallest p; the error is the Monte-Carlo standard "
         f"error of {made['runs']:,} simulated cohorts a place, fewer where said. "
         f"Seed {made['seed']}; {minutes:.0f} processor minutes. Every place, and the tables of verdicts, coverage "
-        "and sizes: `figures/calibration/calibration.md`."
+        "and sizes, stand in `calibration.md`, which `make calibrate` writes."
     )
     return TextTable("Calibration", note, HEADER, tuple(rows)).markdown() + "\n"

@@ -1,8 +1,8 @@
 """A finished study's tables for the repository, so that every statistic can be made again without a model.
 
-What notebooks 04 to 08 read is kept: the cohort, fidelity, every model's items, and of the tokens what notebook 04
-takes. Left out are texts: what a model wrote, and the ids of tokens. Beside the tables stands a page with their
-licences and a checksum of each file.
+What notebooks 04 to 08 read is kept: the cohort, fidelity, every model's items, of the tokens what notebook 04 takes,
+and the result tables. Left out are texts: what a model wrote, and the ids of tokens. Beside the tables stands a page
+with their licences and a checksum of each file.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import Any
 
 import pandas as pd
 
+from qkld.analysis.study import load_study
 from qkld.errors import TableError
 from qkld.sources.catalogue import ASSETS
 from qkld.study.params import FLOOR_BATCH, Study, load_params
 from qkld.study.paths import CommittedPaths, StudyPaths
 from qkld.study.provenance import sha256_of_file
+from qkld.study.registry import OF_STUDIES
 from qkld.study.schemas import (
     COHORT,
     FIDELITY,
@@ -58,12 +60,12 @@ def export_study(name: str, folder: Path | None = None, *, tokens: bool = True) 
 
     Parameters
     ----------
-    tokens : whether the tokens are kept as well; without them notebook 04 can not be run on the tables
+    tokens : whether the tokens are kept as well; without them notebook 04 shows what the study's run made of them
 
     Raises
     ------
     StageError
-        If the study has not been run to its cohort here.
+        If the study has not been run to notebook 07 here.
     TableError
         If a file would be larger than `LARGEST_FILE`, or a column holds text. Nothing is changed then.
     """
@@ -75,8 +77,10 @@ def export_study(name: str, folder: Path | None = None, *, tokens: bool = True) 
         rows = {}
         for kept in _kept_tables(study, paths, fresh, tokens):
             write_table(kept.path, kept.table, kept.schema, kept.made_by)
-            _check_size(kept.path, fresh)
             rows[kept.path] = len(kept.table)
+        rows |= dict(_copied_results(name, fresh))
+        for path in rows:
+            _check_size(path, fresh)
         _, made = _read(paths.cohort, COHORT, "notebook 03b_cohort")
         fresh.page.write_text(data_page(study, fresh, rows, made, tokens=tokens), encoding="utf-8")
         _put(fresh.folder, target.folder, Path(temporary) / "old")
@@ -117,6 +121,17 @@ def _kept_tables(study: Study, paths: StudyPaths, fresh: CommittedPaths, tokens:
     for label in measured if tokens else []:
         table, by = _read(paths.kld(label), TOKENS, "notebook 02_quant_kld")
         yield KeptTable(fresh.tokens(label), table[list(KEPT_TOKENS.columns)], KEPT_TOKENS, by)
+
+
+def _copied_results(name: str, fresh: CommittedPaths) -> Iterator[tuple[Path, int]]:
+    """Copy every result table with what made it; yields its new place and its rows."""
+    study = load_study(name)
+    for table in OF_STUDIES:
+        rows, own, place = len(study.analysis(table)), study.paths.analysis(table), fresh.analysis(table)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for ending in (".csv", ".json"):
+            shutil.copyfile(own.with_suffix(ending), place.with_suffix(ending))
+        yield place, rows
 
 
 def without_texts(items: pd.DataFrame) -> pd.DataFrame:
@@ -168,7 +183,7 @@ def data_page(
     """The page beside the tables, as Markdown."""
     packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
     left_out = ["what a model wrote", "the reference's hidden states", "the ids and further columns of tokens"]
-    left_out += [] if tokens else ["all other columns of tokens, so that notebook 04 needs a run"]
+    left_out += [] if tokens else ["all tokens, so that what notebook 04 makes of them is kept as it was made"]
     files = tuple(
         (
             f"`{path.relative_to(kept.folder).as_posix()}`",
@@ -189,7 +204,7 @@ def data_page(
             f"Python {made['python']} on {made['machine']}: {packages}.",
             "",
             "From these tables every number of the study can be made again without a model: where `runs/` holds no run "
-            "of it, `qkld.load_study` and notebooks 04 to 08 read them. The columns are those of the README's schemas.",
+            "of it, `qkld.load_study` and notebooks 04 to 08 read them. The documentation lists their columns.",
             "",
             f"Left out: {'; '.join(left_out)}. No text of a benchmark or corpus is in them.",
             "",

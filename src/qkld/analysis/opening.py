@@ -46,7 +46,7 @@ def open_stage(stage: str, given: Mapping[str, Any]) -> LoadedStudy:
     given : mapping
         Parameters by name; in a notebook ``globals()``. A parameter that is None, or not there, is the study's own.
         Without ``study`` it is the last one that was run as far as this notebook needs, else one that the repository
-        keeps.
+        keeps. Where its tables are the kept ones, a line says so.
 
     Raises
     ------
@@ -63,7 +63,9 @@ def open_stage(stage: str, given: Mapping[str, Any]) -> LoadedStudy:
         study = study.with_knobs(stage, **{name: given.get(name) for name in knob_names(stage)})
     if study.by_hand and stage == READ_BY_ALL:
         raise _refused(study)
-    print(*study.by_hand_lines, sep="\n", end="\n" if study.by_hand else "")
+    said = [study.origin] if _reads_cohort(stage) and study.committed is not None else []
+    for line in [*said, *study.by_hand_lines]:
+        print(line)
     if isinstance(given, MutableMapping):
         given[OPENED] = stage
     return study

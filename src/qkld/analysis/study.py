@@ -37,7 +37,8 @@ class GivenKnob(NamedTuple):
 class LoadedStudy:
     """One study: its parameters, its paths, and its tables, each read when first asked for and checked then.
 
-    Where no run of it was made here, its tables are those that the repository keeps, if it does; see `origin`. With
+    Where no run of it was made here, its tables are those that the repository keeps, if it does; see `origin`. What
+    notebooks make of them is the run's, so that nothing that is committed changes. With
     knobs of other values than the study's (``by_hand``) its tables are read, and never written: see `written`.
     """
 
@@ -95,7 +96,18 @@ class LoadedStudy:
         if self.committed is None:
             return f"tables of the run of '{self.params.study}' here"
         commit = str(self._cohort_and_provenance[1]["commit"])
-        return f"no run of '{self.params.study}' here: its tables in the repository, made at commit {commit}"
+        said = f"no run of '{self.params.study}' here: its tables in the repository, made at commit {commit}"
+        return said if self.keeps_tokens else f"{said}; it keeps no tokens, so what rests on them is not made again"
+
+    @property
+    def keeps_tokens(self) -> bool:
+        """Whether the study's tokens can be read: a run's always, committed ones where the export holds them."""
+        return self.committed is None or all(self.committed.tokens(quant).exists() for quant in self.quants)
+
+    @property
+    def figures(self) -> Path:
+        """Folder for figures: the study's in the repository, or the run's where only committed tables were read."""
+        return self.written.figures if self.committed is None or self.by_hand else self.paths.run / "figures"
 
     @cached_property
     def _cohort_and_provenance(self) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -197,9 +209,12 @@ class LoadedStudy:
         return read_sealed(self._found(name).with_suffix(".json"), do=f"run notebook {notebook}")
 
     def _found(self, name: str) -> Path:
-        """Where a result lies: of a run with these very knobs where there was one, else the study's own."""
-        beside = self.written.analysis(name)
-        return beside if beside.exists() else self.paths.analysis(name)
+        """Where a result lies: of a run with these very knobs, else the study's own, else the one that is committed."""
+        own = self.paths.analysis(name)
+        there = [path for path in (self.written.analysis(name), own) if path.exists()]
+        if not there and self.committed is not None and self.committed.analysis(name).exists():
+            return self.committed.analysis(name)
+        return there[0] if there else own
 
 
 def _table(name: str) -> Table:

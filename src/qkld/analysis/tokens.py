@@ -52,8 +52,10 @@ def paired_fidelity(study: LoadedStudy) -> pd.DataFrame:
     token; the columns of the result table ``paired_fidelity``.
 
     Intervals and resamples are those of the fidelity table: the study's knobs of notebook 02. Without a row where the
-    study has a single quant.
+    study has a single quant. Where the repository keeps no tokens it is the table that the study's run made.
     """
+    if not study.keeps_tokens:
+        return study.analysis("paired_fidelity")
     pairs = list(dict.fromkeys([*pairwise(quants_by_kld(study)), *both_engines(study.params)]))
     if not pairs:
         return registered("paired_fidelity").frame([])
@@ -64,8 +66,10 @@ def paired_fidelity(study: LoadedStudy) -> pd.DataFrame:
 def fidelity_breakdown(study: LoadedStudy) -> pd.DataFrame:
     """KLD, perplexity ratio and agreement by the reference's entropy and by position, floors that were measured first.
 
-    Columns of the result table ``fidelity_breakdown``; intervals and resamples as in `paired_fidelity`.
+    Columns of the result table ``fidelity_breakdown``; intervals, resamples and kept tables as in `paired_fidelity`.
     """
+    if not study.keeps_tokens:
+        return study.analysis("fidelity_breakdown")
     measured = set(study.fidelity.loc[study.fidelity["estimate"].notna(), "quant"])
     floors = [label for label in study.params.floors if label in measured]
     return breakdown_table(study.tokens, [*floors, *quants_by_kld(study)], **_resampled(study))

@@ -1,4 +1,7 @@
-"""What a study found, in five generated sentences: what the README, the first page and notebook 08 say of it."""
+"""What a study found, in five generated sentences: what the README, the first page and notebook 08 say of it.
+
+They are made of a few of the study's numbers, which the repository keeps of every study in ``headline.json``.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,25 @@ from qkld.report.sentences import VERDICTS
 NOT_SHOWN = "not available"
 
 
-def finding_lines(numbers: Mapping[str, Any], *, score: str = "composite") -> list[str]:
-    """Five sentences from a study's numbers (`qkld.report.numbers.flat_numbers`), whatever they say.
+def headline_numbers(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a study's numbers (`qkld.report.numbers.flat_numbers`) that `finding_lines` reads."""
+    score = _score(numbers)
+    begins = ("study/", "withdrawn/", f"zone/kl_mean/{score}/", f"verdict/{score}/zone/")
+    begins += (f"volume_direction/flip_rate/{score}/zone/",)
+    decision = f"/{score}/decision"
+    return {
+        key: value
+        for key, value in numbers.items()
+        if key.startswith(begins) or (key.startswith("decision/") and key.endswith(decision))
+    }
+
+
+def finding_lines(numbers: Mapping[str, Any]) -> list[str]:
+    """Five sentences from a study's `headline_numbers`, whatever they say.
 
     A number that is missing, or was withdrawn, is said to be so.
     """
+    score = _score(numbers)
     zone = f"zone/kl_mean/{score}"
     n, inside = _whole(numbers.get(f"{zone}/full/n_full")), _whole(numbers.get(f"{zone}/full/n_zone"))
     return [
@@ -27,6 +44,10 @@ def finding_lines(numbers: Mapping[str, Any], *, score: str = "composite") -> li
         _verdict(numbers, score),
         _decisions(numbers, score),
     ]
+
+
+def _score(numbers: Mapping[str, Any]) -> str:
+    return str(numbers.get("study/headline_benchmark", "composite"))
 
 
 def _interval(numbers: Mapping[str, Any], key: str) -> str:

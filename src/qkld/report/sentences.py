@@ -131,6 +131,33 @@ def left_out_sentence(left_out: pd.DataFrame, verdict: pd.DataFrame, score: str)
     return f"The verdict changes in {len(others)} of {len(rows)} cases ({named})."
 
 
+def curve_sentence(curve: pd.DataFrame) -> str:
+    """How much the correlation inside the zone depends on where it ends."""
+    drawn = curve[curve["estimate"].notna()]
+    if drawn.empty:
+        return "ρ for other cuts: not available."
+    away = int(((drawn["high"] < 0) | (drawn["low"] > 0)).sum())
+    first, last = drawn.iloc[0], drawn.iloc[-1]
+    return (
+        f"With the zone's cut moved from {first['cut']:.2g} to {last['cut']:.2g} nats ({int(first['n'])} to "
+        f"{int(last['n'])} quants), ρ goes from {printed(first['estimate'])} to {printed(last['estimate'])}; its "
+        f"interval excludes 0 at {away} of {count(len(drawn), 'cut')}."
+    )
+
+
+def variants_sentence(variants: pd.DataFrame) -> str:
+    """Whether another way to measure KLD ranks the zone's quants, one error rate for all of them."""
+    inside = variants[(variants["subset"] == "zone") & variants["estimate"].notna()]
+    if inside.empty:
+        return "Other ways to measure KLD: not available in the zone."
+    away = inside.loc[inside["p_adjusted"] < TOLD_APART, "metric"].tolist()
+    named = f" ({', '.join(away)})" if away else ""
+    return (
+        f"In the zone, {len(away) or 'none'} of {count(len(inside), 'measurement variant')} has a ρ that differs from "
+        f"0 (all together at {TOLD_APART:g}){named}."
+    )
+
+
 # --- 06: volume and direction -----------------------------------------------------------------------------------------
 
 

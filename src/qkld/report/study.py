@@ -1,51 +1,25 @@
-"""A study's report: one HTML file that holds its pictures, tables, limits and provenance, and fetches nothing."""
+"""What notebook 08 says of a study beside its figures: its numbers, limits, parameters and provenance."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from qkld.analysis.cohort import plain_warning
 from qkld.analysis.headline import shown_score
 from qkld.analysis.study import LoadedStudy
 from qkld.report.figures.axes import floor_of
+from qkld.report.findings import headline_numbers
 from qkld.report.numbers import flat_numbers, printed, significant
-from qkld.report.study_tables import all_tables, notes_of, parameter_rows
+from qkld.report.study_tables import notes_of, parameter_rows
 from qkld.statistics.flips.one_item import MOST
 from qkld.study.params import FLOOR_DTYPE
-from qkld.study.provenance import METRICS_VERSION, made_by, write_json, written_whole
+from qkld.study.provenance import METRICS_VERSION, made_by, write_json
 from qkld.study.registry import OF_STUDIES
-from qkld.study.text_table import TextTable
-
-CAPTIONS = {
-    "kld_score": "Mean KLD of each quant against its score. Shaded, and filled markers: the zone. Dotted: the floor, "
-    "the reference against itself in another dtype. Grey band: the reference's score and one standard error of it over "
-    "items.",
-    "variants": "Each measurement variant's ρ with the score, full cohort and zone, with bootstrap intervals; thin: "
-    "the band that holds for all variants together.",
-    "zone_curve": "ρ of mean KLD with the score for every cut of the zone, with pointwise intervals, and the number of "
-    "quants inside. Dashed blue: where ρ would lie (5 to 95 %) were the true scores monotone in KLD. Dashed grey: the "
-    "study's own cut.",
-    "reliability": "Reliability of the score over all quants, for random subsets of the items and, by Spearman–Brown, "
-    "for more of them. Dashed: this study's items.",
-    "volume_direction": "Mean KLD against how many answers change, which way they change (Wilson intervals; at one "
-    "half as many became right as wrong), and the score's difference to the reference.",
-    "decision": "Score − reference score of every quant, by falling size. Thin: interval of the difference; thick: the "
-    "one that equivalence rests on; grey: the margin.",
-    "directional": "Metrics taken on one half of the items, by their ρ with the net score on the other half (mean over "
-    "halves, bootstrap interval over quants). Dashed: KLD. Grey: where the largest |ρ| of all these metrics lies by "
-    "chance. A ring: the gain over KLD holds among all of them.",
-    "prompt_kld": "KLD of items that a quant failed and passed. Thin: 10th to 90th percentile; thick: quartiles; "
-    "marker: geometric mean.",
-    "bits_kld": "Bits stored a weight against mean KLD. Filled: in the zone. Dotted: the floor.",
-}
-"""Figure → caption; a figure named ``<figure>_<task>`` takes the caption of ``<figure>``."""
-
+from qkld.study.text_table import TextTable, table_of_words
 
 BROKEN_DOWN = "fidelity_breakdown"
 """A table too long for one file of numbers; its CSV file holds it."""
@@ -79,12 +53,17 @@ def result_tables(study: LoadedStudy) -> dict[str, pd.DataFrame]:
     return {name: study.analysis(name) for name in OF_STUDIES}
 
 
-def write_numbers(path: Path, study: LoadedStudy) -> None:
-    """Write `study_numbers` as JSON."""
-    write_json(path, study_numbers(study))
+def write_headline(path: Path, study: LoadedStudy) -> None:
+    """Write the few numbers that README and documentation print sentences of, as JSON."""
+    write_json(path, headline_numbers(study_numbers(study)))
 
 
-# --- what the report says ---------------------------------------------------------------------------------------------
+def bullets(lines: Sequence[str], otherwise: str = "") -> str:
+    """Lines as a list in Markdown; ``otherwise`` where there is none."""
+    return "\n".join(f"- {line}" for line in lines) or otherwise
+
+
+# --- what the study can not show --------------------------------------------------------------------------------------
 
 
 def limits_of(study: LoadedStudy) -> list[str]:
@@ -185,60 +164,29 @@ def _no_floor(study: LoadedStudy) -> str:
     return next(filter(None, reasons), "0 or not measured")
 
 
-def _quants_table(study: LoadedStudy) -> TextTable:
-    rows = tuple((q.label, q.family, q.maker, q.recipe, f"{q.nominal_bits:g}", q.method) for q in study.params.quants)
-    return TextTable("Quants", "As the study's YAML names them.",
-                     ("label", "family", "maker", "recipe", "nominal bits", "method"), rows)  # fmt: skip
+# --- tables of what it is ---------------------------------------------------------------------------------------------
 
 
-# --- rendering --------------------------------------------------------------------------------------------------------
+def facts_table(study: LoadedStudy) -> TextTable:
+    """`facts_of` as a table."""
+    return table_of_words(("the study", study.params.study), tuple(facts_of(study)))
 
 
-def _picture(name: str, content: bytes) -> dict[str, str]:
-    kind = name if name in CAPTIONS else next((k for k in CAPTIONS if name.startswith(f"{k}_")), "")
-    task = name[len(kind) + 1 :] if kind != name else ""
-    caption = CAPTIONS.get(kind, name)
-    return inlined(name, f"{task}. {caption}" if task else caption, content)
+def provenance_table(study: LoadedStudy) -> TextTable:
+    """`provenance_of` as a table."""
+    return table_of_words(("made by", "value"), tuple(provenance_of(study)))
 
 
-def render_page(template: str, **values: Any) -> str:
-    """A template of ``qkld/plotting`` filled in; what it names and is not given is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("qkld", "report/templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template(template).render(**values)
-
-
-def inlined(name: str, caption: str, content: bytes) -> dict[str, str]:
-    """A PNG as the page's templates show it: its name, its caption, and its bytes as text."""
-    return {"name": name, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
-
-
-def render_report(study: LoadedStudy, pictures: Mapping[str, bytes]) -> str:
-    """The report as HTML. ``pictures`` maps a figure's name to its PNG; they are shown in this order."""
+def parameters_table(study: LoadedStudy) -> TextTable:
+    """Every parameter of the study's YAML file but its quants; one row a corpus and a benchmark."""
     values = study.params.model_dump(mode="json", exclude={"quants", "description", "notes", "study"})
-    return render_page(
-        "report.html",
-        study=study.params.study,
-        description=study.params.description,
-        facts=facts_of(study),
-        pictures=[_picture(name, content) for name, content in pictures.items()],
-        tables=all_tables(study),
-        limits=limits_of(study),
-        missing=missing_of(study),
-        parameters=list(parameter_rows(values)),
-        corpora=[dict(parameter_rows(c)) for c in values["corpora"]],
-        tasks=[dict(parameter_rows(b)) for b in values["benchmarks"]],
-        quants=_quants_table(study),
-        provenance=provenance_of(study),
-    )
+    several = [(f"{kind} {entry[name]}", entry) for kind, name in (("corpora", "name"), ("benchmarks", "task"))
+               for entry in values[kind]]  # fmt: skip
+    rows = [(title, "; ".join(f"{key} {value}" for key, value in parameter_rows(entry))) for title, entry in several]
+    return table_of_words(("parameter", "value"), (*parameter_rows(values), *rows))
 
 
-def write_report(path: Path, study: LoadedStudy, pictures: Mapping[str, bytes]) -> None:
-    """Write the report whole: one file, pictures inlined, nothing fetched when it is read."""
-    html = render_report(study, pictures)
-    with written_whole(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+def quants_table(study: LoadedStudy) -> TextTable:
+    """Every quant as the study's YAML file names it."""
+    rows = tuple((q.label, q.family, q.maker, q.recipe, f"{q.nominal_bits:g}", q.method) for q in study.params.quants)
+    return table_of_words(("quant", "family", "maker", "recipe", "nominal bits", "method"), rows)

@@ -1,12 +1,12 @@
 """Taking back tables of a study's figures that are known to be wrong and can not be made again yet.
 
-The table's numbers go, and the reason stands where they stood: in ``numbers.json``, in the tables that the README
-shows, and in the report. Notebook 08 writes all three anew, so a withdrawal ends with the study's next run.
+The table's numbers go, and the reason stands where they stood: in ``headline.json``, of which README and documentation
+quote, and in the tables that the documentation shows. Notebook 08 writes both anew, so a withdrawal ends with the
+study's next run.
 """
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -19,22 +19,18 @@ from qkld.study.paths import StudyPaths
 from qkld.study.provenance import write_json, written_whole
 
 TITLES: Mapping[str, tuple[str, ...]] = {
-    "noise": ("What the items can resolve",),
     "verdict": ("Noise or missing direction",),
-    "thinning": ("Volume measured as badly as direction",),
     "decision": ("Which quants are as good as the reference",),
-    "pairs": ("Which of two quants is the better",),
-    "zone": ("Mean KLD against score, volume and direction", "Each benchmark"),
+    "zone": ("Mean KLD against score, volume and direction",),
     "volume_direction": ("Mean KLD against score, volume and direction",),
-    "variants": ("Measurement variants",),
 }
-"""Result table → titles of the tables in the report and the README that show it."""
+"""Result table → titles of the tables in ``tables.md`` that show it."""
 
-RIGHT_SINCE: Mapping[str, int] = {"noise": 6, "verdict": 6, "leave_one_out": 6, "decision": 6}
+RIGHT_SINCE: Mapping[str, int] = {"verdict": 6, "decision": 6}
 """Result table → the metrics version before which its numbers are known to be wrong; see CHANGELOG.md."""
 
 WITHDRAWN = "withdrawn"
-"""First part of the key under which a table's reason stands in ``numbers.json``."""
+"""First part of the key under which a table's reason stands in ``headline.json``."""
 
 
 def wrong_tables(numbers: Mapping[str, Any]) -> list[str]:
@@ -45,7 +41,7 @@ def wrong_tables(numbers: Mapping[str, Any]) -> list[str]:
 
 
 def withdraw(study: str, tables: Sequence[str], why: str) -> list[Path]:
-    """Take tables out of a study's ``numbers.json``, ``tables.md`` and ``report.html``; returns the files changed.
+    """Take tables out of a study's ``headline.json`` and ``tables.md``; returns the files changed.
 
     Parameters
     ----------
@@ -58,23 +54,20 @@ def withdraw(study: str, tables: Sequence[str], why: str) -> list[Path]:
     TableError
         If a table is unknown or has no numbers there; nothing is changed then.
     """
-    folder = StudyPaths(study).figures
-    path = folder / "numbers.json"
+    path = StudyPaths(study).headline
     if not path.exists():
         raise StageError(
             f"'{study}' has no figures.", expected=path, found="no such file", do="name a study in figures/"
         )
     numbers = without_tables(json.loads(path.read_text(encoding="utf-8")), tables, why)
-    texts = {
-        file: without(file.read_text(encoding="utf-8"), tables, why)
-        for file, without in ((folder / "tables.md", without_sections), (folder / "report.html", without_parts))
-        if file.exists()
-    }
+    shown = path.with_name("tables.md")
+    text = without_sections(shown.read_text(encoding="utf-8"), tables, why) if shown.exists() else None
     write_json(path, numbers)
-    for file, text in texts.items():
-        with written_whole(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return [path, *texts]
+    if text is None:
+        return [path]
+    with written_whole(shown) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return [path, shown]
 
 
 def without_tables(numbers: Mapping[str, Any], tables: Sequence[str], why: str) -> dict[str, Any]:
@@ -93,21 +86,8 @@ def without_tables(numbers: Mapping[str, Any], tables: Sequence[str], why: str) 
 
 def without_sections(text: str, tables: Sequence[str], why: str) -> str:
     """Markdown as `TextTable.markdown` writes it, with the reason in place of each table and its note."""
-    for title in _titles(tables):
+    titles = dict.fromkeys(title for table in tables for title in TITLES.get(table, ()))
+    for title in titles:
         pattern = rf"(?ms)^(\*\*{re.escape(title)}\.\*\*)\n.*?(?=^\*\*|\Z)"
         text = re.sub(pattern, lambda m: f"{m[1]} Withdrawn: {why}\n\n", text)
     return text.rstrip("\n") + "\n"
-
-
-def without_parts(text: str, tables: Sequence[str], why: str) -> str:
-    """The report's HTML, with the reason in place of each table and its note, and without what it lists as missing."""
-    said = f'<p class="note">Withdrawn: {html.escape(why)}</p>\n'
-    for title in map(html.escape, _titles(tables)):
-        text = re.sub(rf"(?s)(<h3>{re.escape(title)}</h3>\n).*?(?=<h[23])", lambda m: m[1] + said, text)
-    for table in tables:
-        text = re.sub(rf"(?m)^<li>{table}: .*</li>\n", "", text)
-    return text
-
-
-def _titles(tables: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(title for table in tables for title in TITLES.get(table, ())))

@@ -19,7 +19,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "05_silent_zone": ("correlation", "silent_zone"),
     "06_volume_direction": ("correlation", "volume_direction"),
     "07_prompts": ("correlation", "prompts"),
-    "08_figures": ("figures",),
+    "08_findings": (),
 }
 """Which sections of a study are the knobs of which notebook."""
 

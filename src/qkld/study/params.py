@@ -214,10 +214,10 @@ class Prompts(Strict):
 
 
 class Figures(Strict):
-    """Knobs of 08_figures."""
+    """How notebooks 04 to 07 draw and save figures; a PNG is always among the formats."""
 
-    column_width: float = Field(gt=0)
-    formats: tuple[Literal["pdf", "png", "svg"], ...]
+    column_width: float = Field(gt=0, description="inches")
+    formats: tuple[Literal["pdf", "png", "svg"], ...] = Field(description="files of every figure")
 
 
 class Study(Scores):

@@ -104,6 +104,10 @@ class CommittedPaths:
         """What `qkld.study.schemas.KEPT_TOKENS` keeps of a token table."""
         return self.folder / "tokens" / f"{quant}.parquet"
 
+    def analysis(self, table: str) -> Path:
+        """A result table of notebooks 04 to 07, as the study's run made it."""
+        return self.folder / "analysis" / f"{table}.csv"
+
 
 def committed_studies() -> list[str]:
     """Names of the studies whose tables the repository keeps."""
@@ -199,6 +203,11 @@ class StudyPaths:
         return self.run / "notebooks" / f"{name}.ipynb"
 
     @property
+    def report(self) -> Path:
+        """Notebook 08 as one HTML file, without its code."""
+        return self.run / "report.html"
+
+    @property
     def committed(self) -> CommittedPaths:
         return CommittedPaths(project_root() / "studies" / self.study)
 
@@ -210,3 +219,8 @@ class StudyPaths:
             Path(os.environ["QKLD_FIGURES"]).resolve() if "QKLD_FIGURES" in os.environ else project_root() / "figures"
         )
         return root / self.study
+
+    @property
+    def headline(self) -> Path:
+        """The few numbers that README and documentation quote."""
+        return self.figures / "headline.json"

@@ -402,6 +402,19 @@ OF_STUDIES: Mapping[str, Table] = {name: table for name, table in TABLES.items()
 """Those that a study has."""
 
 
+FIGURES: Mapping[str, str] = {
+    "bits_kld": "04_correlation",
+    "kld_score": "05_silent_zone",
+    "reliability": "05_silent_zone",
+    "zone_curve": "05_silent_zone",
+    "variants": "05_silent_zone",
+    "volume_direction": "06_volume_direction",
+    "decision": "06_volume_direction",
+    "directional": "07_prompts",
+}
+"""Figure → the notebook that draws and saves it; 07 also saves one of the prompts of each benchmark."""
+
+
 def registered(name: str) -> Table:
     """The result table of this name.
 

@@ -79,7 +79,7 @@ def blocks() -> dict[str, str]:
     """
     for study in (SHOWN_STUDY, *FURTHER_STUDIES):
         _refuse_wrong(study)
-    path = StudyPaths(SHOWN_STUDY).figures / "numbers.json"
+    path = StudyPaths(SHOWN_STUDY).headline
     if not path.exists():
         raise StageError(
             "The README's finding is not there yet.", expected=path, found="no such file", do="make reproduce"
@@ -89,7 +89,7 @@ def blocks() -> dict[str, str]:
 
 
 def _refuse_wrong(study: str) -> None:
-    path = StudyPaths(study).figures / "numbers.json"
+    path = StudyPaths(study).headline
     wrong = wrong_tables(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
     if wrong:
         raise StageError(

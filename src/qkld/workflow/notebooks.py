@@ -18,6 +18,7 @@ from typing import Any
 
 from qkld.errors import ParameterError, StageError
 from qkld.study.paths import project_root
+from qkld.study.provenance import written_whole
 from qkld.workflow.processes import KERNEL_START
 
 PARAMETERS_TAG = "parameters"
@@ -160,6 +161,38 @@ def run_notebook(stage: str, output: Path, parameters: Mapping[str, Any], *, thr
     except DeadKernelError as error:
         cause = "see whether memory ran out (give fewer cores, or a smaller model)"
         raise _stopped(stage, output, "its kernel was killed", cause) from error
+
+
+NOT_IN_REPORT = "not-in-report"
+"""Tag of cells that serve those who run a notebook, not those who read its report."""
+
+
+def export_report(executed: Path, report: Path, title: str) -> None:
+    """Write an executed notebook without its code as one HTML file that fetches nothing, whole.
+
+    Text that could be run as a program, such as a script in a study's description, is escaped.
+    """
+    from nbconvert import HTMLExporter
+    from nbconvert.preprocessors import TagRemovePreprocessor
+    from nbconvert.preprocessors.sanitize import SanitizeHTML
+    from traitlets.config import Config
+
+    from qkld.report.page import render_page
+
+    config = Config()
+    config.TagRemovePreprocessor.remove_cell_tags = [NOT_IN_REPORT, PARAMETERS_TAG]
+    exporter = HTMLExporter(
+        template_name="basic",
+        exclude_input=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+        config=config,
+    )
+    for preprocessor in (TagRemovePreprocessor, SanitizeHTML):
+        exporter.register_preprocessor(preprocessor, enabled=True)
+    body, _ = exporter.from_filename(str(executed))
+    with written_whole(report) as temporary:
+        temporary.write_text(render_page("notebook.html", title=title, body=body), encoding="utf-8")
 
 
 def _stopped(stage: str, output: Path, found: str, do: str) -> StageError:

@@ -84,7 +84,7 @@ def _section(model: type[BaseModel], meanings: Mapping[str, str]) -> str:
     schema = model.model_json_schema()
     required = set(schema.get("required", ()))
     rows = tuple(
-        (f"`{key}`", _values(of), "" if key in required else _default(of), meanings.get(key, ""))
+        (f"`{key}`", _values(of), "" if key in required else _default(of), meanings.get(key, of.get("description", "")))
         for key, of in schema["properties"].items()
     )
     table = table_of_words(("key", "values", "default", "meaning"), rows)

@@ -21,7 +21,7 @@ from qkld.study.params import FLOOR_BATCH, FLOORS, Benchmark, Corpus, Study
 from qkld.study.paths import data_folder
 from qkld.study.texts import lines, read_text
 
-ANALYSIS_RULES = ("cohort", "correlation", "silent_zone", "volume_direction", "prompts", "figures")
+ANALYSIS_RULES = ("cohort", "correlation", "silent_zone", "volume_direction", "prompts", "findings")
 """Rules without a model."""
 
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -19,7 +19,7 @@ from qkld.study.knobs import STAGES
 from qkld.study.params import FLOOR_BATCH, FLOORS, Study, asked
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import METRICS_VERSION, canonical_json
-from qkld.study.registry import tables_of
+from qkld.study.registry import FIGURES, tables_of
 from qkld.workflow.notebooks import code_digest
 from qkld.workflow.plan import made_files, measured_labels, plan_job, scored_labels
 
@@ -56,7 +56,7 @@ RULES: Mapping[str, Rule] = {
     "silent_zone": Rule("05_silent_zone"),
     "volume_direction": Rule("06_volume_direction"),
     "prompts": Rule("07_prompts"),
-    "figures": Rule("08_figures"),
+    "findings": Rule("08_findings"),
 }
 """Every rule of the Snakefile that runs a notebook, in order."""
 
@@ -105,6 +105,8 @@ def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
                 "benchmarks": [asked(b) for b in study.benchmarks],
                 "headline": study.headline.model_dump(mode="json"),
             }
+        case "correlation" | "silent_zone" | "volume_direction" | "prompts":
+            return {"figures": study.figures.model_dump(mode="json")}
         case _:
             return {}
 
@@ -201,9 +203,14 @@ def outputs(study: Study, paths: StudyPaths, rule: str) -> tuple[Path, ...]:
         "reference_corpora": (paths.corpora_seal,),
         "reference_benchmarks": (paths.benchmarks_seal,),
         "cohort": (paths.cohort, paths.all_items),
-        "figures": tuple(paths.figures / name for name in ("numbers.json", "report.html")),
+        "findings": (paths.headline, paths.report),
     }
-    return declared.get(rule, tables)
+    return declared.get(rule, (*tables, *_figures(paths, RULES[rule].notebook)))
+
+
+def _figures(paths: StudyPaths, notebook: str) -> tuple[Path, ...]:
+    """The pictures that notebook 08 shows of a notebook and others; those of single benchmarks are not declared."""
+    return tuple(paths.figures / f"{name}.png" for name, stage in FIGURES.items() if stage == notebook)
 
 
 def memory_mb(study: Study, rule: str, label: str | None = None) -> int:

@@ -87,17 +87,17 @@ def test_a_rule_without_a_notebook_is_named_by_itself_and_other_errors_are_none(
 
 def test_a_failed_node_has_a_sentence_of_its_own_in_the_log(tmp_path):
     text = (
-        "Error in rule figures:\n    message: SLURM-job '12' failed due to a node failure, SLURM status is: "
-        "'NODE_FAIL'. Failed nodes will be excluded.\n    jobid: 1\n    log: notebooks/08_figures.ipynb, /x/12.log\n"
+        "Error in rule findings:\n    message: SLURM-job '12' failed due to a node failure, SLURM status is: "
+        "'NODE_FAIL'. Failed nodes will be excluded.\n    jobid: 1\n    log: notebooks/08_findings.ipynb, /x/12.log\n"
         "    external_jobid: 12\n"
     )
-    assert [(job.name, job.state) for job in failed_jobs(text, tmp_path)] == [("08_figures", "NODE_FAIL")]
+    assert [(job.name, job.state) for job in failed_jobs(text, tmp_path)] == [("08_findings", "NODE_FAIL")]
 
 
 def test_what_the_cluster_knows_goes_before_what_the_job_could_say(tmp_path):
     watch = Watch("smoke", tmp_path, tmp_path / "run.log")
     (tmp_path / "02_quant_kld.a.b-c.failed").write_text("its kernel was killed")
-    (tmp_path / "08_figures.failed").write_text("TableError: a table")
+    (tmp_path / "08_findings.failed").write_text("TableError: a table")
     lines = failed_lines(watch, 1, told(tmp_path, "OUT_OF_MEMORY"))
     assert [line for line in lines if "02_quant_kld" in line] == [
         "  02_quant_kld.a.b-c: SLURM job 7: it was killed for memory; raise memory_mb in the site's file"

@@ -104,14 +104,14 @@ def test_times_follow_the_speed_and_are_long_where_it_is_not_known():
 
 
 def test_snakemake_is_told_partition_and_account_only_where_there_are_any():
-    asked = {"quant_kld": Request(8, 1, 9_000, 30), "figures": Request(1, 0, 2_000, 15)}
+    asked = {"quant_kld": Request(8, 1, 9_000, 30), "findings": Request(1, 0, 2_000, 15)}
     bare = snakemake_arguments(asked, Site())
     assert "--default-resources" not in bare
     assert bare[bare.index("--set-resources") + 1 : bare.index("--set-threads")] == [
         *("quant_kld:mem_mb=9000", "quant_kld:runtime=30", "quant_kld:gpu=1"),
-        *("figures:mem_mb=2000", "figures:runtime=15"),
+        *("findings:mem_mb=2000", "findings:runtime=15"),
     ]
-    assert bare[-2:] == ["quant_kld=8", "figures=1"]
+    assert bare[-2:] == ["quant_kld=8", "findings=1"]
     assert "quant_kld:gpu_model='a100'" in snakemake_arguments(asked, Site(gpu_model="a100"))
     full = snakemake_arguments(asked, Site(partition="long", account="physics"))
     assert full[:3] == ["--default-resources", "slurm_partition='long'", "slurm_account='physics'"]
@@ -127,7 +127,10 @@ def test_a_partitions_longest_time_is_read_as_slurm_prints_it(written, minutes):
 
 def test_a_planned_time_is_held_to_the_partitions_limit_and_a_given_one_beyond_it_is_refused():
     partition = {"PartitionName": "short", "MaxTime": "01:00:00"}
-    asked = {"quant_kld": Request(1, 0, 1, 240), "figures": Request(1, 0, 1, 15)}
-    assert {rule: r.minutes for rule, r in within(partition, Site(), asked).items()} == {"quant_kld": 60, "figures": 15}
+    asked = {"quant_kld": Request(1, 0, 1, 240), "findings": Request(1, 0, 1, 15)}
+    assert {rule: r.minutes for rule, r in within(partition, Site(), asked).items()} == {
+        "quant_kld": 60,
+        "findings": 15,
+    }
     with pytest.raises(ClusterError, match="No job may run for 240 minutes in partition 'short'"):
         within(partition, Site(minutes=240), asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from io import BytesIO
 from pathlib import Path
@@ -11,8 +11,18 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
+from qkld.analysis.study import LoadedStudy
+from qkld.errors import StageError
 from qkld.study.provenance import written_whole
+from qkld.study.registry import FIGURES
+
+PROMPTS = "prompt_kld_"
+"""What the names of notebook 07's figures of single benchmarks begin with."""
+
+COLOURS = 128
+"""Colours of a PNG: enough for text's soft edges, and a third of the bytes of a picture that may have any."""
 
 
 def use_style() -> None:
@@ -48,15 +58,47 @@ def save_figure(figure: Figure, folder: Path, name: str, formats: Sequence[str])
     paths = []
     for kind in formats:
         path = folder / f"{name}.{kind}"
-        undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
+        undated = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
         with written_whole(path) as temporary:
-            figure.savefig(temporary, format=kind, metadata=undated)
+            if kind == "png":
+                temporary.write_bytes(png_bytes(figure))
+            else:
+                figure.savefig(temporary, format=kind, metadata=undated)
         paths.append(path)
     return paths
 
 
+def keep_figures(study: LoadedStudy, figures: Mapping[str, Figure]) -> None:
+    """Save a notebook's figures by name where the study's lie, as PNG and in the study's formats."""
+    for name, figure in figures.items():
+        save_figure(figure, study.figures, name, list(dict.fromkeys([*study.params.figures.formats, "png"])))
+
+
+def saved_figure(study: LoadedStudy, name: str) -> Path:
+    """The PNG of a figure that a notebook saved: of this run, else the one that the repository keeps.
+
+    Raises
+    ------
+    StageError
+        If there is none; the message names the notebook.
+    """
+    places = [folder / f"{name}.png" for folder in (study.figures, study.paths.figures)]
+    found = next((path for path in places if path.exists()), None)
+    if found is None:
+        raise StageError(
+            f"Figure '{name}' of study '{study.params.study}' is not there yet.",
+            expected=places[0],
+            found="no such file",
+            do=f"run notebook {FIGURES[name]} first",
+        )
+    return found
+
+
 def png_bytes(figure: Figure) -> bytes:
-    """The figure as a PNG in memory, for a report that holds its pictures itself."""
-    stream = BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
+    """The figure as a PNG in memory, of `COLOURS` colours."""
+    drawn, small = BytesIO(), BytesIO()
+    figure.savefig(drawn, format="png", metadata={"Software": None})
+    with Image.open(drawn) as picture:
+        few = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        few.save(small, format="png", optimize=True, dpi=picture.info["dpi"])
+    return small.getvalue()

@@ -13,7 +13,7 @@ from qkld.report.numbers import NOT_AVAILABLE
 from qkld.report.own_table.answer import points
 from qkld.report.own_table.figures import CAPTIONS, LARGE
 from qkld.report.own_table.quants_table import quants_text
-from qkld.report.study import inlined, render_page
+from qkld.report.page import inlined, render_page
 from qkld.report.text_tables import TEXTS
 from qkld.statistics.core.checks import LEAST_QUANTS, is_divergence
 from qkld.study.provenance import written_whole

@@ -175,6 +175,6 @@ COMMANDS = (
     Command("collect", "write the cohort and item tables of a study, as notebook 03b does", _study_alone, _collect),
     Command("forget", "remove the files that were made in one basis of a study's builds", _forget_options, _forget),
     Command("export", "copy the tables of a finished study, without texts, to studies/", _export_options, _export),
-    Command("withdraw", "remove wrong tables from a study's figures and report", _withdraw_options, _withdraw),
+    Command("withdraw", "remove wrong tables from a study's headline and tables", _withdraw_options, _withdraw),
     Command("readme", "update the generated findings in README.md", _no_options, _readme),
 )

@@ -10,12 +10,17 @@ from qkld.study.knobs import knob_names
 from qkld.study.mark import check_mark
 from qkld.study.params import Study
 from qkld.study.progress import job
-from qkld.workflow.notebooks import run_notebook
+from qkld.workflow.notebooks import export_report, run_notebook
 from qkld.workflow.rules import basis_of, hand_over, notebook_parameters
+
+FINDINGS = "08_findings"
+"""The notebook whose executed copy is exported as the study's report."""
 
 
 def run_stage(options: argparse.Namespace) -> None:
     """Execute a stage's notebook and hand its files over; errors as of `qkld.workflow.notebooks.run_notebook`.
+
+    Of the findings the study's report is written as well.
 
     With other knobs than the study's, the executed notebook lies where its results do: beside the study's own.
     """
@@ -29,7 +34,10 @@ def run_stage(options: argparse.Namespace) -> None:
     with job(name):
         if label := options.quant or options.model:
             make_again(study.params, label, threads=options.threads or 1)
-        run_notebook(options.stage, options.output or own.notebook(name), parameters, threads=options.threads)
+        executed = options.output or own.notebook(name)
+        run_notebook(options.stage, executed, parameters, threads=options.threads)
+        if options.stage == FINDINGS:
+            export_report(executed, own.report, options.study)
         hand_over(study.params, study.paths, options.declared)
 
 
