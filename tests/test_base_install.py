@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,22 @@ def test_studies_are_read_and_drawn_without_torch(base):
     code = "import qkld, qkld.report.figures, qkld.report.study, qkld.statistics, qkld.analysis.study, sys"
     code += "; print('torch' in sys.modules)"
     assert run(base / "venv/bin/python", "-c", code, cwd=base).strip() == "False"
+
+
+def test_the_wheel_holds_every_file_of_the_package(base, repository):
+    (wheel,) = base.glob("qkld-*.whl")
+    package = repository / "src" / "qkld"
+    files = {p.relative_to(package.parent).as_posix() for p in package.rglob("*") if p.is_file()}
+    own = {name for name in files if "__pycache__" not in name}
+    assert own - set(zipfile.ZipFile(wheel).namelist()) == set()
+
+
+def test_what_needs_a_model_or_the_repository_says_so_there(base):
+    """Outside the repository and without torch: four lines each, and no traceback."""
+    compare = ["compare", "--reference", "there", "--quant", "torchao:int8,group=32"]
+    for arguments, said in ((compare, "qkld[models]"), (["run", "demo"], "change into the repository")):
+        done = subprocess.run([base / "venv/bin/qkld", *arguments], cwd=base, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    assert "compare" in run(base / "venv/bin/qkld", "--help", cwd=base)
