@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from qkld.analysis.importing.bfcl import NAME as BFCL
+from qkld.analysis.importing.every_eval_ever import NAME as RECORDS
+from qkld.analysis.importing.every_eval_ever import read_every_eval_ever
 from qkld.analysis.importing.fidelity_json import quants_of, read_fidelity_json
 from qkld.analysis.importing.formats import FORMATS, import_items, whole_items
 from qkld.analysis.importing.groups import Groups
@@ -20,11 +22,12 @@ from qkld.analysis.importing.llama_logs import read_log
 from qkld.analysis.importing.llama_perplexity import LOG_ENDINGS, NO_LOG, read_llama_perplexity
 from qkld.errors import ParameterError, TableError
 
-LOGS, QUANTS_JSON = "llama-perplexity", "quants"
+LOGS, QUANTS_JSON, SHARED = "llama-perplexity", "quants", "every-eval-ever"
 
 TABLE_FORMATS = {
     LOGS: "llama-perplexity: logs of --kl-divergence, --hellaswag, --winogrande, --multiple-choice, or their folder",
     QUANTS_JSON: "JSON of a quant's fidelity: apex-quant, mlx-quant-fidelity, quant-fidelity-suite, exllamav3's qbench",
+    SHARED: "every_eval_ever: <UUID>.json and <UUID>_samples.jsonl, or a folder of them",
 }
 """Formats that give a table of quants → what is given."""
 
@@ -64,6 +67,8 @@ def import_results(name: str, paths: Sequence[Path], asked: Asked | None = None)
         found = read_llama_perplexity(paths, labels=asked.labels, windows=asked.windows, benchmark=asked.benchmark)
     elif name == QUANTS_JSON:
         found = read_fidelity_json(paths, labels=asked.labels)
+    elif name == SHARED:
+        found = read_every_eval_ever(paths, labels=asked.labels, metric=asked.metric)
     elif name == "lm-eval" and not any(_holds(path, SAMPLES.match) for path in paths):
         found = _harness_scores(paths, asked)
     else:
@@ -135,7 +140,7 @@ def import_folder(path: Path, asked: Asked | None = None) -> Imported:
     return _together(parts, kinds, notes)
 
 
-READ_ALONE = (LOGS, QUANTS_JSON, "lm-eval", "bfcl")
+READ_ALONE = (LOGS, QUANTS_JSON, SHARED, "lm-eval", "bfcl")
 """Formats whose files name their models."""
 
 ADVICE = {
@@ -166,13 +171,13 @@ def found_in(path: Path) -> dict[str, list[Path]]:
         kind = _kind(file)
         if kind is not None:
             kinds.setdefault(kind, []).append(file)
-    return {kind: [path] if kind in ("lm-eval", "bfcl") else files for kind, files in kinds.items()}
+    return {kind: [path] if kind in (SHARED, "lm-eval", "bfcl") else files for kind, files in kinds.items()}
 
 
 def _kind(file: Path) -> str | None:
     """The format of one file, by its name and, where that does not tell, by what is in it."""
     name, ending = file.name, file.suffix.lower()
-    by_name = {"lm-eval": bool(SAMPLES.match(name)), "bfcl": bool(BFCL.match(name))}
+    by_name = {SHARED: bool(RECORDS.match(name)), "lm-eval": bool(SAMPLES.match(name)), "bfcl": bool(BFCL.match(name))}
     by_name |= {"evalplus": name.endswith("eval_results.json"), "livecodebench": name.endswith("_eval_all.json")}
     by_name |= {"tables": ending in (".csv", ".tsv", ".parquet")}
     if known := next((kind for kind, holds in by_name.items() if holds), None):

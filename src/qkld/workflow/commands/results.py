@@ -1,4 +1,4 @@
-"""Commands on results of any tool: ``analyse``, ``import``, ``gate``, ``card`` and ``published``. None needs torch."""
+"""Commands on results of any tool, which need no torch: `analyse`, `import`, `gate`, `card`, `share`, `published`."""
 
 from __future__ import annotations
 
@@ -118,7 +118,9 @@ def _analyse(options: argparse.Namespace) -> None:
 
 def _import_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "format", help="llama-perplexity, lm-eval, inspect, quants, evalplus, livecodebench, bfcl or csv; or any folder"
+        "format",
+        help="llama-perplexity, lm-eval, inspect, every-eval-ever, quants, evalplus, livecodebench, bfcl or csv; "
+        "or any folder",
     )
     parser.add_argument("files", nargs="*", type=Path, help="files or folders of that format")
     parser.add_argument(
@@ -192,6 +194,30 @@ def _card(options: argparse.Namespace) -> None:
     print(run_card(options), end="")
 
 
+def _share_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "items", nargs="+", type=Path, help="item results: Parquet, CSV or JSON lines, such as `qkld import` writes"
+    )
+    parser.add_argument("--quants", type=Path, help="table with each model's mean KLD, to share as well")
+    parser.add_argument("--collection", default="qkld", help="name of this evaluation (qkld)")
+    parser.add_argument("--developer", help="who made the models, if their labels are not DEVELOPER/NAME")
+    parser.add_argument("--organization", required=True, help="who ran the evaluation")
+    parser.add_argument(
+        "--relationship",
+        choices=("first_party", "third_party", "collaborative", "other"),
+        default="other",
+        help="of who ran the evaluation to who made the models (other)",
+    )
+    parser.add_argument("--library", default="unknown", help="what asked the questions: NAME or NAME==VERSION")
+    parser.add_argument("--out", type=Path, required=True, help="output folder; files go to its folder data")
+
+
+def _share(options: argparse.Namespace) -> None:
+    from qkld.workflow.commands.work.sharing import run_share
+
+    print(run_share(options), end="")
+
+
 def _published_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/published"), help="output folder (runs/published)")
 
@@ -231,6 +257,13 @@ COMMANDS = (
         _card_options,
         _card,
         out="folder_without_ending",
+    ),
+    Command(
+        "share",
+        "write item results in the interchange format every_eval_ever; needs no torch",
+        _share_options,
+        _share,
+        out="folder",
     ),
     Command(
         "published",
