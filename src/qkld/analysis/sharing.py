@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.analysis.gate.evidence import LEVEL
+from qkld.analysis.gate.estimates import LEVEL
 from qkld.analysis.gate.judging import Estimate
 from qkld.analysis.importing.every_eval_ever import ACCURACY, KLD, NUMBERS
 from qkld.errors import ParameterError, StatisticsError, TableError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from qkld.analysis.gate.evidence import QuantsTable
+from qkld.analysis.gate.estimates import QuantsTable
 from qkld.analysis.gate.thresholds import KLD
 from qkld.analysis.importing import import_items
 from qkld.analysis.sharing import Origin, share_items
