@@ -69,7 +69,7 @@ if flow.made_files(study):  # else the study has no notebook 00
             command("make_quants")
 
 
-if study.bases:  # of builds; each is made when its builds are to be measured, and removed after the last of them
+if flow.bases_to_make(study, paths):  # of builds; each is made when its builds are to be measured, and removed after the last of them
 
     rule make_basis:
         input:
@@ -134,6 +134,8 @@ rule quant_kld:
         fidelity=declared(paths.fidelity("{label}")),
     log:
         log_of("quant_kld", "{label}"),
+    wildcard_constraints:
+        label=flow.only(flow.labels_to_run(study, paths, "quant_kld")),  # the others' tables were taken, and are there
     params:
         values=values("quant_kld"),
     priority: 2  # the longest jobs first, so that no core is left alone with one at the end
@@ -152,6 +154,8 @@ rule benchmark_scores:
         declared(paths.items("{label}")),
     log:
         log_of("benchmark_scores", "{label}"),
+    wildcard_constraints:
+        label=flow.only(flow.labels_to_run(study, paths, "benchmark_scores")),
     params:
         values=values("benchmark_scores"),
     priority: 1

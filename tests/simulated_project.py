@@ -88,12 +88,15 @@ def simulated_parsed(repository: Path) -> Study:
     return parse_study(simulated_params(repository, simulated_study()[0]), source="a test")
 
 
-def write_simulated(repository: Path, root: Path, runs: Path) -> None:
-    """Write ``params/simulated.yaml`` below ``root`` and the study's token, fidelity and item tables below ``runs``."""
+def write_simulated(repository: Path, root: Path, runs: Path, **facts_of_all: Any) -> None:
+    """Write ``params/simulated.yaml`` below ``root`` and the study's token, fidelity and item tables below ``runs``.
+
+    ``facts_of_all`` is what the tables say of how they were made, beside what is known here.
+    """
     cohort, fidelity, items, facts = simulated_tables()
     (root / "params").mkdir(parents=True, exist_ok=True)
     (root / "params" / f"{NAME}.yaml").write_text(yaml.safe_dump(simulated_params(repository, cohort)))
-    made = made_by()
+    made = made_by(**facts_of_all)
     items = items | {FLOOR_BATCH: second_run(items["reference"])}
     tokens = {row["label"]: tokens_of(row) for _, row in cohort[cohort["role"] != "reference"].iterrows()}
     for folder, schema, tables in (("kld", TOKENS, tokens), ("fidelity", FIDELITY, fidelity), ("items", ITEMS, items)):

@@ -1,27 +1,28 @@
-"""A finished study's tables for the repository, so that every statistic can be made again without a model.
+"""A study's tables for the repository, so that every statistic can be made again without a model.
 
-What notebooks 04 to 08 read is kept: the cohort, fidelity, every model's items, of the tokens what notebook 04 takes,
-and the result tables. Left out are texts: what a model wrote, and the ids of tokens. Beside the tables stands a page
-with their licences and a checksum of each file.
+What notebooks 03b to 08 read is kept: every model's fidelity and items, of the tokens what notebook 04 takes, the
+cohort, and the result tables. Left out are texts: what a model wrote, and the ids of tokens. Beside the tables stands a
+page with what made them, their licences and a checksum of each file.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from qkld.analysis.study import load_study
+from qkld.analysis.study import LoadedStudy, load_study
 from qkld.errors import TableError
 from qkld.sources.catalogue import ASSETS
 from qkld.study.params import FLOOR_BATCH, Study, load_params
 from qkld.study.paths import CommittedPaths, StudyPaths
-from qkld.study.provenance import sha256_of_file
+from qkld.study.processors import processor
+from qkld.study.provenance import canonical_json, sha256_of_file
 from qkld.study.registry import OF_STUDIES
 from qkld.study.schemas import (
     COHORT,
@@ -44,6 +45,9 @@ TEXTS = ("written",)
 NAMES = frozenset({"model", "benchmark", "item", "request", "metric", "cluster", "base", "choice_scores"})
 """Columns of items that hold words or lists of numbers, and no text of a benchmark."""
 
+MADE_ALIKE = ("commit", "metrics_version", "python", "machine", "processor", "packages")
+"""What the page says of how tables were made."""
+
 
 @dataclass(frozen=True)
 class KeptTable:
@@ -54,9 +58,50 @@ class KeptTable:
     schema: Schema
     made_by: dict[str, Any]
 
+    @property
+    def rows(self) -> int:
+        """Rows of the table."""
+        return len(self.table)
+
+    def write(self) -> None:
+        """Write it to its file."""
+        write_table(self.path, self.table, self.schema, self.made_by)
+
+
+@dataclass(frozen=True)
+class KeptBefore(KeptTable):
+    """A table that the repository keeps already: its bytes stay as they are."""
+
+    source: Path
+
+    def write(self) -> None:
+        """Copy the file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.source, self.path)
+
+
+@dataclass(frozen=True)
+class KeptResult:
+    """One result table as a study's run made it, with what made it beside it."""
+
+    path: Path
+    source: Path
+    rows: int
+    made_by: dict[str, Any]
+
+    def write(self) -> None:
+        """Copy both files."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for ending in (".csv", ".json"):
+            shutil.copyfile(self.source.with_suffix(ending), self.path.with_suffix(ending))
+
+
+Tables = Callable[[CommittedPaths], Iterable[KeptTable | KeptResult]]
+"""The tables to keep, of the places that they are to have."""
+
 
 def export_study(name: str, folder: Path | None = None, *, tokens: bool = True) -> CommittedPaths:
-    """Write a study's tables and their page, by default into ``studies/<name>``, in place of what was there.
+    """Write an ended study's tables and their page, by default into ``studies/<name>``, in place of what was there.
 
     Parameters
     ----------
@@ -71,20 +116,22 @@ def export_study(name: str, folder: Path | None = None, *, tokens: bool = True) 
     """
     study, paths = load_params(name), StudyPaths(name)
     target = paths.committed if folder is None else CommittedPaths(folder)
+    replace_tables(study, target, lambda fresh: _all_tables(study, paths, fresh, tokens), tokens=tokens)
+    return target
+
+
+def replace_tables(study: Study, target: CommittedPaths, tables: Tables, *, tokens: bool = True) -> None:
+    """Write tables and their page into a folder, in place of what was there; all of it or, on an error, nothing."""
     target.folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.folder.parent, prefix=f".{target.folder.name}.") as temporary:
         fresh = CommittedPaths(Path(temporary) / "new")
-        rows = {}
-        for kept in _kept_tables(study, paths, fresh, tokens):
-            write_table(kept.path, kept.table, kept.schema, kept.made_by)
-            rows[kept.path] = len(kept.table)
-        rows |= dict(_copied_results(name, fresh))
-        for path in rows:
-            _check_size(path, fresh)
-        _, made = _read(paths.cohort, COHORT, "notebook 03b_cohort")
+        rows, made = {}, {}
+        for kept in tables(fresh):
+            kept.write()
+            _check_size(kept.path, fresh)
+            rows[kept.path], made[kept.path] = kept.rows, kept.made_by
         fresh.page.write_text(data_page(study, fresh, rows, made, tokens=tokens), encoding="utf-8")
         _put(fresh.folder, target.folder, Path(temporary) / "old")
-    return target
 
 
 def _put(fresh: Path, target: Path, old: Path) -> None:
@@ -104,34 +151,50 @@ def _put(fresh: Path, target: Path, old: Path) -> None:
 
 
 def _read(path: Path, schema: Schema, made_in: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    return read_table_and_provenance(path, schema, made_in=made_in)
+    """A table and what made it; one that does not name its processor was made by this machine's."""
+    table, made = read_table_and_provenance(path, schema, made_in=made_in)
+    return table, {"processor": dict(processor()), **made}
 
 
-def _kept_tables(study: Study, paths: StudyPaths, fresh: CommittedPaths, tokens: bool) -> Iterator[KeptTable]:
-    """Every table, one at a time."""
+def ended_tables(study: Study, paths: StudyPaths, fresh: CommittedPaths) -> Iterator[KeptTable | KeptResult]:
+    """The cohort and the result tables of an ended study."""
     cohort, made = _read(paths.cohort, COHORT, f"the study with `qkld run {study.study}`")
     yield KeptTable(fresh.cohort, cohort, COHORT, made)
+    loaded = load_study(study.study)
+    yield from (_result(loaded, name, fresh) for name in OF_STUDIES)
+
+
+def _result(loaded: LoadedStudy, name: str, fresh: CommittedPaths) -> KeptResult:
+    made = {"processor": dict(processor()), **loaded.made(name)}
+    return KeptResult(fresh.analysis(name), loaded.paths.analysis(name), len(loaded.analysis(name)), made)
+
+
+def kld_tables(paths: StudyPaths, fresh: CommittedPaths, label: str, *, tokens: bool = True) -> Iterator[KeptTable]:
+    """What notebook 02 made of a quant or floor: its fidelity, and of its tokens what is kept."""
+    fidelity, made = _read(paths.fidelity(label), FIDELITY, "notebook 02_quant_kld")
+    yield KeptTable(fresh.fidelity(label), fidelity, FIDELITY, made)
+    if tokens:
+        table, made = _read(paths.kld(label), TOKENS, "notebook 02_quant_kld")
+        yield KeptTable(fresh.tokens(label), table[list(KEPT_TOKENS.columns)], KEPT_TOKENS, made)
+
+
+def item_tables(paths: StudyPaths, fresh: CommittedPaths, label: str) -> Iterator[KeptTable]:
+    """What notebook 03 made of a model."""
+    items, made = _read(paths.items(label), ITEMS, "notebook 03_benchmark_scores")
+    yield KeptTable(fresh.items(label), without_texts(items), ITEMS, made)
+
+
+def _all_tables(
+    study: Study, paths: StudyPaths, fresh: CommittedPaths, tokens: bool
+) -> Iterator[KeptTable | KeptResult]:
+    """Every table of an ended study, one at a time."""
+    yield from ended_tables(study, paths, fresh)
     quants = [quant.label for quant in study.quants]
-    measured = [*study.floors, *quants]
-    parts = [_read(paths.fidelity(label), FIDELITY, "notebook 02_quant_kld")[0] for label in measured]
-    yield KeptTable(fresh.fidelity, pd.concat(parts, ignore_index=True), FIDELITY, made)
-    for label in [study.reference.label, *quants, *([FLOOR_BATCH] if study.self_flips else [])]:
-        items, by = _read(paths.items(label), ITEMS, "notebook 03_benchmark_scores")
-        yield KeptTable(fresh.items(label), without_texts(items), ITEMS, by)
-    for label in measured if tokens else []:
-        table, by = _read(paths.kld(label), TOKENS, "notebook 02_quant_kld")
-        yield KeptTable(fresh.tokens(label), table[list(KEPT_TOKENS.columns)], KEPT_TOKENS, by)
-
-
-def _copied_results(name: str, fresh: CommittedPaths) -> Iterator[tuple[Path, int]]:
-    """Copy every result table with what made it; yields its new place and its rows."""
-    study = load_study(name)
-    for table in OF_STUDIES:
-        rows, own, place = len(study.analysis(table)), study.paths.analysis(table), fresh.analysis(table)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        for ending in (".csv", ".json"):
-            shutil.copyfile(own.with_suffix(ending), place.with_suffix(ending))
-        yield place, rows
+    for label in (*study.floors, *quants):
+        yield from kld_tables(paths, fresh, label, tokens=tokens)
+    floors = [basis.floor_label for basis in study.bases] + [FLOOR_BATCH] * study.self_flips
+    for label in (study.reference.label, *quants, *floors):
+        yield from item_tables(paths, fresh, label)
 
 
 def without_texts(items: pd.DataFrame) -> pd.DataFrame:
@@ -178,10 +241,14 @@ def licences(study: Study) -> dict[str, str]:
 
 
 def data_page(
-    study: Study, kept: CommittedPaths, rows: Mapping[Path, int], made: Mapping[str, Any], *, tokens: bool
+    study: Study,
+    kept: CommittedPaths,
+    rows: Mapping[Path, int],
+    made: Mapping[Path, Mapping[str, Any]],
+    *,
+    tokens: bool,
 ) -> str:
-    """The page beside the tables, as Markdown."""
-    packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
+    """The page beside the tables, as Markdown; ``rows`` and ``made`` are each file's length and what made it."""
     left_out = ["what a model wrote", "the reference's hidden states", "the ids and further columns of tokens"]
     left_out += [] if tokens else ["all tokens, so that what notebook 04 makes of them is kept as it was made"]
     files = tuple(
@@ -200,11 +267,11 @@ def data_page(
             "",
             study.description,
             "",
-            f"Made by `qkld run {study.study}` at commit {made['commit']}, metrics version {made['metrics_version']}, "
-            f"Python {made['python']} on {made['machine']}: {packages}.",
+            f"Made by `qkld run {study.study}`:",
             "",
-            "From these tables every number of the study can be made again without a model: where `runs/` holds no run "
-            "of it, `qkld.load_study` and notebooks 04 to 08 read them. The documentation lists their columns.",
+            *_makers(made),
+            "",
+            _use(study, ended=kept.cohort in rows),
             "",
             f"Left out: {'; '.join(left_out)}. No text of a benchmark or corpus is in them.",
             "",
@@ -219,4 +286,39 @@ def data_page(
             TextTable("", "", ("file", "rows", "bytes", digest), files, words=frozenset({digest})).markdown(),
             "",
         ]
+    )
+
+
+def _use(study: Study, *, ended: bool) -> str:
+    """What the tables are good for."""
+    columns = "The documentation lists their columns."
+    if ended:
+        return (
+            "From these tables every number of the study can be made again without a model: where `runs/` holds no run "
+            f"of it, `qkld.load_study` and notebooks 04 to 08 read them. {columns}"
+        )
+    return (
+        f"The study has not ended. `qkld run {study.study}` takes these tables instead of running their models, and "
+        f"goes on with the rest. {columns}"
+    )
+
+
+def _makers(made: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """A line for each commit, machine and set of packages, with the files that they made where there are several."""
+    files: dict[str, list[str]] = {}
+    told: dict[str, str] = {}
+    for path, by in sorted(made.items()):
+        key = canonical_json({name: by.get(name) for name in MADE_ALIKE})
+        files.setdefault(key, []).append(f"`{path.parent.name}/{path.stem}`" if by.get("model") else f"`{path.stem}`")
+        told[key] = _maker(by)
+    of = {key: f", {len(names)} files: {', '.join(names)}" if len(files) > 1 else "" for key, names in files.items()}
+    return [f"- {line}{of[key]}" for key, line in told.items()]
+
+
+def _maker(made: Mapping[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
+    by = made["processor"]
+    return (
+        f"commit {made['commit']}, metrics version {made['metrics_version']}, Python {made['python']} on "
+        f"{made['machine']}, processor {by['name']} ({by['kind']}); {packages}"
     )

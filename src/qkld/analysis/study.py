@@ -22,6 +22,7 @@ from qkld.study.registry import OF_STUDIES
 from qkld.study.result_table import Table
 from qkld.study.schemas import COHORT, FIDELITY, ITEMS, KEPT_TOKENS, TOKENS, read_table, read_table_and_provenance
 from qkld.study.sealing import altered, read_sealed, write_sealed
+from qkld.study.taken import read_taken
 
 _COLLECT = "notebooks 02_quant_kld and 03_benchmark_scores for every model, then notebook 03b_cohort"
 
@@ -148,16 +149,10 @@ class LoadedStudy:
     @cached_property
     def fidelity(self) -> pd.DataFrame:
         """One row a quant or floor, corpus, context and metric, with intervals."""
-        if self.committed is not None:
-            return read_table(self.committed.fidelity, FIDELITY, made_in="`git checkout studies`")
-        labels = [*self.params.floors, *self.quants]
-        return pd.concat(
-            [
-                read_table(self.paths.fidelity(label), FIDELITY, made_in=f"notebook 02_quant_kld for '{label}'")
-                for label in labels
-            ],
-            ignore_index=True,
-        )
+        labels, paths = [*self.params.floors, *self.quants], self.committed or self.paths
+        made_in = "`git checkout studies`" if self.committed else "notebook 02_quant_kld"
+        tables = [read_table(paths.fidelity(label), FIDELITY, made_in=f"{made_in} for '{label}'") for label in labels]
+        return pd.concat(tables, ignore_index=True)
 
     def tokens(self, quant: str) -> pd.DataFrame:
         """One row a scored token of a quant or floor; those that the repository keeps have no token ids."""
@@ -167,7 +162,8 @@ class LoadedStudy:
             return read_table(
                 self.committed.tokens(quant), KEPT_TOKENS, made_in=f"the study with `qkld run {self.params.study}`"
             )
-        return read_table(self.paths.kld(quant), TOKENS, made_in=f"notebook 02_quant_kld for '{quant}'")
+        schema = KEPT_TOKENS if ("quant_kld", quant) in read_taken(self.paths).jobs else TOKENS
+        return read_table(self.paths.kld(quant), schema, made_in=f"notebook 02_quant_kld for '{quant}'")
 
     def analysis(self, name: str) -> pd.DataFrame:
         """A result table of notebooks 04 to 07; an estimate that could not be computed is NaN, with a ``note``.

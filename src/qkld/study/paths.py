@@ -79,7 +79,10 @@ def known_studies(folder: Path | None = None) -> list[str]:
 
 @dataclass(frozen=True)
 class CommittedPaths:
-    """Where the tables of a finished study lie that are kept in the repository: ``studies/<study>``."""
+    """Where the tables of a study lie that are kept in the repository: ``studies/<study>``.
+
+    Each model's come as it is finished; the cohort is there once all are.
+    """
 
     folder: Path
 
@@ -92,10 +95,8 @@ class CommittedPaths:
     def cohort(self) -> Path:
         return self.folder / "cohort.parquet"
 
-    @property
-    def fidelity(self) -> Path:
-        """Fidelity of every quant and floor, one below the other."""
-        return self.folder / "fidelity.parquet"
+    def fidelity(self, quant: str) -> Path:
+        return self.folder / "fidelity" / f"{quant}.parquet"
 
     def items(self, model: str) -> Path:
         return self.folder / "items" / f"{model}.parquet"
@@ -110,7 +111,7 @@ class CommittedPaths:
 
 
 def committed_studies() -> list[str]:
-    """Names of the studies whose tables the repository keeps."""
+    """Names of the studies whose tables the repository keeps, whole."""
     return sorted(file.parent.name for file in (project_root() / "studies").glob("*/cohort.parquet"))
 
 
@@ -171,6 +172,16 @@ class StudyPaths:
     def basis_removed(self, basis: str) -> Path:
         """What was removed of a basis after its last use."""
         return self.run / "seals" / f"removed-{basis}.json"
+
+    @property
+    def samples(self) -> Path:
+        """What a few items of each benchmark said, for the plan."""
+        return self.run / "samples.json"
+
+    @property
+    def taken(self) -> Path:
+        """Which tables were taken from those that the repository keeps."""
+        return self.run / "taken.json"
 
     def kld(self, quant: str) -> Path:
         """Token table of a quant."""

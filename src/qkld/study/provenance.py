@@ -19,6 +19,7 @@ from typing import Any
 
 from qkld.errors import DiskError, ParameterError
 from qkld.study.paths import project_root
+from qkld.study.processors import processor
 from qkld.study.storage import Place, in_object_storage
 
 METRICS_VERSION = 6
@@ -92,12 +93,13 @@ def _versions() -> Mapping[str, str]:
 
 
 def made_by(**facts: Any) -> dict[str, Any]:
-    """Provenance of a result: metrics version, commit, package versions, machine, and the caller's facts."""
+    """Provenance of a result: metrics version, commit, package versions, machine, processor, and the caller's facts."""
     return {
         "metrics_version": METRICS_VERSION,
         "commit": commit(),
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "processor": dict(processor()),
         "packages": dict(_versions()),
         **facts,
     }

@@ -7,6 +7,7 @@ Editing the package reruns nothing by itself: a change that alters numbers raise
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from qkld.study.params import FLOOR_BATCH, FLOORS, Study, asked
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import METRICS_VERSION, canonical_json
 from qkld.study.registry import FIGURES, tables_of
+from qkld.study.taken import RULES as RULES_OF_MODELS
+from qkld.study.taken import read_taken
 from qkld.workflow.notebooks import code_digest
 from qkld.workflow.plan import made_files, measured_labels, plan_job, scored_labels
 
@@ -120,18 +123,22 @@ def _knobs_that_count(study: Study, rule: str, label: str | None) -> dict[str, A
     return values
 
 
+def job_parameters(study: Study, rule: str, label: str | None = None) -> dict[str, Any]:
+    """Everything in a study's parameters that changes a job's result, as JSON."""
+    return {"knobs": _knobs_that_count(study, rule, label), **_job_values(study, rule, label)}
+
+
+VERSIONS = ("metrics_version", "notebook")
+"""What `rule_values` holds beside the parameters of a job."""
+
+
 def rule_values(study: Study, rule: str, label: str | None = None) -> str:
     """Canonical JSON of everything in the parameters and notebooks that changes a job's result.
 
     ``label`` is the quant of ``quant_kld``, the model of ``benchmark_scores``, and None elsewhere.
     """
-    values: dict[str, Any] = {
-        "metrics_version": METRICS_VERSION,
-        "notebook": code_digest(RULES[rule].notebook),
-        "knobs": _knobs_that_count(study, rule, label),
-        **_job_values(study, rule, label),
-    }
-    return canonical_json(values)
+    versions = dict(zip(VERSIONS, (METRICS_VERSION, code_digest(RULES[rule].notebook)), strict=True))
+    return canonical_json(versions | job_parameters(study, rule, label))
 
 
 def notebook_parameters(
@@ -186,6 +193,24 @@ def basis_of(study: Study, label: str) -> Basis | None:
     """The basis that a build or a floor lies in; None for what lies in the reference's own."""
     floors = {basis.floor_label: basis for basis in study.bases}
     return floors.get(label) or (None if label in FLOORS else study.entry(label).basis)
+
+
+def labels_to_run(study: Study, paths: StudyPaths, rule: str) -> tuple[str, ...]:
+    """Models that a rule is run for: those whose tables were not taken from what the repository keeps."""
+    labels = measured_labels(study) if rule == "quant_kld" else scored_labels(study)
+    taken = read_taken(paths).jobs
+    return tuple(label for label in labels if (rule, label) not in taken)
+
+
+def only(labels: Iterable[str]) -> str:
+    """Regular expression of these labels and nothing else."""
+    return "|".join(map(re.escape, labels)) or "(?!)"
+
+
+def bases_to_make(study: Study, paths: StudyPaths) -> tuple[Basis, ...]:
+    """Bases in which a build or a floor is still to be run here."""
+    to_run = {basis_of(study, label) for rule in RULES_OF_MODELS for label in labels_to_run(study, paths, rule)}
+    return tuple(basis for basis in study.bases if basis in to_run)
 
 
 def measured_in(study: Study, paths: StudyPaths, name: str) -> tuple[Path, ...]:
@@ -250,6 +275,7 @@ def hand_over(study: Study, paths: StudyPaths, declared: Iterable[str]) -> None:
 def declared_files(study: Study, paths: StudyPaths) -> list[Path]:
     """Every file that the Snakefile declares as an output."""
     files = [file for rule in RULES for file in outputs(study, paths, rule)]
-    files += [seal(basis.name) for basis in study.bases for seal in (paths.basis_seal, paths.basis_removed)]
+    bases = bases_to_make(study, paths)
+    files += [seal(basis.name) for basis in bases for seal in (paths.basis_seal, paths.basis_removed)]
     files += [file for label in measured_labels(study) for file in (paths.kld(label), paths.fidelity(label))]
     return files + [paths.items(label) for label in scored_labels(study)]

@@ -34,6 +34,7 @@ from qkld.workflow.slurm.cluster import end_jobs
 from qkld.workflow.slurm.failures import causes
 from qkld.workflow.slurm.site import DEFAULT, read_site
 from qkld.workflow.slurm.starting import arguments, arguments_unasked
+from qkld.workflow.taking import Choice, take_kept
 from qkld.workflow.watching import Watch, failed_lines, shown
 
 RUN_VARIABLE = "QKLD_RUN"
@@ -243,6 +244,7 @@ def run_study(
     profile: str = "local",
     site: Mapping[str, Any] | None = None,
     dry_run: bool = False,
+    kept: Choice = "fitting",
     more: Sequence[str] = (),
 ) -> int:
     """Run a study's workflow, or go on with it; returns Snakemake's exit status, or 128 + the signal that stopped it.
@@ -255,6 +257,9 @@ def run_study(
     ----------
     site : mapping
         With profile ``slurm``: the values of `qkld.workflow.slurm.site.Site` that go before its file, and ``file``.
+    kept
+        Which of the tables that the repository keeps are taken instead of being made: see `taking.take_kept`. Where
+        jobs see no folder of this machine (``kubernetes``) none are.
 
     Raises
     ------
@@ -275,6 +280,8 @@ def run_study(
     with locked(run / ".lock", patience=1.0), _no_slurm_jobs_left(run) if on_slurm else nullcontext():
         if ended := end_processes(run):
             print(f"qkld: ended {ended} processes that a killed run of '{name}' had left behind", flush=True)
+        for line in take_kept(study, "none" if executor_of(profile) == "kubernetes" else kept):
+            print(f"qkld: {line}", flush=True)
         fetch_sources(study)
         watch = None if more or executor_of(profile) == "kubernetes" else _fresh_watch(name)
         environment = run_environment(name) | (write_mark(run) if on_slurm else {})

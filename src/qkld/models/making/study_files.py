@@ -25,6 +25,7 @@ from qkld.study.locks import locked
 from qkld.study.params import Compute, Study
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import write_json
+from qkld.study.taken import read_taken
 
 IN_TORCH = Compute(
     device="cpu",
@@ -44,11 +45,12 @@ REFERENCE = "reference"
 def wanted_files(study: Study, basis: Basis | None = None) -> dict[Path, GgufModel]:
     """Each file to make in a basis, with the first quant that asks for it: several engines or caches may share one.
 
-    None is the reference's own basis.
+    None is the reference's own basis. Quants whose tables were taken from what the repository keeps need no file.
     """
     found: dict[Path, GgufModel] = {}
+    taken = read_taken(StudyPaths(study.study)).models
     for quant in study.quants:
-        if isinstance(quant, GgufModel) and quant.made and quant.basis == basis:
+        if isinstance(quant, GgufModel) and quant.made and quant.basis == basis and quant.label not in taken:
             found.setdefault(made_file(quant, study.reference), quant)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from qkld.workflow.commands.arguments import parameter, positive_number, whole_number
@@ -17,6 +18,13 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cores", type=whole_number, default=2, help="processor cores to use in all (default 2)")
     parser.add_argument("--profile", default="local", help="a folder of workflow/profiles: local, slurm, …")
     parser.add_argument("--dry-run", action="store_true", help="show what would run, and why")
+    parser.add_argument(
+        "--kept",
+        choices=("fitting", "all", "none"),
+        default="fitting",
+        help="tables in studies/STUDY to take instead of running their models: those that fit (default); those, and "
+        "stop if one does not fit; or none",
+    )
     cluster = parser.add_argument_group("with --profile slurm")
     cluster.add_argument("--site", type=Path, help="the cluster's settings (workflow/profiles/slurm/site.yaml)")
     cluster.add_argument("--partition", help="partition of the jobs (default: the file's, else the cluster's)")
@@ -34,6 +42,7 @@ def _run(options: argparse.Namespace) -> int:
         profile=options.profile,
         site=site,
         dry_run=options.dry_run,
+        kept=options.kept,
         more=options.more,
     )
 
@@ -47,6 +56,9 @@ def _plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hours", type=positive_number, help="also propose how to split this time between texts and items"
     )
+    parser.add_argument(
+        "--measure", action="store_true", help="first run the reference on a few items of each benchmark, a minute"
+    )
     parser.add_argument("--estimate", action="store_true", help="also estimate notebooks 01 and 02 on one H100")
 
 
@@ -58,16 +70,19 @@ def _plan(options: argparse.Namespace) -> None:
     from qkld.workflow.plan_report import plan_text
     from qkld.workflow.planned_builds import builds_lines, builds_split_lines
     from qkld.workflow.resolution import resolution_lines
+    from qkld.workflow.signals import measure_samples, sampled_speed, signal_lines
     from qkld.workflow.splitting import split_lines
 
     file = Path(options.study) if options.study.endswith((".yaml", ".yml")) else None
     study = load_params(options.study) if file is None else load_params(file.stem, file)
     given = flop_rate(known_shape(study), options.tokens_per_second)
-    speed = given if options.tokens_per_second else model_flop_per_second(study)
-    pace = {"cores": options.cores, "flop_per_second": speed}
     with some_project():
+        if options.measure:
+            measure_samples(study)
+        speed = given if options.tokens_per_second else sampled_speed(study) or model_flop_per_second(study)
+        pace = {"cores": options.cores, "flop_per_second": speed}
         print(plan_text(study, **pace))
-        print("\n".join([*resolution_lines(study, **pace), *builds_lines(study)]))
+        print("\n".join([*signal_lines(study, **pace), *resolution_lines(study, **pace), *builds_lines(study)]))
         if options.hours:
             proposal = split_lines(study, options.hours, **pace)
             print("\n".join([*proposal, *builds_split_lines(study, options.hours, **pace)]))
@@ -145,6 +160,20 @@ def _export(options: argparse.Namespace) -> None:
     print(f"{kept.folder}: {sum(1 for _ in kept.folder.rglob('*.parquet'))} tables and {kept.page.name}")
 
 
+def _keep_options(parser: argparse.ArgumentParser) -> None:
+    _study_alone(parser)
+    parser.add_argument("--runs", type=Path, help="folder of the runs, such as another clone's (default runs/)")
+    parser.add_argument("--out", type=Path, help="another folder than studies/STUDY")
+
+
+def _keep(options: argparse.Namespace) -> None:
+    from qkld.workflow.keeping import keep_study
+
+    if options.runs:
+        os.environ["QKLD_RUNS"] = str(options.runs.resolve())
+    print(*keep_study(options.study, options.out), sep="\n")
+
+
 def _withdraw_options(parser: argparse.ArgumentParser) -> None:
     _study_alone(parser)
     parser.add_argument("--table", action="append", required=True, help="a result table, such as verdict; repeatable")
@@ -175,6 +204,9 @@ COMMANDS = (
     Command("collect", "write the cohort and item tables of a study, as notebook 03b does", _study_alone, _collect),
     Command("forget", "remove the files that were made in one basis of a study's builds", _forget_options, _forget),
     Command("export", "copy the tables of a finished study, without texts, to studies/", _export_options, _export),
+    Command(
+        "keep", "copy the tables of finished models, without texts, to studies/", _keep_options, _keep, out="folder"
+    ),
     Command("withdraw", "remove wrong tables from a study's headline and tables", _withdraw_options, _withdraw),
     Command("readme", "update the generated findings in README.md", _no_options, _readme),
 )

@@ -12,6 +12,7 @@ from qkld.study.params import Study
 from qkld.study.progress import job
 from qkld.workflow.notebooks import export_report, run_notebook
 from qkld.workflow.rules import basis_of, hand_over, notebook_parameters
+from qkld.workflow.taking import check_reference
 
 FINDINGS = "08_findings"
 """The notebook whose executed copy is exported as the study's report."""
@@ -33,6 +34,7 @@ def run_stage(options: argparse.Namespace) -> None:
     check_mark(study.paths.run)
     with job(name):
         if label := options.quant or options.model:
+            check_reference(study.params)
             make_again(study.params, label, threads=options.threads or 1)
         executed = options.output or own.notebook(name)
         run_notebook(options.stage, executed, parameters, threads=options.threads)
