@@ -29,10 +29,10 @@ def test_tokens_of_the_smoke_study(smoke):
 def test_written_answers_are_read_and_written(smoke):
     """With answers of n tokens an item reads its prompt twice and the reference's answer, and writes n, every time."""
     arc = smoke.benchmarks[0]
-    alone = plan.benchmark_tokens(smoke.model_copy(update={"benchmarks": (arc,)}))
+    alone = plan.benchmark_costs(smoke.model_copy(update={"benchmarks": (arc,)})).tokens
     for repeats in (1, 4):
         writes = arc.model_copy(update={"answer_tokens": 50, "repeats": repeats})
-        tokens = plan.benchmark_tokens(smoke.model_copy(update={"benchmarks": (writes,)}))
+        tokens = plan.benchmark_costs(smoke.model_copy(update={"benchmarks": (writes,)})).tokens
         assert tokens == pytest.approx(alone + 12 * 50 + repeats * (alone + 12 * plan.WRITING_WORK * 50))
 
 

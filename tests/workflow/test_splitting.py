@@ -8,18 +8,24 @@ import re
 import pytest
 
 from qkld.errors import ParameterError
-from qkld.study.params import load_params
+from qkld.study.params import Benchmark, load_params
 from qkld.workflow import cli
-from qkld.workflow.plan import benchmark_tokens, items_of
+from qkld.workflow.plan import items_of
 from qkld.workflow.resolution import ENOUGH_KLD, entering, headline_place, paired_error, places_of
 from qkld.workflow.splitting import Pace, items_in, split, split_lines, splittable, with_enough_texts
 
 PACE = Pace(cores=2, flop_per_second=8e10)
 
 
+BENCHMARKS = {"arc_easy": 80, "openbookqa": 30, "sciq": 18, "hellaswag": 6, "mmlu": 6}
+
+
 @pytest.fixture(scope="module")
 def demo():
-    return load_params("demo")
+    """The demo with few items of more benchmarks, of which files hold more than any of the times here."""
+    tasks = {task: {"task": task, "chance": 0.25, "limit": limit} for task, limit in BENCHMARKS.items()}
+    tasks["mmlu"]["role"] = "control"
+    return load_params("demo").model_copy(update={"benchmarks": tuple(Benchmark(**t) for t in tasks.values())})
 
 
 def limits(study) -> dict[str, int]:
@@ -37,9 +43,9 @@ def test_texts_are_just_enough(demo):
 
 
 def test_a_headline_on_few_long_windows_gets_more_of_them(demo):
-    long = demo.model_copy(update={"headline": demo.headline.model_copy(update={"context": 1024})})
-    cut = with_enough_texts(long)
-    assert headline_place(cut).windows > demo.corpora[0].windows_at[1024]
+    prose = demo.corpora[0].model_copy(update={"windows_at": {demo.headline.context: 2}})
+    cut = with_enough_texts(demo.model_copy(update={"corpora": (prose, *demo.corpora[1:])}))
+    assert headline_place(cut).windows > 2
     assert cut.corpora[0].windows_at == {}
     assert places_of(cut, cut.corpora[0])[-1] == headline_place(cut)
 
@@ -89,10 +95,11 @@ def test_cheap_items_come_first(demo):
     assert resolved == sorted(resolved)
 
 
-def test_an_item_token_costs_what_more_items_cost(demo):
+def test_an_item_costs_what_more_items_cost(demo):
     more = demo.model_copy(update={"benchmarks": tuple(b.model_copy(update={"limit": 40}) for b in demo.benchmarks)})
-    tokens = benchmark_tokens(more) - benchmark_tokens(demo)
-    assert PACE.seconds(more) - PACE.seconds(demo) == pytest.approx(tokens * PACE.an_item_token(demo))
+    counts = [(items_of(new) - items_of(old), old) for new, old in zip(more.benchmarks, demo.benchmarks, strict=True)]
+    added = sum(count * PACE.an_item(demo, b) for count, b in counts)
+    assert PACE.seconds(more) - PACE.seconds(demo) == pytest.approx(added)
 
 
 def test_too_short_a_time_names_the_shortest(demo):

@@ -19,6 +19,7 @@ from qkld.sources.windows import scored_positions
 from qkld.study.entries import GgufModel, MadeGguf
 from qkld.study.params import FLOOR_BATCH, FLOORS, Benchmark, Corpus, Study
 from qkld.study.paths import data_folder
+from qkld.study.samples import read_samples
 from qkld.study.texts import lines, read_text
 
 ANALYSIS_RULES = ("cohort", "correlation", "silent_zone", "volume_direction", "prompts", "findings")
@@ -31,6 +32,9 @@ CHAT_PROMPT_TOKENS = 70
 
 CHARACTERS_PER_TOKEN = 3.9
 """Of English benchmark text with a 49,152-token vocabulary; a larger vocabulary needs fewer tokens."""
+
+CHOICE_SHARE = 0.4
+"""Tokens that predict a choice over all tokens of an item; `qkld plan --measure` finds it for each benchmark."""
 
 RUN_SHARE = 0.7
 """Tokens run for an item over tokens of its line in the file, which also has names and fields that are not run."""
@@ -184,15 +188,35 @@ def kept_positions(corpus: Corpus, answer_tokens: int, score_from: float) -> int
     return sum(len(kept_at(corpus.contexts_of(i), score_from)) for i in range(corpus.windows))
 
 
-def benchmark_tokens(study: Study) -> float | None:
+@dataclass(frozen=True)
+class ItemCost:
+    """Tokens of an average item that are run, and those of them whose logits are computed."""
+
+    tokens: float
+    head_tokens: float
+
+    def work(self, shape: Shape) -> float:
+        """Operations of one item beside a reference."""
+        return self.tokens * shape.trunk_flop + self.head_tokens * HEAD_WORK * shape.head_flop
+
+
+def item_cost(study: Study, benchmark: Benchmark) -> ItemCost | None:
+    """As `qkld plan --measure` found it, else by the file's characters; None while that is not fetched."""
+    sample = read_samples(study).get(benchmark.task)
+    if sample:
+        return ItemCost(sample.tokens, sample.head_tokens)
+    each = item_tokens(benchmark)
+    at_choices = study.benchmark_scores.item_kld == "choices" and benchmark.answer_tokens is None
+    return each and ItemCost(each, each * (CHOICE_SHARE if at_choices else 1.0))
+
+
+def benchmark_costs(study: Study) -> ItemCost | None:
     """Tokens of all benchmark items with their choices; None while a benchmark's file is not fetched."""
-    total = 0.0
-    for benchmark in study.benchmarks:
-        items, each = items_of(benchmark), item_tokens(benchmark)
-        if items is None or each is None:
-            return None
-        total += items * each
-    return total
+    costs = [(items_of(b), item_cost(study, b)) for b in study.benchmarks]
+    if any(items is None or cost is None for items, cost in costs):
+        return None
+    known = [(items, cost) for items, cost in costs if items and cost]
+    return ItemCost(sum(n * cost.tokens for n, cost in known), sum(n * cost.head_tokens for n, cost in known))
 
 
 def items_there(benchmark: Benchmark) -> int | None:
@@ -266,7 +290,8 @@ def plan_job(study: Study, rule: str, label: str | None = None) -> Job:
     kept = float(sum(kept_positions(c, knobs.chat_answer_tokens, knobs.score_from) for c in study.corpora))
     state_bytes = shape.width * _dtype_bytes(study) * STORE_COMPRESSION if shape else None
     method = _method(study, None if rule == "make_basis" else label)
-    items = benchmark_tokens(study) if rule in ("reference_benchmarks", "benchmark_scores") else None
+    items = benchmark_costs(study) if rule in ("reference_benchmarks", "benchmark_scores") else None
+    item_tokens, head_tokens = (items.tokens, items.head_tokens) if items else (None, None)
     memory, fixed = _memory(study, shape, method), _fixed_seconds(shape, rule, method)
     match rule:
         case "make_quants":
@@ -278,12 +303,12 @@ def plan_job(study: Study, rule: str, label: str | None = None) -> Job:
             written = kept * state_bytes if state_bytes else None
             return Job(rule, label, tokens + answers, float(answers), written, memory, fixed)
         case "reference_benchmarks":
-            written = items * state_bytes if items and state_bytes else None
-            return Job(rule, label, items, 0.0, written, memory, fixed)
+            written = head_tokens * state_bytes if head_tokens and state_bytes else None
+            return Job(rule, label, item_tokens, 0.0, written, memory, fixed)
         case "quant_kld":
             return Job(rule, label, tokens, kept, scored * TOKEN_ROW_BYTES, memory, fixed)
         case "benchmark_scores":
-            return Job(rule, label, items, items, 0.0, memory, fixed)
+            return Job(rule, label, item_tokens, head_tokens, 0.0, memory, fixed)
         case _:
             return Job(rule, None, 0.0, 0.0, 0.0, PROCESS_BYTES, ANALYSIS_SECONDS)
 

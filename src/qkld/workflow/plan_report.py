@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from qkld.study.entries import GgufModel
 from qkld.study.params import Study
 from qkld.study.text_table import TextTable
-from qkld.workflow.plan import Job, Shape, benchmark_tokens, job_seconds, known_shape, plan_jobs
+from qkld.workflow.plan import Job, Shape, benchmark_costs, job_seconds, known_shape, plan_jobs
 
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
@@ -92,7 +92,7 @@ def unknowns(study: Study, speed: float | None) -> list[str]:
     lines = []
     if known_shape(study) is None:
         lines.append("the reference's size: add it to qkld.workflow.plan.KNOWN_SHAPES")
-    if benchmark_tokens(study) is None:
+    if benchmark_costs(study) is None:
         lines.append(
             f"the benchmarks' lengths: their files are not here; `qkld fetch {study.study}` where qkld has them"
         )

@@ -14,7 +14,7 @@ from qkld.errors import ParameterError
 from qkld.statistics.items.scores import least_items
 from qkld.study.params import Benchmark, Corpus, Study
 from qkld.study.text_table import TextTable
-from qkld.workflow.plan import benchmark_tokens, item_tokens, items_of, items_there, known_shape, plan_jobs
+from qkld.workflow.plan import benchmark_costs, item_cost, items_of, items_there, known_shape, plan_jobs
 from qkld.workflow.plan_report import in_time, seconds_by_rule
 from qkld.workflow.resolution import (
     ENOUGH_KLD,
@@ -47,11 +47,14 @@ class Pace:
         """Time of the rules that run texts, with their starts."""
         return sum(s for rule, s in self._by_rule(study).items() if rule in TEXT_RULES)
 
-    def an_item_token(self, study: Study) -> float:
-        """Time of one token of an item in all models; it does not depend on the number of items."""
+    def an_item(self, study: Study, benchmark: Benchmark) -> float:
+        """Time of one item of a benchmark in all models; it does not depend on the number of items."""
         started = self._by_rule(study, without=ITEM_RULES)
         grown = sum(s - started[rule] for rule, s in self._by_rule(study).items())
-        return grown / (benchmark_tokens(study) or math.nan)
+        shape, own, everything = known_shape(study), item_cost(study, benchmark), benchmark_costs(study)
+        if not (shape and own and everything):
+            return math.nan
+        return grown * own.work(shape) / everything.work(shape)
 
     def _by_rule(self, study: Study, without: tuple[str, ...] = ()) -> dict[str, float]:
         """Seconds by rule; of those ``without`` tokens what their jobs take to start."""
@@ -79,7 +82,7 @@ def _enough(study: Study, corpus: Corpus) -> Corpus:
 def splittable(study: Study) -> list[Benchmark]:
     """Benchmarks of the composite whose files hold enough items to enter it, cheapest items first."""
     own = [b for b in study.benchmarks if b.role == "composite" and (items_there(b) or 0) >= least_items(b.chance)]
-    return sorted(own, key=lambda b: item_tokens(b) or math.inf)
+    return sorted(own, key=lambda b: cost.tokens if (cost := item_cost(study, b)) else math.inf)
 
 
 def items_in(seconds: float, costs: Mapping[str, float], least: Mapping[str, int], most: Mapping[str, int]) -> dict:
@@ -130,7 +133,7 @@ def split(study: Study, hours: float, pace: Pace) -> Study:
             found=f"{hours:g} hours",
             do="give more hours or cores, or take quants or benchmarks out of the study",
         )
-    costs = {b.task: pace.an_item_token(study) * (item_tokens(b) or math.nan) for b in shared}
+    costs = {b.task: pace.an_item(study, b) for b in shared}
     left = 3600 * hours - shortest + sum(costs[task] * n for task, n in least.items())
     return _with_items(smallest, items_in(left, costs, least, {b.task: items_there(b) or 0 for b in shared}))
 
@@ -154,7 +157,7 @@ def split_lines(study: Study, hours: float, *, cores: int, flop_per_second: floa
     """
     found = {
         "the reference's size": known_shape(study),
-        "the benchmarks' lengths": benchmark_tokens(study),
+        "the benchmarks' lengths": benchmark_costs(study),
         "the speed": flop_per_second,
     }
     unknown = [name for name, value in found.items() if value is None]
@@ -190,8 +193,9 @@ def _items_table(study: Study, proposed: Study, pace: Pace) -> TextTable:
     now = {b.task: b for b in study.benchmarks}
     rows = []
     for b in splittable(proposed):
-        each = item_tokens(b) or math.nan
-        an_hour = paired_error(JUDGED_AT, [3600 / (pace.an_item_token(study) * each)])
+        cost = item_cost(study, b)
+        each = cost.tokens if cost else math.nan
+        an_hour = paired_error(JUDGED_AT, [3600 / pace.an_item(study, b)])
         row = (b.task, f"{each:.0f}", str(items_of(now[b.task])), str(items_there(b)), str(items_of(b)))
         rows.append((*row, f"± {100 * an_hour:.2f}"))
     columns = ("benchmark", "tokens an item", "items", "there are", "proposed", "points after an hour of it")
