@@ -157,7 +157,8 @@ def _export(options: argparse.Namespace) -> None:
     from qkld.analysis.committing import export_study
 
     kept = export_study(options.study, options.out, tokens=not options.without_tokens)
-    print(f"{kept.folder}: {sum(1 for _ in kept.folder.rglob('*.parquet'))} tables and {kept.page.name}")
+    tables = sum(path.suffix in (".parquet", ".csv") for path in kept.folder.rglob("*"))
+    print(f"{kept.folder}: {tables} tables and {kept.page.name}")
 
 
 def _keep_options(parser: argparse.ArgumentParser) -> None:
