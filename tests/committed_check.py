@@ -75,8 +75,8 @@ def numbers_made_again(study: str) -> dict[str, Any]:
 # --- the same by `qkld analyse` ---------------------------------------------------------------------------------------
 
 SAME_TABLES = (
-    *("zone_curve", "partial", "noise", "verdict", "leave_one_out", "zone_edge"),
-    *("flips", "volume_direction", "thinning", "decision", "pairs"),
+    *("zone_curve", "partial", "noise", "verdict", "leave_one_out", "two_scores", "zone_edge"),
+    *("flips", "volume_direction", "thinning", "decision", "probability", "pairs"),
     *("prompts", "prompt_baselines", "prompt_within", "prompt_flips", "router", "directional"),
 )
 """Tables that notebooks 04 to 07 and ``qkld analyse`` both write; its ``correlation`` is in the study's ``zone``."""

@@ -13,8 +13,12 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 import yaml
+from scipy import special
 from simulated_tokens import tokens_of_quant
 
+from qkld.analysis import build_tables
+from qkld.analysis.evidence import Evidence, Settings
+from qkld.analysis.score_tables import probability_table, two_scores_table
 from qkld.analysis.study import load_study
 from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.comparison import differences_table
@@ -68,6 +72,7 @@ def _items_of(label: str, kld: float, base: dict[str, np.ndarray], rng: np.rando
         margin = margins + 1.18 * np.sqrt(kld) * rng.normal(-0.25, 1, n) if kld else margins
         correct = (margin > 0).astype("int8")
         right = np.arange(n) % 4
+        scores = _choice_scores(margin, right)
         missing = label == "reference"
         spread = np.exp(rng.normal(np.log(max(kld, 1e-12)), 0.8, n) + 0.1 * (1 - correct))
         tables.append(pd.DataFrame({
@@ -77,8 +82,19 @@ def _items_of(label: str, kld: float, base: dict[str, np.ndarray], rng: np.rando
             "kl_prompt": np.nan if missing else spread, "kl_choice_right": np.nan if missing else 1.3 * spread,
             "kl_choice_mean": np.nan if missing else 1.1 * spread, "prompt_tokens": 20 + right,
             "choice_tokens": 12, "nll_reference": 2.0, "entropy_reference": 2.5,
+            "probability_right": special.softmax(scores, axis=1)[np.arange(n), right],
+            "choice_scores": list(scores.astype(np.float32)),
         }))  # fmt: skip
     return pd.concat(tables, ignore_index=True)
+
+
+def _choice_scores(margin: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Scores of four choices, nats: the right one's lies the margin above the best wrong one's."""
+    n = len(margin)
+    scores = np.tile(np.array([[-20.0, -20.5, -21.0, -22.0]]), (n, 1))
+    scores = np.take_along_axis(scores, (np.arange(4) - right[:, None] - 1) % 4, axis=1)
+    scores[np.arange(n), right] = -20.0 + margin
+    return scores
 
 
 def _model_row(label: str, role: str, family: str, bits: float, kld: float, rng: np.random.Generator) -> dict:
@@ -207,6 +223,11 @@ def simulated_evidence(
         rng=np.random.default_rng(1),
     )
     rules = compared_rules("kld_cut", cut, margin=0.01)
+    evidence = Evidence(
+        **{"cohort": cohort, "items": items, "reference": "reference", "metric": "kl_mean", "variants": ()},
+        **{"benchmarks": tuple(tasks), "tasks": tuple(tasks), "resampling": RESAMPLING},
+        **{"settings": Settings(equivalence_margin=0.05), "zone": frozenset(cohort.loc[members, "label"])},
+    )
     kld = cohort.set_index("label").loc[labels, "kl_mean"]
     drawn = {"resampling": RESAMPLING}
     return {
@@ -223,6 +244,9 @@ def simulated_evidence(
         ),
         "thinning": thinning_table(items, cohort, members, draws=10, **drawn, **of_scores),
         "decision": decision_table(items, cohort, margin=0.05, confidence=0.95, **of_scores),
+        "two_scores": two_scores_table(evidence),
+        "probability": probability_table(evidence),
+        **{name: make([]) for name, make in build_tables.TABLES.items()},
         "pairs": pair_table(items, cohort, tasks=tasks, confidence=0.95),
     }
 

@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 
 def write_smoke(place):
-    """Smoke's three quants, with the tables of three drawn ones, and few items."""
+    """Smoke's three quants, with the tables of three drawn ones, and few items, as made without the second score."""
     _, fidelity, items, facts = simulated_tables()
     items = items | {"floor-batch": second_run(items["reference"])}
     smoke = load_params("smoke", place.root / "params" / "smoke.yaml")
@@ -59,6 +59,7 @@ def write_smoke(place):
             write_table(place.folder / f"runs/smoke/kld/{label}.parquet", tokens_of_quant(source, means), TOKENS, made)
         if source in items:
             few = items[source][items[source]["item"].astype(int) < 8].assign(model=label)
+            few = few.drop(columns=["probability_right", "choice_scores"])
             few["benchmark"] = few["benchmark"].map({old: new for new, old in tasks.items()})
             write_table(place.folder / f"runs/smoke/items/{label}.parquet", few, ITEMS, made)
 

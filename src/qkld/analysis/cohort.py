@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from qkld.errors import BenchmarkError, ModelError, StageError
-from qkld.statistics.items.scores import benchmark_scores, composite, composite_tasks
+from qkld.statistics.items.scores import benchmark_scores, composite, composite_tasks, mean_probabilities
 from qkld.statistics.zone.variants import BASE_VARIANTS
 from qkld.study.params import FLOOR_BATCH, FLOOR_DTYPE, Corpus, Study
 from qkld.study.schemas import COHORT
@@ -212,19 +212,34 @@ def _basis_notes(cohort: pd.DataFrame, model_facts: Mapping[str, Mapping[str, An
 
 
 def _score_columns(study: Study, items: pd.DataFrame) -> pd.DataFrame:
-    """``score_``, ``se_<benchmark>``, ``composite`` and its error, one row a model; NaN where there is no composite."""
-    scores = benchmark_scores(items)
-    wide = {
-        f"{prefix}_{b}": scores[scores["benchmark"] == b].set_index("label")[column]
-        for b in chance_levels(study)
-        for prefix, column in (("score", "score"), ("se", "se"))
-    }
-    table = pd.DataFrame(wide)
+    """Both scores of each benchmark, their composites and all errors, one row a model; NaN where there is no composite.
+
+    ``score_``, ``se_<benchmark>``, ``composite`` and ``composite_se`` are of answers; ``probability_``,
+    ``se_probability_<benchmark>``, ``composite_probability`` and ``composite_probability_se`` of the probability of the
+    right choice, where items have it.
+    """
     tasks = composite_of(study, items)
     chosen = list(tasks.loc[tasks["in_composite"], "benchmark"])
-    if not chosen:
+    table = _wide(study, benchmark_scores(items), chosen, "score_", "se_")
+    means = mean_probabilities(items)
+    if means.empty:
+        return table
+    own = _wide(study, means, chosen, "probability_", "se_probability_")
+    named = {name: name.replace("composite", "composite_probability") for name in ("composite", "composite_se")}
+    return table.join(own.rename(columns=named))
+
+
+def _wide(study: Study, scores: pd.DataFrame, tasks: Sequence[str], of_score: str, of_error: str) -> pd.DataFrame:
+    """A row a model: score and error of each benchmark under these prefixes, and the composite of the tasks."""
+    wide = {
+        f"{prefix}{b}": scores[scores["benchmark"] == b].set_index("label")[column]
+        for b in chance_levels(study)
+        for prefix, column in ((of_score, "score"), (of_error, "se"))
+    }
+    table = pd.DataFrame(wide)
+    if not tasks:
         return table.assign(composite=np.nan, composite_se=np.nan)
-    return table.join(composite(scores, chosen).set_index("label"))
+    return table.join(composite(scores, tasks).set_index("label"))
 
 
 def _at_floor(cohort: pd.DataFrame, fidelity_tables: Mapping[str, pd.DataFrame]) -> pd.Series:

@@ -260,6 +260,16 @@ class Evidence:
         composite = composite_score(mean) if self.tasks else np.nan
         return replace(self, cohort=cohort.assign(**own, composite=composite), zone=zone, score=score)
 
+    @property
+    def lacks_primary(self) -> bool:
+        """Whether items lack the score that was named to decide: then nothing is decided."""
+        return self.settings.primary_score == "probability" and not self.has("probability")
+
+    @cached_property
+    def primary(self) -> Evidence:
+        """The same by the score that was named to decide; by accuracy where items lack it."""
+        return self if self.lacks_primary else self.by(self.settings.primary_score)
+
     # --- names --------------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from qkld.analysis.evidence import Evidence
-from qkld.statistics.flips import decision, direction, flips, self_flips, thinning
+from qkld.statistics.core.checks import joined
+from qkld.statistics.flips import decision, direction, flips, probability, self_flips, thinning
+from qkld.statistics.noise.two_scores import NO_PRIMARY
 
 
 def flip_table(evidence: Evidence) -> pd.DataFrame:
@@ -62,7 +64,35 @@ def thinning_table(evidence: Evidence) -> pd.DataFrame:
 
 
 def decision_table(evidence: Evidence) -> pd.DataFrame:
-    """Which quants are as good as the reference within the margin, and which are worse."""
+    """Which quants are as good as the reference within the margin, and which are worse, by the evidence's score.
+
+    Nothing is decided where items lack the score that was named to decide.
+    """
+    if evidence.score == "probability":
+        return _decisions_by_probability(evidence)
+    table = decisions_by_accuracy(evidence)
+    if not evidence.lacks_primary:
+        return table
+    note = [joined(NO_PRIMARY, note) for note in table["note"]]
+    return table.assign(decision=decision.UNDECIDED, decision_alone=decision.UNDECIDED, smallest=False, note=note)
+
+
+def _decisions_by_probability(evidence: Evidence) -> pd.DataFrame:
+    return probability.decision_table(
+        evidence.answers,
+        evidence.cohort,
+        evidence.flips,
+        reference=evidence.base,
+        benchmarks=evidence.benchmarks,
+        tasks=evidence.tasks,
+        margin=evidence.settings.probability_margin,
+        confidence=evidence.settings.direction_confidence,
+        size=evidence.size,
+    )
+
+
+def decisions_by_accuracy(evidence: Evidence) -> pd.DataFrame:
+    """The decisions by the share of right answers, whichever score is the primary one."""
     return decision.decision_table(
         evidence.answers,
         evidence.cohort,

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from qkld.analysis.study import LoadedStudy
+from qkld.statistics.core.checks import score_column
+from qkld.statistics.items.probability import Score
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,22 @@ class Zone:
 
 @dataclass(frozen=True)
 class ShownScore:
-    """A benchmark or ``composite``, its column in the cohort, and the reference's standard error, as a fraction."""
+    """A benchmark or ``composite``, the cohort's columns of its primary score and of that score's standard error, and
+    the reference's error, as a fraction."""
 
     benchmark: str
     column: str
+    error_column: str
     reference_error: float
+
+
+def cohort_columns(benchmark: str, score: Score) -> tuple[str, str]:
+    """The cohort's columns of a benchmark's, or the composite's, score and of its standard error."""
+    if score == "accuracy":
+        return score_column(benchmark), "composite_se" if benchmark == "composite" else f"se_{benchmark}"
+    if benchmark == "composite":
+        return "composite_probability", "composite_probability_se"
+    return f"probability_{benchmark}", f"se_probability_{benchmark}"
 
 
 def headline_of(benchmarks: Sequence[str], *, composite: bool) -> str:
@@ -51,12 +64,17 @@ def zone_of(study: LoadedStudy) -> Zone:
 
 
 def shown_score(study: LoadedStudy) -> ShownScore:
-    """The composite where the study has one, else its first benchmark: what headlines and figures are about."""
+    """The composite where the study has one, else its first benchmark: what headlines and figures are about.
+
+    By the study's primary score; by accuracy where its items were made before they held the other.
+    """
     cohort = study.cohort
     is_composite = cohort.loc[cohort["role"] == "quant", "composite"].notna().any()
     benchmark = headline_of(study.benchmarks, composite=bool(is_composite))
-    column, error = ("composite", "composite_se") if is_composite else (f"score_{benchmark}", f"se_{benchmark}")
-    return ShownScore(benchmark, column, float(cohort.loc[cohort["role"] == "reference", error].iloc[0]))
+    column, error = cohort_columns(benchmark, study.params.primary_score)
+    if not (column in cohort and cohort.loc[cohort["role"] != "floor", column].notna().all()):
+        column, error = cohort_columns(benchmark, "accuracy")
+    return ShownScore(benchmark, column, error, float(cohort.loc[cohort["role"] == "reference", error].iloc[0]))
 
 
 def drawn_flips(study: LoadedStudy) -> pd.DataFrame:

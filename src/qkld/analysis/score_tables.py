@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from qkld.analysis.evidence import Evidence
-from qkld.analysis.flip_tables import decision_table
+from qkld.analysis.flip_tables import decisions_by_accuracy
 from qkld.statistics.flips import probability
 from qkld.statistics.items.probability import Score
 from qkld.statistics.noise import two_scores
@@ -34,7 +34,7 @@ def probability_table(evidence: Evidence) -> pd.DataFrame:
     accuracy and the note.
     """
     described = registered("probability")
-    by_accuracy = decision_table(evidence)[["label", "benchmark", "decision"]]
+    by_accuracy = decisions_by_accuracy(evidence)[["label", "benchmark", "decision"]]
     known = by_accuracy.rename(columns={"decision": "decision_accuracy"})
     if not evidence.has("probability"):
         return described.frame(known.assign(note=two_scores.NOT_AVAILABLE).to_dict("records"))

@@ -11,6 +11,7 @@ from qkld.analysis.evidence import Evidence
 from qkld.statistics.core.checks import is_divergence, joined
 from qkld.statistics.correlation import comparison
 from qkld.statistics.noise import tables as noise
+from qkld.statistics.noise.two_scores import NO_PRIMARY
 from qkld.statistics.zone import break_point, edge, split_zone, variants, zone, zone_curve
 from qkld.statistics.zone.zone import Rule
 
@@ -153,8 +154,11 @@ def noise_table(evidence: Evidence) -> pd.DataFrame:
 
 
 def verdict_table(evidence: Evidence) -> pd.DataFrame:
-    """Noise-limited, direction missing, carried or undetermined, for every score."""
-    return noise.verdict_table(evidence.noises, evidence.cohort, evidence.members, metric=evidence.kld)
+    """Noise-limited, direction missing, carried or undetermined, for every score; none where items lack the primary."""
+    table = noise.verdict_table(evidence.noises, evidence.cohort, evidence.members, metric=evidence.kld)
+    if not evidence.lacks_primary:
+        return table
+    return table.assign(verdict="", note=[joined(NO_PRIMARY, note) for note in table["note"]])
 
 
 def leave_one_out_table(evidence: Evidence) -> pd.DataFrame:

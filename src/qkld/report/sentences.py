@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from qkld.report.numbers import printed
+from qkld.statistics.items.probability import Score
+from qkld.statistics.noise.two_scores import NAMES
 
 VERDICTS = {
     "carried": "the scores differ by more than chance, and most of that follows {metric}",
@@ -45,6 +47,11 @@ def row_of(table: pd.DataFrame, **values: object) -> Mapping[str, Any] | None:
     for column, value in values.items():
         found = found[found[column] == value]
     return None if found.empty else found.iloc[0].to_dict()
+
+
+def named(score: Score | None) -> str:
+    """``By accuracy, the primary score: ``; empty where none is named."""
+    return "" if score is None else f"By {NAMES[score]}, the primary score: "
 
 
 # --- 04: does KLD rank scores -----------------------------------------------------------------------------------------
@@ -106,16 +113,30 @@ def noise_sentence(noise: pd.DataFrame, score: str) -> str:
     )
 
 
-def verdict_sentence(verdict: pd.DataFrame, score: str) -> str:
-    """Noise or missing direction, and what would settle it."""
+def verdict_sentence(verdict: pd.DataFrame, score: str, primary: Score | None = None) -> str:
+    """Noise or missing direction, and what would settle it, by the ``primary`` score."""
     row = row_of(verdict, benchmark=score, subset="zone")
     if row is None or not row["verdict"] or pd.isna(row["verdict"]):
-        return f"No verdict{_why(row)}."
+        return f"{named(primary)}No verdict{_why(row)}."
     said = VERDICTS[row["verdict"]].format(metric="KLD")
     rests = f" This rests on {row['rests_on']}." if row["rests_on"] and not pd.isna(row["rests_on"]) else ""
     settle = row["items_to_settle"]
     more = "" if pd.isna(settle) else f" About {settle:,.0f} items would settle it (now {row['items']:,.0f})."
-    return f"*{row['verdict']}*: {said}.{rests}{more}"
+    return f"{named(primary)}*{row['verdict']}*: {said}.{rests}{more}"
+
+
+def two_scores_sentence(both: pd.DataFrame, score: str) -> str:
+    """ρ in the zone and its error by either score, whether their verdicts differ, and whose error rate is meant."""
+    row = row_of(both, benchmark=score, subset="zone")
+    if row is None:
+        return "The two scores: not available."
+    told = [
+        f"by {name} ρ = {printed(row[f'estimate_{which}'])} and a standard error of "
+        f"{printed(row[f'mean_se_{which}'], 2, percent=True)} points"
+        for which, name in NAMES.items()
+        if not pd.isna(row[f"mean_se_{which}"])
+    ]
+    return f"In the zone, {'; '.join(told)}. {row['says']}" if told else str(row["says"])
 
 
 def left_out_sentence(left_out: pd.DataFrame, verdict: pd.DataFrame, score: str) -> str:
@@ -173,17 +194,57 @@ def volume_sentence(volume: pd.DataFrame, score: str) -> str:
     return f"In the zone, KLD and {'; and '.join(parts)}."
 
 
-def decision_sentence(decision: pd.DataFrame, score: str) -> str:
-    """Which quants are as good as the reference, one error rate for all of them."""
+def decision_sentence(decision: pd.DataFrame, score: str, primary: Score | None = None) -> str:
+    """Which quants are as good as the reference by the ``primary`` score, one error rate for all of them."""
     own = decision[decision["benchmark"] == score]
     if own.empty:
         return "Comparison with the reference: not available."
+    by = named(primary)
     told = own["decision"].value_counts()
-    named = ", ".join(f"{told[word]} {word}" for word in sorted(told.index))
+    counted = ", ".join(f"{told[word]} {word}" for word in sorted(told.index))
     smallest = own.loc[own["smallest"].fillna(False).astype(bool), "label"].tolist()
     tail = f" The smallest equivalent quant is {smallest[0]}." if smallest else " No quant is shown to be equivalent."
     margin = printed(own["margin"].iloc[0], 1, percent=True)
-    return f"Of {count(len(own))}, within a margin of {margin} points of the reference: {named}.{tail}"
+    of = "of" if by else "Of"
+    return f"{by}{of} {count(len(own))}, within a margin of {margin} points of the reference: {counted}.{tail}"
+
+
+def scale_sentence(second: pd.DataFrame, score: str) -> str:
+    """What the probability of the right choice decides, where accuracy decides otherwise, and what scale explains."""
+    own = second[second["benchmark"] == score]
+    if own.empty or own["net"].isna().all():
+        return f"By the probability of the right choice: not available{_why(None if own.empty else own.iloc[0])}."
+    decided, read = own["decision"].value_counts(), own["reading"].replace("", "nothing stands out").value_counts()
+    counted, readings = (", ".join(f"{n} {word}" for word, n in sorted(c.items())) for c in (decided, read))
+    other = int((own["says"] != "").sum())
+    margin = printed(own["margin"].iloc[0], 1, percent=True)
+    return (
+        f"By the probability of the right choice, of {count(len(own))} within a margin of {margin} points: {counted}; "
+        f"accuracy decides {other} of them otherwise. What the changes are: {readings}."
+    )
+
+
+def builds_sentence(builds: pd.DataFrame) -> str:
+    """How far builds of a recipe, and recipes, lie apart at equal displacement, for each kind of builds and score."""
+    rows = builds[builds["subset"].isin(["", "full"])]
+    keys = rows[["basis_kind", "by_score"]].drop_duplicates().itertuples(index=False)
+    return " ".join(_of_builds(rows[(rows["basis_kind"] == k) & (rows["by_score"] == s)], k, s) for k, s in keys)
+
+
+def _of_builds(rows: pd.DataFrame, kind: str, score: Score) -> str:
+    found = {part: row_of(rows, component=part) for part in ("within", "between")}
+    if any(row is None for row in found.values()):
+        where = f"Builds by {kind}, {NAMES[score]}" if kind else "Builds of recipes"
+        return f"{where}: not available{_why(rows.iloc[0].to_dict())}."
+    told = [
+        f"{what} by {_points(row['sd'])} points [{_points(row['sd_low'])}, {_points(row['sd_high'])}], "
+        f"p {_p(row['p_zero'])}"
+        for what, row in (("builds of one recipe", found["within"]), ("recipes", found["between"]))
+    ]
+    sizes = f"{int(found['within']['builds'])} builds of {int(found['within']['recipes'])} recipes by {kind}"
+    return (
+        f"Over {sizes}, {NAMES[score]} at equal KLD differs between {' and between '.join(told)} (standard deviations)."
+    )
 
 
 def pairs_sentence(pairs: pd.DataFrame) -> str:
@@ -232,6 +293,10 @@ def directional_sentence(directional: pd.DataFrame) -> str:
 def _why(row: Mapping[str, Any] | None) -> str:
     note = None if row is None else row.get("note")
     return f" ({note})" if isinstance(note, str) and note else ""
+
+
+def _points(fraction: float) -> str:
+    return printed(fraction, 2, percent=True)
 
 
 def _p(value: float) -> str:

@@ -40,6 +40,7 @@ def study_numbers(study: LoadedStudy) -> dict[str, Any]:
         "study/quants": len(study.quants),
         "study/metrics_version": METRICS_VERSION,
         "study/headline_benchmark": shown_score(study).benchmark,
+        "study/primary_score": study.params.primary_score,
         "study/zone_rule": str(zone["rule"]),
         "study/zone_cut": float(zone["cut"]),
         "study/zone_quants": int(zone["n_zone"]),
@@ -71,7 +72,6 @@ def limits_of(study: LoadedStudy) -> list[str]:
     zone = study.analysis("zone").iloc[0]
     tasks = study.analysis("composite")
     used = tasks[tasks["in_composite"]]
-    reference = study.cohort[study.cohort["role"] == "reference"].iloc[0]
     limits = [
         f"The zone holds {zone['n_zone']} of {zone['n_full']} quants; it was {zone['selection']}.",
         "A ρ near 0 in the zone also appears where KLD ranks true quality perfectly and the benchmarks have too few "
@@ -82,7 +82,7 @@ def limits_of(study: LoadedStudy) -> list[str]:
         "Everything here holds for this cohort, these texts and these benchmarks; the zone's cut is not a constant.",
     ]
     if len(used):
-        error = printed(reference["composite_se"], 1, percent=True)
+        error = printed(shown_score(study).reference_error, 1, percent=True)
         sizes = f"{int(used['items'].sum())} items in {len(used)} benchmarks"
         limits.insert(1, f"The composite rests on {sizes}; the reference's has a standard error of {error} points.")
     else:

@@ -17,7 +17,7 @@ from qkld.statistics.prompts.router import ALL_PAIRS
 from qkld.statistics.prompts.rows import ALL_QUANTS
 from qkld.study.text_table import TextTable
 
-EVIDENCE = ("verdict", "noise", "thinning", "decision", "pairs")
+EVIDENCE = ("verdict", "two_scores", "noise", "thinning", "decision", "probability", "pairs")
 """Result tables that rest on answers item by item, in the order in which a report shows them."""
 
 PER_PROMPT = ("prompt_baselines", "prompt_within", "prompt_flips", "directional")
@@ -88,12 +88,11 @@ def cohort_table(study: LoadedStudy) -> TextTable:
     order = {"reference": 0, "floor": 1, "quant": 2}
     cohort = cohort.assign(order=cohort["role"].map(order)).sort_values(["order", "kl_mean", "label"])
     shown = shown_score(study)
-    error = shown.column.replace("score_", "se_") if shown.column != "composite" else "composite_se"
     rows = []
     for row in cohort.to_dict("records"):
         marks = [m for m, there in (("zone", row["label"] in zone), ("at the floor", row["at_floor"])) if there]
         scored = "" if pd.isna(row[shown.column]) else printed(row[shown.column], 1, percent=True)
-        scored += f" ± {printed(row[error], 1, percent=True)}" if scored else ""
+        scored += f" ± {printed(row[shown.error_column], 1, percent=True)}" if scored else ""
         rows.append(
             (
                 row["label"],
@@ -284,10 +283,17 @@ def all_tables(study: LoadedStudy) -> list[TextTable]:
     """Every table of the report, in order."""
     before, after = (benchmarks_table, variants_table, flips_table), (composite_table, cohort_table)
     return [
-        *(headline_table(study), *evidence_tables(study), *paired_tables(study), *engine_tables(study)),
+        *(headline_table(study), *evidence_tables(study), *build_tables(study)),
+        *(*paired_tables(study), *engine_tables(study)),
         *(make(study) for make in before),
         *(*per_prompt_tables(study), *(make(study) for make in after)),
     ]
+
+
+def build_tables(study: LoadedStudy) -> list[TextTable]:
+    """What replicate builds say; nothing where the study has none, or too few."""
+    builds = study.analysis("builds")
+    return [TEXTS["builds"](builds)] if (builds["component"] != "").any() else []
 
 
 def paired_tables(study: LoadedStudy) -> list[TextTable]:

@@ -184,7 +184,8 @@ def _decision(table: pd.DataFrame) -> TextTable:
     margin = 100 * shown["margin"].iloc[0]
     return _text(
         "Which quants are as good as the reference",
-        "Score − reference score in points with Tango's interval, each quant by itself; equivalent: shown to differ by "
+        "Score − reference score in points with Tango's interval (Student's t where the primary score is the "
+        "probability of the right choice), each quant by itself; equivalent: shown to differ by "
         f"less than {margin:g} points. Decisions hold for all quants together (Holm), so that a quant whose interval "
         "leaves 0 out may be undecided. Items: that would decide an undecided quant with power .8, were the difference "
         f"seen the true one. One item weighs up to {100 * shown['item_weight'].iloc[0]:.2f} points; the last column "
@@ -201,6 +202,77 @@ def _decision(table: pd.DataFrame) -> TextTable:
             "one item": _plain("note"),
         },
         shown,
+    )
+
+
+def _two_scores(table: pd.DataFrame) -> TextTable:
+    def by(name: str, make: Callable[[str], Callable[[Mapping], str]]) -> dict[str, Callable[[Mapping], str]]:
+        return {f"{name}, {score}": make(score) for score in ("accuracy", "probability")}
+
+    return _text(
+        "Accuracy and the probability of the right choice",
+        f"Verdict, ρ of fidelity and standard error of a difference by either score; error rates are those of "
+        f"{table['primary_score'].iloc[0]}, the primary score, named before scores were looked at.",
+        {
+            "score": _plain("benchmark"),
+            "quants": _plain("subset"),
+            "n": _whole("n"),
+            **by("verdict", lambda score: lambda row: row[f"verdict_{score}"] or "none"),
+            **by("ρ", lambda score: _plain(f"estimate_{score}")),
+            **by("SE (points)", lambda score: _plain(f"mean_se_{score}", percent=True)),
+        },
+        table,
+    )
+
+
+def _probability(table: pd.DataFrame) -> TextTable:
+    shown = table[table["benchmark"] == table["benchmark"].iloc[-1]]
+
+    def part(name: str) -> Callable[[Mapping], str]:
+        error = f"{name}_se"
+        return lambda row: (
+            "" if pd.isna(row[name]) else f"{printed(row[name], percent=True)} ± {printed(row[error], percent=True)}"
+        )
+
+    return _text(
+        "Flatter, or worse",
+        "Change of the mean probability of the right choice in points with its t interval; of it, what one temperature "
+        "of the reference explains (fitted on other items) and the rest, each ± its standard error; items with another "
+        "choice; decisions by this score and by accuracy.",
+        {
+            "quant": _plain("label"),
+            "change": lambda row: with_interval(
+                {"estimate": row["net"], "low": row["net_low"], "high": row["net_high"]}, percent=True
+            ),
+            "by scale": part("by_scale"),
+            "rest": part("rest"),
+            "other choices": _whole("choices_changed"),
+            "it is": _plain("reading"),
+            "decision": _plain("decision"),
+            "by accuracy": _plain("decision_accuracy"),
+        },
+        shown[shown["net"].notna()],
+    )
+
+
+def _builds(table: pd.DataFrame) -> TextTable:
+    return _text(
+        "Builds at equal displacement",
+        "Standard deviation of scores in points, between builds of one recipe and between recipes, beside a line in "
+        "√KLD: restricted maximum likelihood with the items' noise given, a Q-profile interval, and p of none.",
+        {
+            "bases": _plain("basis_kind"),
+            "score": _plain("by_score"),
+            "quants": _plain("subset"),
+            "between": lambda row: {"within": "builds of a recipe", "between": "recipes"}[row["component"]],
+            "recipes": _whole("recipes"),
+            "builds": _whole("builds"),
+            "SD [interval]": lambda row: with_interval(
+                {"estimate": row["sd"], "low": row["sd_low"], "high": row["sd_high"]}, percent=True
+            ),
+            "p": _p("p_zero"),
+        },
+        table[table["component"] != ""],
     )
 
 
@@ -343,6 +415,9 @@ TEXTS: Mapping[str, Callable[[pd.DataFrame], TextTable]] = {
     "volume_direction": _volume_direction,
     "thinning": _thinning,
     "decision": _decision,
+    "two_scores": _two_scores,
+    "probability": _probability,
+    "builds": _builds,
     "pairs": _pairs,
     "prompt_baselines": _prompt_baselines,
     "prompt_within": _prompt_within,

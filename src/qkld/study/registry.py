@@ -196,6 +196,16 @@ _ZONE_TABLES = (
         says="the same with each quant left out",
     ),
     Table(
+        "two_scores",
+        "05_silent_zone",
+        key=("benchmark", "subset"),
+        columns=(
+            *("metric", "benchmark", "subset", "n", "items", "primary_score", *_of_both("verdict", "estimate")),
+            *(*_of_both("mean_se", "reliability", "r2", "items_to_settle"), "says", "note"),
+        ),
+        says="verdict, correlation and noise by accuracy and by the probability of the right choice",
+    ),
+    Table(
         "zone_edge",
         "05_silent_zone",
         key=("benchmark", "items"),
@@ -268,6 +278,63 @@ _FLIP_TABLES = (
             *("p", "p_holm", "order", "metric_right", "items_needed"),
         ),
         says="which of two quants is the better",
+    ),
+    Table(
+        "probability",
+        "06_volume_direction",
+        key=("label", "benchmark"),
+        columns=(
+            *("label", "benchmark", "items", "reference_score", "score", "net", "net_se", *ends("net")),
+            *(*ends("equivalence"), "mean_change", "mean_change_se", "direction", "direction_se", "margin"),
+            *("p_difference", "p_difference_holm", "p_equivalent", "p_equivalent_holm", "items_needed", "scale"),
+            *("by_scale", "by_scale_se", "rest", "rest_se", "choices_changed", "reading", "decision"),
+            *("decision_alone", "decision_accuracy", "says", "note"),
+        ),
+        says="each quant's probability of the right choice, and what one temperature explains of its change",
+    ),
+)
+
+_OF_BUILDS = ("basis_kind", "by_score", "subset")
+"""What tells sets of builds apart in each of their tables."""
+
+_BUILD_TABLES = (
+    Table(
+        "builds",
+        "06_volume_direction",
+        key=(*_OF_BUILDS, "component"),
+        columns=(
+            *(*_OF_BUILDS, "component", "recipes", "builds", *interval("sd"), "moment", "p_zero", "component_test"),
+            *("contrasts", "at_zero", "proportional_gain", "note"),
+        ),
+        says="how far scores lie apart at equal displacement, between recipes and between builds of one recipe",
+    ),
+    Table(
+        "build_slopes",
+        "06_volume_direction",
+        key=(*_OF_BUILDS, "slope_name"),
+        columns=(*_OF_BUILDS, "slope_name", *interval("slope"), "slope_se", "slope_p", "slope_df", "note"),
+        says="what a score loses by √KLD between recipes and between builds of one recipe",
+    ),
+    Table(
+        "build_correlations",
+        "06_volume_direction",
+        key=(*_OF_BUILDS, "level"),
+        columns=(*_OF_BUILDS, "level", "n", "estimate", "p", "rearrangements", "note"),
+        says="ρ of mean KLD and score over recipes' means and over builds, whole recipes permuted",
+    ),
+    Table(
+        "builds_left_out",
+        "06_volume_direction",
+        key=(*_OF_BUILDS, "left_out"),
+        columns=(*_OF_BUILDS, "left_out", "builds", "slope", "sd_between", "sd_within", "estimate", "note"),
+        says="the same with each recipe left out, and first with all",
+    ),
+    Table(
+        "build_r2",
+        "06_volume_direction",
+        key=(*_OF_BUILDS, "largest_kld"),
+        columns=(*_OF_BUILDS, "largest_kld", *interval("r2_design"), "sd_kld", "sd_between", "sd_within", "note"),
+        says="R² of KLD by design, for recipes up to each mean KLD",
     ),
 )
 
@@ -345,32 +412,6 @@ _OWN_TABLES = (
     ),
 )
 
-_SECOND_SCORE_TABLES = (
-    Table(
-        "two_scores",
-        None,
-        key=("benchmark", "subset"),
-        columns=(
-            *("metric", "benchmark", "subset", "n", "items", "primary_score", *_of_both("verdict", "estimate")),
-            *(*_of_both("mean_se", "reliability", "r2", "items_to_settle"), "says", "note"),
-        ),
-        says="verdict, correlation and noise by accuracy and by the probability of the right choice",
-    ),
-    Table(
-        "probability",
-        None,
-        key=("label", "benchmark"),
-        columns=(
-            *("label", "benchmark", "items", "reference_score", "score", "net", "net_se", *ends("net")),
-            *(*ends("equivalence"), "mean_change", "mean_change_se", "direction", "direction_se", "margin"),
-            *("p_difference", "p_difference_holm", "p_equivalent", "p_equivalent_holm", "items_needed", "scale"),
-            *("by_scale", "by_scale_se", "rest", "rest_se", "choices_changed", "reading", "decision"),
-            *("decision_alone", "decision_accuracy", "says", "note"),
-        ),
-        says="each quant's probability of the right choice, and what one temperature explains of its change",
-    ),
-)
-
 
 def registry(tables: Iterable[Table]) -> dict[str, Table]:
     """Name → table.
@@ -394,7 +435,7 @@ def registry(tables: Iterable[Table]) -> dict[str, Table]:
 
 
 TABLES: Mapping[str, Table] = registry(
-    (*_CORRELATION_TABLES, *_ZONE_TABLES, *_FLIP_TABLES, *_PROMPT_TABLES, *_OWN_TABLES, *_SECOND_SCORE_TABLES)
+    (*_CORRELATION_TABLES, *_ZONE_TABLES, *_FLIP_TABLES, *_BUILD_TABLES, *_PROMPT_TABLES, *_OWN_TABLES)
 )
 """Name → result table, in the order of the notebooks."""
 

@@ -327,7 +327,8 @@ COHORT = Schema(
     says="`cohort.parquet`: one row per model",
 )
 """Further columns: every fidelity variant, ``kl_mean_low`` and ``kl_mean_high`` (the clustered interval of kl_mean),
-``score_<benchmark>`` as a fraction, and ``composite``."""
+``score_<benchmark>`` as a fraction and ``composite``; mean probabilities of the right choice, where items have them, as
+``probability_<benchmark>`` and ``composite_probability``."""
 
 
 SCHEMAS = {schema.name: schema for schema in (TOKENS, FIDELITY, ITEMS, COHORT)}

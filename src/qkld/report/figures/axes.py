@@ -61,6 +61,14 @@ def unparsed(name: str) -> str:
     return name.replace("$", r"\$")
 
 
+def score_label(column: str) -> str:
+    """The label of an axis of scores, by the cohort's column: ``sciq score (%)``, or what else it is the mean of."""
+    if column == "composite_probability" or column.startswith("probability_"):
+        name = column.removeprefix("probability_").removesuffix("_probability")
+        return f"{unparsed(name)}: probability of the right choice (%)"
+    return f"{unparsed(column.removeprefix('score_'))} score (%)"
+
+
 def drawable(values: Iterable[float], *, log: bool = True) -> np.ndarray:
     """Which values an axis can show: the finite ones, on a log axis those above 0."""
     array = np.asarray(list(values), dtype=float)

@@ -14,7 +14,7 @@ from qkld.report.figures.axes import (
     legend_above,
     mark_floor,
     percent_axis,
-    unparsed,
+    score_label,
 )
 
 
@@ -45,5 +45,5 @@ def draw_builds(
     mark_floor(ax, cohort, kld)
     percent_axis(ax.yaxis)
     ax.set_xlabel(KLD_LABEL + left_out(quants["label"], shown))
-    ax.set_ylabel(f"{unparsed(score.removeprefix('score_'))} score (%)")
+    ax.set_ylabel(score_label(score))
     legend_above(ax, styles, quants)

@@ -18,7 +18,7 @@ from qkld.report.figures.axes import (
     mark_cut,
     mark_floor,
     percent_axis,
-    unparsed,
+    score_label,
 )
 
 
@@ -64,5 +64,5 @@ def draw_kld_score(
         mark_cut(ax, cut, f"zone, n = {len(set(zone) & set(quants['label']))}", falling=falling)
     percent_axis(ax.yaxis)
     ax.set_xlabel(KLD_LABEL + left_out(quants["label"], shown))
-    ax.set_ylabel(f"{unparsed(score.removeprefix('score_'))} score (%)")
+    ax.set_ylabel(score_label(score))
     legend_above(ax, styles, quants, zone=zone)

@@ -121,9 +121,9 @@ def analyse_table(
     asked = Asked(fidelity, tuple(scores or ()), reference, zone, size, columns or Columns())
     path, own, found = read_given(table, items, asked, reading=reading or Reading(), missing=missing)
     second = {"primary_score": primary_score, "probability_margin": probability_margin}
-    drawn = resampling, _settings(settings, resampling, margin, second)
-    whole = Evidence.of_table(own, None, *drawn)
-    given = None if found is None else Evidence.of_table(own, found, *drawn)
+    settings = _settings(settings, resampling, margin, second)
+    whole = Evidence.of_table(own, None, resampling, settings)
+    given = None if found is None else Evidence.of_table(own, found, resampling, settings)
     _check_second(given, second)
     counts = dict(n_items or {})
     notes = (*remarks, *own.notes, *(found.notes if found else ()), *_doubtful_counts(own, counts))
@@ -131,7 +131,8 @@ def analyse_table(
     tables = _tables(own, whole, given, counts if given is None else n_items or {})
     if zone is None:
         tables = {name: _only_full(found) for name, found in tables.items()}
-    answer = answer_of(own, tables, zone=zone, sizes=None if given is None else given.sizes, margin=margin)
+    deciding = margin if settings.primary_score == "accuracy" else settings.probability_margin
+    answer = answer_of(own, tables, zone=zone, sizes=None if given is None else given.sizes, margin=deciding)
     summary = {
         "table": path.name,
         "table_sha256": sha256_of_file(path) if path.is_file() else None,
@@ -200,22 +201,27 @@ OF_ANSWERS: Mapping[str, tuple[Callable[[Evidence], pd.DataFrame], tuple[Part, .
 """Table that rests on answers → what makes it, and what it needs beside them."""
 
 
+OF_THE_PRIMARY = frozenset({"noise", "verdict", "leave_one_out", "decision"})
+"""Those that are by the score that was named to decide; the others are of answers, or of both scores."""
+
+
 def _tables(
     own: OwnTable, whole: Evidence, answered: Evidence | None, n_items: Mapping[str, int]
 ) -> dict[str, pd.DataFrame]:
     """Every result table by name, of the ``whole`` table and of what of it is ``answered`` item by item."""
     complete = answered is not None and answered.quants == whole.quants and answered.groups == whole.groups
-    of_scores, tables = answered if complete else whole, {}
+    primary = None if answered is None else answered.primary
+    of_scores, tables = primary if complete else whole, {}
     if whole.has("fidelity"):
         tables["correlation"] = full_and_zone(of_scores)
-        tables["zone_curve"] = curve_table(answered if answered is not None and whole.has("kld") else whole)
+        tables["zone_curve"] = curve_table(primary if answered is not None and whole.has("kld") else whole)
     if whole.has("fidelity") and "size" in own.cohort and quants_of(own.cohort)["size"].notna().any():
         tables["partial"] = partial_table(of_scores)
     if n_items:
         tables["score_noise"] = score_noise_table(own.cohort, own.members, n_items, own.scores)
     for name, (make, needs) in OF_ANSWERS.items() if answered is not None else ():
         if answered.has(*needs) and not (name == "pairs" and len(answered.quants) < LEAST_TO_ORDER):
-            tables[name] = make(answered)
+            tables[name] = make(primary if name in OF_THE_PRIMARY else answered)
     return tables
 
 

@@ -12,7 +12,9 @@ import numpy as np
 from qkld.statistics.core.correlations_of_resamples import resample_counts
 from qkld.statistics.core.permutation import permuted_orders
 
-Stream = Literal["quants", "orders", "noise", "thinning", "items", "halves", "break", "curve", "edge", "metrics"]
+Stream = Literal[
+    "quants", "orders", "noise", "thinning", "items", "halves", "break", "curve", "edge", "metrics", "builds"
+]
 
 STREAMS: Mapping[Stream, tuple[int, ...]] = {
     "quants": (),
@@ -25,13 +27,15 @@ STREAMS: Mapping[Stream, tuple[int, ...]] = {
     "curve": (3,),
     "edge": (3,),
     "metrics": (4,),
+    "builds": (5,),
 }
 """What is drawn → what stands behind the seed of its generator.
 
 ``quants`` drawn anew and their permuted ``orders``; ``noise`` of scores under a monotone truth, and under the same in
 the zone's ``curve``; ways of ``thinning`` flips; ``items`` drawn anew, their ``halves`` for the zone and for
-``metrics`` with direction, their subsets for the zone's ``edge``; signs of residuals for the ``break``. Where two share
-a number they draw different things. Another number here changes the numbers of every study.
+``metrics`` with direction, their subsets for the zone's ``edge``; signs of residuals for the ``break``;
+orders of recipes, and scores drawn from their fit, for ``builds``. Where two share a number they draw different things.
+Another number here changes the numbers of every study.
 """
 
 

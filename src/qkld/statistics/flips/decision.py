@@ -116,7 +116,7 @@ def decision_table(
         rates = {c: quantity_values(moved, c) for c in ("flip_rate", "net")}
         key = {"label": quants["label"], "benchmark": benchmark, "size": sizes, **rates}
         weighed = {"item_weight": item_weight(moved, clusters), **_one_item(moved, clusters, found, how)}
-        tables.append(_with_smallest(pd.DataFrame({**key, **found, **weighed})))
+        tables.append(with_smallest(pd.DataFrame({**key, **found, **weighed})))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -196,7 +196,7 @@ def _items_to_decide(counts: Counts, wider: Widening, margin: float, level: floa
     return np.fmin(items_for_equivalence(*inside, items, level=level), items_for_score(apart, items, level=level / 2))
 
 
-def _with_smallest(table: pd.DataFrame) -> pd.DataFrame:
+def with_smallest(table: pd.DataFrame) -> pd.DataFrame:
     """The table by falling size with the smallest of the equivalent quants marked; of equal sizes all."""
     of_these = table.loc[table["decision"] == EQUIVALENT, "size"]
     table["smallest"] = (table["decision"] == EQUIVALENT) & (table["size"] == of_these.min())

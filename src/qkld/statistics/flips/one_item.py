@@ -20,23 +20,19 @@ MOST = 0.5
 
 
 @dataclass(frozen=True)
-class LargestPart:
+class OnePart:
     """The item, or cluster of items, that moves each quant's net score most in the direction of that net.
 
     Attributes
     ----------
     net, part : shape (quants,)
         The net score and what of it the item makes, fractions of 1 of equal sign; both 0 where the net is 0.
-    leapfrogs, drops : shape (quants, tasks)
-        The item's own flips, so that what is left without it can be counted.
     unit
         ``item``, or ``cluster of items``.
     """
 
     net: Floats
     part: Floats
-    leapfrogs: Floats
-    drops: Floats
     unit: str
 
     @property
@@ -50,6 +46,20 @@ class LargestPart:
             f"one {self.unit} makes {points(part)} of {points(net)} points" if share > MOST else ""
             for net, part, share in zip(self.net, self.part, self.share, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class LargestPart(OnePart):
+    """That of answers right or wrong.
+
+    Attributes
+    ----------
+    leapfrogs, drops : shape (quants, tasks)
+        The item's own flips, so that what is left without it can be counted.
+    """
+
+    leapfrogs: Floats
+    drops: Floats
 
 
 def points(fraction: float) -> str:
@@ -82,7 +92,22 @@ def largest_part(moved: Mapping[str, np.ndarray], clusters: Clusters = None) -> 
         part = np.where(larger, made[unit, quants], part)
         up[larger], down[larger] = 0, 0
         up[larger, place], down[larger, place] = gained[unit, quants][larger], lost[unit, quants][larger]
-    return LargestPart(net, part, up, down, "item" if drawn_one_by_one(moved, clusters) else "cluster of items")
+    return LargestPart(net, part, _unit_name(moved, clusters), up, down)
+
+
+def largest_change(moved: Mapping[str, np.ndarray], clusters: Clusters = None) -> OnePart:
+    """What one item makes of each quant's net on the unweighted mean of tasks, where an item's change is a number.
+
+    ``moved`` : task → D of shape (items, quants), differences of the items' scores to the reference's.
+    """
+    net = np.mean([d.mean(axis=0) for d in moved.values()], axis=0)
+    made = [np.sign(net) * _units(d, task, clusters) / (len(d) * len(moved)) for task, d in moved.items()]
+    largest = np.max([own.max(axis=0) for own in made], axis=0)
+    return OnePart(net, np.sign(net) * np.maximum(largest, 0), _unit_name(moved, clusters))
+
+
+def _unit_name(moved: Mapping[str, np.ndarray], clusters: Clusters) -> str:
+    return "item" if drawn_one_by_one(moved, clusters) else "cluster of items"
 
 
 def drawn_one_by_one(moved: Mapping[str, np.ndarray], clusters: Clusters) -> bool:

@@ -10,9 +10,11 @@ import pandas as pd
 
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import quants_of
-from qkld.statistics.flips.decision import UNDECIDED, decisions, holm_of_both
+from qkld.statistics.flips.decision import UNDECIDED, decisions, holm_of_both, with_smallest
 from qkld.statistics.flips.direction import task_groups
+from qkld.statistics.flips.one_item import item_weight, largest_change
 from qkld.statistics.items.answers import clusters_by_task
+from qkld.statistics.items.covariance import Floats
 from qkld.statistics.items.paired_means import Clusters, Moved, PairedMeans, paired_means, volume_and_direction
 from qkld.statistics.items.probability import PROBABILITY, SCORES, Score, probability_differences
 from qkld.statistics.items.scores import correct_matrix
@@ -72,18 +74,15 @@ def probability_table(
     StatisticsError
         If a model lacks items or probabilities, or there is no quant.
     """
-    labels = list(quants_of(cohort)["label"])
-    if not labels:
-        raise StatisticsError("There is nothing to decide.", expected="at least 1 quant", found="none", do="add quants")
+    labels = _labels(cohort)
     everything = list(dict.fromkeys([*benchmarks, *tasks]))
-    matrices = {task: correct_matrix(items, task, PROBABILITY) for task in everything}
-    moved = {task: probability_differences(matrix, reference, labels) for task, matrix in matrices.items()}
-    clusters = clusters_by_task(items, everything)
+    means = {task: float(correct_matrix(items, task, PROBABILITY)[reference].mean()) for task in everything}
+    moved, clusters = _moved(items, everything, reference, labels)
     choices = task_choices(items, everything, [reference, *labels])
     tables = []
     for benchmark, parts in task_groups(benchmarks, tasks).items():
         here = {task: moved[task] for task in parts}
-        own = float(np.mean([matrices[task][reference].mean() for task in parts]))
+        own = float(np.mean([means[task] for task in parts]))
         found = _judged(here, clusters, margin, 1 - confidence)
         known = {task: choices[task] for task in parts}
         scales = pd.DataFrame(_scale_rows(known, reference, labels, clusters, 1 - confidence))
@@ -91,6 +90,77 @@ def probability_table(
         numbers = pd.DataFrame({**key, "reference_score": own, "score": own + found["net"], **found})
         tables.append(pd.concat([numbers, scales], axis=1))
     return pd.concat(tables, ignore_index=True)
+
+
+def decision_table(
+    items: pd.DataFrame,
+    cohort: pd.DataFrame,
+    flips: pd.DataFrame,
+    *,
+    reference: str,
+    benchmarks: Sequence[str],
+    tasks: Sequence[str],
+    margin: float,
+    confidence: float,
+    size: str = "bits_per_weight",
+) -> pd.DataFrame:
+    """`qkld.statistics.flips.decision.decision_table` by mean probabilities of the right choice and Student's t.
+
+    Parameters
+    ----------
+    flips : the quants' table of flips, whose ``flip_rate`` stands beside each decision
+    margin : difference of mean probabilities that does not matter, a fraction of 1
+
+    Raises
+    ------
+    StatisticsError
+        If a model lacks items or probabilities, or there is no quant.
+    """
+    labels = _labels(cohort)
+    moved, clusters = _moved(items, list(dict.fromkeys([*benchmarks, *tasks])), reference, labels)
+    rates = flips.set_index(["benchmark", "label"])["flip_rate"]
+    quants = quants_of(cohort)
+    sizes = quants[size].to_numpy(dtype=float) if size in quants else np.full(len(labels), np.nan)
+    tables = []
+    for benchmark, parts in task_groups(benchmarks, tasks).items():
+        here = {task: moved[task] for task in parts}
+        key = {"label": labels, "benchmark": benchmark, "items": sum(map(len, here.values())), "size": sizes}
+        known = {
+            **key,
+            "flip_rate": rates[benchmark][labels].to_numpy(),
+            **_judged(here, clusters, margin, 1 - confidence),
+        }
+        tables.append(with_smallest(pd.DataFrame({**known, **_of_units(here, clusters)})))
+    return pd.concat(tables, ignore_index=True)[list(registered("decision").columns)]
+
+
+def _of_units(moved: Moved, clusters: Clusters) -> dict[str, Any]:
+    """What clusters widen, what one item weighs, and what of each quant's difference one item makes."""
+    alone, together = paired_means(moved).error, paired_means(moved, clusters).error
+    effect = np.divide(together**2, alone**2, out=np.ones_like(alone), where=alone > 0)
+    part = largest_change(moved, clusters)
+    return {
+        "design_effect": np.maximum(effect, 1.0),
+        "item_weight": item_weight(moved, clusters),
+        "one_item": part.share,
+        "note": part.notes(),
+    }
+
+
+def _labels(cohort: pd.DataFrame) -> list[str]:
+    labels = list(quants_of(cohort)["label"])
+    if not labels:
+        raise StatisticsError("There is nothing to decide.", expected="at least 1 quant", found="none", do="add quants")
+    return labels
+
+
+def _moved(
+    items: pd.DataFrame, tasks: Sequence[str], reference: str, labels: Sequence[str]
+) -> tuple[dict[str, Floats], Clusters]:
+    """Each task's differences of probabilities, and what its items are drawn with."""
+    matrices = {task: correct_matrix(items, task, PROBABILITY) for task in tasks}
+    moved = {task: probability_differences(matrix, reference, labels) for task, matrix in matrices.items()}
+    return moved, clusters_by_task(items, list(tasks))
 
 
 def _judged(moved: Moved, clusters: Clusters, margin: float, level: float) -> dict[str, Any]:

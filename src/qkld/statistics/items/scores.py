@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.errors import StatisticsError
+from qkld.statistics.items.probability import PROBABILITY
 from qkld.statistics.tokens.clusters import cluster_index, cr1_error
 
 ABOVE_CHANCE = 5.0
@@ -92,6 +93,29 @@ def benchmark_scores(items: pd.DataFrame) -> pd.DataFrame:
     groups = drawn.groupby(["model", "benchmark"], sort=True)
     rows = [{"label": label, "benchmark": benchmark, **_score(rows)} for (label, benchmark), rows in groups]
     return pd.DataFrame(rows)
+
+
+def mean_probabilities(items: pd.DataFrame) -> pd.DataFrame:
+    """Each model's mean probability of the right choice on each benchmark: ``label, benchmark, score, se``.
+
+    ``se`` is that of drawing other items, CR1 over what is drawn together. A mean that lacks an item's probability is
+    NaN; without such a column there are no rows.
+
+    Raises
+    ------
+    StatisticsError
+        As `drawn_as`.
+    """
+    columns = ["label", "benchmark", "score", "se"]
+    if PROBABILITY not in items:
+        return pd.DataFrame(columns=columns)
+    groups = items.assign(cluster=drawn_as(items)).groupby(["model", "benchmark"], sort=True)
+    return pd.DataFrame([(*key, *_mean_and_error(rows)) for key, rows in groups], columns=columns)
+
+
+def _mean_and_error(rows: pd.DataFrame) -> tuple[float, float]:
+    values = rows[PROBABILITY].to_numpy(dtype=float)
+    return float(values.mean()), cr1_error(values, cluster_index(rows["cluster"]))
 
 
 def metric_of(items: pd.DataFrame) -> str:

@@ -21,6 +21,9 @@ NAMES: Mapping[Score, str] = {"accuracy": "accuracy", "probability": "the probab
 
 NOT_AVAILABLE = "the second score is not available: run notebook 03_benchmark_scores again"
 
+NO_PRIMARY = "the primary score, the probability of the right choice, is not available: nothing is decided"
+"""Stands in place of a verdict and of decisions where items lack the score that was named to decide."""
+
 OF_EACH = ("verdict", "estimate", "mean_se", "reliability", "r2", "items_to_settle")
 """What is told of each score."""
 
@@ -95,7 +98,8 @@ def _sentence(verdicts: Mapping[Score, str], primary: Score) -> str:
     told = {score: verdict or "no verdict" for score, verdict in verdicts.items()}
     if len(told) < len(NAMES):
         which = next(iter(told))
-        return f"By {NAMES[which]}: {told[which]}; {NOT_AVAILABLE}."
+        decides = "" if which == primary else ", which was not named to decide"
+        return f"By {NAMES[which]}{decides}: {told[which]}; {NOT_AVAILABLE}."
     other = next(score for score in told if score != primary)
     rate = f"Error rates are those of {NAMES[primary]}, the primary score"
     if told[primary] == told[other]:
