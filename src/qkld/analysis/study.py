@@ -16,10 +16,12 @@ from qkld.errors import StageError
 from qkld.statistics.core.resampling import Resampling
 from qkld.study.knobs import knobs, with_knobs
 from qkld.study.params import FLOOR_BATCH, Study, load_params
+from qkld.study.parquet import read_note
 from qkld.study.paths import CommittedPaths, StudyPaths
+from qkld.study.preregistration import Preregistration, preregistration
 from qkld.study.provenance import key_of, made_by, sha256_of_file, written_whole
 from qkld.study.registry import OF_STUDIES
-from qkld.study.result_table import Table
+from qkld.study.result_table import REMARK, Table
 from qkld.study.schemas import COHORT, FIDELITY, ITEMS, KEPT_TOKENS, TOKENS, read_table, read_table_and_provenance
 from qkld.study.sealing import altered, read_sealed, write_sealed
 from qkld.study.taken import read_taken
@@ -93,12 +95,14 @@ class LoadedStudy:
 
     @property
     def origin(self) -> str:
-        """Where the tables come from, in a line."""
+        """Where the tables come from, in a line, and what is to be said of the study's preregistration."""
+        registered = f"; {self.preregistration.said}" if self.preregistration else ""
         if self.committed is None:
-            return f"tables of the run of '{self.params.study}' here"
+            return f"tables of the run of '{self.params.study}' here{registered}"
         commit = str(self._cohort_and_provenance[1]["commit"])
         said = f"no run of '{self.params.study}' here: its tables in the repository, made at commit {commit}"
-        return said if self.keeps_tokens else f"{said}; it keeps no tokens, so what rests on them is not made again"
+        tokens = "" if self.keeps_tokens else "; it keeps no tokens, so what rests on them is not made again"
+        return f"{said}{tokens}{registered}"
 
     @property
     def keeps_tokens(self) -> bool:
@@ -109,6 +113,16 @@ class LoadedStudy:
     def figures(self) -> Path:
         """Folder for figures: the study's in the repository, or the run's where only committed tables were read."""
         return self.written.figures if self.committed is None or self.by_hand else self.paths.run / "figures"
+
+    @cached_property
+    def preregistration(self) -> Preregistration | None:
+        """Whether the study is as it was preregistered; None where its file names no preregistration."""
+        if self.params.preregistered is None:
+            return None
+        place = self.paths if self.committed is None else self.committed
+        tables = {label: place.items(label) for label in (self.params.reference.label, *self.quants)}
+        made = {label: read_note(path)["made_by"].get("commit") for label, path in tables.items() if path.exists()}
+        return preregistration(self.params, made)
 
     @cached_property
     def _cohort_and_provenance(self) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -193,7 +207,12 @@ class LoadedStudy:
         """Write a result table as CSV, whole, and beside it as JSON what made it, the stage's knobs among it."""
         path, described = self.written.analysis(name), _table(name)
         described.check(table.columns)
-        made = made_by(study=self.params.study, table=name, knobs=knobs(self.params, described.notebook))
+        facts = {"study": self.params.study, "table": name, "primary_score": self.params.primary_score}
+        made = made_by(**facts, knobs=knobs(self.params, described.notebook))
+        if self.preregistration is not None:
+            made["preregistration"] = self.preregistration.said
+        if self.preregistration is not None and self.preregistration.broken:
+            table = table.assign(**{REMARK: self.preregistration.said})
         with written_whole(path) as temporary:
             table.to_csv(temporary, index=False)
             made["table_sha256"] = sha256_of_file(temporary)

@@ -44,6 +44,7 @@ def study_numbers(study: LoadedStudy) -> dict[str, Any]:
         "study/zone_rule": str(zone["rule"]),
         "study/zone_cut": float(zone["cut"]),
         "study/zone_quants": int(zone["n_zone"]),
+        **({"study/preregistration": study.preregistration.said} if study.preregistration else {}),
     }
     tables = {name: table for name, table in result_tables(study).items() if name != BROKEN_DOWN}
     return facts | flat_numbers({"cohort": study.cohort, **tables})
@@ -72,7 +73,9 @@ def limits_of(study: LoadedStudy) -> list[str]:
     zone = study.analysis("zone").iloc[0]
     tasks = study.analysis("composite")
     used = tasks[tasks["in_composite"]]
+    registered = [f"The study was {study.preregistration.said}."] if study.preregistration else []
     limits = [
+        *registered,
         f"The zone holds {zone['n_zone']} of {zone['n_full']} quants; it was {zone['selection']}.",
         "A ρ near 0 in the zone also appears where KLD ranks true quality perfectly and the benchmarks have too few "
         "items to see the differences. The verdict tells the two apart as far as these items allow, for these quants "
@@ -84,9 +87,15 @@ def limits_of(study: LoadedStudy) -> list[str]:
     if len(used):
         error = printed(shown_score(study).reference_error, 1, percent=True)
         sizes = f"{int(used['items'].sum())} items in {len(used)} benchmarks"
-        limits.insert(1, f"The composite rests on {sizes}; the reference's has a standard error of {error} points.")
+        limits.insert(
+            1 + len(registered),
+            f"The composite rests on {sizes}; the reference's has a standard error of {error} points.",
+        )
     else:
-        limits.insert(1, "No benchmark enters the composite: the reference is too near chance on these few items.")
+        limits.insert(
+            1 + len(registered),
+            "No benchmark enters the composite: the reference is too near chance on these few items.",
+        )
     return [*limits, *_plain_warnings(study), *one_item_limit(study), *study.params.notes]
 
 

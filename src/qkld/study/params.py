@@ -15,7 +15,17 @@ from pydantic import AfterValidator, Field, model_validator
 
 from qkld.errors import ParameterError
 from qkld.study.checking import read_yaml, validated
-from qkld.study.entries import AnyModel, AnyStoredModel, Basis, Label, Strict, bases_of, check_models, each_build
+from qkld.study.entries import (
+    AnyModel,
+    AnyStoredModel,
+    Basis,
+    Label,
+    Revision,
+    Strict,
+    bases_of,
+    check_models,
+    each_build,
+)
 from qkld.study.paths import known_studies, params_file
 from qkld.study.task_metrics import ChoiceMetric, Scores
 
@@ -225,11 +235,13 @@ class Study(Scores):
 
     With ``self_flips`` the reference answers the benchmarks once more in another batch shape, under the label
     `FLOOR_BATCH`: how often it disagrees with itself is the floor of every quant's flips. ``builds`` are a quant each.
+    ``preregistered`` is the commit in which this file stood before scores were seen: see `qkld.study.preregistration`.
     """
 
     study: Label
     description: str
     notes: tuple[str, ...] = ()
+    preregistered: Revision | None = None
     reference: AnyStoredModel
     compute: Compute
     corpora: tuple[Corpus, ...] = Field(min_length=1)

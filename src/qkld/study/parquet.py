@@ -76,6 +76,11 @@ def read_parquet(path: Path) -> tuple[pa.Table, Any]:
         return parquet.read().replace_schema_metadata(None), note
 
 
+def read_note(path: Path) -> Any:
+    """The note in a file's footer, None where there is none; nothing is compared with the digest."""
+    return json.loads((pq.read_metadata(path).metadata or {}).get(_KEY.encode(), b"null"))
+
+
 def _place_of_digest(data: memoryview) -> int | None:
     """Where the digest begins, or None where the footer holds none."""
     if data[-len(_MAGIC) :] != _MAGIC:

@@ -12,6 +12,9 @@ from qkld.errors import TableError
 from qkld.study.column import WORDS, Column
 from qkld.study.columns import COLUMNS
 
+REMARK = "preregistration"
+"""Last column of the files of a study that is not as it was preregistered: what is to be said of that."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -80,10 +83,14 @@ class Table:
         return pd.DataFrame(rows, columns=list(self.columns))
 
     def read(self, source: IO[bytes]) -> pd.DataFrame:
-        """A CSV file of the table, its words as they were written, also a quant called ``NA`` or ``8``."""
+        """A CSV file of the table, its words as they were written, also a quant called ``NA`` or ``8``.
+
+        The column `REMARK`, where a file has it, is of the whole table and left out.
+        """
         numbers = {column: [""] for column in self.columns if column not in self.words}
         words = dict.fromkeys(self.words, "str")
-        return pd.read_csv(source, dtype=words, keep_default_na=False, na_values=numbers)
+        table = pd.read_csv(source, dtype=words, keep_default_na=False, na_values=numbers)
+        return table.drop(columns=REMARK, errors="ignore")
 
     def check(self, columns: Sequence[str]) -> None:
         """Refuse a table with other columns, or in another order.

@@ -109,9 +109,16 @@ def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
                 "headline": study.headline.model_dump(mode="json"),
             }
         case "correlation" | "silent_zone" | "volume_direction" | "prompts":
-            return {"figures": study.figures.model_dump(mode="json")}
+            return {"figures": study.figures.model_dump(mode="json"), **_deciding(study)}
+        case "figures":
+            return _deciding(study)
         case _:
             return {}
+
+
+def _deciding(study: Study) -> dict[str, Any]:
+    """What says which score decides, and since when."""
+    return {key: getattr(study, key) for key in ("primary_score", "probability_margin", "preregistered")}
 
 
 def _knobs_that_count(study: Study, rule: str, label: str | None) -> dict[str, Any]:
