@@ -30,6 +30,16 @@ from validation.calibration.coverage import (
 from validation.calibration.few_items import few_bounds, few_cells, few_rates, run_few
 from validation.calibration.kept import Block, kept, source_key
 from validation.calibration.rounds import rounds_bounds, rounds_cells, rounds_rates, run_rounds
+from validation.calibration.second_score import (
+    run_second,
+    run_temperature,
+    second_bounds,
+    second_cells,
+    second_rates,
+    temperature_bounds,
+    temperature_cells,
+    temperature_rates,
+)
 from validation.calibration.sizes import run_sizes, size_bounds, size_cells, size_rates
 from validation.calibration.targets import Checked
 from validation.calibration.tau import run_tau, tau_bounds, tau_cells, tau_rates
@@ -56,6 +66,8 @@ class Part:
 
 PARTS = {
     "verdict": Part(verdict_cells, run_verdicts, verdict_rates, verdict_bounds),
+    "second_score": Part(second_cells, run_second, second_rates, second_bounds),
+    "temperature": Part(temperature_cells, run_temperature, temperature_rates, temperature_bounds),
     "two_way": Part(world_cells, run_world, world_rates, world_bounds),
     "few_items": Part(few_cells, run_few, few_rates, few_bounds),
     "builds": Part(builds_cells, run_builds, builds_rates, builds_bounds),

@@ -211,6 +211,21 @@ def few_items_table(rates: pd.DataFrame) -> str:
     return markdown_table(header, rows)
 
 
+def temperature_table(rates: pd.DataFrame) -> str:
+    """How often a change by one temperature is read as scale alone, and how often as of choices."""
+    rows = [
+        [
+            f"scale {r['scale']:g}",
+            f"{r['items']:,}",
+            f"{r['runs']:,}",
+            _rate(r["share"]),
+            _rate(r["choices"] / r["runs"]),
+        ]
+        for r in rates.to_dict("records")
+    ]
+    return markdown_table(["world", "items", "quants", "scale; no choice changed", "choices"], rows)
+
+
 def tau_table(rates: pd.DataFrame) -> str:
     """Coverage of τ's interval, and its width, by true τ."""
     rows = [
@@ -276,6 +291,8 @@ _SECTIONS = {
         ("Verdict with V too small by 1.3", lambda t: verdict_table(t, "V too small by 1.3")),
         ("What the outlier step and 1.3 V cost", power_table),
     ],
+    "second_score": [("Verdict by the probability of the right choice, V from the items", items_verdict_table)],
+    "temperature": [("What is read where one temperature is all that changed", temperature_table)],
     "two_way": [
         ("Intervals of ρ in the worlds, item by item", two_way_table),
         ("Verdict with V from the items", items_verdict_table),

@@ -8,11 +8,12 @@ import pytest
 
 from qkld.statistics.builds.components import within_moment
 from validation.calibration.builds import (
+    BETWEEN,
     BUILDS,
-    COMPONENTS,
     KLD_RANGE,
     RECIPES,
     SLOPE,
+    WITHIN,
     BuildsCell,
     builds_bounds,
     builds_cells,
@@ -26,7 +27,7 @@ from validation.calibration.table import builds_table
 
 def test_every_number_of_recipes_and_builds_has_each_component_and_not():
     cells = builds_cells(400)
-    assert len(cells) == len(RECIPES) * len(BUILDS) * len(COMPONENTS) ** 2
+    assert len(cells) == len(RECIPES) * len(BUILDS) * len(BETWEEN) * len(WITHIN)
     assert {cell.runs for cell in cells} == {100}
     assert "builds" in PARTS
 
