@@ -237,6 +237,14 @@ def fetch_sources(study: Study) -> dict[str, Path]:
     return fetch_all(dict.fromkeys([*(n for n in named if n), *(t for t in tasks if t in ASSETS)]))
 
 
+def _check_bases(study: Study) -> None:
+    """Refuse builds of what has no other basis before the reference is measured for hours."""
+    if study.bases:
+        from qkld.models.making.builds import check_has_bases
+
+        check_has_bases(study)
+
+
 def run_study(
     name: str,
     *,
@@ -283,6 +291,7 @@ def run_study(
         for line in take_kept(study, "none" if executor_of(profile) == "kubernetes" else kept):
             print(f"qkld: {line}", flush=True)
         fetch_sources(study)
+        _check_bases(study)
         watch = None if more or executor_of(profile) == "kubernetes" else _fresh_watch(name)
         environment = run_environment(name) | (write_mark(run) if on_slurm else {})
         status = _supervise(command, environment, run, watch=watch)

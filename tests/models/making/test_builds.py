@@ -15,7 +15,7 @@ from qkld.errors import ModelError, ParameterError, SourceError
 from qkld.models import open_model
 from qkld.models.folders import read_json
 from qkld.models.making import make_study_files
-from qkld.models.making.builds import forget_basis
+from qkld.models.making.builds import check_has_bases, forget_basis
 from qkld.models.making.study_files import IN_TORCH
 from qkld.study.entries import Basis, GgufModel
 from qkld.study.params import Study, load_params, parse_study
@@ -131,6 +131,21 @@ def test_an_architecture_without_other_bases_is_named(tmp_path, kind):
     with pytest.raises(ModelError, match=rf"(?s)type llama or mistral.*found: +model type {found}.*builds"):
         make_study_files(study, threads=1, basis="rotate-1")
     assert not StudyPaths("tiny").basis_seal("rotate-1").exists()
+
+
+@pytest.mark.parametrize("kind", ["GPTNeoX", "Qwen2"])
+def test_an_architecture_without_other_bases_is_named_before_anything_runs(tmp_path, kind):
+    study = study_of(stored(save(tmp_path / "other", make_module(kind))), {**GROUPED, "builds": {"rotate": [1]}})
+    with pytest.raises(ModelError, match=r"(?s)no builds of it.*llama or mistral") as refused:
+        check_has_bases(study)
+    assert refused.value.found == {"GPTNeoX": "gpt_neox", "Qwen2": "qwen2"}[kind]
+
+
+def test_references_with_other_bases_and_studies_without_builds_pass(folder, gguf_file, tmp_path):
+    builds = {**GROUPED, "builds": {"rotate": [1]}}
+    for study in (study_of(stored(folder), builds), study_of(gguf_entry(gguf_file), builds)):
+        check_has_bases(study)
+    check_has_bases(study_of(stored(save(tmp_path / "other", make_module("Qwen2"))), GROUPED))
 
 
 def test_a_mistral_has_builds(tmp_path):

@@ -16,15 +16,15 @@ import torch
 from torch import nn
 
 from qkld.errors import ModelError, ParameterError
-from qkld.models.folders import read_json
-from qkld.models.gguf.files import PLAIN_TYPES, tensors
-from qkld.models.gguf.open_in_torch import converted_place, made_folder
+from qkld.models.folders import local_folder, read_json
+from qkld.models.gguf.files import PLAIN_TYPES, fact, tensors
+from qkld.models.gguf.open_in_torch import converted_place, gguf_files, made_folder
 from qkld.models.opening import given_folder, stored_folder
 from qkld.models.quantizers.quantized import quantize_trunk
 from qkld.models.transformers import load_module
 from qkld.models.transforms.transformed import place_of_transformed
-from qkld.models.transforms.transforms import transform
-from qkld.study.entries import Basis, MadeModel, StoredModel, identity
+from qkld.models.transforms.transforms import MODEL_TYPES, transform
+from qkld.study.entries import Basis, GgufModel, MadeModel, StoredModel, identity
 from qkld.study.locks import locked
 from qkld.study.params import Study
 from qkld.study.paths import StudyPaths, data_folder
@@ -57,6 +57,39 @@ def basis_named(study: Study, name: str) -> Basis:
             do="use one of these names, or add the seed to a quant's builds",
         )
     return known[name]
+
+
+# --- a reference without other bases ----------------------------------------------------------------------------------
+
+
+def check_has_bases(study: Study) -> None:
+    """Refuse builds of a reference whose architecture has no other basis, from its header alone and before any work.
+
+    A repository that is yet to be downloaded is looked at when its first basis is made.
+
+    Raises
+    ------
+    ModelError
+        Naming the architecture.
+    """
+    reference = study.reference
+    if not study.bases or reference.repository is not None:
+        return
+    found = architecture_of(reference)
+    if found not in MODEL_TYPES:
+        raise ModelError(
+            f"'{reference.label}' has no other basis, so there are no builds of it.",
+            expected=f"an architecture that can be rotated and permuted: {' or '.join(MODEL_TYPES)}",
+            found=found,
+            do="take the builds out of the study's quants, or add the architecture to qkld.models.transforms",
+        )
+
+
+def architecture_of(entry: StoredModel) -> str:
+    """The architecture that a stored model's header, or its ``config.json``, states."""
+    if isinstance(entry, GgufModel):
+        return str(fact(gguf_files(entry)[0], "general.architecture"))
+    return str(read_json(local_folder(entry) / "config.json").get("model_type"))
 
 
 # --- builds that are no replicates ------------------------------------------------------------------------------------
