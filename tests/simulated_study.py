@@ -65,7 +65,7 @@ VARIANTS = ("kl_mean", "kl_median", "kl_p90", "kl_p99", "kl_p99_9", "kl_max", "p
             "dp_rms", "top1_agreement", "kl_mean_code", "kl_mean_chat", "kl_mean_128", "kl_mean_1024")  # fmt: skip
 
 
-def _items_of(label: str, kld: float, base: dict[str, np.ndarray], rng: np.random.Generator) -> pd.DataFrame:
+def items_of_model(label: str, kld: float, base: dict[str, np.ndarray], rng: np.random.Generator) -> pd.DataFrame:
     tables = []
     for task, margins in base.items():
         n = len(margins)
@@ -97,7 +97,7 @@ def _choice_scores(margin: np.ndarray, right: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _model_row(label: str, role: str, family: str, bits: float, kld: float, rng: np.random.Generator) -> dict:
+def model_row(label: str, role: str, family: str, bits: float, kld: float, rng: np.random.Generator) -> dict:
     row = {"label": label, "role": role, "family": family, "method": family, "maker": "simulated",
            "recipe": f"{bits:g} bit", "nominal_bits": bits, "bits_per_weight": bits, "bits_per_trunk_weight": bits,
            "plain_trunk_share": 0.004,
@@ -123,16 +123,16 @@ def simulated_study(seed: int = 7) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cohort of 22 quants in four families, with reference and floor rows, and all their items."""
     rng = np.random.default_rng(seed)
     base = {task: rng.normal(mean, 1, n) for task, (n, mean) in BENCHMARKS.items()}
-    rows = [_model_row("reference", "reference", "reference", 32.0, 0.0, rng)]
-    rows.append(_model_row("floor-batch", "floor", "reference", 32.0, 0.0, rng))
-    rows.append(_model_row("floor-dtype", "floor", "reference", 32.0, 8.6e-4, rng))
-    items = [_items_of("reference", 0.0, base, rng)]
+    rows = [model_row("reference", "reference", "reference", 32.0, 0.0, rng)]
+    rows.append(model_row("floor-batch", "floor", "reference", 32.0, 0.0, rng))
+    rows.append(model_row("floor-dtype", "floor", "reference", 32.0, 8.6e-4, rng))
+    items = [items_of_model("reference", 0.0, base, rng)]
     for family, recipes in RECIPES.items():
         for bits, group, kld in recipes:
             label = f"{family}-{bits}-g{group}"
             overhead = 32 / group if group > 1 else 0.0
-            rows.append(_model_row(label, "quant", family, bits + overhead, kld, rng))
-            items.append(_items_of(label, kld, base, rng))
+            rows.append(model_row(label, "quant", family, bits + overhead, kld, rng))
+            items.append(items_of_model(label, kld, base, rng))
     cohort, items = pd.DataFrame(rows), pd.concat(items, ignore_index=True)
     scores = benchmark_scores(items)
     for task in BENCHMARKS:

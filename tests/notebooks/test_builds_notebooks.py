@@ -1,4 +1,6 @@
-"""Notebooks 03b to 06 on a drawn study with replicate builds, whose primary score is the probability of the right choice."""
+"""Notebooks 03b to 06 on a drawn study with builds, whose primary score is the probability of the right choice."""
+
+from zlib import crc32
 
 import matplotlib
 import numpy as np
@@ -8,7 +10,7 @@ import yaml
 from committed_check import run_here
 from conftest import REPOSITORY, copy_project
 from simulated_project import fidelity_of, tokens_of
-from simulated_study import _items_of, _model_row
+from simulated_study import items_of_model, model_row
 
 from qkld.analysis.headline import shown_score
 from qkld.analysis.study import load_study
@@ -55,12 +57,12 @@ def write_measured(runs):
     for label in (study.reference.label, *study.floors, *levels):
         role = "quant" if label in levels else "reference"
         kld = levels.get(label, 0.0)
-        row = pd.Series(_model_row(label, role, "torchao", 8.0, kld, rng))
+        row = pd.Series(model_row(label, role, "torchao", 8.0, kld, rng))
         facts = {"label": label, "bits_per_weight": 8.0, "bits_per_trunk_weight": 8.0, "compute_dtype": "float32",
-                 "weights_sha256": f"{abs(hash(label)) % 10**12:064d}"}  # fmt: skip
+                 "weights_sha256": f"{crc32(label.encode()):064x}"}  # fmt: skip
         made = made_by() | {"model": facts}
         own = 0.0 if label in study.floors else kld
-        items = _items_of(label, own, base, rng)
+        items = items_of_model(label, own, base, rng)
         if label != "floor-batch" and label != "floor-dtype":
             write_table(runs / NAME / "items" / f"{label}.parquet", items, ITEMS, made)
         if label in levels:

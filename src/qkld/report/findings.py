@@ -69,11 +69,15 @@ def _verdict(numbers: Mapping[str, Any], score: str) -> str:
         return f"Noise or missing direction: withdrawn, {_reason(numbers['withdrawn/verdict'])}."
     verdict = numbers.get(f"verdict/{score}/zone/verdict")
     said = VERDICTS.get(str(verdict))
-    return (
-        f"Noise or missing direction: *{verdict}*: {said.format(metric='KLD')}."
-        if said
-        else f"Noise or missing direction: {NOT_SHOWN}."
-    )
+    if not said:
+        return f"Noise or missing direction: {NOT_SHOWN}."
+    return f"Noise or missing direction: *{verdict}*: {said.format(metric='KLD')}.{_by_both(numbers, score)}"
+
+
+def _by_both(numbers: Mapping[str, Any], score: str) -> str:
+    """Where the two scores' verdicts differ, the sentence that says so and whose error rate is meant; else nothing."""
+    pair = [numbers.get(f"two_scores/{score}/zone/verdict_{which}") for which in ("accuracy", "probability")]
+    return f" {numbers[f'two_scores/{score}/zone/says']}" if all(pair) and pair[0] != pair[1] else ""
 
 
 def _decisions(numbers: Mapping[str, Any], score: str) -> str:

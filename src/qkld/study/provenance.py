@@ -38,9 +38,8 @@ METRICS_HISTORY = {
     "reference's plain tensors; GGUF files run by their header's frequencies and scales; bits count what was loaded; "
     "a text begins with nothing that stands behind one; tasks are judged by the metric they are published by; scores "
     "of clustered items have the error of clusters, their differences Student's t; tests between quants, decisions and "
-    "intervals of few quants are as CHANGELOG.md says. Later, with no other number changed: item tables hold "
-    "probability_right and choice_scores, cohorts the means of the former, and studies the tables of both scores and of "
-    "builds",
+    "intervals of few quants are as CHANGELOG.md says. Later, and no earlier number changes: item tables hold "
+    "probability_right and choice_scores, cohorts the former's means, studies the tables of both scores and of builds",
 }
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
