@@ -8,11 +8,12 @@ import pytest
 from scipy import special
 
 from qkld.analysis.evidence import Evidence, Settings
+from qkld.analysis.flip_tables import decision_table
 from qkld.analysis.score_tables import probability_table, two_scores_table
 from qkld.analysis.zone_tables import curve_table, full_and_zone, leave_one_out_table, noise_table, verdict_table
 from qkld.errors import StatisticsError
 from qkld.statistics.core.resampling import Resampling
-from qkld.statistics.noise.two_scores import NOT_AVAILABLE
+from qkld.statistics.noise.two_scores import NO_PRIMARY, NOT_AVAILABLE
 from qkld.study.registry import registered
 
 KLD = np.geomspace(0.004, 0.3, 12)
@@ -139,3 +140,55 @@ def test_one_model_without_the_second_score_leaves_none(evidence):
         probability_right=evidence.items["probability_right"].where(evidence.items["model"] != "q3")
     )
     assert not replace(evidence, items=items).has("probability")
+
+
+# --- the primary score ------------------------------------------------------------------------------------------------
+
+
+def named(evidence, score):
+    return replace(evidence, settings=replace(evidence.settings, primary_score=score))
+
+
+def test_verdict_and_decisions_are_by_the_score_that_was_named(evidence):
+    both = two_scores_table(evidence).set_index(["benchmark", "subset"])
+    known = probability_table(evidence).set_index(["label", "benchmark"])
+    for score, decided in (("accuracy", "decision_accuracy"), ("probability", "decision")):
+        own = named(evidence, score).primary
+        assert own.score == score
+        verdicts = verdict_table(own).set_index(["benchmark", "subset"])["verdict"]
+        assert verdicts.equals(both[f"verdict_{score}"].rename("verdict"))
+        table = decision_table(own)
+        registered("decision").check(table.columns)
+        found = table.set_index(["label", "benchmark"])["decision"]
+        assert found.sort_index().equals(known[decided].rename("decision").sort_index())
+
+
+def test_a_decision_by_probability_says_what_one_item_makes_and_which_is_the_smallest(evidence):
+    sized = named(evidence, "probability")
+    sized = replace(sized, cohort=sized.cohort.assign(bits_per_weight=[32.0, *np.linspace(9, 3, len(KLD))]))
+    table = decision_table(sized.primary)
+    by_item = evidence.items.pivot(index=["benchmark", "item"], columns="model", values="probability_right")
+    change = (by_item["q5"] - by_item["ref"]).loc["arc"]
+    row = table.set_index(["label", "benchmark"]).loc[("q5", "arc")]
+    assert row["net"] == pytest.approx(change.mean(), abs=1e-8)
+    largest = (np.sign(change.mean()) * change).max() / len(change)
+    assert row["one_item"] == pytest.approx(largest / abs(change.mean()), rel=1e-6)
+    assert row["item_weight"] == 1 / 400
+    assert set(table["design_effect"]) == {1.0}
+    assert table["flip_rate"].between(0, 1).all()
+    headline = table[table["benchmark"] == "composite"]
+    equivalent = headline[headline["decision"] == "equivalent"]
+    assert list(headline.loc[headline["smallest"], "size"]) == [equivalent["size"].min()]
+
+
+def test_nothing_is_decided_where_items_lack_the_score_that_was_named(evidence):
+    items = evidence.items.drop(columns=["probability_right", "choice_scores"])
+    old = named(replace(evidence, items=items), "probability")
+    assert old.primary is old
+    verdicts, decisions = verdict_table(old.primary), decision_table(old.primary)
+    assert set(verdicts["verdict"]) == {""}
+    assert set(decisions["decision"]) == {"undecided"}
+    assert not decisions["smallest"].any()
+    for table in (verdicts, decisions):
+        assert table["note"].str.startswith(NO_PRIMARY).all()
+    assert two_scores_table(old)["says"].str.contains("By accuracy, which was not named to decide").all()

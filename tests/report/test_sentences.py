@@ -64,6 +64,52 @@ def test_decisions_are_counted_and_add_up(table, simulated):
     assert sentences.decision_sentence(nothing, SCORE).endswith("No quant is shown to be equivalent.")
 
 
+def test_whose_decision_and_verdict_it_is_stands_before_them(table):
+    for score, name in (("accuracy", "accuracy"), ("probability", "the probability of the right choice")):
+        decided = sentences.decision_sentence(table("decision"), SCORE, score)
+        assert decided.startswith(f"By {name}, the primary score: of 22 quants, within")
+        assert sentences.verdict_sentence(table("verdict"), SCORE, score).startswith(f"By {name}, the primary score: *")
+
+
+def test_both_scores_are_told_with_their_errors_and_the_sentence_of_their_table(table):
+    both = table("two_scores")
+    row = both.query("benchmark == @SCORE and subset == 'zone'").iloc[0]
+    said = sentences.two_scores_sentence(both, SCORE)
+    assert said.endswith(row["says"])
+    for score in ("accuracy", "probability"):
+        assert printed(row[f"estimate_{score}"]) in said
+        assert f"{printed(row[f'mean_se_{score}'], percent=True)} points" in said
+
+
+def test_what_scale_explains_is_counted_by_reading(table):
+    second = table("probability")
+    said = sentences.scale_sentence(second, SCORE)
+    own = second[second["benchmark"] == SCORE]
+    for word, number in own["reading"].replace("", "nothing stands out").value_counts().items():
+        assert f"{number} {word}" in said
+    assert f"accuracy decides {(own['says'] != '').sum()} of them otherwise" in said
+    old = own.assign(net=float("nan"), note="the second score is not available")
+    assert sentences.scale_sentence(old, SCORE).endswith("not available (the second score is not available).")
+
+
+def test_a_study_without_builds_says_so(table):
+    assert sentences.builds_sentence(table("builds")) == (
+        "Builds of recipes: not available (the study has no builds of recipes: no quant's entry has `builds`)."
+    )
+
+
+def test_builds_are_told_by_kind_and_score():
+    rows = [
+        {"basis_kind": "rotate", "by_score": "accuracy", "subset": subset, "component": part, "recipes": 10, "builds": 30,
+         "sd": sd, "sd_low": 0.0, "sd_high": 0.01, "p_zero": 0.2, "note": ""}
+        for subset in ("full", "zone") for part, sd in (("within", 0.004), ("between", 0.0))
+    ]  # fmt: skip
+    assert sentences.builds_sentence(pd.DataFrame(rows)) == (
+        "Over 30 builds of 10 recipes by rotate, accuracy at equal KLD differs between builds of one recipe by 0.40 "
+        "points [0.00, 1.00], p 0.200 and between recipes by 0.00 points [0.00, 1.00], p 0.200 (standard deviations)."
+    )
+
+
 def test_pairs_count_those_in_order_and_those_that_kld_has_right():
     pairs = pd.DataFrame({"p_holm": [0.001, 0.04, 0.2], "metric_right": [True, False, True]})
     assert sentences.pairs_sentence(pairs) == "The items put 2 of 3 pairs of quants in order; KLD has 1 of these right."

@@ -17,7 +17,21 @@ from qkld.report.figures.axes import (
     mark_floor,
     metric_name,
     percent_axis,
+    score_label,
 )
+
+
+@pytest.mark.parametrize(
+    ("column", "label"),
+    [
+        ("composite", "composite score (%)"),
+        ("score_sciq", "sciq score (%)"),
+        ("composite_probability", "composite: probability of the right choice (%)"),
+        ("probability_arc_easy", "arc_easy: probability of the right choice (%)"),
+    ],
+)
+def test_a_score_s_axis_says_what_it_is_the_mean_of(column, label):
+    assert score_label(column) == label
 
 
 @pytest.mark.parametrize(

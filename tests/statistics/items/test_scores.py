@@ -12,6 +12,7 @@ from qkld.statistics.items.scores import (
     correct_matrix,
     least_items,
     least_score,
+    mean_probabilities,
 )
 
 
@@ -206,3 +207,17 @@ def test_fewer_than_the_least_items_can_not_enter_however_many_are_right(chance)
     for items, enters in ((least_items(chance) - 1, False), (least_items(chance), True)):
         scores = benchmark_scores(items_of(r={"t": [1] * items}))
         assert composite_tasks(scores, reference="r", chance={"t": chance})["in_composite"].item() == enters
+
+
+def test_mean_probabilities_have_the_error_of_what_is_drawn(rng):
+    values = rng.random(60)
+    items = pd.DataFrame({"model": "q", "benchmark": "b", "item": [str(i) for i in range(60)], "correct": 1})
+    alone = mean_probabilities(items.assign(probability_right=values)).iloc[0]
+    assert (alone["label"], alone["benchmark"]) == ("q", "b")
+    assert alone["score"] == pytest.approx(values.mean())
+    assert alone["se"] == pytest.approx(values.std(ddof=1) / np.sqrt(60))
+    twice = items.assign(probability_right=np.repeat(values[:30], 2), cluster=np.repeat(np.arange(30), 2).astype(str))
+    assert mean_probabilities(twice)["se"].item() == pytest.approx(values[:30].std(ddof=1) / np.sqrt(30))
+    assert mean_probabilities(items).empty
+    lacking = items.assign(probability_right=np.where(np.arange(60) == 7, np.nan, values))
+    assert mean_probabilities(lacking)["score"].isna().all()
