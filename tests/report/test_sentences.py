@@ -100,8 +100,8 @@ def test_a_study_without_builds_says_so(table):
 
 def test_builds_are_told_by_kind_and_score():
     rows = [
-        {"basis_kind": "rotate", "by_score": "accuracy", "subset": subset, "component": part, "recipes": 10, "builds": 30,
-         "sd": sd, "sd_low": 0.0, "sd_high": 0.01, "p_zero": 0.2, "note": ""}
+        {"basis_kind": "rotate", "by_score": "accuracy", "subset": subset, "component": part, "recipes": 10,
+         "builds": 30, "sd": sd, "sd_low": 0.0, "sd_high": 0.01, "p_zero": 0.2, "note": ""}
         for subset in ("full", "zone") for part, sd in (("within", 0.004), ("between", 0.0))
     ]  # fmt: skip
     assert sentences.builds_sentence(pd.DataFrame(rows)) == (
