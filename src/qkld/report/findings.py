@@ -19,7 +19,7 @@ def headline_numbers(numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a study's numbers (`qkld.report.numbers.flat_numbers`) that `finding_lines` reads."""
     score = _score(numbers)
     begins = ("study/", "withdrawn/", f"zone/kl_mean/{score}/", f"verdict/{score}/zone/")
-    begins += (f"volume_direction/flip_rate/{score}/zone/",)
+    begins += (f"volume_direction/flip_rate/{score}/zone/", f"two_scores/{score}/zone/")
     decision = f"/{score}/decision"
     return {
         key: value

@@ -50,18 +50,22 @@ def _items(study: LoadedStudy, score: str) -> list[str]:
     verdict = study.analysis("verdict")
     return [
         say.noise_sentence(study.analysis("noise"), score),
-        say.verdict_sentence(verdict, score),
+        say.verdict_sentence(verdict, score, study.params.primary_score),
+        say.two_scores_sentence(study.analysis("two_scores"), score),
         say.left_out_sentence(study.analysis("leave_one_out"), verdict, score),
     ]
 
 
 def _volume(study: LoadedStudy, score: str) -> list[str]:
-    return [say.volume_sentence(study.analysis("volume_direction"), score)]
+    builds = study.analysis("builds")
+    told = [say.builds_sentence(builds)] if builds["basis_kind"].ne("").any() else []
+    return [say.volume_sentence(study.analysis("volume_direction"), score), *told]
 
 
 def _decision(study: LoadedStudy, score: str) -> list[str]:
     return [
-        say.decision_sentence(study.analysis("decision"), score),
+        say.decision_sentence(study.analysis("decision"), score, study.params.primary_score),
+        say.scale_sentence(study.analysis("probability"), score),
         say.pairs_sentence(study.analysis("pairs")),
         say.neighbours_sentence(_headline_pairs(study)),
     ]

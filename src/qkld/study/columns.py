@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qkld.study.build_columns import OF_BUILDS
 from qkld.study.column import WORDS, Column, columns_of
 
 _WORDS = columns_of(
     WORDS,
     {
-        "basis_kind": "what was drawn anew for each build: `rotate`, a random orthogonal basis, or `permute`, signed "
-        "permutations; two kinds of draws, never put together",
         "baseline": "metric that the others are compared with",
         "bases": "whether a pair's KLDs are against the `same` reference or `different` ones",
         "benchmark": "task, or `composite`: the unweighted mean of the tasks that enter it",
-        "by_score": "score of the builds: `accuracy`, or `probability` of the right choice",
         "by": "what the tokens are split by: `corpus` (all tokens), `entropy` of the reference, or `position`",
         "cochran_test": "how its p was found: `hotelling` (F, one benchmark) or `satterthwaite` (F, several) "
         "where items are many for the quants and clusters near equal, else `sign-flip` of whole items or clusters",
-        "component": "`within`: between builds of one recipe; `between`: between recipes",
-        "component_test": "how its p was found: as `cochran_test`, within recipes; `satterthwaite` between them",
         "control": "column held equal: a partial correlation is at equal bits per weight",
         "corpus": "corpus of the study",
         "decision": "`equivalent` to the reference within the margin, else `worse`, `better` or `undecided`; "
@@ -33,7 +29,6 @@ _WORDS = columns_of(
         "label_a": "first model of a pair; `all pairs` pools them",
         "label_b": "second model of a pair",
         "left_out": "the quant left out; in `builds_left_out` the recipe, empty where none is",
-        "level": "`recipes`: of their means; `builds`: of single builds",
         "method": "`spearman` (midranks), `kendall` (τ_b) or `pearson_log` (of ln metric)",
         "metric": "fidelity metric or measurement variant; of `scores`, `composite` and `flips` what says that an "
         "answer is right: `acc`, `acc_norm`, `exact_match`, …",
@@ -53,7 +48,6 @@ _WORDS = columns_of(
         "same_ranks_as": "variants that rank these quants exactly alike, or exactly the other way round",
         "says": "the answer by both scores where they differ, and whose error rate is meant",
         "selection": "what the rule does to the correlation inside",
-        "slope_name": "`beta`: of recipes' mean √KLD; `gamma`: of what a build's √KLD lies off its recipe's",
         "set_aside": "quants that stand apart from the line in √KLD",
         "settles_as": "the verdict that the estimate points to",
         "subset": "`full` cohort or `zone`",
@@ -75,7 +69,6 @@ _TRUTHS = columns_of(
         "beats_kld": "whether the lower end of the gain's band lies above 0",
         "in_composite": "whether the task enters the composite",
         "in_zone": "whether the quant is in the zone",
-        "at_zero": "whether the fitted variance was cut off at 0",
         "smallest": "whether it is the smallest of the equivalent quants",
     },
 )
@@ -183,14 +176,10 @@ _COUNTS = columns_of(
     "",
     {
         "bucket": "bucket, counted from 0",
-        "builds": "builds that enter",
-        "contrasts": "differences that the component alone makes: degrees of freedom of its test",
         "draws": "random subsets of the items",
         "flips_left": "flips of all quants that are kept on average; the thinned ρ rests on these alone",
         "pairs": "pairs of a quant that fails and one that passes the same prompt",
         "prompts": "prompts that some quants fail and others pass",
-        "rearrangements": "arrangements of whole recipes that p counts, the observed one among them",
-        "recipes": "recipes that these builds are of",
         "rank": "place by falling estimate within the subset",
         "splits": "random halves of the items: one chooses the zone or gives the metric, the other judges it",
         "undefined_splits": "splits with too few quants or one score in the zone",
@@ -206,7 +195,6 @@ _NATS = columns_of(
         "kl_mean": "mean KLD on the headline corpus, per token",
         "kld_a": "mean KLD of label_a over the tokens that are finite for both",
         "kld_b": "the same of label_b",
-        "largest_kld": "mean KLD up to which recipes lie, evenly by √KLD",
         "kld_difference": "kld_b − kld_a",
     },
 )
@@ -248,7 +236,6 @@ _FRACTIONS = columns_of(
         "r2": "R²_true: share of the true differences between these quants that lies along √KLD; empty where none is "
         "seen",
         "r2_accuracy": "R²_true by accuracy",
-        "r2_design": "share of the variance of true scores that lies along √KLD by design; depends on the recipes",
         "r2_kept": "R²_true without the quants set aside",
         "r2_probability": "R²_true by the probability of the right choice",
         "reference_score": "the reference's score",
@@ -263,10 +250,6 @@ _FRACTIONS = columns_of(
         "rest_se": "its standard error, as of by_scale",
         "score_se": "root mean squared standard error of the quants' scores, from the number of items: √(p(1 − p)/N)",
         "se": "standard error of the score over items, or clusters of them",
-        "sd": "standard deviation of scores at equal displacement, restricted maximum likelihood, not below 0",
-        "sd_between": "the same between recipes",
-        "sd_kld": "standard deviation of scores that √KLD makes among such recipes",
-        "sd_within": "the same between builds of one recipe",
         "self_flip_rate": "f₀, self_flips / items: the flip rate of the reference with itself in another batch shape",
         "share_stronger": "share of resamples in which it is above 0",
         "share_zero": "zeros / items",
@@ -280,9 +263,7 @@ _FRACTIONS = columns_of(
         "improvement": "its Wilson interval",
         "net": "its interval (Tango's score interval; of probabilities Student's t)",
         "r2": "its 90 % interval",
-        "r2_design": "its interval, of scores simulated from the fit",
         "reliability": "its interval (Feldt)",
-        "sd": "its Q-profile interval: every one that the contrasts of this component alone do not reject",
         "tau": "its Q-profile interval",
     },
 )
@@ -369,8 +350,6 @@ _P_VALUES = columns_of(
         "residual_p_linear": "p of no differences beyond noise and a line in KLD",
         "residual_p_log": "the same for a line in ln KLD; empty where a KLD is 0",
         "residual_p_sqrt": "the same for a line in √KLD",
-        "p_zero": "p of no such differences beyond the items' noise",
-        "slope_p": "two-sided p of a slope of 0, Student's t",
         "sign_p": "exact two-sided p of as many such clusters for either",
         "t_p": "two-sided p of no difference, by t on clusters − 1 degrees of freedom and the standard error CR1",
         "t_p_holm": "the same after Holm over the pairs of that corpus and context",
@@ -412,9 +391,6 @@ _OTHER_NUMBERS = columns_of(
         "hinge_gain": "AICc of a score linear in KLD less AICc of the hinge in ln KLD: at 0 or below the break is none",
         "inflation": "variance inflation of the metric beside the control, 1/(1 − ρ²): above 5 a partial "
         "correlation near 0 says nothing",
-        "moment": "unbiased estimate of the variance, a squared fraction, and of either sign where there is none",
-        "proportional_gain": "log-likelihood of a variance between builds in proportion to KLD less that of a constant "
-        "one: above 0 the former fits better",
         "metric_right": "1 where the better quant of an ordered pair has the lower metric, 0 where the higher",
         "range_metric": "standard deviation of the metric among these quants / in the full cohort, of ln KLD "
         "where it is a KLD: below 1 the range is restricted, which weakens a correlation",
@@ -426,9 +402,6 @@ _OTHER_NUMBERS = columns_of(
         "entropy: below 1 the quant is flatter, above 1 sharper",
         "sd_log": "standard deviation of ln KLD over items",
         "size": "what the smallest quant is smallest in: bits a weight as stored, or the table's own column",
-        "slope": "change of the score by √KLD, a fraction of 1 a √nat",
-        "slope_df": "degrees of freedom of its t interval",
-        "slope_se": "its standard error",
         "slope_z": "standard errors by which scores rise with √KLD; below −1.645 for `carried`",
         "z": "(leapfrogs − drops) / √volume, the signed root of McNemar's statistic; of several benchmarks the net in "
         "standard errors of no direction",
@@ -440,7 +413,6 @@ _OTHER_NUMBERS = columns_of(
         "auroc_leapfrog": "its interval",
         "drop_less_leapfrog": "its interval, clustered by prompt",
         "gain": "its interval, paired",
-        "slope": "its t interval",
         "gain_band": "the gain's simultaneous band: it holds for all metrics together",
         "z": "the interval of z_accuracy",
     },
@@ -463,5 +435,6 @@ COLUMNS: Mapping[str, Column] = (
     | _CORRELATIONS
     | _P_VALUES
     | _OTHER_NUMBERS
+    | OF_BUILDS
 )
 """Name → column, of every result table."""

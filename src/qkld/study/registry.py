@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from qkld.errors import TableError
+from qkld.study.build_registry import BUILD_TABLES
 from qkld.study.column import ends, interval
 from qkld.study.result_table import Table
 from qkld.study.text_table import table_of_words
@@ -294,50 +295,6 @@ _FLIP_TABLES = (
     ),
 )
 
-_OF_BUILDS = ("basis_kind", "by_score", "subset")
-"""What tells sets of builds apart in each of their tables."""
-
-_BUILD_TABLES = (
-    Table(
-        "builds",
-        "06_volume_direction",
-        key=(*_OF_BUILDS, "component"),
-        columns=(
-            *(*_OF_BUILDS, "component", "recipes", "builds", *interval("sd"), "moment", "p_zero", "component_test"),
-            *("contrasts", "at_zero", "proportional_gain", "note"),
-        ),
-        says="how far scores lie apart at equal displacement, between recipes and between builds of one recipe",
-    ),
-    Table(
-        "build_slopes",
-        "06_volume_direction",
-        key=(*_OF_BUILDS, "slope_name"),
-        columns=(*_OF_BUILDS, "slope_name", *interval("slope"), "slope_se", "slope_p", "slope_df", "note"),
-        says="what a score loses by √KLD between recipes and between builds of one recipe",
-    ),
-    Table(
-        "build_correlations",
-        "06_volume_direction",
-        key=(*_OF_BUILDS, "level"),
-        columns=(*_OF_BUILDS, "level", "n", "estimate", "p", "rearrangements", "note"),
-        says="ρ of mean KLD and score over recipes' means and over builds, whole recipes permuted",
-    ),
-    Table(
-        "builds_left_out",
-        "06_volume_direction",
-        key=(*_OF_BUILDS, "left_out"),
-        columns=(*_OF_BUILDS, "left_out", "builds", "slope", "sd_between", "sd_within", "estimate", "note"),
-        says="the same with each recipe left out, and first with all",
-    ),
-    Table(
-        "build_r2",
-        "06_volume_direction",
-        key=(*_OF_BUILDS, "largest_kld"),
-        columns=(*_OF_BUILDS, "largest_kld", *interval("r2_design"), "sd_kld", "sd_between", "sd_within", "note"),
-        says="R² of KLD by design, for recipes up to each mean KLD",
-    ),
-)
-
 _PROMPT_TABLES = (
     Table(
         "prompts",
@@ -435,7 +392,7 @@ def registry(tables: Iterable[Table]) -> dict[str, Table]:
 
 
 TABLES: Mapping[str, Table] = registry(
-    (*_CORRELATION_TABLES, *_ZONE_TABLES, *_FLIP_TABLES, *_BUILD_TABLES, *_PROMPT_TABLES, *_OWN_TABLES)
+    (*_CORRELATION_TABLES, *_ZONE_TABLES, *_FLIP_TABLES, *BUILD_TABLES, *_PROMPT_TABLES, *_OWN_TABLES)
 )
 """Name → result table, in the order of the notebooks."""
 

@@ -110,7 +110,7 @@ def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
             }
         case "correlation" | "silent_zone" | "volume_direction" | "prompts":
             return {"figures": study.figures.model_dump(mode="json"), **_deciding(study)}
-        case "figures":
+        case "findings":
             return _deciding(study)
         case _:
             return {}
