@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from qkld.errors import ParameterError, StageError
+from qkld.errors import ParameterError, StageError, StoreError
 from qkld.study.knobs import STAGES
 from qkld.workflow.notebooks import (
     check_parameters,
@@ -24,6 +24,7 @@ from qkld.workflow.notebooks import (
     kernel_environment,
     notebook_file,
     parameter_names,
+    read_executed,
     run_notebook,
 )
 from qkld.workflow.processes import THRESHOLDS
@@ -145,7 +146,21 @@ def test_the_kernel_is_this_environments_and_holds_its_threads(small_project, mo
     small_notebook(small_project / "notebooks" / "a.ipynb", "cut = 1.0", look)
     output = small_project / "runs" / "a.ipynb"
     run_notebook("a", output, {}, threads=3)
-    assert f"{sys.prefix} 3 {os.path.realpath(small_project)} {THRESHOLDS}" in output.read_text()
+    assert f"{sys.prefix} 3 {os.path.realpath(small_project)} {THRESHOLDS}" in read_executed(output)
+    assert_outputs_are_sealed(output)
+
+
+def assert_outputs_are_sealed(executed: Path) -> None:
+    """What a page of the documentation would show can not be changed unnoticed; a saved notebook's metadata can."""
+    whole = executed.read_text()
+    executed.write_text(whole.replace(f"{sys.prefix} 3", f"{sys.prefix} 7"))
+    with pytest.raises(StoreError, match="damaged or edited"):
+        read_executed(executed)
+    executed.write_text(whole.replace('"language": "python"', '"language": "Python"'))
+    assert "Python" in read_executed(executed)
+    executed.write_text(whole[:-40])
+    with pytest.raises(StoreError, match="damaged or edited"):
+        read_executed(executed)
 
 
 # --- the report -------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def locked(path: Place, *, patience: float = float("inf")) -> Iterator[None]:
         raise QkldError(
             f"{path.parent} is in use by another process.",
             expected="to hold its lock",
-            found=f"held by process {path.read_text().strip() or 'unknown'}",
+            found=f"held by process {path.read_text(errors='replace').strip() or 'unknown'}",
             do="wait for that process, or end it if it is left over from a killed run",
         ) from error
     try:

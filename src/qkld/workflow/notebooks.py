@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any
 from qkld.errors import ParameterError, StageError
 from qkld.study.paths import project_root
 from qkld.study.provenance import written_whole
+from qkld.study.sealing import DIGEST, altered
 from qkld.workflow.processes import KERNEL_START
 
 PARAMETERS_TAG = "parameters"
@@ -156,11 +158,48 @@ def run_notebook(stage: str, output: Path, parameters: Mapping[str, Any], *, thr
             config=encrypted,
             extra_arguments=[f"--IPKernelApp.exec_lines={KERNEL_START}"],
         )
+        _seal_executed(output)
     except papermill.PapermillExecutionError as error:
         raise _stopped(stage, output, f"{error.ename}: {error.evalue}", "mend the cause") from error
     except DeadKernelError as error:
         cause = "see whether memory ran out (give fewer cores, or a smaller model)"
         raise _stopped(stage, output, "its kernel was killed", cause) from error
+
+
+def _seal_executed(path: Path) -> None:
+    """Write the digest of an executed notebook's cells into its metadata: pages of the documentation are made of it."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["metadata"]["qkld"] = {DIGEST: _digest_of_cells(notebook)}
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _digest_of_cells(notebook: Mapping[str, Any]) -> str:
+    """SHA-256 of what every cell says and shows; JupyterLab may change the metadata when it saves a notebook."""
+    told = [(c["cell_type"], "".join(c["source"]), c.get("outputs", [])) for c in notebook["cells"]]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def read_executed(path: Path) -> str:
+    """The text of an executed notebook, whose cells and outputs are as they were when it ended.
+
+    Of one without a digest, which failed or which an earlier version ran, nothing is checked.
+
+    Raises
+    ------
+    StoreError
+        If a cell or output was changed since.
+    """
+    do = f"delete it and run notebook {path.stem} again"
+    try:
+        text = path.read_text(encoding="utf-8")
+        notebook = json.loads(text)
+        found, stated = _digest_of_cells(notebook), notebook["metadata"].get("qkld", {}).get(DIGEST)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise altered(path, f"{type(error).__name__}: {error}", do=do) from error
+    if stated not in (None, found):
+        raise altered(path, f"cells of digest {found} instead of {stated}", do=do)
+    return text
 
 
 NOT_IN_REPORT = "not-in-report"
@@ -190,7 +229,7 @@ def export_report(executed: Path, report: Path, title: str) -> None:
     )
     for preprocessor in (TagRemovePreprocessor, SanitizeHTML):
         exporter.register_preprocessor(preprocessor, enabled=True)
-    body, _ = exporter.from_filename(str(executed))
+    body, _ = exporter.from_file(io.StringIO(read_executed(executed)))
     with written_whole(report) as temporary:
         temporary.write_text(render_page("notebook.html", title=title, body=body), encoding="utf-8")
 

@@ -29,7 +29,7 @@ from qkld.study.text_table import table_of_words
 from qkld.workflow.commands import COMMANDS
 from qkld.workflow.commands.command import Command
 from qkld.workflow.docs import estimates, published
-from qkld.workflow.notebooks import notebook_file, parameter_comments
+from qkld.workflow.notebooks import notebook_file, parameter_comments, read_executed
 from qkld.workflow.room_picture import write_rooms
 
 GENERATED = "generated"
@@ -221,7 +221,7 @@ def write_studies(folder: Path) -> None:
         )
     for study, notebooks in ran.items():
         for notebook in notebooks:
-            write_page(folder / study / notebook.name, notebook.read_text(encoding="utf-8"))
+            write_page(folder / study / notebook.name, read_executed(notebook))
         listed = "\n".join(notebook.stem for notebook in notebooks)
         write_page(
             folder / study / "index.md",

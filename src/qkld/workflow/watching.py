@@ -48,7 +48,7 @@ class Watch:
 
     def failures(self) -> dict[str, str]:
         """Job → why it failed, once nothing of the run is left: one that never said so was killed."""
-        told = {path.stem: path.read_text() for path in sorted(self.folder.glob(f"*{FAILED}"))}
+        told = {path.stem: path.read_text(errors="replace") for path in sorted(self.folder.glob(f"*{FAILED}"))}
         killed = {name: "it was killed; see whether memory ran out" for name in self.jobs() if name not in told}
         return told | killed
 
