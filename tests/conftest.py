@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import budget
 import numpy as np
 import pytest
 
@@ -35,6 +36,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         own = next((i for i, name in enumerate(LONGEST_FIRST) if name in markers), len(LONGEST_FIRST))
         places[item.path] = min(own, places.get(item.path, own))
     items.sort(key=lambda item: places[item.path])  # a file stays whole: its fixtures are set up once
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--budget``: at the end, what each part of the tests took."""
+    parser.addoption("--budget", action="store_true", help="show what each part of the tests took beside its budget")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the budget where it was asked for."""
+    if config.getoption("budget"):
+        named = budget.parts(REPOSITORY)
+        reports = [r for found in terminalreporter.stats.values() for r in found if isinstance(r, pytest.TestReport)]
+        terminalreporter.section("budget")
+        for line in budget.lines(budget.seconds_of(reports, named), named):
+            terminalreporter.write_line(line)
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,18 @@ class Cluster:
         self.daemons[name].kill()
         self.daemons.pop(name).wait()
 
+    def lose_node(self) -> None:
+        """Kill the node's daemon with all that it runs, at once, as when a machine loses its power.
+
+        Without that a job step tells the controller by itself how it ended, and a node that is away loses no job.
+        """
+        self.kill("slurmd")
+        while steps := self._steps():
+            for process in steps:
+                with suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(steps, timeout=1.0)
+
     def addresses(self) -> set[str]:
         """Addresses that the daemons listen on."""
         found = set()
@@ -165,13 +177,25 @@ class Cluster:
                 process.kill()
 
     def _left(self) -> list[psutil.Process]:
-        """Job steps of this cluster, which outlive its daemons."""
+        """Processes of this cluster: its daemons, and job steps, which outlive these."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.environ().get(MARK) == str(self.folder) and process.pid != os.getpid():
                     found.append(process)
         return found
+
+    def _steps(self) -> list[psutil.Process]:
+        """Job steps, and what runs in them: the daemons of the steps first, which would report how the rest ended."""
+        run = []
+        for process in self._left():
+            with suppress(psutil.Error):
+                run += [process] if "SLURM_JOB_ID" in process.environ() else []
+        above = {}
+        for process in run:
+            with suppress(psutil.Error):
+                above |= {parent.pid: parent for parent in process.parents() if parent.name() == "slurmstepd"}
+        return [*above.values(), *run]
 
 
 @contextmanager
