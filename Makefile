@@ -12,20 +12,27 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit clusters slurm-test lab plan bench published environment data docs architectures llamacpp sandbox calibrate clean
+.PHONY: reproduce test unit clusters slurm-test soak gpu lab plan bench published environment data docs architectures llamacpp sandbox calibrate clean
 
 reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
 test: STUDY := demo
-test: data llamacpp  ## every test, the smoke study included; on a cluster it is run by slurm-test
-	$(BIN)/pytest -n $(CORES) -m "not cluster_study"
+test: data llamacpp  ## every test, the smoke study and a cluster of one node included, and what each part took
+	$(BIN)/pytest -n $(CORES) --budget
 
 unit: environment  ## the helper package on its own: no model, network or notebook
 	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel and not sandbox"
 
 slurm-test: data clusters  ## a study on a SLURM cluster of one node that this starts and ends, as root on Debian
-	$(BIN)/pytest -m "slurm or cluster_study"
+	$(BIN)/pytest -m slurm
+
+soak: STUDY := smoke
+soak: data  ## kills, changed bytes, full disks and studies started twice, counted → figures/soak; an hour on two cores
+	$(BIN)/python -m validation.soak --cores $(CORES)
+
+gpu: data  ## on a machine with a CUDA card, six minutes: its tests, kernel, speed and a small study → figures/gpu
+	$(BIN)/python -m validation.gpu
 
 clusters:  ## Debian's packages for tests of clusters, where they are not there yet and may be installed
 	@dpkg --status $(CLUSTERS) >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get update --quiet=2 && \

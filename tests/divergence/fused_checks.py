@@ -1,8 +1,12 @@
-"""Checks of the Triton kernel against the torch walk and float64; run by test_fused.py in Triton's interpreter."""
+"""Checks of the Triton kernel against the torch walk and float64.
+
+test_fused.py runs them in Triton's interpreter, and `make gpu` on a card: the kernel's side of each is moved there.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import os
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,11 +17,18 @@ from qkld.divergence.fused import fused_sums
 from qkld.divergence.quantities import quantities
 from qkld.models.head import Head
 
+DEVICE = os.environ.get("QKLD_CHECK_DEVICE", "cpu")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def fused(reference: HeadLogits, quant: HeadLogits, targets: torch.Tensor, shares: int = 2) -> TokenDivergence:
-    return quantities(*fused_sums(reference, quant, targets, shares=shares), targets)
+    moved = [HeadLogits(side.hidden.to(DEVICE), side.head.to(device=DEVICE)) for side in (reference, quant)]
+    found = quantities(*fused_sums(*moved, targets.to(DEVICE), shares=shares), targets.to(DEVICE))
+    return replace(found, **{field.name: on_cpu(getattr(found, field.name)) for field in fields(found)})
+
+
+def on_cpu(values: torch.Tensor | None) -> torch.Tensor | None:
+    return None if values is None else values.cpu()
 
 
 def assert_alike(found: TokenDivergence, expected: TokenDivergence, atol: float) -> None:

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 from committed_check import check_files, differences, numbers_made_again
@@ -34,9 +34,13 @@ from qkld.report.study import study_numbers
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths
 from qkld.study.registry import FIGURES, OF_STUDIES
-from qkld.study.schemas import COHORT, FIDELITY, ITEMS, TOKENS, Schema, read_table
 from qkld.workflow import runner
 from qkld.workflow.plan import measured_labels, scored_labels
+from validation.soak.disks import fill_disks, sizes_to_try, small_disk, used_bytes
+from validation.soak.flips import HELD, flip_bytes
+from validation.soak.kills import kill_at_random, survived
+from validation.soak.studies import ANALYSED, StudyFolder, same_tables, without
+from validation.soak.twice import started_twice
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.model]
 
@@ -53,9 +57,6 @@ Start = Callable[..., subprocess.Popen]
 
 CORPORA = ("reference/corpus-*", "reference/answers-*.json")
 """The stores of the corpora, and the answers that the chat's windows hold."""
-
-ANALYSED = ("cohort.parquet", "items.parquet", "analysis")
-"""What the stages after 03 make in the run's folder; figures lie in another."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,19 @@ def job_of(stage: str) -> Job:
             output = "seals/corpora.json"
             return Job(stage, "--part corpora", "reference/corpus-*/done/*.json", windows, output, (*CORPORA, output))
         case "02_quant_kld":
-            done = f"partial/kld/{quant}/*/*.parquet"
-            output = f"kld/{quant}.parquet"
-            made = (output, f"fidelity/{quant}.parquet", f"partial/kld/{quant}")
-            return Job(stage, f"--quant {quant}", done, windows, output, made)
+            return kld_job(quant)
         case _:
             done = f"partial/items/{quant}/*/*.json"
             output = f"items/{quant}.parquet"
             return Job(stage, f"--model {quant}", done, packs, output, (output, f"partial/items/{quant}"))
+
+
+def kld_job(quant: str) -> Job:
+    """The job of stage 02 that measures a quant."""
+    windows = sum(corpus.windows for corpus in load_params("smoke").corpora)
+    output, done = f"kld/{quant}.parquet", f"partial/kld/{quant}/*/*.parquet"
+    made = (output, f"fidelity/{quant}.parquet", f"partial/kld/{quant}")
+    return Job("02_quant_kld", f"--quant {quant}", done, windows, output, made)
 
 
 def run_folder() -> Path:
@@ -233,26 +239,6 @@ def go_on_to_the_end(killed: dict[Job, Files], start: Start) -> None:
     assert went_on == set(killed)
 
 
-def same_tables(unbroken: Path, broken: Path, *, taken: Collection[str] = ()) -> int:
-    """Hold every table of two run folders to each other, value by value; returns how many there were.
-
-    Of models whose tables were ``taken`` from what a repository keeps, tokens are left out: they have fewer columns.
-    """
-    study = load_params("smoke")
-    schemas: dict[str, Schema] = {f"kld/{label}": TOKENS for label in measured_labels(study) if label not in taken}
-    schemas |= {f"fidelity/{label}": FIDELITY for label in measured_labels(study)}
-    schemas |= {f"items/{label}": ITEMS for label in scored_labels(study)}
-    schemas |= {"cohort": COHORT, "items": ITEMS}
-    for name, schema in schemas.items():
-        one, other = (read_table(f / f"{name}.parquet", schema, made_in="qkld run") for f in (unbroken, broken))
-        pd.testing.assert_frame_equal(one, other, check_exact=True, obj=name)
-    analyses = list(OF_STUDIES)
-    for name in analyses:
-        one, other = (pd.read_csv(f / "analysis" / f"{name}.csv") for f in (unbroken, broken))
-        pd.testing.assert_frame_equal(one, other, check_exact=True, obj=name)
-    return len(schemas) + len(analyses)
-
-
 def test_the_unbroken_run_leaves_every_product(smoke_study: Place):
     paths, study = StudyPaths("smoke"), load_params("smoke")
     assert same_tables(paths.run, paths.run) == 2 * 5 + 5 + 2 + len(OF_STUDIES)
@@ -325,26 +311,80 @@ def test_kept_half_way_and_killed_a_fresh_clone_ends_with_the_same_tables(
     same_tables(smoke_run.folder / "runs" / "smoke", run_folder(), taken={*measured_labels(study)} - {first})
 
 
-@pytest.mark.cluster_study
+@pytest.mark.slurm
 def test_on_a_slurm_cluster_that_fails_in_the_middle_it_ends_with_the_same_tables(
-    smoke_run: Place, own_place: Place, tmp_path: Path
+    smoke_run: Place, project: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """One job is cancelled, and the node is away for so long that its other job starts anew."""
-    site = tmp_path / "site.yaml"
-    site.write_text("threads: 1\n")
+    """Of an array's two jobs one is cancelled, and the node of the other is lost, so that it starts anew."""
+    for name, value in project.variables.items():
+        monkeypatch.setenv(name, value)
+    unbroken = smoke_run.folder / "runs" / "smoke"
+    take_back(unbroken, [kld_job(quant.label) for quant in load_params("smoke").quants[:2]])
+    site = ("--site", str(quick_site(project)))
     with cluster(tmp_path / "cluster") as made:
-        first = start_on_slurm(made, own_place, "--site", str(site))
-        wait_for(lambda: len(quants_jobs(made, "RUNNING")) == 2, 2 * PATIENCE)
-        cancelled, requeued = sorted(quants_jobs(made, "RUNNING"))
+        first = start_on_slurm(made, project, *site)
+        wait_for(lambda: len(quants_jobs(made, "RUNNING")) == 2, PATIENCE)
+        cancelled, lost = sorted(quants_jobs(made, "RUNNING"))
         made.ask("scancel", cancelled)
-        made.kill("slurmd")
-        wait_for(lambda: requeued in quants_jobs(made, "PENDING"), PATIENCE)
+        made.lose_node()
+        wait_for(lambda: lost in quants_jobs(made, "PENDING"), PATIENCE)
         made.start_node()
-        assert first.wait(5 * PATIENCE) == 1
-        assert f"SLURM job {cancelled}: it was cancelled" in words_file(own_place).read_text()
-        status, words = said(made, own_place, "--site", str(site), patience=5 * PATIENCE)
+        assert first.wait(2 * PATIENCE) == 1
+        assert f"SLURM job {cancelled}: it was cancelled" in words_file(project).read_text()
+        status, words = said(made, project, *site, patience=2 * PATIENCE)
     assert status == 0, words
-    assert same_tables(smoke_run.folder / "runs" / "smoke", run_folder())
+    assert same_tables(unbroken, run_folder())
+
+
+def quick_site(project: Place) -> Path:
+    """The file of a site with jobs of one core each, in a project that looks at its jobs more often than is shipped."""
+    profile = project.root / "workflow" / "profiles" / "slurm" / "config.yaml"
+    shipped = profile.read_text()
+    profile.write_text(re.sub(r"(?m)^(slurm-init-seconds-before-status-checks:) \d+", r"\1 2", shipped))
+    assert profile.read_text() != shipped
+    file = project.folder / "site.yaml"
+    file.write_text("threads: 1\ntokens_per_second: 100\n")
+    return file
+
+
+@pytest.fixture
+def whole(smoke_run: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
+    """A copy of the finished run that may be damaged, with this process sent there."""
+    whole = StudyFolder(tmp_path / "whole")
+    shutil.copytree(smoke_run.folder / "runs", whole.folder / "runs")
+    shutil.copytree(smoke_run.folder / "figures", whole.folder / "figures")
+    for name in ("QKLD_RUNS", "QKLD_FIGURES"):
+        monkeypatch.setenv(name, whole.variables()[name])
+    return whole
+
+
+@pytest.mark.soak
+def test_a_byte_changed_in_any_kind_of_file_is_noticed_or_changes_no_number(
+    whole: StudyFolder, rng: np.random.Generator
+):
+    outcomes = flip_bytes(whole, 90, rng)
+    assert outcomes.keys() == HELD.keys()
+    assert [place for found in outcomes.values() for place in found.missed] == []
+    assert all(outcomes[kind].noticed for kind in ("tables", "result tables", "seals", "stores", "executed notebooks"))
+
+
+@pytest.mark.soak
+def test_a_study_started_twice_runs_once_and_the_other_says_who_runs(whole: StudyFolder):
+    assert started_twice(whole) == (1, 1)
+
+
+@pytest.mark.soak
+def test_on_a_full_disk_and_after_a_kill_at_random_moments_it_ends_with_the_same_tables(
+    whole: StudyFolder, tmp_path: Path, rng: np.random.Generator
+):
+    with small_disk(tmp_path / "disk") as resize:
+        place = StudyFolder(tmp_path / "disk" / "study")
+        begun = without(whole.run, place.run, ANALYSED)
+        (full,) = fill_disks(place, sizes_to_try(used_bytes(begun), used_bytes(whole.folder), 1, rng), resize)
+        assert full.named, full.said
+        (kill,) = kill_at_random(place, whole.run, ["05_silent_zone"], rng)
+        assert (kill.running, kill.made_again) == (True, 0)
+        assert survived(place, whole.run)
 
 
 def quants_jobs(made: Cluster, state: str) -> set[str]:
