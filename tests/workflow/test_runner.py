@@ -11,6 +11,7 @@ import time
 
 import psutil
 import pytest
+from snakemake.cli import parse_args
 
 from qkld.errors import ParameterError, QkldError
 from qkld.study.locks import locked
@@ -123,6 +124,15 @@ def test_the_command_never_takes_a_lock_that_outlives_it(own_place):
     assert command[command.index("--directory") + 1] == str(StudyPaths("smoke").run)
     assert command[command.index("--cores") + 1] == "3"
     assert command[-1] == "--forceall"
+
+
+@pytest.mark.parametrize("profile", ["local", "slurm", "kubernetes"])
+def test_a_users_targets_are_taken_for_targets_whatever_a_cluster_is_asked_for(own_place, profile):
+    asked = ["--set-resources", "figures:mem_mb=900", "--set-threads", "figures=1"]
+    command = runner.snakemake_command("smoke", cores=1, profile=profile, asked=asked, more=["--", "cohort.parquet"])
+    _, read = parse_args(command[3:])
+    assert set(read.targets) == {"cohort.parquet"}
+    assert set(read.set_threads) == {"figures"}
 
 
 def test_a_profile_with_a_storage_starts_from_the_root(own_place):

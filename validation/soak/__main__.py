@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qkld.workflow.arguments import whole_number
 
 from qkld.errors import QkldError
 from qkld.study.paths import StudyPaths
+from qkld.workflow.commands.arguments import whole_number
 from validation.soak.disks import disks_count
 from validation.soak.flips import HELD, flip_bytes
 from validation.soak.kills import kills_count, notebooks_to_kill

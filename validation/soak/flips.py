@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -106,11 +107,16 @@ def reader_of(path: Path, run: Path) -> Reader:
         case "partial scores":
             return lambda: read_sealed(path, do="delete it")
         case "executed notebooks":
-            return lambda: read_executed(path)
+            return lambda: _told(path)
         case "logs and marks":
             return lambda: _logs(run)
         case _:
             return lambda: _dry_run(run)
+
+
+def _told(path: Path) -> Any:
+    """What the cells of an executed notebook say and show."""
+    return [(cell["source"], cell.get("outputs")) for cell in json.loads(read_executed(path))["cells"]]
 
 
 def _result(name: str) -> Any:

@@ -83,13 +83,15 @@ def snakemake_command(
     root, folder = project_root(), profile_folder(profile)
     settings = _settings(profile)
     has_storage = "default-storage-provider" in settings
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--profile", str(folder)]
-    command += ["--directory", str(root if has_storage else StudyPaths(study).run), "--nolock", "--rerun-incomplete"]
-    command += ["--rerun-triggers", "params", "input", "mtime", "--config", f"study={study}", f"cores={cores}"]
+    command = [sys.executable, "-m", "snakemake", *asked, "--snakefile", str(root / "Snakefile")]
+    command += ["--profile", str(folder), "--rerun-triggers", "params", "input", "mtime"]
+    command += ["--config", f"study={study}", f"cores={cores}"]
     if "executor" not in settings:
         free = psutil.virtual_memory().available // 1_000_000
         command += ["--resources", f"mem_mb={free}", "--cores", str(cores)]
-    return [*command, *(["--dry-run"] if dry_run else []), *asked, *more]
+    # What takes several values stands before these, or it would take the user's targets too.
+    command += ["--directory", str(root if has_storage else StudyPaths(study).run), "--nolock", "--rerun-incomplete"]
+    return [*command, *(["--dry-run"] if dry_run else []), *more]
 
 
 def _settings(profile: str) -> dict[str, Any]:
