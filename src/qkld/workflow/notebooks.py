@@ -194,10 +194,11 @@ def read_executed(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
         notebook = json.loads(text)
-        found, stated = _digest_of_cells(notebook), notebook["metadata"].get("qkld", {}).get(DIGEST)
+        stated = notebook.get("metadata", {}).get("qkld", {}).get(DIGEST)
+        found = _digest_of_cells(notebook) if stated else stated
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise altered(path, f"{type(error).__name__}: {error}", do=do) from error
-    if stated not in (None, found):
+    if stated != found:
         raise altered(path, f"cells of digest {found} instead of {stated}", do=do)
     return text
 
