@@ -19,13 +19,13 @@ reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: 
 
 test: STUDY := demo
 test: data llamacpp  ## every test, the smoke study and a cluster of one node included, and what each part took
-	$(BIN)/pytest -n $(CORES) --budget
+	$(BIN)/pytest -n $(CORES) --budget -m "not cluster_study and not soak"
 
 unit: environment  ## the helper package on its own: no model, network or notebook
 	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel and not sandbox"
 
 slurm-test: data clusters  ## a study on a SLURM cluster of one node that this starts and ends, as root on Debian
-	$(BIN)/pytest -m slurm
+	$(BIN)/pytest -m "slurm or cluster_study"
 
 soak: STUDY := smoke
 soak: data  ## kills, changed bytes, full disks and studies started twice, counted → figures/soak; an hour on two cores

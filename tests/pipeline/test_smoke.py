@@ -312,6 +312,7 @@ def test_kept_half_way_and_killed_a_fresh_clone_ends_with_the_same_tables(
 
 
 @pytest.mark.slurm
+@pytest.mark.cluster_study
 def test_on_a_slurm_cluster_that_fails_in_the_middle_it_ends_with_the_same_tables(
     smoke_run: Place, project: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
