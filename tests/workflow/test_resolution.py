@@ -23,7 +23,7 @@ from qkld.workflow.resolution import (
     resolution_lines,
 )
 
-MEASURED = ("demo", "five-families", "gguf", "gguf-engines", "gguf-unrotated")
+MEASURED = ("five-families", "gguf", "gguf-engines", "gguf-unrotated")
 """Studies whose figures hold intervals of mean KLD."""
 
 
@@ -52,11 +52,11 @@ def test_the_paired_error_is_that_of_drawn_differences(rng):
 
 
 def test_the_margin_is_met_with_the_power_stated(demo, rng):
-    """Equal quants of a cohort of twenty, by the test that the decision makes at its strictest level."""
+    """Equal quants of a cohort, by the test that the decision makes at its strictest level."""
     n, flip_rate = 4000, 0.05
     margin = margin_met(demo, paired_error(flip_rate, [n]))
     up, down, _ = rng.multinomial(n, [flip_rate / 2, flip_rate / 2, 1 - flip_rate], size=4000).T[:, :, None]
-    assert (equivalence_p(up, down, n, margin) <= 0.05 / 20).mean() == pytest.approx(0.8, abs=0.04)
+    assert (equivalence_p(up, down, n, margin) <= 0.05 / len(demo.quants)).mean() == pytest.approx(0.8, abs=0.04)
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -67,11 +67,15 @@ def test_the_interval_of_mean_kld_is_about_that_of_the_committed_studies(name):
 
 
 def test_controls_and_benchmarks_of_too_few_items_do_not_enter(demo):
-    assert entering(demo) == {"arc_easy": 80, "openbookqa": 30, "sciq": 18}  # hellaswag has 6, mmlu is a control
+    assert entering(demo) == {"arc_easy": 260}
+    gguf = entering(load_params("gguf"))
+    assert gguf == {"arc_easy": 100, "openbookqa": 30, "sciq": 50, "hellaswag": 10}  # mmlu is a control
+    few = demo.benchmarks[0].model_copy(update={"limit": 6})
+    assert entering(demo.model_copy(update={"benchmarks": (few,)})) == {}
 
 
 def test_a_single_window_has_no_interval(demo):
-    prose = demo.corpora[0].model_copy(update={"windows_at": {1024: 1}})
+    prose = demo.corpora[0].model_copy(update={"windows_at": {128: 1}})
     study = demo.model_copy(update={"corpora": (prose, *demo.corpora[1:])})
     assert places_of(study, prose)[-1].half_width(0.95) == np.inf
     assert "unbounded" in "\n".join(kld_table(study).lines())
@@ -99,7 +103,7 @@ def test_the_primary_score_is_the_one_that_is_judged(demo):
 
 def test_errors_of_both_scores_are_printed_in_points(demo):
     rows = {line[:34].strip(): line[34:].split() for line in resolution_lines(demo, cores=2, flop_per_second=1e10)}
-    assert rows["arc_easy"][-2:] == ["2.50", "4.33"]  # √(.05/80), √(.15/80)
+    assert rows["arc_easy"][-2:] == ["1.39", "2.40"]  # √(.05/260), √(.15/260)
     five, fifteen = ([float(rows[f"composite, {score}"][i]) for score in ("accuracy", "probability")] for i in (-2, -1))
     assert five[0] / five[1] == pytest.approx(resolution.PROBABILITY_RATIO[0.05], rel=0.01)
     assert fifteen[0] / fifteen[1] == pytest.approx(resolution.PROBABILITY_RATIO[0.15], rel=0.01)
@@ -110,8 +114,8 @@ def test_shares_of_the_time_follow_the_items(demo):
         text = "\n".join(resolution_lines(study, cores=2, flop_per_second=1e10))
         return int(re.search(r"items (\d+)%", text).group(1))
 
-    more = [b.model_copy(update={"limit": 10 * b.limit}) for b in demo.benchmarks]
-    assert share(demo.model_copy(update={"benchmarks": tuple(more)})) > 2 * share(demo)
+    fewer = [b.model_copy(update={"limit": b.limit // 10}) for b in demo.benchmarks]
+    assert 2 * share(demo.model_copy(update={"benchmarks": tuple(fewer)})) < share(demo)
 
 
 def test_what_is_not_known_is_not_guessed(demo, monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qkld.errors import StoreError
-from qkld.study.params import load_params
+from qkld.study.params import Benchmark, load_params
 from qkld.study.paths import StudyPaths
 from qkld.study.samples import Sample, read_samples, write_samples
 from qkld.workflow.plan import HEAD_WORK, benchmark_costs, item_cost, item_tokens, items_of, known_shape, plan_job
@@ -18,7 +18,8 @@ SCIQ = Sample(items=48, tokens=110.0, head_tokens=6.0, seconds=0.4, score=0.75, 
 @pytest.fixture
 def demo(tmp_path, monkeypatch):
     monkeypatch.setenv("QKLD_RUNS", str(tmp_path))
-    return load_params("demo")
+    demo, tasks = load_params("demo"), ("arc_easy", "sciq")
+    return demo.model_copy(update={"benchmarks": tuple(Benchmark(task=t, chance=0.25, limit=100) for t in tasks)})
 
 
 def test_without_a_sample_the_head_is_at_a_share_of_an_items_tokens(demo):
