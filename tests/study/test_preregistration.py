@@ -9,6 +9,7 @@ import yaml
 from conftest import REPOSITORY
 
 from qkld.analysis.study import load_study
+from qkld.errors import ParameterError
 from qkld.study.params import load_params
 from qkld.study.preregistration import preregistration
 from qkld.study.registry import registered
@@ -24,7 +25,7 @@ def written(root, **changes):
     path = root / "params" / "smoke.yaml"
     values = yaml.safe_load(path.read_text())
     for key, value in changes.items():
-        values[key] = values[key] | value if isinstance(value, dict) else value
+        values[key] = values.get(key, {}) | value if isinstance(value, dict) else value
     path.write_text(yaml.safe_dump(values))
     git("add", "params")
     git("commit", "-q", "--allow-empty", "-m", "The study")
@@ -43,12 +44,20 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
+WORDS = {
+    "questions": ["Do quants of higher mean KLD score lower?"],
+    "zone": "mean KLD of at most 1 nat",
+    "primary_score": "probability",
+    "rules": ["The verdict is that of the composite."],
+}
+
+
 @pytest.fixture
 def commits(root):
-    """Before the rules stood, when they stood, and after they were named in the file."""
-    before = written(root, description="A draft.")
-    rules = written(root, primary_score="probability")
-    return before, rules, written(root, preregistered=rules)
+    """Before the rules stood, when they stood, and after their commit was named in the file."""
+    before = written(root, description="A draft.", preregistered=WORDS | {"primary_score": "accuracy"})
+    rules = written(root, primary_score="probability", preregistered={"primary_score": "probability"})
+    return before, rules, written(root, preregistered={"commit": rules})
 
 
 def said(scored_at):
@@ -70,7 +79,9 @@ def test_rules_that_stand_as_they_were_are_said_to(root, commits):
     ("changes", "key"),
     [
         ({"silent_zone": {"zone_cut": 0.5}}, "silent_zone.zone_cut"),
-        ({"primary_score": "accuracy"}, "primary_score"),
+        ({"primary_score": "accuracy", "preregistered": {"primary_score": "accuracy"}}, "primary_score"),
+        ({"preregistered": {"zone": "mean KLD of at most 2 nats"}}, "preregistered.zone"),
+        ({"preregistered": {"questions": ["Another?"], "rules": ["Another."]}}, "preregistered.questions"),
         ({"probability_margin": 0.02}, "probability_margin"),
         ({"benchmarks": [{"task": "arc_easy", "chance": 0.25, "limit": 13}]}, "benchmarks"),
     ],
@@ -79,8 +90,19 @@ def test_a_rule_changed_after_scores_exist_is_named(root, commits, changes, key)
     named = written(root, **changes)
     found = said({"reference": named})
     assert found.broken
-    assert found.said.endswith(f", but changed after scores existed: {key}")
+    assert f", but changed after scores existed: {key}" in found.said
     assert "changed before any score" in said({}).said
+
+
+def test_words_without_their_commit_are_said_to_be_unchecked(root, commits):
+    written(root, preregistered={"commit": None})
+    assert "nothing was compared" in said({"reference": commits[2]}).said
+
+
+def test_words_that_name_another_score_than_decides_are_refused(root):
+    written(root, preregistered=WORDS, primary_score="accuracy")
+    with pytest.raises(ParameterError, match=r"preregistered\.primary_score is probability"):
+        load_params("smoke")
 
 
 def test_scores_older_than_the_rules_are_named(root, commits):
@@ -91,7 +113,7 @@ def test_scores_older_than_the_rules_are_named(root, commits):
 
 
 def test_a_commit_that_git_does_not_have_is_said_to_be_unchecked(root, commits):
-    written(root, preregistered="ab" * 20)
+    written(root, preregistered={"commit": "ab" * 20})
     found = said({"reference": commits[2]})
     assert not found.broken
     assert "nothing was compared" in found.said

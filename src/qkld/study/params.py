@@ -27,7 +27,7 @@ from qkld.study.entries import (
     each_build,
 )
 from qkld.study.paths import known_studies, params_file
-from qkld.study.task_metrics import ChoiceMetric, Scores
+from qkld.study.task_metrics import ChoiceMetric, PrimaryScore, Scores
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -230,18 +230,32 @@ class Figures(Strict):
     formats: tuple[Literal["pdf", "png", "svg"], ...] = Field(description="files of every figure")
 
 
+class Preregistered(Strict):
+    """What was written down before scores were seen.
+
+    ``commit`` is the one in which all of it stood in the study's file, and is named there once it is known; see
+    `qkld.study.preregistration`.
+    """
+
+    commit: Revision | None = None
+    questions: tuple[str, ...] = Field(min_length=1)
+    zone: str
+    primary_score: PrimaryScore
+    rules: tuple[str, ...] = Field(min_length=1)
+
+
 class Study(Scores):
     """A whole study: reference, corpora, benchmarks, quants, and the knobs of every stage.
 
     With ``self_flips`` the reference answers the benchmarks once more in another batch shape, under the label
     `FLOOR_BATCH`: how often it disagrees with itself is the floor of every quant's flips. ``builds`` are a quant each.
-    ``preregistered`` is the commit in which this file stood before scores were seen: see `qkld.study.preregistration`.
+    ``preregistered`` says what was to be found out, and by which rules, before scores were seen.
     """
 
     study: Label
     description: str
     notes: tuple[str, ...] = ()
-    preregistered: Revision | None = None
+    preregistered: Preregistered | None = None
     reference: AnyStoredModel
     compute: Compute
     corpora: tuple[Corpus, ...] = Field(min_length=1)
@@ -281,6 +295,13 @@ class Study(Scores):
     def _prompts_are_compared_by_what_is_measured(self) -> Study:
         if self.benchmark_scores.item_kld == "choices" and self.prompts.prompt_divergence == "kl_prompt":
             raise ValueError("prompt_divergence is kl_prompt, which item_kld: choices leaves out; take kl_choice_mean")
+        return self
+
+    @model_validator(mode="after")
+    def _the_score_that_decides_is_the_one_that_was_named(self) -> Study:
+        named = self.preregistered and self.preregistered.primary_score
+        if named not in (None, self.primary_score):
+            raise ValueError(f"preregistered.primary_score is {named}, and primary_score is {self.primary_score}")
         return self
 
     @model_validator(mode="after")

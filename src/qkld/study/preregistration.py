@@ -1,8 +1,8 @@
 """Whether a study is still the one that was written down before its scores were seen.
 
-A study's file names the commit in which its questions, primary score, zone and rules stood (``preregistered:``). The
-file of that commit is compared with today's, and the commits of which scores were made have to come after it. Git is
-asked; where it does not know the commit nothing can be told, and that is said.
+A study's file holds its questions, primary score, zone and rules (``preregistered:``), and names the commit in which
+they stood. The file of that commit is compared with today's, and the commits of which scores were made have to come
+after it. Git is asked; where it does not know the commit nothing can be told, and that is said.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from qkld.errors import ParameterError
 from qkld.study.params import Study, parse_study
 from qkld.study.paths import params_file, project_root
 
-FREE = frozenset({"description", "notes", "figures", "preregistered"})
+FREE = frozenset({"description", "notes", "figures"})
 """Keys of a study that may change: they describe and draw, and decide nothing."""
+
+NAMED_LATER = "preregistered.commit"
+"""What can not stand in the commit that it names."""
 
 SHOWN_DIGITS = 10
 
@@ -34,17 +37,20 @@ class Preregistration:
 
 
 def preregistration(study: Study, scored_at: Mapping[str, str | None]) -> Preregistration | None:
-    """Of a study that names the commit of its preregistration; None where it names none.
+    """Of a study that has preregistered its rules; None where it has not.
 
     ``scored_at`` : label of a model whose scores exist → the commit at which they were made; None where it is not known
     """
     if study.preregistered is None:
         return None
-    where = f"preregistered at {study.preregistered[:SHOWN_DIGITS]}"
-    written = _file_at(study.preregistered, study.study)
+    commit = study.preregistered.commit
+    if commit is None:
+        return Preregistration("preregistered without naming the commit of it, so nothing was compared", False)
+    where = f"preregistered at {commit[:SHOWN_DIGITS]}"
+    written = _file_at(commit, study.study)
     if written is None:
         return Preregistration(f"{where}; git here has no such file of that commit, so nothing was compared", False)
-    problems = [*_changes(study, written, bool(scored_at)), *_too_early(study.preregistered, scored_at)]
+    problems = [*_changes(study, written, bool(scored_at)), *_too_early(commit, scored_at)]
     if problems:
         return Preregistration(f"{where}, but {'; '.join(problems)}", True)
     return Preregistration(f"{where}; the rules are as they were then", False)
@@ -68,7 +74,7 @@ def _parsed(text: str, name: str) -> Study:
 def changed_keys(study: Study, written: Study) -> list[str]:
     """Keys that are other than they were written, those of sections as ``silent_zone.zone_cut``."""
     now, then = (_flat(s.model_dump(mode="json", exclude=set(FREE))) for s in (study, written))
-    return [key for key in now | then if now.get(key) != then.get(key)]
+    return [key for key in now | then if key != NAMED_LATER and now.get(key) != then.get(key)]
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,10 @@ ChoiceMetric = Literal["acc", "acc_norm"]
 """Metrics of multiple choice that a study can ask for."""
 
 
+PrimaryScore = Literal["accuracy", "probability"]
+"""Scores that can decide."""
+
+
 class Scores(Strict):
     """Which score of a study decides, and the margin of the second one.
 
@@ -26,7 +30,7 @@ class Scores(Strict):
     choice. ``probability_margin`` is a difference of that probability that does not matter, a fraction of 1.
     """
 
-    primary_score: Literal["accuracy", "probability"] = "accuracy"
+    primary_score: PrimaryScore = "accuracy"
     probability_margin: float = Field(default=0.01, gt=0, lt=1)
 
 

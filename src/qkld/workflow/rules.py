@@ -118,7 +118,7 @@ def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
 
 def _deciding(study: Study) -> dict[str, Any]:
     """What says which score decides, and since when."""
-    return {key: getattr(study, key) for key in ("primary_score", "probability_margin", "preregistered")}
+    return study.model_dump(mode="json", include={"primary_score", "probability_margin", "preregistered"})
 
 
 def _knobs_that_count(study: Study, rule: str, label: str | None) -> dict[str, Any]:
