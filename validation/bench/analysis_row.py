@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.analysis import correlation_tables, flip_tables, zone_tables
+from qkld.analysis import build_tables, correlation_tables, flip_tables, score_tables, zone_tables
 from qkld.analysis.cohort import composite_of
 from qkld.analysis.evidence import Evidence
 from qkld.analysis.headline import zone_of
@@ -101,12 +101,14 @@ def zone(study: LoadedStudy) -> Tables:
         "verdict": zone_tables.verdict_table(evidence),
         "leave_one_out": zone_tables.leave_one_out_table(evidence),
         "zone_edge": zone_tables.edge_table(evidence),
+        "two_scores": score_tables.two_scores_table(evidence),
     }
 
 
 def direction(study: LoadedStudy) -> Tables:
     """Notebook 06, with the zone that notebook 05 wrote."""
     evidence = Evidence.of_study(study, zone=zone_of(study).labels)
+    replicates = build_tables.replicates(evidence)
     return {
         "flips": flip_tables.flip_table(evidence),
         "self_flips": flip_tables.self_flip_table(evidence, study.second_run),
@@ -114,6 +116,8 @@ def direction(study: LoadedStudy) -> Tables:
         "thinning": flip_tables.thinning_table(evidence),
         "decision": flip_tables.decision_table(evidence),
         "pairs": flip_tables.pair_table(evidence),
+        "probability": score_tables.probability_table(evidence),
+        **{name: make(replicates) for name, make in build_tables.TABLES.items()},
     }
 
 
