@@ -26,8 +26,8 @@ from qkld.report.figures.axes import (
     [
         ("composite", "composite score (%)"),
         ("score_sciq", "sciq score (%)"),
-        ("composite_probability", "composite: probability of the right choice (%)"),
-        ("probability_arc_easy", "arc_easy: probability of the right choice (%)"),
+        ("composite_probability", "composite: P(right choice) (%)"),
+        ("probability_arc_easy", "arc_easy: P(right choice) (%)"),
     ],
 )
 def test_a_score_s_axis_says_what_it_is_the_mean_of(column, label):

@@ -62,10 +62,10 @@ def unparsed(name: str) -> str:
 
 
 def score_label(column: str) -> str:
-    """The label of an axis of scores, by the cohort's column: ``sciq score (%)``, or what else it is the mean of."""
+    """The label of an axis of scores, by the cohort's column: ``sciq score (%)``, ``sciq: P(right choice) (%)``."""
     if column == "composite_probability" or column.startswith("probability_"):
         name = column.removeprefix("probability_").removesuffix("_probability")
-        return f"{unparsed(name)}: probability of the right choice (%)"
+        return f"{unparsed(name)}: P(right choice) (%)"
     return f"{unparsed(column.removeprefix('score_'))} score (%)"
 
 
