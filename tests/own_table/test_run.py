@@ -12,6 +12,7 @@ from simulated_study import BENCHMARKS
 from qkld.errors import StatisticsError, TableError
 from qkld.report import analyse_table
 from qkld.report.own_table.figures import CAPTIONS
+from qkld.report.text_tables import TEXTS
 from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.items.covariance import noise_by_benchmark
 from qkld.statistics.noise.verdict import verdict
@@ -147,7 +148,8 @@ def test_with_items_everything_is_concluded(whole):
     pictures = {path.stem for path in out.glob("*.png")}
     assert pictures == set(CAPTIONS)
     report = (out / "report.html").read_text()
-    for said in ("Which quants are as good as the reference", "Noise or missing direction", "Volume and direction"):
+    shown = ("decision", "verdict", "volume_direction")
+    for said in (TEXTS[name].title for name in shown):
         assert said in report
     assert report.count("data:image/png;base64,") == len(CAPTIONS)
 

@@ -8,8 +8,10 @@ from simulated_study import write_simulated_project
 from qkld.analysis.study import load_study
 from qkld.errors import StageError
 from qkld.report.study import write_headline
-from qkld.report.withdrawing import RIGHT_SINCE, TITLES, without_sections, wrong_tables
+from qkld.report.study_tables import ENGINES, MADE_OF, all_tables, titles_of
+from qkld.report.withdrawing import RIGHT_SINCE, without_sections, wrong_tables
 from qkld.study.provenance import METRICS_VERSION
+from qkld.study.registry import OF_STUDIES
 from qkld.workflow import cli
 from qkld.workflow.docs import blocks, result_tables
 
@@ -96,13 +98,29 @@ def test_the_readme_takes_no_wrong_table(made, files, monkeypatch):
         blocks()
 
 
-def test_titles_are_those_that_tables_have(made):
-    shown = result_tables(made)
-    assert all(shown.count(f"**{title}.**") == 1 for titles in TITLES.values() for title in titles)
+def other_numbers(table, key):
+    """The table with another value in every cell that holds a number or a yes and is no part of the key."""
+    cells = table.drop(columns=list(key))
+    yes = {name: ~cells[name] for name in cells.select_dtypes("bool")}
+    numbers = {name: cells[name] * 2 + 1 for name in cells.select_dtypes("number")}
+    return table.assign(**yes, **numbers)
+
+
+def test_a_title_is_known_of_every_table_in_which_a_result_stands(made, monkeypatch):
+    tables = {name: made.analysis(name) for name in OF_STUDIES}
+    monkeypatch.setattr(type(made), "analysis", lambda _, name: tables[name])
+    shown = {table.title: table.rows for table in all_tables(made)}
+    assert len(shown) == len(all_tables(made))
+    for name, own in list(tables.items()):
+        tables[name] = other_numbers(own, OF_STUDIES[name].key)
+        changed = {table.title for table in all_tables(made) if table.rows != shown[table.title]}
+        assert changed == set(shown).intersection(titles_of([name])), name
+        tables[name] = own
+    assert set(MADE_OF) - set(shown) == {ENGINES}  # of files that run in both engines, which this study has none of
 
 
 def test_a_last_table_and_an_absent_one():
-    (title,) = TITLES["verdict"]
+    (title,) = titles_of(["verdict"])
     text = f"**One.**\n\n| a |\n\nnote\n\n**{title}.**\n\n| b |\n\nnote\n"
     assert without_sections(text, ["verdict", "decision"], "wrong.") == (
         f"**One.**\n\n| a |\n\nnote\n\n**{title}.** Withdrawn: wrong.\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -23,12 +23,40 @@ EVIDENCE = ("verdict", "two_scores", "noise", "thinning", "decision", "probabili
 PER_PROMPT = ("prompt_baselines", "prompt_within", "prompt_flips", "directional")
 """Result tables of notebook 07 beside ratio and router, in the same order."""
 
+HEADLINE = "Mean KLD against score, volume and direction"
+EACH_BENCHMARK = "Each benchmark"
+VARIANTS = "Measurement variants"
+FLIPS = "Volume and direction"
+ENGINES = "One file in two engines"
+PROMPTS = "Prompt by prompt"
+BENCHMARKS = "Benchmarks"
+COHORT = "Cohort"
+
+MADE_OF: Mapping[str, tuple[str, ...]] = {
+    HEADLINE: ("zone", "noise", "volume_direction"),
+    EACH_BENCHMARK: ("zone",),
+    VARIANTS: ("variants",),
+    FLIPS: ("flips",),
+    ENGINES: ("paired_fidelity",),
+    PROMPTS: ("prompts", "router"),
+    BENCHMARKS: ("composite",),
+    COHORT: ("zone_members",),
+}
+"""Title of a table that is made here → the result tables whose numbers stand in it; `TEXTS` shows one each."""
+
+
 PAPER = {
     ("score", "full"): ("−0.72", "−0.86"),
     ("score", "zone"): ("+0.00", "−0.24"),
     ("flip_rate", "zone"): ("+0.94", "+0.55"),
 }
 """Spearman's ρ of KLD in arXiv:2606.19558, Qwen3.6-35B-A3B and Devstral-Small-2-24B: quantity and subset → values."""
+
+
+def titles_of(tables: Collection[str]) -> list[str]:
+    """Titles under which a study's report and the README show numbers of these result tables."""
+    alone = [TEXTS[name].title for name in tables if name in TEXTS]
+    return [*alone, *(title for title, shown in MADE_OF.items() if not set(shown).isdisjoint(tables))]
 
 
 def _of(table: pd.DataFrame, **wanted: str | int) -> pd.DataFrame:
@@ -72,7 +100,7 @@ def headline_table(study: LoadedStudy) -> TextTable:
             paper = " / ".join(PAPER.get((quantity, row["subset"]), ("",)))
             rows.append((f"{name}, {subset}", *_rho(row), *_resolved(row["reliability"]), paper))
     return TextTable(
-        "Mean KLD against score, volume and direction",
+        HEADLINE,
         f"Spearman's ρ over quants with its {_level(study)} bootstrap interval (of 8 quants or more, not all in order) "
         "and permutation p; reliability: share of the spread that is no item noise; largest |ρ|: what a perfect "
         "metric can be expected to show. The last column holds what arXiv:2606.19558 gives for its cohorts "
@@ -108,7 +136,7 @@ def cohort_table(study: LoadedStudy) -> TextTable:
             )
         )
     return TextTable(
-        "Cohort",
+        COHORT,
         f"KLD: mean over scored tokens of {study.params.headline.corpus}, nats, with its interval clustered by "
         "document or window. Bits: as stored, with and without embeddings and head; plain: share of the trunk's "
         "weights that no quantizer has touched. Score ± one standard error over "
@@ -152,7 +180,7 @@ def composite_table(study: LoadedStudy) -> TextTable:
         for row in study.analysis("composite").to_dict("records")
     ]
     return TextTable(
-        "Benchmarks",
+        BENCHMARKS,
         "A benchmark enters the composite where the reference scores at least five standard errors above chance. One "
         "item: what it weighs in the composite, in points. acc takes the most likely choice, so that short ones are "
         "favoured and a score may lie below chance; acc_norm the most likely one per character.",
@@ -179,7 +207,7 @@ def variants_table(study: LoadedStudy) -> TextTable:
         alike = ", ".join(metric_name(m) for m in zone["same_ranks_as"].split())
         rows.append((metric_name(metric), *_rho(full), *_rho(zone), alike))
     return TextTable(
-        "Measurement variants",
+        VARIANTS,
         f"Spearman's ρ with the composite, {_level(study)} bootstrap interval, permutation p; the last column names "
         "variants that rank the zone's quants exactly alike or exactly the other way round.",
         ("variant", "full: ρ [interval]", "n", "p", "zone: ρ [interval]", "n", "p", "same ranks in the zone as"),
@@ -194,7 +222,7 @@ def benchmarks_table(study: LoadedStudy) -> TextTable:
         for row in _named(study, study.analysis("zone")).sort_values("benchmark", kind="stable").to_dict("records")
     ]
     return TextTable(
-        "Each benchmark",
+        EACH_BENCHMARK,
         f"Spearman's ρ of mean KLD with each benchmark's score, {_level(study)} bootstrap interval, permutation p.",
         ("benchmark", "ρ [interval]", "n", "p"),
         tuple(rows),
@@ -219,7 +247,7 @@ def flips_table(study: LoadedStudy) -> TextTable:
         for row in flips.to_dict("records")
     ]
     return TextTable(
-        "Volume and direction",
+        FLIPS,
         f"Against the reference on {score_names(study).get(benchmark, benchmark)}: leapfrogs are items that only the "
         "quant has right, drops those that only the reference has right. Improvement fraction = leapfrogs / (leapfrogs "
         "+ drops), of a composite by its benchmarks' mean rates, with Wilson's interval: net = flip rate × (2 × "
@@ -250,7 +278,7 @@ def prompts_table(study: LoadedStudy) -> TextTable:
         for benchmark in prompts
     ]
     return TextTable(
-        "Prompt by prompt",
+        PROMPTS,
         "Ratio of the geometric mean KLD of failed to passed items over all quants, and how often the quant with the "
         "lower KLD is the right one where exactly one of a pair is; chance is 50 %. Margins only: a router that sends "
         "as many items to each quant without looking at them. Both AUROCs are free of a quant's own level of KLD. The "
@@ -314,7 +342,7 @@ def engine_tables(study: LoadedStudy) -> list[TextTable]:
         klds = [significant(row[column]) for column in ("kld_a", "kld_b")]
         rows.append((weights, deployed, printed(bits[weights]), *klds, kld_difference(row)))
     table = TextTable(
-        "One file in two engines",
+        ENGINES,
         f"Mean KLD on {where.corpus}, nats: in torch from the file's dequantized weights, and in llama.cpp, whose "
         f"products quantize activations too; their difference on the same {_tokens_of(pairs)} tokens, with its "
         "interval clustered by document or window.",

@@ -15,16 +15,9 @@ from typing import Any
 
 from qkld.errors import StageError, TableError
 from qkld.report.numbers import KEYS, SEPARATOR
+from qkld.report.study_tables import titles_of
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import write_json, written_whole
-
-TITLES: Mapping[str, tuple[str, ...]] = {
-    "verdict": ("Noise or missing direction",),
-    "decision": ("Which quants are as good as the reference",),
-    "zone": ("Mean KLD against score, volume and direction",),
-    "volume_direction": ("Mean KLD against score, volume and direction",),
-}
-"""Result table → titles of the tables in ``tables.md`` that show it."""
 
 RIGHT_SINCE: Mapping[str, int] = {"verdict": 6, "decision": 6}
 """Result table → the metrics version before which its numbers are known to be wrong; see CHANGELOG.md."""
@@ -86,8 +79,7 @@ def without_tables(numbers: Mapping[str, Any], tables: Sequence[str], why: str) 
 
 def without_sections(text: str, tables: Sequence[str], why: str) -> str:
     """Markdown as `TextTable.markdown` writes it, with the reason in place of each table and its note."""
-    titles = dict.fromkeys(title for table in tables for title in TITLES.get(table, ()))
-    for title in titles:
+    for title in titles_of(tables):
         pattern = rf"(?ms)^(\*\*{re.escape(title)}\.\*\*)\n.*?(?=^\*\*|\Z)"
         text = re.sub(pattern, lambda m: f"{m[1]} Withdrawn: {why}\n\n", text)
     return text.rstrip("\n") + "\n"
