@@ -52,6 +52,29 @@ def test_leaving_quants_out_says_which_change_the_verdict(name):
     other = next(verdict for verdict in VERDICTS if verdict != name)
     said = sentences.left_out_sentence(same.assign(verdict=[name, other]), own, SCORE)
     assert said == f"The verdict changes in 1 of 2 cases (without b: {other})."
+    none = sentences.left_out_sentence(same.assign(verdict=""), own.assign(verdict=""), SCORE)
+    assert none == "Leaving single quants out: not available."
+
+
+def test_other_cuts_and_variants_are_counted_over_those_that_have_a_number():
+    curve = pd.DataFrame(
+        {"cut": [0.01, 0.1, 1.0], "n": [4, 8, 12], "estimate": [None, -0.2, -0.9], "low": [None, -0.8, -0.99],
+         "high": [None, 0.5, -0.6]}
+    )  # fmt: skip
+    assert sentences.curve_sentence(curve) == (
+        "With the zone's cut moved from 0.1 to 1 nats (8 to 12 quants), ρ goes from −0.20 to −0.90; its interval "
+        "excludes 0 at 1 of 2 cuts."
+    )
+    assert "not available" in sentences.curve_sentence(curve.iloc[:1])
+    variants = pd.DataFrame(
+        {"metric": ["kl_mean", "kl_p99", "ppl"], "subset": "zone", "estimate": [-0.5, -0.6, None],
+         "p_adjusted": [0.2, 0.01, None]}
+    )  # fmt: skip
+    assert sentences.variants_sentence(variants) == (
+        "In the zone, 1 of 2 measurement variants has a ρ that differs from 0 (all together at 0.05) (kl_p99)."
+    )
+    assert "none of 2 measurement variants" in sentences.variants_sentence(variants.assign(p_adjusted=0.5))
+    assert "not available" in sentences.variants_sentence(variants.assign(subset="full"))
 
 
 def test_decisions_are_counted_and_add_up(table, simulated):

@@ -143,7 +143,7 @@ def left_out_sentence(left_out: pd.DataFrame, verdict: pd.DataFrame, score: str)
     """Whether the verdict stays whichever quant is left out."""
     own = row_of(verdict, benchmark=score, subset="zone")
     rows = left_out[(left_out["benchmark"] == score) & (left_out["subset"] == "zone")]
-    if own is None or rows.empty:
+    if own is None or rows.empty or pd.isna(own["verdict"]) or not own["verdict"]:
         return "Leaving single quants out: not available."
     others = rows[rows["verdict"] != own["verdict"]]
     if others.empty:
