@@ -6,15 +6,19 @@ import pandas as pd
 import pytest
 from conftest import REPOSITORY
 
+from qkld.errors import TableError
 from qkld.report import PAPER
 from qkld.report.published import (
     PublishedCohort,
     analyse_cohort,
     analyse_published,
+    conditions,
+    family_of,
     headline_rows,
     published_cohorts,
     published_table,
 )
+from qkld.report.published_sentences import published_sentences
 from qkld.statistics.core.resampling import Resampling
 
 QUICK = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
@@ -125,3 +129,38 @@ def test_readers_get_one_row_a_cohort():
     assert row[4:] == ("kl_mean<0.02", "9", "−0.02 [−0.90, 0.10]", "0.045", "0.00 to 0.94")
     (unknown,) = published_table(rows.assign(attainable_low=None, attainable_high=None)).rows
     assert unknown[-1] == ""
+
+
+# --- what separates the cohorts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(COHORTS))
+def test_every_quant_is_of_one_family(name):
+    cohort = COHORTS[name]
+    labels = pd.read_csv(TABLES / cohort.table)["quant"]
+    assert {family_of(label, cohort) for label in labels if label != cohort.reference} == set(cohort.families)
+
+
+def test_a_quant_of_no_family_is_named():
+    with pytest.raises(TableError, match="'awq' of 'llama3-8b' is of no one family"):
+        family_of("awq", COHORTS["llama3-8b"])
+
+
+def test_the_committed_conditions_are_those_of_the_tables():
+    kept = pd.read_csv(REPOSITORY / "figures" / "published" / "conditions.csv")
+    pd.testing.assert_frame_equal(conditions(COHORTS.values()), kept, check_dtype=False, rtol=1e-12)
+    llama = kept.set_index("cohort").loc["llama3-8b"]
+    assert llama[["items", "zone_lowest", "zone_highest"]].tolist() == [14042, 0.001355, 0.036334]
+    assert llama["zone_score_range"] == pytest.approx(65.23 - 64.33)
+
+
+def test_what_separates_the_cohorts_is_said():
+    rows = pd.read_csv(REPOSITORY / "figures" / "published" / "published.csv")
+    text = published_sentences(rows, conditions(COHORTS.values()))
+    first, second, *_ = text.split("\n\n")
+    assert first.startswith("**In 4 of 7 cohorts the metric still ranks")
+    assert "`llama3-8b`, ρ = −0.98 [−1.00, −0.73], 8 quants" in first
+    assert all(f"`{name}`" in second for name in COHORTS if name.startswith("qwen"))
+    assert "Number of items: 14,042 to 15,523 where the metric still ranks, 400 to 3,464 where it does not" in text
+    every = rows.assign(low=-1.0, high=-0.1)
+    assert "separates" not in published_sentences(every, conditions(COHORTS.values()))

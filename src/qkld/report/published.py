@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,8 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from qkld.analysis.own_table.request import parse_zone
+from qkld.errors import TableError
 from qkld.report.figures.axes import metric_name
 from qkld.report.numbers import NOT_AVAILABLE, p_value, printed, with_interval
 from qkld.report.own_table.run import PAPER, analyse_table
@@ -20,7 +23,11 @@ from qkld.study.text_table import TextTable
 
 
 class PublishedCohort(BaseModel):
-    """One table of figures that others published, where it is from, and how it is analysed."""
+    """One table of figures that others published, where it is from, and how it is analysed.
+
+    ``families`` says how each quant's bits are spread: family → patterns of labels. ``n_items`` is left out where the
+    source does not say it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,6 +37,7 @@ class PublishedCohort(BaseModel):
     source: str
     fidelity: str
     scores: tuple[str, ...] = Field(min_length=1)
+    families: Mapping[str, tuple[str, ...]] = Field(min_length=1)
     reference: str | None = None
     zone: str | None = None
     size: str | None = None
@@ -73,13 +81,63 @@ def analyse_cohort(
 def analyse_published(out: Path, *, resampling: Resampling = PAPER) -> dict[str, dict[str, Any]]:
     """Analyse every published cohort into a folder of its own below ``out``; name → summary.
 
-    ``out`` also gets ``published.csv``, the headline of each, and ``published.json`` with all summaries.
+    ``out`` also gets ``published.csv``, the headline of each, ``conditions.csv``, what they were measured with, and
+    ``published.json`` with all summaries.
     """
     summaries = {c.name: analyse_cohort(c, out / c.name, resampling=resampling) for c in published_cohorts()}
     with written_whole(out / "published.csv") as temporary:
         headline_rows(summaries).to_csv(temporary, index=False)
     write_json(out / "published.json", summaries)
+    with written_whole(out / "conditions.csv") as temporary:
+        conditions(published_cohorts()).to_csv(temporary, index=False)
     return summaries
+
+
+def conditions(cohorts: Iterable[PublishedCohort]) -> pd.DataFrame:
+    """What each cohort was measured with: families, items, and how far apart the quants of the zone are.
+
+    Columns: ``cohort, families, zone_families, items, zone_lowest, zone_highest, zone_score_range``; ``items`` are of
+    all benchmarks together, empty where the source does not say them; lowest and highest are of the fidelity metric in
+    its unit, the range of the mean score is in points.
+    """
+    return pd.DataFrame([_condition(cohort) for cohort in cohorts])
+
+
+def _condition(cohort: PublishedCohort) -> dict[str, Any]:
+    with as_file(files("qkld.report") / "published_tables" / cohort.table) as path:
+        table = pd.read_csv(path)
+    quants = table[table["quant"] != cohort.reference]
+    zone = quants if cohort.zone is None else quants[parse_zone(cohort.zone).members(quants)]
+    scores = zone[list(cohort.scores)].dropna(axis="columns").mean(axis="columns")
+    points = 1 if scores.max() > 1 else 100
+    return {
+        "cohort": cohort.name,
+        "families": len({family_of(label, cohort) for label in quants["quant"]}),
+        "zone_families": len({family_of(label, cohort) for label in zone["quant"]}),
+        "items": sum(cohort.n_items.values()) or None,
+        "zone_lowest": zone[cohort.fidelity].min(),
+        "zone_highest": zone[cohort.fidelity].max(),
+        "zone_score_range": round(points * (scores.max() - scores.min()), 4),
+    }
+
+
+def family_of(label: str, cohort: PublishedCohort) -> str:
+    """The one family whose patterns fit a label.
+
+    Raises
+    ------
+    TableError
+        If none or several fit.
+    """
+    fitting = [name for name, patterns in cohort.families.items() if any(fnmatchcase(label, p) for p in patterns)]
+    if len(fitting) != 1:
+        raise TableError(
+            f"Quant '{label}' of '{cohort.name}' is of no one family.",
+            expected=f"one of {list(cohort.families)}",
+            found=fitting or "none",
+            do="mend the patterns of `families` in published.yaml",
+        )
+    return fitting[0]
 
 
 def headline_rows(summaries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

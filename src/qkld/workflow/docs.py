@@ -14,6 +14,7 @@ from qkld.analysis.study import LoadedStudy
 from qkld.errors import StageError, TableError
 from qkld.report.findings import finding_lines
 from qkld.report.published import published_table
+from qkld.report.published_sentences import published_sentences
 from qkld.report.study_tables import cohort_table, composite_table, engine_tables, evidence_tables, headline_table
 from qkld.report.withdrawing import wrong_tables
 from qkld.study.params import ToBeChecked, load_params
@@ -116,12 +117,14 @@ def published() -> str:
     StageError
         If they have not been analysed.
     """
-    rows = StudyPaths(PUBLISHED).figures / "published.csv"
-    if not rows.exists():
-        raise StageError(
-            "The published cohorts are not analysed.", expected=rows, found="no such file", do="make published"
-        )
-    return published_table(pd.read_csv(rows)).markdown()
+    tables = {name: StudyPaths(PUBLISHED).figures / f"{name}.csv" for name in ("published", "conditions")}
+    for path in tables.values():
+        if not path.exists():
+            raise StageError(
+                "The published cohorts are not analysed.", expected=path, found="no such file", do="make published"
+            )
+    rows, known = (pd.read_csv(path) for path in tables.values())
+    return f"{published_sentences(rows, known)}\n\n{published_table(rows).markdown()}"
 
 
 def filled(text: str, contents: Mapping[str, str]) -> str:
