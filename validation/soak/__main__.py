@@ -1,4 +1,7 @@
-"""``python -m validation.soak``: faults of four kinds, counted → ``figures/soak/soak.json`` and ``soak.md``."""
+"""``python -m validation.soak``: faults of four kinds, counted → ``figures/soak/soak.json`` and ``soak.md``.
+
+Of a kind whose number is 0 none is made.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m validation.soak", description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=whole_number, default=20, help="SIGKILLs (default 20)")
-    parser.add_argument("--flips", type=whole_number, default=1000, help="bytes that are changed (default 1000)")
-    parser.add_argument("--disks", type=whole_number, default=10, help="full disks (default 10)")
-    parser.add_argument("--twice", type=whole_number, default=5, help="studies started twice (default 5)")
+    parser.add_argument("--kills", type=int, default=20, help="SIGKILLs (default 20)")
+    parser.add_argument("--flips", type=int, default=1000, help="bytes that are changed (default 1000)")
+    parser.add_argument("--disks", type=int, default=10, help="full disks (default 10)")
+    parser.add_argument("--twice", type=int, default=5, help="studies started twice (default 5)")
     parser.add_argument("--cores", type=whole_number, default=2, help="of each run (default 2)")
     parser.add_argument("--analysis", action="store_true", help="kills and full disks from notebook 03b on alone")
     parser.add_argument("--unbroken", type=Path, help="folder with runs/ and figures/ of a finished smoke study")
@@ -55,27 +58,50 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def soak(options: argparse.Namespace, folder: Path) -> tuple[list[Count], dict[str, Any]]:
-    """Every kind of fault in turn, in a folder of its own below this one."""
+    """Every kind of fault in turn, in a folder of its own below this one; those of which none are asked for are not."""
     rng, start = np.random.default_rng(options.seed), time.monotonic()
     whole = _unbroken(options, folder)
-    flips = flips_counts(whole, options.flips, rng)
-    _told("flips", start)
-    twice = twice_count(whole, whole.run, options.twice)
-    _told("twice", start)
-    killed = StudyFolder(folder / "kills", options.cores)
+    counts, more = [], {"seed": options.seed}
+    for name, part in PARTS.items():
+        if getattr(options, name):
+            found, details = part(options, whole, folder, rng)
+            counts += found
+            more |= {name: details}
+            print(f"soak: {name} after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    return counts, more | {"seconds": time.monotonic() - start}
+
+
+Part = Callable[[argparse.Namespace, StudyFolder, Path, np.random.Generator], tuple[list[Count], Any]]
+
+
+def _kills(options: argparse.Namespace, whole: StudyFolder, folder: Path, rng: np.random.Generator) -> Any:
+    place = StudyFolder(folder / "kills", options.cores)
     if options.analysis:
-        without(whole.run, killed.run, ANALYSED)
-    kills, every_kill = kills_count(killed, whole.run, notebooks_to_kill(options.kills, options.analysis, rng), rng)
-    _told("kills", start)
+        without(whole.run, place.run, ANALYSED)
+    count, every = kills_count(place, whole.run, notebooks_to_kill(options.kills, options.analysis, rng), rng)
+    return [count], every
+
+
+def _flips(options: argparse.Namespace, whole: StudyFolder, folder: Path, rng: np.random.Generator) -> Any:
+    os.environ.update({name: value for name, value in whole.variables().items() if name.startswith("QKLD_")})
+    outcomes = flip_bytes(whole, options.flips, rng)
+    missed = [place for found in outcomes.values() for place in found.missed]
+    print("".join(f"soak: {place}\n" for place in missed), end="", file=sys.stderr, flush=True)
+    return [found.count(kind, HELD[kind]) for kind, found in outcomes.items()], missed
+
+
+def _disks(options: argparse.Namespace, whole: StudyFolder, folder: Path, rng: np.random.Generator) -> Any:
     begun = without(whole.run, folder / "begun", ANALYSED if options.analysis else MEASURED)
-    disks, every_disk = disks_count(folder / "disk", begun, whole.run, options.disks, rng)
-    _told("disks", start)
-    more = {"seed": options.seed, "kills": every_kill, "disks": every_disk, "seconds": time.monotonic() - start}
-    return [kills, *flips, disks, twice], more
+    count, every = disks_count(folder / "disk", begun, whole.run, options.disks, rng)
+    return [count], every
 
 
-def _told(what: str, start: float) -> None:
-    print(f"soak: {what} after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+def _twice(options: argparse.Namespace, whole: StudyFolder, folder: Path, rng: np.random.Generator) -> Any:
+    return [twice_count(whole, whole.run, options.twice)], None
+
+
+PARTS: dict[str, Part] = {"flips": _flips, "twice": _twice, "kills": _kills, "disks": _disks}
+"""Option that says how many → what makes so many faults of this kind."""
 
 
 def _unbroken(options: argparse.Namespace, folder: Path) -> StudyFolder:
@@ -87,15 +113,6 @@ def _unbroken(options: argparse.Namespace, folder: Path) -> StudyFolder:
     if status:
         raise QkldError("The unbroken study does not end.", expected="status 0", found=words[-2000:], do="mend it")
     return whole
-
-
-def flips_counts(whole: StudyFolder, number: int, rng: np.random.Generator) -> list[Count]:
-    """A row of the record for each kind of file; what was lost is also printed."""
-    os.environ.update({name: value for name, value in whole.variables().items() if name.startswith("QKLD_")})
-    outcomes = flip_bytes(whole, number, rng)
-    for place in (place for found in outcomes.values() for place in found.missed):
-        print(f"soak: {place}", file=sys.stderr, flush=True)
-    return [found.count(kind, HELD[kind]) for kind, found in outcomes.items()]
 
 
 if __name__ == "__main__":

@@ -195,8 +195,7 @@ def tried(path: Path, read: Reader, before: bytes, rng: np.random.Generator, fou
 def flip_bytes(whole: StudyFolder, number: int, rng: np.random.Generator) -> dict[str, Found]:
     """Change single bytes of a finished run's files, each put back before the next; kind of file → what became of it.
 
-    Every file of the run is as likely as any other of its kind, and of the kinds that hold numbers each gets its share
-    of ``number``; one in thirty changes Snakemake's notes, which are judged by a dry run of some seconds.
+    Every file of the run is as likely as any other of its kind; kinds get the `shares` of ``number``.
     """
     files = files_by_kind(whole.run)
     outcomes = {}
@@ -223,10 +222,13 @@ def files_by_kind(run: Path) -> dict[str, list[Path]]:
     return {kind: paths for kind, paths in files.items() if paths}
 
 
+SLOW = ("heads", "finished windows", "Snakemake's notes")
+"""Kinds that are read again in seconds: with a hash over the head's hundred megabytes, or by a dry run."""
+
+
 def shares(files: Mapping[str, Sequence[Path]], number: int) -> dict[str, int]:
-    """How many of ``number`` bytes are changed in each kind of file."""
-    notes = "Snakemake's notes"
-    asked = {notes: max(1, number // 30)} if notes in files else {}
-    others = [kind for kind in files if kind != notes]
+    """How many of ``number`` bytes are changed in each kind of file: one in thirty in each slow one."""
+    asked = {kind: max(1, number // 30) for kind in SLOW if kind in files}
+    others = [kind for kind in files if kind not in SLOW]
     rest = number - sum(asked.values())
     return {kind: (rest + i) // len(others) for i, kind in enumerate(others)} | asked
