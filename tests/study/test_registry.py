@@ -7,10 +7,17 @@ import pandas as pd
 import pytest
 
 from qkld.errors import TableError
+from qkld.report.own_table.run import OF_ANSWERS
+from qkld.report.study import EXPLAINED
+from qkld.report.study_tables import EVIDENCE, MADE_OF, PER_PROMPT
+from qkld.report.text_tables import TEXTS
+from qkld.report.withdrawing import RIGHT_SINCE
 from qkld.study.column import interval
 from qkld.study.columns import COLUMNS
+from qkld.study.knobs import STAGES
 from qkld.study.registry import CORRELATION, OF_STUDIES, TABLES, describe_results, registered, registry, tables_of
 from qkld.study.result_table import Table
+from qkld.workflow.rules import RULES
 
 PREDICTED = Table(
     "predicted", "05_silent_zone", key=("label",), columns=("label", "n", "estimate", "note"), says="one row a quant"
@@ -106,3 +113,18 @@ def test_the_documentation_holds_every_table_column_and_unit():
         assert f"- `{name}.csv`, {table.says}: " in text
     assert "| `edge` | KLD at which half of the subsets tell a quant from the reference | nats |" in text
     assert text.count("\n| `") == len({column for table in OF_STUDIES.values() for column in table.columns})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [TEXTS, EVIDENCE, PER_PROMPT, *MADE_OF.values(), RIGHT_SINCE, EXPLAINED, OF_ANSWERS],
+    ids=lambda names: "-".join(names),
+)
+def test_other_lists_name_tables_of_the_registry(names):
+    assert [name for name in names if name not in TABLES] == []
+
+
+def test_notebooks_are_those_that_have_knobs_a_rule_and_a_file(repository):
+    assert {rule.notebook for rule in RULES.values()} == set(STAGES)
+    assert {file.stem for file in (repository / "notebooks").glob("*.ipynb")} == set(STAGES)
+    assert {table.notebook for table in OF_STUDIES.values()} < set(STAGES)

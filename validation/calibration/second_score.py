@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.statistics.flips.probability import SCALE_ALONE, reading_of
+from qkld.statistics.flips.second_score import SCALE_ALONE, reading_of
 from qkld.statistics.items.covariance import NetNoise, noise_of_differences
 from qkld.statistics.items.temperature import choices_of, explained_by_scale
 from qkld.statistics.items.units import Floats

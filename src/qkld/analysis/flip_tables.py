@@ -7,7 +7,7 @@ import pandas as pd
 
 from qkld.analysis.evidence import Evidence
 from qkld.statistics.core.checks import joined
-from qkld.statistics.flips import decision, direction, flips, probability, self_flips, thinning
+from qkld.statistics.flips import decision, direction, flips, second_score, self_flips, thinning
 from qkld.statistics.noise.two_scores import NO_PRIMARY
 
 
@@ -78,7 +78,7 @@ def decision_table(evidence: Evidence) -> pd.DataFrame:
 
 
 def _decisions_by_probability(evidence: Evidence) -> pd.DataFrame:
-    return probability.decision_table(
+    return second_score.decision_table(
         evidence.answers,
         evidence.cohort,
         evidence.flips,

@@ -6,7 +6,7 @@ import pandas as pd
 
 from qkld.analysis.evidence import Evidence
 from qkld.analysis.flip_tables import decisions_by_accuracy
-from qkld.statistics.flips import probability
+from qkld.statistics.flips import second_score
 from qkld.statistics.items.probability import Score
 from qkld.statistics.noise import two_scores
 from qkld.study.registry import registered
@@ -38,7 +38,7 @@ def probability_table(evidence: Evidence) -> pd.DataFrame:
     known = by_accuracy.rename(columns={"decision": "decision_accuracy"})
     if not evidence.has("probability"):
         return described.frame(known.assign(note=two_scores.NOT_AVAILABLE).to_dict("records"))
-    found = probability.probability_table(
+    found = second_score.probability_table(
         evidence.answers,
         evidence.cohort,
         reference=evidence.base,
@@ -50,5 +50,5 @@ def probability_table(evidence: Evidence) -> pd.DataFrame:
     table = found.merge(known, on=["label", "benchmark"], validate="one_to_one")
     primary = evidence.settings.primary_score
     pairs = zip(table["decision"], table["decision_accuracy"], strict=True)
-    table["says"] = [probability.decision_sentence(own, other, primary) for own, other in pairs]
+    table["says"] = [second_score.decision_sentence(own, other, primary) for own, other in pairs]
     return table[list(described.columns)]

@@ -8,7 +8,7 @@ from scipy.special import softmax
 from qkld.analysis.importing import import_items
 from qkld.analysis.importing.harness_samples import read_harness_samples
 from qkld.errors import StatisticsError, TableError
-from qkld.statistics.flips.probability import task_choices
+from qkld.statistics.flips.second_score import task_choices
 from tests.analysis.importing.test_harness_samples import write
 
 LOGP = np.array([[-3.0, -1.0, -2.5], [-40.0, -44.0, np.nan], [-700.0, -900.0, -800.0]])

@@ -5,7 +5,7 @@ import pytest
 from scipy import special, stats
 
 from qkld.errors import StatisticsError
-from qkld.statistics.flips.probability import SCALE_ALONE, reading_of
+from qkld.statistics.flips.second_score import SCALE_ALONE, reading_of
 from qkld.statistics.items.temperature import choices_of, explained_by_scale, fitted_scale
 
 

@@ -24,7 +24,7 @@ _EXCEL = re.compile(r"^sep=(.)$")
 
 
 @dataclass(frozen=True)
-class TextTable:
+class TableInText:
     """A table as it stands in a file.
 
     Attributes
@@ -39,7 +39,7 @@ class TextTable:
     line: int
 
 
-def read_text_tables(path: Path) -> list[TextTable]:
+def read_text_tables(path: Path) -> list[TableInText]:
     """Every table of a text file: those of a Markdown file, else the file as one table.
 
     Raises
@@ -58,15 +58,15 @@ def read_text_tables(path: Path) -> list[TextTable]:
 # --- commas, semicolons, tabs -----------------------------------------------------------------------------------------
 
 
-def _delimited_table(text: str, path: Path) -> TextTable:
+def _delimited_table(text: str, path: Path) -> TableInText:
     named = _EXCEL.match(text.partition("\n")[0])
     skipped = 1 if named else _title_lines(lines(text))
     rest = "\n".join(lines(text)[skipped:])
     sign = named[1] if named else _delimiter(rest)
     rows = _rows(rest, sign, path)
     if not rows:
-        return TextTable(pd.DataFrame(), DELIMITERS.get(sign, sign), 1)
-    return TextTable(_framed(rows, path), DELIMITERS.get(sign, repr(sign)), rows[0][0] + skipped)
+        return TableInText(pd.DataFrame(), DELIMITERS.get(sign, sign), 1)
+    return TableInText(_framed(rows, path), DELIMITERS.get(sign, repr(sign)), rows[0][0] + skipped)
 
 
 def _title_lines(every: Sequence[str]) -> int:
@@ -101,7 +101,7 @@ def _rows(text: str, sign: str, path: Path) -> list[tuple[int, list[str]]]:
 # --- Markdown ---------------------------------------------------------------------------------------------------------
 
 
-def _markdown_tables(text: str, path: Path) -> Iterator[TextTable]:
+def _markdown_tables(text: str, path: Path) -> Iterator[TableInText]:
     """Tables whose header stands above a line of dashes and bars."""
     every = lines(text)
     for number, line in enumerate(every):
@@ -112,7 +112,7 @@ def _markdown_tables(text: str, path: Path) -> Iterator[TextTable]:
                 if "|" not in row:
                     break
                 rows.append((below, _bars(row)))
-            yield TextTable(_framed(rows, path), "Markdown", number)
+            yield TableInText(_framed(rows, path), "Markdown", number)
 
 
 def _bars(line: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.analysis.importing.delimited import TextTable, read_text_tables
+from qkld.analysis.importing.delimited import TableInText, read_text_tables
 from qkld.analysis.importing.reading import json_file
 from qkld.analysis.own_table.cells import INVISIBLE
 from qkld.errors import TableError
@@ -79,7 +79,7 @@ def plain_name(name: object) -> str:
     return " ".join(_EMPTY.sub(" ", bare).split()).casefold()
 
 
-def _chosen(path: Path, tables: Sequence[TextTable], wanted: Sequence[str]) -> TextTable:
+def _chosen(path: Path, tables: Sequence[TableInText], wanted: Sequence[str]) -> TableInText:
     """The one table that has the wanted columns, or rows of these names."""
     if len(tables) == 1:
         return tables[0]

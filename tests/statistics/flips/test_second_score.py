@@ -6,7 +6,7 @@ import pytest
 from scipy import special, stats
 
 from qkld.errors import StatisticsError
-from qkld.statistics.flips.probability import NO_SCORES, SCALE_ALONE, probability_table
+from qkld.statistics.flips.second_score import NO_SCORES, SCALE_ALONE, probability_table
 
 CALL = {"reference": "ref", "benchmarks": ["arc", "piqa"], "tasks": ["arc", "piqa"], "margin": 0.02, "confidence": 0.95}
 
