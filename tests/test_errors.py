@@ -30,9 +30,9 @@ def test_an_error_says_what_is_wrong_expected_found_and_to_be_done():
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_an_error_comes_back_whole_from_another_process(kind):
-    error = kind("It broke.", expected=1, found=None, do="mend it")
+    error = kind("It broke.", expected=1, found=None, do="correct it")
     back = pickle.loads(pickle.dumps(error))
-    assert (type(back), str(back), back.do) == (kind, str(error), "mend it")
+    assert (type(back), str(back), back.do) == (kind, str(error), "correct it")
 
 
 def test_no_error_goes_without_what_to_do():

@@ -238,7 +238,7 @@ def _log_probabilities(module: nn.Module, windows: Tensor, vocabulary: int) -> T
 
 
 def _logits(module: nn.Module, ids: Tensor) -> Tensor:
-    """As a class gives them by default; without its cache where that can not be made of a small model."""
+    """As a class gives them by default; without its cache where that cannot be made of a small model."""
     try:
         return module(ids).logits
     except (ValueError, AttributeError):

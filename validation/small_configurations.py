@@ -1,7 +1,7 @@
 """The smallest configuration of a causal language model, by one rule from its class's own defaults.
 
 Sizes whose names `SIZES` knows shrink, wherever they stand; of the layers that the defaults list, one of each kind
-stays; token ids move into the small vocabulary. What the rule can not know of a class stands in `OWN`.
+stays; token ids move into the small vocabulary. What the rule cannot know of a class stands in `OWN`.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class SourceError(QkldError):
 
 
 class ModelError(QkldError):
-    """A model can not be opened or measured as its entry says."""
+    """A model cannot be opened or measured as its entry says."""
 
 
 class TokenizerError(ModelError):
@@ -40,7 +40,7 @@ class ServerError(ModelError):
 
 
 class CorpusError(QkldError):
-    """A corpus can not give the windows asked for."""
+    """A corpus cannot give the windows asked for."""
 
 
 class StoreError(QkldError):
@@ -56,7 +56,7 @@ class BenchmarkError(QkldError):
 
 
 class SandboxError(QkldError):
-    """Generated code can not be run at the level asked for."""
+    """Generated code cannot be run at the level asked for."""
 
 
 class DiskError(QkldError):
@@ -64,11 +64,11 @@ class DiskError(QkldError):
 
 
 class StatisticsError(QkldError):
-    """A statistic can not be computed from what was given."""
+    """A statistic cannot be computed from what was given."""
 
 
 class ClusterError(QkldError):
-    """A cluster does not answer, or can not run the jobs as they are asked for."""
+    """A cluster does not answer, or cannot run the jobs as they are asked for."""
 
 
 class StageError(QkldError):

@@ -52,7 +52,7 @@ def test_another_value_is_said_and_written_beside(smoke, capsys):
 @pytest.mark.parametrize(
     ("stage", "given", "do"),
     [
-        ("05_silent_zone", {"zone_cutt": 0.02}, "mend the name"),
+        ("05_silent_zone", {"zone_cutt": 0.02}, "correct the name"),
         ("04_correlation", {"zone_cut": 0.02}, "give it to notebook 05_silent_zone"),
         ("03b_cohort", {"permutations": 99}, "give it to notebook 04_correlation or 05_silent_zone"),
         ("00_make_quants", {"quants": ["q4"]}, "take the line out"),

@@ -130,7 +130,7 @@ def test_the_truth_lies_within_a_top_k_stores_bounds(own_place, tmp_path, folder
 def test_what_needs_exact_logits_is_refused(own_place, option, folders, base, capsys) -> None:
     arguments = ["compare", "--reference", str(base.path), "--quant", str(folders[1]), *HOW, *option]
     assert cli.main(arguments) == 2
-    assert f"{option[0]} can not be given with a base file or a top-k store" in capsys.readouterr().err
+    assert f"{option[0]} cannot be given with a base file or a top-k store" in capsys.readouterr().err
 
 
 def test_another_vocabulary_a_foreign_file_and_too_long_windows_are_refused(

@@ -102,7 +102,7 @@ def test_a_floor_that_can_not_be_computed_is_not_measured_and_the_rest_is(
     how = ("--device", "cpu", "--dtype", "float32", "--bootstrap", "100", "--windows", "2", "--context", "24")
     values = compared(elsewhere, "--reference", str(folders[0]), "--quant", str(folders[1]), "--text", str(text), *how)
     assert mean_kld(values, folders[1].name) == pytest.approx(defined(folders, text), rel=1e-4)
-    assert values["floor"].startswith("not measured: LlamaForCausalLM can not be run on token ids in float64.")
+    assert values["floor"].startswith("not measured: LlamaForCausalLM cannot be run on token ids in float64.")
     assert values["made_by"]["floor_dtype"] is None
     assert f"floor      {values['floor']}" in capsys.readouterr().out
 
@@ -148,8 +148,8 @@ def test_a_store_of_notebook_01_is_a_reference(own_place, tmp_path, capsys) -> N
     assert mean_kld(values, "torchao-int4-g64") > 0.05
     assert "floor      not measured" in capsys.readouterr().out
     for more, message in (
-        (("--reference", str(store.folder), *SMALL, "--context", "64"), "--context can not be given with a store"),
-        (("--reference", str(store.folder)), "can not be made from a store"),
+        (("--reference", str(store.folder), *SMALL, "--context", "64"), "--context cannot be given with a store"),
+        (("--reference", str(store.folder)), "cannot be made from a store"),
         (("--reference", str(StudyPaths("smoke").reference)), "is no store but the folder of some"),
     ):
         assert cli.main(["compare", "--quant", "hqq:4,group=64", *more]) == 2
@@ -159,13 +159,13 @@ def test_a_store_of_notebook_01_is_a_reference(own_place, tmp_path, capsys) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--quant", "hqq:4"), "--reference can not be used"),
+        (("--quant", "hqq:4"), "--reference cannot be used"),
         (("--reference", "hqq:4", "--quant", "hqq:4"), "A quantizer makes a quant, not a reference"),
         (("--reference", "nothing", "--quant", "hqq:4"), "'nothing' is no model"),
         (("--study", "smok", "--quant", "hqq:4"), "There is no study 'smok'"),
         (("--study", "smoke", "--quant", "hqq:4", "--quant", "hqq:4"), "given twice"),
-        (("--study", "smoke", "--quant", "hqq:4", "--bootstrap", "10"), "--bootstrap can not be used"),
-        (("--study", "smoke", "--quant", "hqq:4", "--context", "4"), "--context can not be used"),
+        (("--study", "smoke", "--quant", "hqq:4", "--bootstrap", "10"), "--bootstrap cannot be used"),
+        (("--study", "smoke", "--quant", "hqq:4", "--context", "4"), "--context cannot be used"),
         (("--study", "smoke", "--quant", "hqq:4", "--json", "."), "--json needs a file"),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_text_that_gives_no_window_is_refused(own_place, tmp_path, capsys, con
 
 @pytest.mark.parametrize(("name", "value"), [("confidence", 1.0), ("power", 0.0), ("seed", -1), ("windows", 0)])
 def test_values_out_of_range_are_refused(name: str, value: float) -> None:
-    with pytest.raises(ParameterError, match=f"--{name} can not be used"):
+    with pytest.raises(ParameterError, match=f"--{name} cannot be used"):
         Request(reference="m", quants=("q",), **{name: value})
 
 

@@ -94,7 +94,7 @@ def test_the_breakdown_is_printed_on_request() -> None:
 
 def test_a_quant_that_is_partly_not_quantized_is_said_to_be() -> None:
     made = comparison(pair=False)
-    assert "(4.50 bits a weight, 4.25 in the trunk, 0.4 % of which no quantizer has touched)" in shown(made)
+    assert "(4.50 bits per weight, 4.25 in the trunk, 0.4 % of which no quantizer has touched)" in shown(made)
     assert "warning" not in shown(made)
     assert "not loaded" not in shown(made)
     left = {f"part{i}": i for i in range(1, 8)}

@@ -103,7 +103,7 @@ with warnings.catch_warnings(record=True) as caught:
     {before}
     from qkld.divergence.walk import fastest_adder
     chosen = [fastest_adder(torch.device(d)).__name__ for d in ("cpu", "cuda", "cpu")]
-print(*chosen, sum("numba can not compile" in str(w.message) for w in caught))
+print(*chosen, sum("numba cannot compile" in str(w.message) for w in caught))
 """
 
 

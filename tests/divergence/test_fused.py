@@ -66,7 +66,7 @@ def heads(tokens: int = 5, vocabulary: int = 80) -> tuple[HeadLogits, HeadLogits
 def test_where_triton_can_not_run_torch_takes_over_with_a_warning() -> None:
     reference, quant, targets = heads()
     expected = quantities(*first_walk(reference, quant, targets, tile=64, kernel=False), targets)
-    with pytest.warns(RuntimeWarning, match="Triton can not run the walk here, so torch does"):
+    with pytest.warns(RuntimeWarning, match="Triton cannot run the walk here, so torch does"):
         sums = first_walk(reference, quant, targets, tile=64, kernel=True)
     assert torch.equal(quantities(*sums, targets).kl, expected.kl)
 

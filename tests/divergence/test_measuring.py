@@ -210,7 +210,7 @@ def test_a_floor_that_can_not_be_computed_says_why_and_a_quant_is_refused(
     whole = LlamaRMSNorm.forward
     monkeypatch.setattr(LlamaRMSNorm, "forward", lambda self, states: whole(self, states).float())
     row = measured_row(params, FLOOR_DTYPE, stores, own_place.folder / "partial")
-    assert row.reason.startswith("not measured: LlamaForCausalLM can not be run on token ids in float64. RuntimeError")
+    assert row.reason.startswith("not measured: LlamaForCausalLM cannot be run on token ids in float64. RuntimeError")
     write_table(own_place.folder / "tokens.parquet", row.tokens, TOKENS, {})
     scored = {(s.header.name, c, i, p) for s, w in stores for i, of in enumerate(w) for c, ps in of.items() for p in ps}
     assert set(row.tokens[["corpus", "context", "window", "position"]].itertuples(index=False, name=None)) == scored
@@ -218,7 +218,7 @@ def test_a_floor_that_can_not_be_computed_says_why_and_a_quant_is_refused(
     assert fidelity["estimate"].isna().all()
     assert set(fidelity["note"]) == {row.reason}
     monkeypatch.setattr(LlamaRMSNorm, "forward", lambda self, states: whole(self, states).double())
-    with pytest.raises(ModelError, match="can not be run on token ids in float32"):
+    with pytest.raises(ModelError, match="cannot be run on token ids in float32"):
         measured_row(params, "torchao-int4-g64", stores, own_place.folder / "partial")
 
 

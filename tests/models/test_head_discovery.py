@@ -42,7 +42,7 @@ def test_the_head_gives_the_models_logits(name, dtype):
     with torch.inference_mode():
         own = module(IDS).logits.flatten(0, 1)
     ours = head.logits(trunk_states(module, IDS).flatten(0, 1))
-    exact = name != "granite 6"  # there a division, here a factor that binary can not hold
+    exact = name != "granite 6"  # there a division, here a factor that binary cannot hold
     torch.testing.assert_close(ours, own, rtol=0 if exact else torch.finfo(dtype).eps, atol=0)
 
 

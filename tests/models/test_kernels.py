@@ -80,7 +80,7 @@ def test_a_class_that_can_not_be_run_in_a_dtype_says_so(tmp_path, compute, monke
     monkeypatch.setattr(LlamaMLP, "forward", single)
     entry = stored(save(tmp_path, make_module()))
     open_model(entry, reference=entry, compute=compute)
-    with pytest.raises(ModelError, match="can not be run on token ids in float64") as caught:
+    with pytest.raises(ModelError, match="cannot be run on token ids in float64") as caught:
         open_model(entry, reference=entry, compute=compute.model_copy(update={"compute_dtype": "float64"}))
     assert "RuntimeError" in str(caught.value)
 

@@ -105,7 +105,7 @@ def test_a_repository_is_opened_at_its_pinned_revision(tmp_path, tiny_folder, ti
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     entry = stored(repository="some/model", revision=revision)
     assert open_model(entry, reference=entry, compute=compute).padded_rows > 0
-    with pytest.raises(SourceError, match="can not be had"):
+    with pytest.raises(SourceError, match="could not be fetched"):
         open_model(entry.model_copy(update={"revision": "f" * 40}), reference=tiny, compute=compute)
 
 
@@ -132,7 +132,7 @@ def test_code_in_a_folder_is_not_run(tmp_path, tiny, tiny_folder, compute):
     (tmp_path / "config.json").write_text(json.dumps(config))
     marker = tmp_path / "was_run"
     (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass C: pass\nclass M: pass\n")
-    with pytest.raises(ModelError, match="can not be loaded"):
+    with pytest.raises(ModelError, match="cannot be loaded"):
         open_model(stored(tmp_path), reference=tiny, compute=compute)
     assert not marker.exists()
 
@@ -146,7 +146,7 @@ def test_a_truncated_file_is_refused(tmp_path, tiny, tiny_folder, compute):
     for file in tiny_folder.iterdir():
         content = file.read_bytes()
         (tmp_path / file.name).write_bytes(content[: len(content) // 2] if file.suffix == ".safetensors" else content)
-    with pytest.raises(ModelError, match="can not be loaded"):
+    with pytest.raises(ModelError, match="cannot be loaded"):
         open_model(stored(tmp_path), reference=tiny, compute=compute)
 
 

@@ -111,7 +111,7 @@ def test_layers_that_transformers_dequantized_are_not_called_native(kind, pack, 
     """As on a machine without a GPU, which may run them natively."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     entry = stored(repacked(save(tmp_path, half(kind)), pack, config))
-    with pytest.raises(ModelError, match=r"(?s)can not be run natively here.*weights: dequantized"):
+    with pytest.raises(ModelError, match=r"(?s)cannot be run natively here.*weights: dequantized"):
         open_model(entry, reference=entry, compute=compute.model_copy(update={"weights": "native"}))
 
 

@@ -195,7 +195,7 @@ def test_a_damaged_index_is_refused(content, tmp_path):
     folder = save(tmp_path, half())
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(ModelError, match=r"index\.json can not be read"):
+    with pytest.raises(ModelError, match=r"index\.json cannot be read"):
         model_folder(stored(folder))
 
 
@@ -206,5 +206,5 @@ def test_what_is_no_language_model_is_refused_in_one_sentence(model_type, tmp_pa
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     with pytest.raises(ModelError) as caught:
         open_model(stored(folder), reference=stored(folder), compute=compute)
-    assert "can not be measured as a language model" in str(caught.value)
+    assert "cannot be measured as a language model" in str(caught.value)
     assert len(str(caught.value)) < 500

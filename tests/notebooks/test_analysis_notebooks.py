@@ -1,4 +1,4 @@
-"""Notebooks 03b to 07 run on a drawn cohort, and on one of three quants, where they say what can not be computed."""
+"""Notebooks 03b to 07 run on a drawn cohort, and on one of three quants, where they say what cannot be computed."""
 
 import json
 import shutil

@@ -126,7 +126,7 @@ def test_tables_that_share_nothing_are_refused(read):
 def test_files_that_are_no_items_are_refused(tmp_path):
     LONG.drop(columns="correct").to_csv(tmp_path / "short.csv", index=False)
     call = {"quants": ["q8"], "reference": None, "scores": ["arc"]}
-    for name, found in (("short.csv", r"missing \['correct'\]"), ("nowhere.csv", "can not be read")):
+    for name, found in (("short.csv", r"missing \['correct'\]"), ("nowhere.csv", "cannot be read")):
         with pytest.raises(TableError, match=found):
             read_own_items(tmp_path / name, **call)
 
@@ -193,7 +193,7 @@ def test_several_filters_are_refused(samples):
 def test_lines_that_are_no_samples_are_refused(samples, line):
     path = samples / "q8" / f"samples_arc_easy_{TIME}.jsonl"
     path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(TableError, match=r"line 4, (is no sample|can not be used)"):
+    with pytest.raises(TableError, match=r"line 4, (is no sample|cannot be used)"):
         read_own_items(samples, **CALL)
 
 

@@ -102,7 +102,7 @@ def test_a_folder_with_a_file_a_quant(tmp_path):
         ("t.csv", "quant,kld,mmlu\n", "empty"),
         ("t.csv", "quant,kld,mmlu\nQ8,0,001,65,1\n", "line 2(?s:.*)3 cells, as the header has"),
         ("t.csv", "quant,kld,kld,mmlu\nQ8,0.1,0.1,65.1\n", r"a column twice(?s:.*)twice \['kld'\]"),
-        ("t.parquet", "quant,kld,mmlu\n", "can not be read"),
+        ("t.parquet", "quant,kld,mmlu\n", "cannot be read"),
         ("t.csv", "quant;kld;mmlu\nQ8;0.1;65.1", r"missing \['arc'\]"),
     ],
 )

@@ -199,7 +199,7 @@ def test_bad_requests_are_refused(read, options, found):
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     for name in ("nowhere.csv", "nowhere.parquet"):
-        with pytest.raises(TableError, match="can not be read"):
+        with pytest.raises(TableError, match="cannot be read"):
             read_own_table(tmp_path / name, "kl_mean", ["mmlu"])
 
 
@@ -210,7 +210,7 @@ def test_rows_become_json():
 
 @pytest.mark.parametrize(("scores", "found"), [(("kl_mean",), "kl_mean"), (("mmlu", "arc", "mmlu"), "mmlu")])
 def test_no_column_is_correlated_with_itself_or_counted_twice(read, scores, found):
-    with pytest.raises(TableError, match=f"(?s)scores can not be used.*found: +{found} in more than one place"):
+    with pytest.raises(TableError, match=f"(?s)scores cannot be used.*found: +{found} in more than one place"):
         read(scores=scores)
 
 

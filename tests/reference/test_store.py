@@ -89,7 +89,7 @@ def test_a_writer_goes_on_with_the_windows_that_are_missing(tmp_path: Path) -> N
     with StoreWriter(tmp_path, h, head(torch.float32)) as store:
         store.write(0, states(h)[0])
         store.write(3, states(h)[3])
-        with pytest.raises(StoreError, match="can not be sealed"):
+        with pytest.raises(StoreError, match="cannot be sealed"):
             store.seal()
     first = (h.folder(tmp_path) / "done" / "000000.json").stat().st_mtime_ns
     with StoreWriter(tmp_path, h, head(torch.float32)) as store:

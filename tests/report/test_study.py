@@ -138,7 +138,7 @@ def test_whole_study_misses_only_what_its_notes_say(simulated):
 
 
 def test_a_floor_that_could_not_be_measured_is_missing_with_its_reason(simulated_copy):
-    study, why = simulated_copy, "not measured: LlamaForCausalLM can not be run on token ids in float64."
+    study, why = simulated_copy, "not measured: LlamaForCausalLM cannot be run on token ids in float64."
     floor = study.cohort["label"] == "floor-dtype"
     study.cohort.loc[floor, "kl_mean"] = np.nan
     study.cohort["note"] = np.where(floor, why, "")

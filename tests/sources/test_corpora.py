@@ -109,7 +109,7 @@ def test_documents_are_lines_of_json_or_one_plain_text(tmp_path: Path) -> None:
     assert read_documents(lines) == ["one", "two"]
     assert read_documents(plain) == ["one\n\ntwo"]
     lines.write_text('{"words": "one"}\n')
-    with pytest.raises(CorpusError, match=r'line 1, can not be used.\n  expected: lines of JSON such as \{"text"'):
+    with pytest.raises(CorpusError, match=r'line 1, cannot be used.\n  expected: lines of JSON such as \{"text"'):
         read_documents(lines)
     with pytest.raises(CorpusError, match="no such file"):
         read_documents(tmp_path / "missing.txt")

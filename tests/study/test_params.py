@@ -259,7 +259,7 @@ def test_a_study_carries_the_name_of_its_file(tmp_path, smoke):
 def test_what_is_not_yaml_is_refused_with_the_place(tmp_path, content, why):
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
-    with pytest.raises(ParameterError, match=rf"(?s)bad\.yaml is not a YAML file.*{why}.*do:  .*mend the file"):
+    with pytest.raises(ParameterError, match=rf"(?s)bad\.yaml is not a YAML file.*{why}.*do:  .*correct the file"):
         load_params("bad", path)
 
 
@@ -308,7 +308,7 @@ def test_with_knobs_changes_what_is_given_and_checks_it():
     assert with_knobs(study, stage, **dict.fromkeys(values)) == study == with_knobs(study, stage)
     changed = with_knobs(study, stage, zone_cut=2, zone_rule=None)
     assert (changed.silent_zone.zone_cut, changed.silent_zone.zone_rule) == (2.0, study.silent_zone.zone_rule)
-    with pytest.raises(ParameterError, match="no knob width"):
+    with pytest.raises(ParameterError, match="no parameter width"):
         with_knobs(study, stage, **values, width=1)
     with pytest.raises(ParameterError, match=r"silent_zone\.edge_draws.*greater than"):
         with_knobs(study, stage, **values | {"edge_draws": -1})

@@ -72,7 +72,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(small_disk):
     write_json(path, {"a": 1})
     before = path.read_bytes()
     with pytest.raises(
-        DiskError, match=r"(?s)can not be written.*(No space left|File too large).*bytes free.*same command"
+        DiskError, match=r"(?s)cannot be written.*(No space left|File too large).*bytes free.*same command"
     ):
         write_json(path, {"a": "x" * 2_000_000})
     assert path.read_bytes() == before

@@ -190,7 +190,7 @@ def test_a_truncated_file_is_refused_with_what_to_do(written, keep):
     whole = written.read_bytes()
     written.write_bytes(whole[: int(len(whole) * keep)])
     message = refusal(written)
-    assert "can not be read" in message
+    assert "cannot be read" in message
     assert "delete it and run 02_quant_kld" in message
 
 
@@ -262,7 +262,7 @@ def test_equal_tables_have_equal_digests_and_other_provenance_another(tmp_path):
 def test_a_full_disk_leaves_the_old_table_and_says_so(small_disk):
     path = small_disk / "t.parquet"
     write_table(path, small(), SMALL, MADE)
-    with pytest.raises(DiskError, match=r"(?s)can not be written.*(No space left|File too large).*free some space"):
+    with pytest.raises(DiskError, match=r"(?s)cannot be written.*(No space left|File too large).*free some space"):
         write_table(path, small(200_000), SMALL, MADE)
     assert [p.name for p in small_disk.iterdir()] == ["t.parquet"]
     pd.testing.assert_frame_equal(read_table(path, SMALL, made_in="02")[["value"]], small()[["value"]])

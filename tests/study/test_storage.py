@@ -55,7 +55,7 @@ def test_paths_and_file_urls_are_this_machines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["nonsense://bucket/x", "gs://bucket/x"])
 def test_an_unknown_protocol_or_one_without_its_package_is_named(url: str) -> None:
-    with pytest.raises(ParameterError, match=r"(?s)can not be opened.*gcsfs"):
+    with pytest.raises(ParameterError, match=r"(?s)cannot be opened.*gcsfs"):
         place(url)
 
 
@@ -86,7 +86,7 @@ def test_a_writer_goes_on_with_the_windows_that_the_bucket_misses(bucket: fsspec
     with StoreWriter(BUCKET, h, head(h.dtype)) as store:
         store.write(0, states(h)[0])
         store.write(3, states(h)[3])
-        with pytest.raises(StoreError, match="can not be sealed"):
+        with pytest.raises(StoreError, match="cannot be sealed"):
             store.seal()
     with StoreWriter(BUCKET, h, head(h.dtype)) as store:
         assert store.missing() == [1, 2, 4]

@@ -67,7 +67,7 @@ def test_plain_text_is_the_same_whatever_its_mark_and_line_ends(tmp_path):
 )
 def test_what_is_no_utf8_is_refused_with_byte_and_place(tmp_path, content, found):
     for name in ("a.txt", "a.jsonl"):
-        with pytest.raises(CorpusError, match=rf"can not be read\.\n  expected: text in UTF-8\n  found:    .*{found}"):
+        with pytest.raises(CorpusError, match=rf"cannot be read\.\n  expected: text in UTF-8\n  found:    .*{found}"):
             read_documents(written(tmp_path / name, content))
     with pytest.raises(TableError, match=found):
         list(json_lines(tmp_path / "a.jsonl", expected="a sample"))
@@ -82,7 +82,7 @@ def test_what_is_no_utf8_is_refused_with_byte_and_place(tmp_path, content, found
 )
 def test_a_line_without_a_text_is_named(tmp_path, line):
     path = written(tmp_path / "a.jsonl", f'{{"text": "one"}}\n\n{line}\n')
-    with pytest.raises(CorpusError, match=r"a\.jsonl, line 3, can not be used"):
+    with pytest.raises(CorpusError, match=r"a\.jsonl, line 3, cannot be used"):
         read_documents(path)
 
 

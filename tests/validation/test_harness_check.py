@@ -102,7 +102,7 @@ def test_a_limit_takes_some_of_the_study_s_own_items(script, study):
 
 @pytest.mark.parametrize("change", [{"weights_sha256": "other"}, {"compute_dtype": torch.bfloat16}])
 def test_a_table_of_another_model_or_dtype_is_refused(change, script, study, model):
-    with pytest.raises(BenchmarkError, match="can not be compared"):
+    with pytest.raises(BenchmarkError, match="cannot be compared"):
         script.check_like_with_like(study, replace(model, **change), {"model": model.facts()})
 
 

@@ -51,7 +51,7 @@ def test_outcome_and_status_are_handed_on(judge, quant, thresholds, unresolved, 
 def test_an_error_is_an_error(judge):
     code, told, said = judge("q4", "--max-kld much")
     assert (code, told) == (2, {"status": "2"})
-    assert "can not be read" in said
+    assert "cannot be read" in said
 
 
 def test_the_step_takes_its_inputs_from_the_environment_alone():

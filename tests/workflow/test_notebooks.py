@@ -151,7 +151,7 @@ def test_the_kernel_is_this_environments_and_holds_its_threads(small_project, mo
 
 
 def assert_outputs_are_sealed(executed: Path) -> None:
-    """What a page of the documentation would show can not be changed unnoticed; a saved notebook's metadata can."""
+    """What a page of the documentation would show cannot be changed unnoticed; a saved notebook's metadata can."""
     whole = executed.read_text()
     executed.write_text(whole.replace(f"{sys.prefix} 3", f"{sys.prefix} 7"))
     with pytest.raises(StoreError, match="damaged or edited"):

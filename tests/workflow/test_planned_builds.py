@@ -68,7 +68,7 @@ def test_builds_are_added_in_bases_that_recipes_share(kind):
 
 def test_one_build_a_recipe_leaves_nothing_to_estimate():
     lines = builds_lines(study_with({"rotate": [1]}))
-    assert "between builds of a recipe can not be estimated" in "\n".join(lines)
+    assert "between builds of a recipe cannot be estimated" in "\n".join(lines)
 
 
 def test_two_kinds_of_bases_are_two_designs():
@@ -97,7 +97,7 @@ def test_recipes_too_few_for_the_analysis_resolve_nothing(recipes):
     assert (design.within, design.between) == (0, 0)
     assert builds_lines(study)[1:] == [
         f"Builds: {3 * recipes} of {recipes} recipes, by rotate.",
-        "  - variances can not be estimated: that takes 4 recipes of one kind of basis",
+        "  - variances cannot be estimated: that takes 4 recipes of one kind of basis",
     ]
 
 

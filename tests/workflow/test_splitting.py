@@ -107,7 +107,7 @@ def test_too_short_a_time_names_the_shortest(demo):
         split(demo, 0.05, PACE)
     shortest = float(re.search(r"at least ([\d.]+) hours", refused.value.expected).group(1))
     proposed = split(demo, 1.01 * shortest, PACE)
-    assert all(items_of(b) >= 9 for b in splittable(proposed))  # fewer can not lie five standard errors above ¼
+    assert all(items_of(b) >= 9 for b in splittable(proposed))  # fewer cannot lie five standard errors above ¼
     with pytest.raises(ParameterError):
         split(demo, 0.99 * shortest, PACE)
 

@@ -62,7 +62,7 @@ class Figure:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the target is met; None where there is none, or it can not be judged here."""
+        """Whether the target is met; None where there is none, or it cannot be judged here."""
         if self.target is None or self.value is None or not self.applies:
             return None
         return bool(self.value <= self.target)

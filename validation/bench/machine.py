@@ -99,7 +99,7 @@ def exp_rate(values: int = EXP_VALUES) -> float:
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's own name, or the architecture's where it can not be read."""
+    """The processor's own name, or the architecture's where it cannot be read."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:

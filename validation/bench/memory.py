@@ -45,7 +45,7 @@ def peak_memory() -> Iterator[Peak]:
         RESET.write_text("5")
     except OSError as error:
         raise QkldError(
-            "The peak of this process's memory can not be measured.",
+            "The peak of this process's memory cannot be measured.",
             expected=f"Linux, and leave to write {RESET}",
             found=error,
             do="run the benchmark on Linux, outside a sandbox that hides /proc",

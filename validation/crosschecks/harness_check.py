@@ -261,13 +261,13 @@ def limited(params: Study, limit: int | None) -> Study:
 
 
 def check_like_with_like(params: Study, model: OpenedModel, made: dict[str, Any]) -> None:
-    """Refuse what can not be equal: a table of other weights or another dtype, and answers that are drawn."""
+    """Refuse what cannot be equal: a table of other weights or another dtype, and answers that are drawn."""
     drawn = [benchmark.task for benchmark in params.benchmarks if benchmark.temperature]
     names = ("weights_sha256", "tokenizer_sha256", "compute_dtype")
     found, expected = ({name: facts.get(name) for name in names} for facts in (made["model"], model.facts()))
     if drawn or found != expected:
         raise BenchmarkError(
-            "The study and the harness's model can not be compared.",
+            "The study and the harness's model cannot be compared.",
             expected=f"greedy answers, of {expected}",
             found=f"answers drawn in {', '.join(drawn)}" if drawn else found,
             do="run the study in compute_dtype float32, with temperature 0",

@@ -100,7 +100,7 @@ def check_distinct_weights(weights: Mapping[str, str]) -> None:
                 f"Quants '{seen[digest]}' and '{label}' have the same weights.",
                 expected="distinct weights for each quant",
                 found=f"weights_sha256 {digest} for both",
-                do=f"take '{label}' out of the study, or mend its entry",
+                do=f"take '{label}' out of the study, or correct its entry",
             )
         seen[digest] = label
 

@@ -24,7 +24,7 @@ class Measured:
     ----------
     fidelity : of every floor and quant, schema ``fidelity``
     items : of the reference, every quant and the floors of bases, schema ``items``
-    facts : bits a weight and hash of the weights, of every model
+    facts : bits per weight and hash of the weights, of every model
     floors : labels of those floors, whose answers enter no score
     """
 

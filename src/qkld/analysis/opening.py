@@ -80,7 +80,7 @@ def _check_known(stage: str, given: Mapping[str, Any]) -> None:
             f"Notebook {stage} has no parameter {', '.join(unknown)}.",
             expected=", ".join(known),
             found=", ".join(f"{name} = {given[name]!r}" for name in unknown),
-            do=f"give it to notebook {' or '.join(owners)}" if owners else "mend the name, or take the line out",
+            do=f"give it to notebook {' or '.join(owners)}" if owners else "correct the name, or take the line out",
         )
 
 
@@ -100,7 +100,7 @@ def _literals(given: Mapping[str, Any]) -> Iterator[str]:
 def _refused(study: LoadedStudy) -> ParameterError:
     name = study.params.study
     return ParameterError(
-        f"Notebook {READ_BY_ALL} was given other knobs than study '{name}' has; every later one reads its stores.",
+        f"Notebook {READ_BY_ALL} was given other parameters than study '{name}' has; every later one reads its stores.",
         expected=", ".join(f"{knob} = {value.own!r}" for knob, value in study.by_hand.items()),
         found=", ".join(f"{knob} = {value.given!r}" for knob, value in study.by_hand.items()),
         do=f"write the values into {params_file(name)}, or into a copy of it under another name, and open that study",

@@ -47,10 +47,10 @@ class Item:
     def __post_init__(self) -> None:
         if not self.prompt or not self.choices or not all(self.choices):
             raise BenchmarkError(
-                f"Item {self.name} can not be scored.",
+                f"Item {self.name} cannot be scored.",
                 expected="a prompt and choices of at least one token each",
                 found=f"{len(self.prompt)} prompt tokens, choices of {[len(c) for c in self.choices]} tokens",
-                do="mend the item's line, or the task's doc_to_text and doc_to_choice",
+                do="correct the item's line, or the task's doc_to_text and doc_to_choice",
             )
 
     @cached_property

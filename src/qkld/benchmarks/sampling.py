@@ -41,7 +41,7 @@ def sample_study(params: Study, *, items: int) -> dict[str, Sample]:
     Raises
     ------
     QkldError
-        If the reference can not be opened or a benchmark not be loaded.
+        If the reference cannot be opened or a benchmark not be loaded.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

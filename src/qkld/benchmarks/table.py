@@ -74,10 +74,10 @@ def _lengths(task: LoadedTask, document: dict[str, Any]) -> np.ndarray | None:
     lengths = np.array([float(len(choice)) for choice in task.task.doc_to_choice(document)])
     if not lengths.all():
         raise BenchmarkError(
-            f"A choice of '{task.name}' is empty, so that acc_norm can not divide by its characters.",
+            f"A choice of '{task.name}' is empty, so that acc_norm cannot divide by its characters.",
             expected="a text for every choice",
             found=list(task.task.doc_to_choice(document)),
-            do="mend the item's line, or write `metric: acc` for the benchmark",
+            do="correct the item's line, or write `metric: acc` for the benchmark",
         )
     return lengths
 

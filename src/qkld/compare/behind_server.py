@@ -62,14 +62,14 @@ def served_quants(request: Request) -> list[ServedModel]:
     for option, asked in (("--second-walk", request.second_walk), ("--breakdown", request.breakdown)):
         if given and asked:
             raise ParameterError(
-                f"{option} can not be given with a served quant.",
+                f"{option} cannot be given with a served quant.",
                 expected="figures that its top log-probabilities give",
                 found=option,
                 do=f"drop {option}",
             )
     if given and (len(given) < len(request.quants) or len(set(given)) < len(given)):
         raise ParameterError(
-            "These quants can not be compared together.",
+            "These quants cannot be compared together.",
             expected="addresses of served models alone, each once: their KLD has bounds, others' an exact value",
             found=", ".join(request.quants),
             do="give served and other quants in two commands",
@@ -122,7 +122,7 @@ def _tokenizer(reference: StoredModel | AnyStore, study: Study | None) -> Any:
     model = reference if isinstance(reference, StoredModel) else study and study.reference
     if model is None or not isinstance(reference, StoredModel | HiddenStates):
         raise ParameterError(
-            "A served quant can not be compared with this reference.",
+            "A served quant cannot be compared with this reference.",
             expected="a model, or a store of notebook 01 with the --study that made it: exact, with its tokenizer",
             found=getattr(reference, "name", reference),
             do="give one of the two as --reference",

@@ -96,7 +96,7 @@ def _check_options(request: Request) -> None:
     ):
         if given:
             raise ParameterError(
-                f"{option} can not be given with a base file or a top-k store.",
+                f"{option} cannot be given with a base file or a top-k store.",
                 expected="the store's own windows, and figures that its cut-off distributions give",
                 found=given,
                 do=f"drop {option}, or give a model or a store of notebook 01 as --reference",

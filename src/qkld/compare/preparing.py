@@ -70,7 +70,7 @@ def quants_of(request: Request, study: Study | None, reference: StoredModel | An
     made = [e.recipe for e in entries if isinstance(e, MadeModel)]
     if made and study is None and not isinstance(reference, StoredModel):
         raise ParameterError(
-            f"'{made[0]}' can not be made from a store.",
+            f"'{made[0]}' cannot be made from a store.",
             expected="a model as --reference, or --study with the study whose reference made the store",
             found=f"the store {reference.name}",
             do="give one of the two",
@@ -111,7 +111,7 @@ def _from_store(request: Request, folder: Path, store: ReferenceStore, study: St
     for option, given in (("--text", request.text), ("--context", request.context)):
         if given is not None:
             raise ParameterError(
-                f"{option} can not be given with a store.",
+                f"{option} cannot be given with a store.",
                 expected="the store's own text and windows",
                 found=given,
                 do=f"drop {option}, or give a model as --reference",

@@ -98,7 +98,7 @@ class Request:
         for option, holds, expected, found in problems:
             if not holds:
                 raise ParameterError(
-                    f"{option} can not be used.", expected=expected, found=found, do="give another value"
+                    f"{option} cannot be used.", expected=expected, found=found, do="give another value"
                 )
 
 

@@ -35,7 +35,7 @@ def compare(request: Request) -> Comparison | BoundedComparison:
     Raises
     ------
     QkldError
-        If a model, text or store can not be used; each message says what was expected and what to do.
+        If a model, text or store cannot be used; each message says what was expected and what to do.
     """
     with some_project(), tempfile.TemporaryDirectory(prefix="qkld-compare-") as folder:
         study = load_params(request.study) if request.study else None
@@ -56,7 +56,7 @@ def compare(request: Request) -> Comparison | BoundedComparison:
 
 
 def _measure_floor(session: Session, base: StoredModel) -> None:
-    """The reference in the next wider dtype; where it can not be run in that, the session keeps the reason."""
+    """The reference in the next wider dtype; where it cannot be run in that, the session keeps the reason."""
     if not session.request.floor:
         return
     header = session.store.header

@@ -71,7 +71,7 @@ def _floor(made: Comparison) -> str:
 
 def _quant(rows: pd.DataFrame, made: Comparison, label: str, level: str) -> str:
     facts = made.made["models"][label]
-    bits = f"{facts['bits_per_weight']:.2f} bits a weight, {facts['bits_per_trunk_weight']:.2f} in the trunk"
+    bits = f"{facts['bits_per_weight']:.2f} bits per weight, {facts['bits_per_trunk_weight']:.2f} in the trunk"
     title = f"{label} ({bits}, {100 * facts['plain_trunk_share']:.1f} % of which no quantizer has touched)"
     remarks = [f"warning: {w}" for w in [plain_warning(label, facts["plain_trunk_share"])] if w] + _left_out(facts)
     order = {name: i for i, name in enumerate(_order())}

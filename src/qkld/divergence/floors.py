@@ -70,7 +70,7 @@ def opened_run(params: Study, label: str) -> Iterator[Run]:
 # --- rows of the KLD stage --------------------------------------------------------------------------------------------
 
 NOT_COMPUTED = (ModelError, RuntimeError, MemoryError)
-"""What a model raises that can not be run in the wider dtype: an operation that has none, or too little memory."""
+"""What a model raises that cannot be run in the wider dtype: an operation that has none, or too little memory."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class Row:
 
 
 def measured_row(params: Study, label: str, stores: Sequence[tuple[ReferenceStore, Scored]], partial: Path) -> Row:
-    """Measure a quant or a floor as the study asks; a floor of the dtype that can not be computed says why.
+    """Measure a quant or a floor as the study asks; a floor of the dtype that cannot be computed says why.
 
     Raises
     ------
     QkldError
-        If a quant or the floor of the batch can not be opened or measured.
+        If a quant or the floor of the batch cannot be opened or measured.
     """
     knobs = params.quant_kld
     try:

@@ -93,7 +93,7 @@ def kernel_fits(*sources: LogitSource) -> bool:
 def first_walk(
     reference: LogitSource, quant: LogitSource, targets: Tensor, *, tile: int, kernel: bool
 ) -> tuple[RunningSums, RunningSums]:
-    """Both sides' sums, by the Triton kernel or by torch; by torch, with a warning, where Triton can not run here."""
+    """Both sides' sums, by the Triton kernel or by torch; by torch, with a warning, where Triton cannot run here."""
     if not kernel:
         return running_sums(reference, quant, targets, tile=tile)
     from qkld.divergence.fused import TritonError, fused_sums  # imports Triton
@@ -101,5 +101,5 @@ def first_walk(
     try:
         return fused_sums(reference, quant, targets)
     except (TritonError, RuntimeError) as error:  # no C compiler, no driver, a GPU too old or small for the kernel
-        warnings.warn(f"Triton can not run the walk here, so torch does: {error}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"Triton cannot run the walk here, so torch does: {error}", RuntimeWarning, stacklevel=3)
         return running_sums(reference, quant, targets, tile=tile)

@@ -80,9 +80,7 @@ def _compiled_sums() -> Callable[[Sums, Tensor], Adder] | None:
 
         check_machine_code()
     except Exception as error:  # numba's own, a broken installation, a full disk or a damaged file in numba's cache
-        warnings.warn(
-            f"numba can not compile the walk here, so torch takes it: {error!r}", RuntimeWarning, stacklevel=4
-        )
+        warnings.warn(f"numba cannot compile the walk here, so torch takes it: {error!r}", RuntimeWarning, stacklevel=4)
         return None
     return CompiledSums
 

@@ -38,7 +38,9 @@ def local_folder(entry: StoredModel) -> Path:
         return fetch(entry.asset)
     folder = project_root() / Path(entry.path).expanduser()
     if not folder.is_dir():
-        raise SourceError(f"Model '{entry.label}' is not there.", expected="a folder", found=folder, do="mend its path")
+        raise SourceError(
+            f"Model '{entry.label}' is not there.", expected="a folder", found=folder, do="correct its path"
+        )
     return folder
 
 
@@ -64,7 +66,7 @@ def snapshot(entry: StoredModel, patterns: tuple[str, ...], ignored: tuple[str, 
         )
     except Exception as error:  # the hub raises many kinds: no network, no such repository, gated, offline
         raise SourceError(
-            f"The files of '{entry.label}' can not be had.",
+            f"The files of '{entry.label}' could not be fetched.",
             expected=f"{entry.repository} at {entry.revision}",
             found=f"{type(error).__name__}: {error}"[:600],
             do="check the network and the access, or copy the files to a folder and give its path",
@@ -125,7 +127,7 @@ def _named_files(index: Path) -> list[Path]:
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise ModelError(
-            f"{index} can not be read.",
+            f"{index} cannot be read.",
             expected="a weight_map: name of a tensor → name of its file",
             found=f"{names!r}"[:200],
             do="get the file again",
@@ -150,7 +152,7 @@ def read_json(file: Path) -> dict[str, Any]:
         problem = type(value).__name__
     except ValueError as error:
         problem = str(error)
-    raise ModelError(f"{file} can not be read.", expected="a JSON object", found=problem, do="get the file again")
+    raise ModelError(f"{file} cannot be read.", expected="a JSON object", found=problem, do="get the file again")
 
 
 def _check_no_adapter(folder: Path, label: str) -> None:

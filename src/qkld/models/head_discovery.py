@@ -79,7 +79,7 @@ def proven_head(module: nn.Module, head: Head) -> tuple[Head, torch.dtype]:
     Raises
     ------
     ModelError
-        If the model can not be run, if its logits are not finite, or if they differ: with the largest difference of the
+        If the model cannot be run, if its logits are not finite, or if they differ: with the largest difference of the
         form that was found first, and the module that was taken for the head.
     """
     scales = dict.fromkeys((head.scale, 1 / head.scale, 1.0))
@@ -145,7 +145,7 @@ def _own_logits(module: nn.Module, ids: Tensor, dtype: torch.dtype) -> Tensor:
         return module(**accepted(module, input_ids=ids, use_cache=False, return_dict=True)).logits[0]
     except Exception as error:  # an operation without this dtype, inputs that text does not give, memory: all end here
         raise ModelError(
-            f"{type(module).__name__} can not be run on token ids in {_dtype_name(dtype)}.",
+            f"{type(module).__name__} cannot be run on token ids in {_dtype_name(dtype)}.",
             expected="logits of a few tokens",
             found=f"{type(error).__name__}{_place(error, module)}: {error}"[:400],
             do="take another compute dtype, or weights: dequantized where its layers are quantized, or a class "

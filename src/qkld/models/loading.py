@@ -97,7 +97,7 @@ def _check_native(module: nn.Module, method: str, label: str) -> None:
     """Refuse layers that transformers dequantized while it loaded them, for want of a device that runs them."""
     if getattr(module, "hf_quantizer", None) is None:
         raise ModelError(
-            f"'{label}' can not be run natively here.",
+            f"'{label}' cannot be run natively here.",
             expected=f"layers of {method}",
             found="plain ones: transformers dequantizes them where no kernel runs them",
             do="take weights: dequantized, or a device with kernels for it",
@@ -113,7 +113,7 @@ def made_model(
     """
     if quantization_of(folder):
         raise ModelError(
-            f"'{entry.label}' can not be made from '{reference}'.",
+            f"'{entry.label}' cannot be made from '{reference}'.",
             expected="a reference with plain weights",
             found="a quantized one",
             do="choose the unquantized model as the reference",

@@ -40,7 +40,7 @@ def model_entry(text: str, *, study: Study | None = None) -> ModelEntry:
     ParameterError
         If it is none of these, or a quantizer has an unknown or impossible setting.
     SourceError
-        If a hub does not know the repository, or can not be reached.
+        If a hub does not know the repository, or cannot be reached.
     """
     if study is not None and text in (study.reference.label, *(q.label for q in study.quants)):
         return study.entry(text)
@@ -56,7 +56,7 @@ def model_entry(text: str, *, study: Study | None = None) -> ModelEntry:
             f"'{text}' is no model.",
             expected=FORMS + (f"; the study's labels are {', '.join(known)}" if known else ""),
             found="no such file or folder, and no other form",
-            do="mend the path or the name",
+            do="correct the path or the name",
         )
     return hub_entry(text, **hub.groupdict())
 
@@ -133,7 +133,7 @@ def _bad_quantizer(text: str, found: str) -> ParameterError:
         expected="torchao:int1 … int8 or float8 [,group=N][,mapping=asymmetric]; bitsandbytes:int8, nf4 or fp4 "
         "[,double_quant=true]; hqq:8, 6, 5, 4, 3 or 2 [,group=N]",
         found=found,
-        do="mend the setting",
+        do="correct the setting",
     )
 
 
@@ -143,7 +143,7 @@ def local_entry(path: Path) -> StoredModel:
         return _stored("transformers", path.name, str(path), path=str(path))
     if path.suffix != ".gguf":
         raise ParameterError(
-            f"{path} is no model.", expected="a folder or a .gguf file", found=path.name, do="mend the path"
+            f"{path} is no model.", expected="a folder or a .gguf file", found=path.name, do="correct the path"
         )
     return _stored("gguf", path.stem, str(path), path=str(path.parent), **_gguf_files(path.name))
 
@@ -174,7 +174,7 @@ def _today(text: str, repository: str, revision: str | None) -> str:
             f"'{text}' is neither here nor on a hub that can be reached.",
             expected=FORMS,
             found=f"{type(error).__name__}: {error}"[:400],
-            do="mend the path or the name; without a network, give a cached revision as owner/name@<40 hex digits>",
+            do="correct the path or the name; without a network, give a cached revision as owner/name@<40 hex digits>",
         ) from error
 
 

@@ -67,7 +67,7 @@ class OpenedModel:
         return self.entry.label
 
     def facts(self) -> dict[str, Any]:
-        """What a result records about the model, as JSON; bits a weight as stored, embeddings and head apart."""
+        """What a result records about the model, as JSON; bits per weight as stored, embeddings and head apart."""
         return {
             "label": self.label,
             "bits_per_weight": self.bits.bits_per_weight,

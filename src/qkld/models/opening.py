@@ -54,7 +54,7 @@ def open_model(entry: ModelEntry, *, reference: StoredModel, compute: Compute) -
     TokenizerError
         If a tokenizer is missing, or the vocabulary differs from the reference's.
     ModelError
-        If the model can not be opened, made or measured.
+        If the model cannot be opened, made or measured.
     """
     if isinstance(entry, GgufModel):
         entry = located(entry, reference)

@@ -52,7 +52,7 @@ def supports_packing(config: Any) -> bool:
     """True if every layer of the architecture attends in full and keeps packed texts apart.
 
     ``config`` is a configuration of transformers. Layers with sliding or chunked windows, convolutions or recurrent
-    states are never packed: a mask does not reach them, or would replace their own. Nor is an architecture that can not
+    states are never packed: a mask does not reach them, or would replace their own. Nor is an architecture that cannot
     be built small, or takes no block mask or no position ids.
     """
     text = config.get_text_config()

@@ -32,7 +32,7 @@ def load_tokenizer(folder: Path) -> Any:
     Raises
     ------
     TokenizerError
-        If the folder has none, or transformers can not read it.
+        If the folder has none, or transformers cannot read it.
     """
     held = sorted(p.name for p in folder.iterdir() if p.name in VOCABULARIES or p.suffix in (".model", ".tiktoken"))
     if not held:
@@ -68,7 +68,7 @@ def load_module(
     Raises
     ------
     ModelError
-        If transformers can not load it (its own words are in the message), or the files lack some of its tensors,
+        If transformers cannot load it (its own words are in the message), or the files lack some of its tensors,
         which transformers would fill with random values.
     """
     try:
@@ -89,10 +89,10 @@ def load_module(
         raise
     except Exception as error:  # damaged file, unknown architecture, missing library: all end here
         raise ModelError(
-            f"Model '{label}' can not be loaded.",
+            f"Model '{label}' cannot be loaded.",
             expected="a causal language model that transformers knows",
             found=f"{type(error).__name__}: {error}"[:800],
-            do="mend or replace the files, or install the library its quantization needs",
+            do="correct or replace the files, or install the library its quantization needs",
         ) from error
     lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if lacking:
@@ -114,7 +114,7 @@ def _mend(folder: Path) -> str:
             "its files hold packed integers, and config.json names no quantization that transformers reads: save the "
             "model in a form that it does, or make the quant here"
         )
-    return "get the files again, or mend config.json"
+    return "get the files again, or correct config.json"
 
 
 def _described(folder: Path, label: str, dtype: torch.dtype | str, given: Any) -> dict[str, Any]:

@@ -229,7 +229,7 @@ class StoreWriter:
         """Write the manifest once every window is there; returns it."""
         if missing := self.missing():
             raise StoreError(
-                f"{self.folder} can not be sealed.",
+                f"{self.folder} cannot be sealed.",
                 expected="every window finished",
                 found=f"windows {missing[:5]} missing",
                 do=f"run {NOTEBOOK} again",

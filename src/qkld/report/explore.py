@@ -178,7 +178,7 @@ def window_tokens(tokens: pd.DataFrame, corpus: str, context: int, window: int) 
     """
     if "token" not in tokens:
         raise TableError(
-            "These tokens can not be shown as text.",
+            "These tokens cannot be shown as text.",
             expected="a token table with the ids of its tokens",
             found="the part of one that the repository keeps, without them",
             do="run the study with `qkld run`",

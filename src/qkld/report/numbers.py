@@ -60,7 +60,7 @@ def _key_columns(name: str, table: pd.DataFrame) -> list[str]:
     missing = [k for k in KEYS.get(name, ()) if k not in table]
     if name not in KEYS or missing:
         raise TableError(
-            f"Table '{name}' can not be turned into numbers.",
+            f"Table '{name}' cannot be turned into numbers.",
             expected=f"one of {list(KEYS)} with its key columns {KEYS.get(name, ())}",
             found=f"columns {list(table.columns)}",
             do="make the table again with this version of qkld",
@@ -87,7 +87,9 @@ def number(numbers: Mapping[str, Any], *parts: str) -> Any:
     key = SEPARATOR.join(parts)
     if key not in numbers:
         near = [k for k in numbers if k.startswith(parts[0] + SEPARATOR) and k.endswith(SEPARATOR + parts[-1])][:3]
-        raise StageError(f"There is no number '{key}'.", expected=f"a key such as {near}", found=key, do="mend the key")
+        raise StageError(
+            f"There is no number '{key}'.", expected=f"a key such as {near}", found=key, do="correct the key"
+        )
     return numbers[key]
 
 

@@ -135,7 +135,7 @@ def family_of(label: str, cohort: PublishedCohort) -> str:
             f"Quant '{label}' of '{cohort.name}' is of no one family.",
             expected=f"one of {list(cohort.families)}",
             found=fitting or "none",
-            do="mend the patterns of `families` in published.yaml",
+            do="correct the patterns of `families` in published.yaml",
         )
     return fitting[0]
 

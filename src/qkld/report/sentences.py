@@ -66,12 +66,12 @@ def correlation_sentence(correlation: pd.DataFrame, score: str) -> str:
 
 
 def partial_sentence(partial: pd.DataFrame, score: str) -> str:
-    """What is left of the correlation among quants of equal bits a weight."""
+    """What is left of the correlation among quants of equal bits per weight."""
     row = row_of(partial, metric="kl_mean", benchmark=score, subset="full")
     if row is None or pd.isna(row["partial"]):
-        return f"At equal bits a weight: not available{_why(row)}."
+        return f"At equal bits per weight: not available{_why(row)}."
     return (
-        f"At equal bits a weight ρ is {printed(row['partial'])} (p {_p(row['p_partial'])}); without that condition "
+        f"At equal bits per weight ρ is {printed(row['partial'])} (p {_p(row['p_partial'])}); without that condition "
         f"{printed(row['estimate'])}."
     )
 

@@ -65,11 +65,11 @@ def bullets(lines: Sequence[str], otherwise: str = "") -> str:
     return "\n".join(f"- {line}" for line in lines) or otherwise
 
 
-# --- what the study can not show --------------------------------------------------------------------------------------
+# --- what the study cannot show --------------------------------------------------------------------------------------
 
 
 def limits_of(study: LoadedStudy) -> list[str]:
-    """What this study can not show, with its own sizes."""
+    """What this study cannot show, with its own sizes."""
     zone = study.analysis("zone").iloc[0]
     tasks = study.analysis("composite")
     used = tasks[tasks["in_composite"]]

@@ -185,7 +185,7 @@ _VERDICT = Shown(
         "verdict": lambda row: row["verdict"] or "none",
         "R² along √KLD": _between("r2_low", "r2_high"),
         "with 1.3 × noise": _plain("verdict_inflated"),
-        "set aside": _plain("set_aside"),
+        "left out": _plain("set_aside"),
         "rests on": _plain("rests_on"),
         "items to settle": _whole("items_to_settle"),
     },

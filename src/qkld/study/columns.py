@@ -41,7 +41,7 @@ _WORDS = columns_of(
         "one temperature explains it, `choices` where the rest stands out; empty where nothing does",
         "reason": "why a task does not enter the composite",
         "residual_test": "how that p was found, as for `cochran_test`",
-        "rests_on": "quants without which the verdict would be another: those set aside, or one with at least "
+        "rests_on": "quants without which the verdict would be another: those left out, or one with at least "
         "half of the leverage on √KLD; the headline is undetermined then",
         "role": "`composite` or `control`",
         "rule": "how the zone is chosen",
@@ -52,12 +52,12 @@ _WORDS = columns_of(
         "settles_as": "the verdict that the estimate points to",
         "subset": "`full` cohort or `zone`",
         "verdict": "`noise-limited`, `direction missing`, `carried` or `undetermined`; empty where there can be "
-        "none; a claim holds on all quants, without those set aside, and with 1.1 times the noise variance; error "
+        "none; a claim holds on all quants, without those left out, and with 1.1 times the noise variance; error "
         "rates are simulated for zones, not for full cohorts",
         "verdict_accuracy": "the verdict by accuracy",
         "verdict_all": "verdict on all quants of the subset",
         "verdict_inflated": "verdict with 1.3 times the noise variance",
-        "verdict_kept": "verdict without the quants set aside",
+        "verdict_kept": "verdict without the quants left out",
         "verdict_probability": "the verdict by the probability of the right choice; empty where items lack it",
     },
     empty="",
@@ -236,7 +236,7 @@ _FRACTIONS = columns_of(
         "r2": "R²_true: share of the true differences between these quants that lies along √KLD; empty where none is "
         "seen",
         "r2_accuracy": "R²_true by accuracy",
-        "r2_kept": "R²_true without the quants set aside",
+        "r2_kept": "R²_true without the quants left out",
         "r2_probability": "R²_true by the probability of the right choice",
         "reference_score": "the reference's score",
         "reliability": "share of the variance between quants that is no item noise; negative where quants differ "
@@ -379,7 +379,7 @@ _OTHER_NUMBERS = columns_of(
         "direction": "net / mean_change: the share of the change of probabilities that points one way, −1 to 1",
         "direction_se": "its standard error",
         "direction_z": "standard errors by which R²_true lies above ½; beyond ±1.645 it decides the verdict",
-        "direction_z_kept": "the same without the quants set aside",
+        "direction_z_kept": "the same without the quants left out",
         "drop_less_leapfrog": "auroc_drop − auroc_leapfrog: 0 where displacement has no direction, above 0 where "
         "it has",
         "edge_slope": "slope of ln edge on ln items: −2/3 to −0.8 for a smooth loss, −1.2 and below for drift",
@@ -401,7 +401,7 @@ _OTHER_NUMBERS = columns_of(
         "scale": "what the reference's log-probabilities of choices are multiplied by to have the quant's mean "
         "entropy: below 1 the quant is flatter, above 1 sharper",
         "sd_log": "standard deviation of ln KLD over items",
-        "size": "what the smallest quant is smallest in: bits a weight as stored, or the table's own column",
+        "size": "what the smallest quant is smallest in: bits per weight as stored, or the table's own column",
         "slope_z": "standard errors by which scores rise with √KLD; below −1.645 for `carried`",
         "z": "(leapfrogs − drops) / √volume, the signed root of McNemar's statistic; of several benchmarks the net in "
         "standard errors of no direction",

@@ -56,10 +56,10 @@ def with_knobs(study: Study, stage: str, **values: Any) -> Study:
     unknown = sorted(set(values) - set(knob_names(stage)))
     if unknown:
         raise ParameterError(
-            f"Notebook {stage} has no knob {', '.join(unknown)}.",
+            f"Notebook {stage} has no parameter {', '.join(unknown)}.",
             expected=", ".join(knob_names(stage)) or "none",
             found=", ".join(unknown),
-            do="mend the name",
+            do="correct the name",
         )
     whole = study.model_dump(mode="json")
     for section in STAGES[stage]:

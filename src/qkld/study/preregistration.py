@@ -23,7 +23,7 @@ FREE = frozenset({"description", "notes", "figures"})
 """Keys of a study that may change: they describe and draw, and decide nothing."""
 
 NAMED_LATER = "preregistered.commit"
-"""What can not stand in the commit that it names."""
+"""What cannot stand in the commit that it names."""
 
 SHOWN_DIGITS = 10
 

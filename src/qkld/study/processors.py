@@ -14,7 +14,7 @@ CHOSEN_BY = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
 
 
 def cpu_facts(cpuinfo: Path = CPUINFO) -> Mapping[str, str]:
-    """What the system says of the first processor; nothing where it can not be read."""
+    """What the system says of the first processor; nothing where it cannot be read."""
     try:
         first = cpuinfo.read_text().split("\n\n")[0]
     except OSError:

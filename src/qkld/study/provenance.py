@@ -43,7 +43,7 @@ METRICS_HISTORY = {
 }
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What the system reports when a file can not grow: disk full, quota used up, size limit reached."""
+"""What the system reports when a file cannot grow: disk full, quota used up, size limit reached."""
 
 RECORDED_PACKAGES = (
     *("torch", "transformers", "bitsandbytes", "torchao", "hqq"),
@@ -167,7 +167,7 @@ def check_place(path: Path, *, named: str | None = None, folder: bool = False) -
     elif not os.access(nearest if nearest.is_dir() else nearest.parent, os.W_OK):
         problem = f"no permission to write into {nearest}"
     if problem is not None:
-        what = f"{named} needs a {kind}." if named else f"{path} can not be written."
+        what = f"{named} needs a {kind}." if named else f"{path} cannot be written."
         raise ParameterError(
             what, expected=f"a {kind} in a folder that may be written", found=problem, do="give another place"
         )
@@ -176,7 +176,7 @@ def check_place(path: Path, *, named: str | None = None, folder: bool = False) -
 def _no_space(path: Path, error: OSError) -> DiskError:
     folder = next(p for p in path.absolute().parents if p.exists())
     return DiskError(
-        f"{path} can not be written.",
+        f"{path} cannot be written.",
         expected="space for the whole file",
         found=f"{os.strerror(error.errno)}; {shutil.disk_usage(folder).free} bytes free",
         do="free some space, or set QKLD_RUNS and QKLD_DATA to a larger disk, and run the same command again",

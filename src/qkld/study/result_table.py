@@ -52,7 +52,7 @@ class Table:
                 f"Result table '{self.name}' is not well described.",
                 expected="every column once, and a key of some of them",
                 found=f"twice: {doubled}, in the key alone: {lacking}",
-                do="mend its entry in qkld.study.registry",
+                do="correct its entry in qkld.study.registry",
             )
 
     def described(self) -> dict[str, Column]:

@@ -103,7 +103,7 @@ class Schema:
                 f"Table '{self.name}' has values of another type in '{values.name}'.",
                 expected=dtype,
                 found=problem,
-                do="mend the stage that wrote them",
+                do="correct the stage that wrote them",
             )
         return typed
 
@@ -304,10 +304,10 @@ COHORT = Schema(
             "basis of the given weights that it was made in, such as rotate-3; empty: the reference's",
             optional=True,
         ),
-        "nominal_bits": Column("float64", "bits a weight by the recipe's name"),
-        "bits_per_weight": Column("float64", "bits a weight as stored, embeddings and head included", missing=True),
+        "nominal_bits": Column("float64", "bits per weight by the recipe's name"),
+        "bits_per_weight": Column("float64", "bits per weight as stored, embeddings and head included", missing=True),
         "bits_per_trunk_weight": Column(
-            "float64", "bits a weight as stored, without embeddings and head", missing=True
+            "float64", "bits per weight as stored, without embeddings and head", missing=True
         ),
         "plain_trunk_share": Column(
             "float64", "share of the trunk's weights that no quantizer has touched", missing=True, optional=True
@@ -381,7 +381,7 @@ def read_table_and_provenance(path: Path, schema: Schema, *, made_in: str) -> tu
         ) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TableError(
-            f"{path} can not be read.", expected="a whole Parquet file with its digest", found=error, do=again
+            f"{path} cannot be read.", expected="a whole Parquet file with its digest", found=error, do=again
         ) from error
     _check_note(path, note, schema, do=again)
     return schema.checked(arrow.to_pandas()), note["made_by"]

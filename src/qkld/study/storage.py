@@ -39,10 +39,10 @@ def place(name: str | Place) -> Place:
         return Path(found.path) if found.protocol in ("file", "local") else _reachable(found)
     except (ImportError, ValueError) as error:
         raise ParameterError(
-            f"{name} can not be opened.",
+            f"{name} cannot be opened.",
             expected="a folder, or a URL that fsspec reads",
             found=f"{type(error).__name__}: {error}",
-            do="install the protocol's package (s3fs for s3://, gcsfs for gs://, adlfs for az://), or mend the URL",
+            do="install the protocol's package (s3fs for s3://, gcsfs for gs://, adlfs for az://), or correct the URL",
         ) from error
 
 

@@ -55,7 +55,7 @@ def read_text(path: Path, *, error: type[QkldError], packed: bool = False) -> st
     Raises
     ------
     error
-        If there is no such file, it can not be read, or its bytes are no UTF-8; the message names the first such byte.
+        If there is no such file, it cannot be read, or its bytes are no UTF-8; the message names the first such byte.
     """
     return _decoded(path, error, packed).replace("\r\n", "\n").replace("\r", "\n")
 
@@ -83,7 +83,7 @@ def json_lines(path: Path, *, error: type[QkldError], expected: str, packed: boo
 
 def bad_line(path: Path, number: int, error: type[QkldError], *, expected: str, found: object) -> QkldError:
     """The error of a line that is not what it should be."""
-    return error(f"{path}, line {number}, can not be used.", expected=expected, found=found, do="mend the line")
+    return error(f"{path}, line {number}, cannot be used.", expected=expected, found=found, do="correct the line")
 
 
 def _value(path: Path, number: int, line: str, error: type[QkldError], expected: str) -> Any:
@@ -103,7 +103,7 @@ def file_bytes(path: Path, *, error: type[QkldError], packed: bool = False) -> b
     Raises
     ------
     error
-        If there is no such file, it can not be read, or it is no whole gzip file.
+        If there is no such file, it cannot be read, or it is no whole gzip file.
     """
     try:
         content = path.read_bytes()
@@ -144,4 +144,4 @@ def _reason(path: Path, problem: OSError) -> str:
 
 
 def _unreadable(path: Path, error: type[QkldError], *, expected: str, found: str, do: str) -> QkldError:
-    return error(f"{path} can not be read.", expected=expected, found=found, do=do)
+    return error(f"{path} cannot be read.", expected=expected, found=found, do=do)

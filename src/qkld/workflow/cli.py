@@ -50,7 +50,7 @@ def _check_more(options: argparse.Namespace) -> None:
 
 
 def _check_places(options: argparse.Namespace) -> None:
-    """Refuse outputs that can not be written, before anything is computed for them."""
+    """Refuse outputs that cannot be written, before anything is computed for them."""
     from qkld.study.provenance import check_place
 
     for name in OUTPUTS:

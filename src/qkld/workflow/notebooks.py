@@ -82,7 +82,7 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
             f"{path.stem} has no parameter {', '.join(unknown)}.",
             expected=list(known),
             found=unknown,
-            do="mend the name, or give the parameters cell a line for it",
+            do="correct the name, or give the parameters cell a line for it",
         )
 
 
@@ -160,7 +160,7 @@ def run_notebook(stage: str, output: Path, parameters: Mapping[str, Any], *, thr
         )
         _seal_executed(output)
     except papermill.PapermillExecutionError as error:
-        raise _stopped(stage, output, f"{error.ename}: {error.evalue}", "mend the cause") from error
+        raise _stopped(stage, output, f"{error.ename}: {error.evalue}", "correct the cause") from error
     except DeadKernelError as error:
         cause = "see whether memory ran out (give fewer cores, or a smaller model)"
         raise _stopped(stage, output, "its kernel was killed", cause) from error

@@ -406,7 +406,7 @@ def product_flop_per_second(*, seconds: float = 0.5, size: int = 768) -> float:
 
 
 def has_native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies bfloat16 natively; False where its flags can not be read."""
+    """Whether the processor multiplies bfloat16 natively; False where its flags cannot be read."""
     try:
         words = cpuinfo.read_text().split()
     except OSError:

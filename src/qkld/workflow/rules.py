@@ -246,7 +246,7 @@ def _figures(paths: StudyPaths, notebook: str) -> tuple[Path, ...]:
 
 
 def memory_mb(study: Study, rule: str, label: str | None = None) -> int:
-    """Memory a job asks of a cluster, from the plan's estimate; what can not be estimated gets `UNKNOWN_MEMORY_MB`."""
+    """Memory a job asks of a cluster, from the plan's estimate; what cannot be estimated gets `UNKNOWN_MEMORY_MB`."""
     estimate = plan_job(study, rule, label).memory_bytes
     return UNKNOWN_MEMORY_MB if estimate is None else -(-estimate // 1_000_000)
 

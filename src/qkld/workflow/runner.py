@@ -276,7 +276,7 @@ def run_study(
     ParameterError
         If the study's parameters do not fit; nothing has run then.
     ClusterError
-        If the cluster can not run its jobs; nothing has been submitted then.
+        If the cluster cannot run its jobs; nothing has been submitted then.
     QkldError
         If another run of the same study is under way.
     """

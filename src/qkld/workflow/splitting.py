@@ -163,7 +163,7 @@ def split_lines(study: Study, hours: float, *, cores: int, flop_per_second: floa
     unknown = [name for name, value in found.items() if value is None]
     if unknown or flop_per_second is None:
         raise ParameterError(
-            f"The time of study '{study.study}' is unknown and can not be split.",
+            f"The time of study '{study.study}' is unknown and cannot be split.",
             expected="the reference's size, every benchmark's file and the speed",
             found=f"unknown: {', '.join(unknown)}",
             do="do what the plan says under 'Not known'",

@@ -26,7 +26,7 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Fit:
-    """Kept tables that can be taken, job → what made them, and why the rest can not."""
+    """Kept tables that can be taken, job → what made them, and why the rest cannot."""
 
     made: Mapping[JobKey, Mapping[str, Any]]
     refused: Mapping[JobKey, str]

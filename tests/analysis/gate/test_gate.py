@@ -1,4 +1,4 @@
-"""Gates on tables, comparisons and items: each outcome and its exit status, and thresholds that can not be meant."""
+"""Gates on tables, comparisons and items: each outcome and its exit status, and thresholds that cannot be meant."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_gate_on_items(table, tmp_path, capsys):
     assert gate(capsys, *asked, "--max-loss", "arc=0.02")[0] == 3
 
 
-# --- what can not be meant --------------------------------------------------------------------------------------------
+# --- what cannot be meant --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def changed(items, tmp_path, change):
     ],
 )
 def test_rows_that_are_no_record_are_named(items, tmp_path, change, found):
-    with pytest.raises(TableError, match="line 1, can not be imported") as error:
+    with pytest.raises(TableError, match="line 1, cannot be imported") as error:
         import_results(SHARED, [changed(items, tmp_path, change)])
     assert found in str(error.value.found)
 

@@ -131,7 +131,7 @@ def test_what_was_not_measured_alike_is_refused(tmp_path, one, two, what):
 
 
 def test_a_divergence_in_the_other_direction_is_refused(tmp_path):
-    with pytest.raises(TableError, match="can not be imported") as error:
+    with pytest.raises(TableError, match="cannot be imported") as error:
         import_results("quants", [write(tmp_path, a=suite("q4", 0.1, direction="candidate_to_reference"))])
     assert "reference_to_candidate" in error.value.expected
 

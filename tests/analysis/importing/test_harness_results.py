@@ -91,7 +91,7 @@ def test_two_versions_of_the_harness_are_said(tmp_path):
 def test_a_task_of_one_model_twice_is_refused(tmp_path):
     put(tmp_path, "a", results("a", arc_easy=0.5))
     put(tmp_path, "a", results("a", arc_easy=0.6), "results_2026-02-01T00-00-00.000001.json")
-    with pytest.raises(TableError, match="can not be imported"):
+    with pytest.raises(TableError, match="cannot be imported"):
         import_results("lm-eval", [tmp_path])
 
 

@@ -85,7 +85,7 @@ def test_a_filter_that_a_task_does_not_have_is_refused(mixed, named, found):
 
 @pytest.mark.parametrize("named", ["", "a,b", "=a", "gsm8k=", "gsm8k=a,gsm8k=b"])
 def test_filters_that_can_not_be_read(mixed, named):
-    with pytest.raises(ParameterError, match="--filter can not be read"):
+    with pytest.raises(ParameterError, match="--filter cannot be read"):
         read_harness_samples(mixed, filter_name=named)
 
 
@@ -207,11 +207,11 @@ def test_a_group_that_was_not_named_is_suggested(subjects):
 
 @pytest.mark.parametrize("text", ["mmlu", "mmlu=", "=mmlu_*", ""])
 def test_groups_that_can_not_be_read(text):
-    with pytest.raises(ParameterError, match="--group can not be read"):
+    with pytest.raises(ParameterError, match="--group cannot be read"):
         parse_groups([text])
 
 
 @pytest.mark.parametrize("texts", [["bbh=bbh_*"], ["a=mmlu_law", "b=mmlu_*"]])
 def test_groups_that_do_not_fit_the_items(subjects, texts):
-    with pytest.raises(TableError, match="can not be made"):
+    with pytest.raises(TableError, match="cannot be made"):
         import_items("lm-eval", [subjects], groups=parse_groups(texts))

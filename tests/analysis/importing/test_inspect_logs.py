@@ -79,7 +79,7 @@ def test_models_were_asked_the_same(logs):
 def test_damaged_logs_are_refused(tmp_path, content):
     path = tmp_path / "log.eval"
     path.write_bytes(content)
-    with pytest.raises(TableError, match="can not be imported"):
+    with pytest.raises(TableError, match="cannot be imported"):
         import_items("inspect", [path])
 
 

@@ -71,7 +71,7 @@ def test_prompts_and_verdicts_are_the_package_s():
         "": False,
     }
     assert dict(zip(answers, bfcl.check([row] * len(answers), list(answers)), strict=True)) == answers
-    assert bfcl.check([row | {"category": "irrelevance"}] * 2, ["[add(a=1, b=2)]", "I can not."]) == [False, True]
+    assert bfcl.check([row | {"category": "irrelevance"}] * 2, ["[add(a=1, b=2)]", "I cannot."]) == [False, True]
 
 
 @pytest.mark.network

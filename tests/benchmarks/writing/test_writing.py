@@ -184,7 +184,7 @@ def test_batches_are_bounded_and_hold_every_prompt_once():
 def test_what_does_not_fit_is_refused(model):
     with pytest.raises(BenchmarkError, match=r"Item 7 does not fit(.|\n)*2000 \+ 49"):
         list(write_answers(model, [Prompt("7", (1,) * 2000, (), 49)], GREEDY))
-    with pytest.raises(BenchmarkError, match="Item 3 can not be continued"):
+    with pytest.raises(BenchmarkError, match="Item 3 cannot be continued"):
         Prompt("3", (), (), 5)
 
 

@@ -89,7 +89,7 @@ def test_nothing_listens(server):
 
 def test_a_refusal_is_not_repeated(server, client):
     server.script = [(400, "prompt is too long"), (401, "no key")]
-    with pytest.raises(ServerError, match=r"(?s)refuses POST /v1.*status 400: prompt is too long.*mend the address"):
+    with pytest.raises(ServerError, match=r"(?s)refuses POST /v1.*status 400: prompt is too long.*correct the address"):
         client.post("/v1/completions", {})
     with pytest.raises(ServerError, match=f"set {KEY_VARIABLE}"):
         client.get("/v1/models")

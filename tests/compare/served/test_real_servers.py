@@ -189,12 +189,12 @@ def test_servers_without_log_probabilities_of_a_prompt_are_refused(files, llama,
 def test_what_can_not_be_compared_is_refused(files, llama, text, capsys):
     reference = ("--reference", str(files / "reference.gguf"), "--text", str(text), *HOW, *SIZE)
     for quants, message in (
-        ((llama, "hqq:4"), "These quants can not be compared together"),
-        ((llama, llama), "These quants can not be compared together"),
+        ((llama, "hqq:4"), "These quants cannot be compared together"),
+        ((llama, llama), "These quants cannot be compared together"),
         ((llama.partition("#")[0] + "#nobody",), "The server has no model 'nobody'"),
     ):
         given = [part for quant in quants for part in ("--quant", quant)]
         assert cli.main(["compare", *reference, *given]) == 2
         assert message in capsys.readouterr().err
     assert cli.main(["compare", *reference, "--quant", llama, "--second-walk"]) == 2
-    assert "--second-walk can not be given with a served quant" in capsys.readouterr().err
+    assert "--second-walk cannot be given with a served quant" in capsys.readouterr().err

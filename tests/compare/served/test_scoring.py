@@ -64,7 +64,7 @@ def test_llama_server_gives_every_choice_its_log_probability(llama, model, item)
 
 
 def test_a_choice_s_own_token_comes_beside_the_most_likely(llama, model, item):
-    """Of the first two choices, whose tokens are text; a part of a character can not be asked for by itself."""
+    """Of the first two choices, whose tokens are text; a part of a character cannot be asked for by itself."""
     plain = Item("0", item.prompt, item.choices[:2])
     with open_asker(served_model(f"{llama},top_k=2"), model.tokenizer, model.head.vocabulary) as asker:
         answer = score_item(asker, plain).answer

@@ -180,7 +180,7 @@ def test_a_clamp_that_readers_do_not_know_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_and_leaves_no_file(small_disk: Path) -> None:
     logits = (np.zeros((5, 4001), dtype=np.float32) for _ in range(WINDOWS * 4))
     tokens = np.zeros((WINDOWS * 4, CONTEXT), dtype=int)
-    with pytest.raises(DiskError, match="can not be written"):
+    with pytest.raises(DiskError, match="cannot be written"):
         write_base_file(small_disk / "f", tokens, logits, 4001)
     assert list(small_disk.iterdir()) == []
 

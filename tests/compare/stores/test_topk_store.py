@@ -80,7 +80,7 @@ def test_a_full_disk_keeps_the_finished_windows(small_disk: Path) -> None:
     windows = tuple(small_windows()) * 4
     header = TopKHeader("prose", {}, 4001, 1000, windows)
     block = top_k_of(Enclosure.exact(np.log(np.full((5, 4001), 1 / 4001))), 1000)
-    with pytest.raises(DiskError, match="can not be written"):
+    with pytest.raises(DiskError, match="cannot be written"):
         write_top_k_store(small_disk, header, lambda _: block)
     done = list(header.folder(small_disk).glob("windows/*.sha256"))
     assert 0 < len(done) < len(windows)

@@ -166,7 +166,7 @@ def test_a_file_of_another_vocabulary_or_model_is_refused(opened, folder, whole)
 def test_what_is_no_whole_file_is_refused_before_llamacpp_sees_it(opened, folder, whole, kept):
     raw = whole.read_bytes()
     (folder / "cut.gguf").write_bytes(raw[: int(kept * len(raw))])
-    with pytest.raises(ModelError, match=r"cut\.gguf can not be read"):
+    with pytest.raises(ModelError, match=r"cut\.gguf cannot be read"):
         opened(entry(folder / "cut.gguf"))
 
 
@@ -199,7 +199,7 @@ def test_a_cache_that_llamacpp_can_not_make_is_refused_in_its_own_words(folder, 
     narrow = write_model(folder / "narrow.gguf", heads=16, key_heads=8)  # heads of 16, less than a block of 32
     cached = entry(narrow, cache_k="q8_0", cache_v="q8_0")
     model = open_model(cached, reference=entry(narrow, "torch"), compute=compute)
-    with pytest.raises(ModelError, match=r"(?s)can not run.*block size"):
+    with pytest.raises(ModelError, match=r"(?s)cannot run.*block size"):
         model.hidden(TOKENS)
 
 

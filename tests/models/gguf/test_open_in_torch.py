@@ -53,7 +53,7 @@ def left_behind(data):
 @pytest.mark.parametrize("content", [b"", b"no model at all", b"GGUF", b"GGUF\x03\x00\x00\x00" + b"\xff" * 64])
 def test_what_is_no_gguf_file_is_refused(tmp_path, data, content):
     (tmp_path / "model.gguf").write_bytes(content)
-    with pytest.raises(ModelError, match=r"model\.gguf can not be read"):
+    with pytest.raises(ModelError, match=r"model\.gguf cannot be read"):
         converted_folder(entry(tmp_path))
     assert left_behind(data) == []
 
@@ -63,7 +63,7 @@ def test_a_truncated_file_is_refused(tmp_path, data, kept):
     path = write(tmp_path / "model.gguf", {"token_embd.weight": np.ones((64, 64), np.float32)})
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole))])
-    with pytest.raises(ModelError, match="can not be read"):
+    with pytest.raises(ModelError, match="cannot be read"):
         converted_folder(entry(tmp_path))
     assert left_behind(data) == []
 

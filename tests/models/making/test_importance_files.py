@@ -81,7 +81,7 @@ def test_a_truncated_file_is_refused(tmp_path, means):
     path = tmp_path / "imatrix.gguf"
     write_importance(path, means, tokens=10, chunk=5, texts=["prose"])
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ModelError, match="can not be read"):
+    with pytest.raises(ModelError, match="cannot be read"):
         read_importance(path)
 
 

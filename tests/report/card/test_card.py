@@ -91,7 +91,7 @@ def test_what_the_source_does_not_say_may_be_added_and_nothing_else():
     silent = Panel(**{**WHOLE.__dict__, "dtype": ""})
     assert silent.with_said({"dtype": "float32 on cpu"}).id == WHOLE.id
     for said in ({"dtype": "float16"}, {"texts": "mine"}, {"colour": "red"}):
-        with pytest.raises(ParameterError, match="can not be said"):
+        with pytest.raises(ParameterError, match="cannot be said"):
             WHOLE.with_said(said)
 
 

@@ -1,4 +1,4 @@
-"""Draws that all rows of a table share are functions of the seed and can not be changed by a row."""
+"""Draws that all rows of a table share are functions of the seed and cannot be changed by a row."""
 
 import numpy as np
 import pytest

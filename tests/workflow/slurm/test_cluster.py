@@ -36,7 +36,7 @@ def test_the_daemons_listen_on_the_loopback_address_alone(real_cluster: Cluster)
         (("--partition", "nightly"), f"no partition 'nightly'.\n  expected: one of ['{PARTITION}']"),
         (("--partition", "default"), "no partition 'default'"),
         (("--account", "physics"), "keeps no accounts"),
-        (("--gpus", "1"), "can not run the jobs of reference_corpora, reference_benchmarks"),
+        (("--gpus", "1"), "cannot run the jobs of reference_corpora, reference_benchmarks"),
         (("--gpus", "-1"), "greater than or equal to 0"),
         (("--site", "nowhere.yaml"), "no such file of a site"),
     ],
@@ -176,4 +176,4 @@ def test_jobs_that_run_a_model_ask_for_the_sites_gpu(tmp_path: Path, own_place: 
         run.send_signal(signal.SIGTERM)
         run.wait(300)
         assert asked == ["gres:gpu:a100:1"] * 2
-        assert "can not run the jobs" in said(made, own_place, "--site", str(site_file), "--gpus", "2")[1]
+        assert "cannot run the jobs" in said(made, own_place, "--site", str(site_file), "--gpus", "2")[1]

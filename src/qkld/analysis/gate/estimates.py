@@ -57,7 +57,7 @@ class QuantsTable:
         Raises
         ------
         TableError
-            If it can not be read, or its rows have no labels of their own.
+            If it cannot be read, or its rows have no labels of their own.
         """
         file = read_table_file(path, [])
         return cls(path, file.cells, file.form, tuple(labels_of(file.cells, (), path)[0]))

@@ -55,7 +55,7 @@ def thresholds_of(
     Raises
     ------
     ParameterError
-        If there is none, one can not be read, a metric has two bounds on one side, or no value meets both sides.
+        If there is none, one cannot be read, a metric has two bounds on one side, or no value meets both sides.
     """
     found = [Threshold(KLD, "<=", _number("--max-kld", max_kld))] if max_kld is not None else []
     found += [Threshold(TOP1, ">=", _share("--min-top1", min_top1))] if min_top1 is not None else []
@@ -107,7 +107,7 @@ def _share(option: str, text: str) -> float:
 
 
 def _unreadable(option: str, found: str, expected: str) -> ParameterError:
-    return ParameterError(f"{option} can not be read.", expected=expected, found=repr(found), do="write it as expected")
+    return ParameterError(f"{option} cannot be read.", expected=expected, found=repr(found), do="write it as expected")
 
 
 def _check_consistent(thresholds: Sequence[Threshold]) -> None:

@@ -45,7 +45,7 @@ def parse_chosen(text: str | None, *, option: str) -> Chosen:
 
 def _unreadable(option: str, found: str) -> ParameterError:
     return ParameterError(
-        f"{option} can not be read.",
+        f"{option} cannot be read.",
         expected="NAME for every task, or TASK=NAME; each task and the rest once",
         found=repr(found),
         do=f"write for example {option} acc_norm, or {option} gsm8k=NAME",

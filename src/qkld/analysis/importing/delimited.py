@@ -45,7 +45,7 @@ def read_text_tables(path: Path) -> list[TableInText]:
     Raises
     ------
     TableError
-        If the file can not be read, holds no row, or a row has more cells than the header.
+        If the file cannot be read, holds no row, or a row has more cells than the header.
     """
     text = read_text(path, error=TableError)
     found = list(_markdown_tables(text, path)) or [_delimited_table(text, path)]
@@ -143,5 +143,5 @@ def _unreadable(path: Path, line: int, expected: str, found: object) -> TableErr
         f"{path}, line {line}, is no row of the table.",
         expected=expected,
         found=found,
-        do="mend the line; a cell that holds the sign between cells has to stand in quotes",
+        do="correct the line; a cell that holds the sign between cells has to stand in quotes",
     )

@@ -32,7 +32,7 @@ def parse_groups(texts: Sequence[str]) -> Groups:
         patterns = [part.strip() for part in parts.split(",") if part.strip()]
         if not name or not patterns or name in groups:
             raise ParameterError(
-                "--group can not be read.",
+                "--group cannot be read.",
                 expected="NAME=PATTERN, each name once; several patterns separated by commas",
                 found=repr(text),
                 do="write for example --group 'mmlu=mmlu_*'",
@@ -72,7 +72,7 @@ def grouped(items: pd.DataFrame, groups: Groups) -> pd.DataFrame:
 
 def _unmatched(name: str, patterns: Sequence[str], present: Sequence[str], doubled: Sequence[str]) -> TableError:
     return TableError(
-        f"The group '{name}' can not be made.",
+        f"The group '{name}' cannot be made.",
         expected=f"benchmarks that match {', '.join(patterns)}, each in one group",
         found=f"{', '.join(doubled[:8])} in another group too" if doubled else f"benchmarks {present[:8]}",
         do="name parts that are there, each once",

@@ -114,7 +114,7 @@ def read_log(path: Path) -> list[Run]:
     Raises
     ------
     TableError
-        If the file can not be read, holds no result, is of several runs that wrote at the same time, or its running
+        If the file cannot be read, holds no result, is of several runs that wrote at the same time, or its running
         table and closing figures are not of one run.
     """
     runs = [run for run in _runs(path) if run.kind is not None]

@@ -23,7 +23,7 @@ _KIND = re.compile(rf"(?<![^._\s-])(?:{_RUN})(?![^._\s-])[._\s-]*", re.IGNORECAS
 
 _ENDINGS = re.compile(r"(?:\.(?:gz|txt|log|out|err|md|stdout|stderr))+$", re.IGNORECASE)
 
-NO_LOG = ("holds no result of llama-perplexity.", "can not be read.")
+NO_LOG = ("holds no result of llama-perplexity.", "cannot be read.")
 """How errors of files end that are no logs: in a folder such files are passed over."""
 
 KINDS = {

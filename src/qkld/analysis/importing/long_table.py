@@ -34,7 +34,7 @@ def read_long_table(path: Path, *, label: str | None = None) -> pd.DataFrame:
     Raises
     ------
     TableError
-        If the file can not be read, a column of `COLUMNS` is missing, or as `with_probabilities`.
+        If the file cannot be read, a column of `COLUMNS` is missing, or as `with_probabilities`.
     """
     items = _named(_read(path))
     if label is not None and "model" not in items:
@@ -58,7 +58,7 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path) if kind == ".parquet" else _read_delimited(path)
     except (OSError, ValueError) as error:
-        raise TableError(f"{path} can not be read.", expected=EXPECTED, found=error, do="mend the path") from error
+        raise TableError(f"{path} cannot be read.", expected=EXPECTED, found=error, do="correct the path") from error
 
 
 def _read_json(path: Path) -> pd.DataFrame:

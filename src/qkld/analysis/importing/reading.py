@@ -43,7 +43,7 @@ def unreadable(path: Path, expected: str, found: object, *, line: int | None = N
     problem = f"{type(found).__name__}: {found}" if isinstance(found, Exception) else found
     place = f"{path}, line {line}," if line is not None else str(path)
     return TableError(
-        f"{place} can not be imported.",
+        f"{place} cannot be imported.",
         expected=expected,
         found=problem,
         do="give the file as the tool wrote it, and the format that it is of",

@@ -163,7 +163,7 @@ def evened(text: str) -> str:
 
 
 def _undressed(text: str) -> tuple[str, list[str]]:
-    """A cell without emphasis, links, marks and what can not be seen; and what of that was there."""
+    """A cell without emphasis, links, marks and what cannot be seen; and what of that was there."""
     said = []
     bare = _POWER.sub(lambda m: f"e{m[1] or m[2]}", evened(text).strip())
     bare = re.sub(r"\+\s*/\s*-|\+-", "±", bare)

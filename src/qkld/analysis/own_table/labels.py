@@ -154,7 +154,7 @@ def with_roles(labels: pd.Series, roles: pd.Series | None, reference: str | None
             "The roles of the rows are not clear.",
             expected=f"each role one of {ROLES}, at most one reference",
             found=f"unknown {unknown}, references {list(references)}",
-            do="mend the column 'role', or name the reference with --reference",
+            do="correct the column 'role', or name the reference with --reference",
         )
     return cohort
 

@@ -90,7 +90,7 @@ def _refused(source: str, bad: Sequence[_Bad]) -> TableError:
         found="; ".join(map(str, bad[:NAMED])) + more,
         do="write these cells so that one reading stays"
         if twofold
-        else "mend those cells, name another column, or empty them and leave these quants out with --missing drop",
+        else "correct those cells, name another column, or empty them and leave these quants out with --missing drop",
     )
 
 

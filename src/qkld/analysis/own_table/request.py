@@ -50,7 +50,7 @@ def parse_zone(text: str) -> Zone:
         return Zone(match["column"], match["sign"], float(match["cut"]))
     except (TypeError, ValueError):
         raise TableError(
-            "The zone can not be read.",
+            "The zone cannot be read.",
             expected='COLUMN<=NUMBER, for example "kl_mean<=0.02"',
             found=repr(text),
             do="give one column, one of <= < >= >, and one number",
@@ -70,7 +70,7 @@ def parse_item_counts(text: str, scores: Sequence[str], *, of: str = "items") ->
         name, _, number = (piece.strip() for piece in part.partition("="))
         if name not in scores or name in counts or not number.isdigit() or int(number) < 1:
             raise TableError(
-                f"The numbers of {of} can not be read.",
+                f"The numbers of {of} cannot be read.",
                 expected=f"NAME=NUMBER, separated by commas, each name once of {list(scores)}",
                 found=repr(part),
                 do='write for example "mmlu=400,arc_challenge=299"',

@@ -211,14 +211,14 @@ def _check_columns(fidelity: str | None, scores: Sequence[str], present: Sequenc
     doubled = sorted({s for s in scores if s == fidelity or list(scores).count(s) > 1})
     if not scores:
         raise TableError(
-            "The scores can not be used: no column was named as one.",
+            "The scores cannot be used: no column was named as one.",
             expected="one score column or more, of benchmark results",
             found=f"none; the table has {list(present)}",
             do=f'name them, for example --scores "{",".join(likely_scores(present)[:4]) or "mmlu"}"',
         )
     if doubled:
         raise TableError(
-            "The scores can not be used.",
+            "The scores cannot be used.",
             expected=f"one score column or more, each once, and none of them the fidelity column {fidelity!r}",
             found=f"{', '.join(doubled)} in more than one place",
             do="name every score once",

@@ -47,7 +47,7 @@ def read_table_file(path: Path, wanted: Sequence[str]) -> FileTable:
     Raises
     ------
     TableError
-        If it can not be read, has no row, or does not say which of its tables is meant.
+        If it cannot be read, has no row, or does not say which of its tables is meant.
     """
     if path.is_dir() or path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
         found = FileTable(_json_rows(path), "JSON")
@@ -70,7 +70,7 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _unreadable(path: Path, found: object) -> TableError:
-    return TableError(f"{path} can not be read.", expected=EXPECTED, found=found, do="mend the path")
+    return TableError(f"{path} cannot be read.", expected=EXPECTED, found=found, do="correct the path")
 
 
 def plain_name(name: object) -> str:

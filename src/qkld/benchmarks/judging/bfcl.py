@@ -123,7 +123,7 @@ def _make(folder: Path) -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SourceError(
-                    "The environment of bfcl-eval can not be made.",
+                    "The environment of bfcl-eval cannot be made.",
                     expected=", ".join(REQUIREMENTS),
                     found=(done.stderr or done.stdout).strip()[-600:],
                     do="check the network and pip's index settings, then run the same command again",

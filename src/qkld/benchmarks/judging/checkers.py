@@ -19,7 +19,7 @@ def are_right(checker: Checker, documents: Sequence[dict[str, Any]], answers: Se
     SandboxError
         If programs are to be run, and there is no sandbox here.
     BenchmarkError, SourceError
-        If bfcl-eval's environment can not be made or does not answer.
+        If bfcl-eval's environment cannot be made or does not answer.
     """
     if checker == "bfcl":
         return bfcl.check(documents, answers)

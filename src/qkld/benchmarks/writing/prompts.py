@@ -37,10 +37,10 @@ class Prompt:
     def __post_init__(self) -> None:
         if not self.tokens or self.max_tokens < 1:
             raise BenchmarkError(
-                f"Item {self.name} can not be continued.",
+                f"Item {self.name} cannot be continued.",
                 expected="a prompt and an answer of at least one token each",
                 found=f"{len(self.tokens)} prompt tokens, answers of at most {self.max_tokens} tokens",
-                do="mend the item's line or the task's doc_to_text, or raise answer_tokens",
+                do="correct the item's line or the task's doc_to_text, or raise answer_tokens",
             )
 
     @cached_property

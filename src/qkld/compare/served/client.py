@@ -78,7 +78,9 @@ class Client:
         )
 
     def _refused(self, method: str, path: str, problem: str, status: int) -> ServerError:
-        keys = f"set {KEY_VARIABLE} to the server's key" if status in (401, 403) else "mend the address or its settings"
+        keys = (
+            f"set {KEY_VARIABLE} to the server's key" if status in (401, 403) else "correct the address or its settings"
+        )
         return ServerError(
             f"The server of '{self.model.label}' refuses {method} {path}.", expected="an answer", found=problem, do=keys
         )

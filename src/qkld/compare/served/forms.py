@@ -196,7 +196,7 @@ def round_trip(tokenizer: Any, tokens: Sequence[int]) -> str:
     again = tokenizer(text, add_special_tokens=False)["input_ids"]
     if list(again) != list(tokens):
         raise TokenizerError(
-            "These tokens can not be sent to a server that takes text only.",
+            "These tokens cannot be sent to a server that takes text only.",
             expected=f"text that becomes the same {len(tokens)} tokens again",
             found=f"{len(again)} tokens, other ones from place {_first_difference(tokens, again)} on",
             do="use a server that takes token ids (vLLM, llama-server), or other windows",

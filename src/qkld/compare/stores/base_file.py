@@ -76,7 +76,7 @@ def write_base_file(
     Raises
     ------
     StoreError
-        If tokens or logits have not the shapes above, or hold what the format can not.
+        If tokens or logits have not the shapes above, or hold what the format cannot.
     DiskError
         If the disk is full.
     """
@@ -134,7 +134,7 @@ def _check_block(block: NDArray[np.floating[Any]], index: int, header: BaseHeade
 
 def _wrong_shape(what: str, expected: object, found: object) -> StoreError:
     return StoreError(
-        f"A base file needs {what}.", expected=expected, found=found, do="mend what is given to the writer"
+        f"A base file needs {what}.", expected=expected, found=found, do="correct what is given to the writer"
     )
 
 
@@ -154,7 +154,7 @@ class BaseFile:
             self.header = BaseHeader.from_bytes(self._read(0, HEADER_BYTES), self.path)
         except OSError as error:
             raise StoreError(
-                "The base file can not be read.", expected=self.path, found=error, do="check its name"
+                "The base file cannot be read.", expected=self.path, found=error, do="check its name"
             ) from error
         self.header.check_size(size, self.path)
         self.beginning = self._read(0, self.header.rows_at)

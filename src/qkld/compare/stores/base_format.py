@@ -140,14 +140,14 @@ def encode_rows(logits: NDArray[np.floating[Any]], clamp: float = CLAMPS[0]) -> 
     Raises
     ------
     StoreError
-        If a logit is NaN or +inf, or all of a row are −inf: a base file can not say so.
+        If a logit is NaN or +inf, or all of a row are −inf: a base file cannot say so.
     """
     x = np.ascontiguousarray(logits, dtype=np.float32)
     largest = x.max(axis=1, keepdims=True)
     if not np.isfinite(largest).all():
         bad = int((~np.isfinite(largest)).sum())
         raise StoreError(
-            "Logits that are no numbers can not be written to a base file.",
+            "Logits that are no numbers cannot be written to a base file.",
             expected="in every row a finite maximum",
             found=f"{bad} of {len(x)} rows without one",
             do="check the model, or run it in compute_dtype float32",

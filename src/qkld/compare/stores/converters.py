@@ -104,7 +104,7 @@ def source_of(store: Store) -> dict[str, Any]:
         sealed = seal_of(store.path).exists()
         return {"kind": "base file", "sha256": sha256_of_file(seal_of(store.path) if sealed else store.path)}
     raise StoreError(
-        "This store can not be converted.",
+        "This store cannot be converted.",
         expected="hidden states, a base file or a top-k store",
         found=type(store).__name__,
         do="open it with `open_store`",

@@ -70,7 +70,7 @@ class TopK:
         Raises
         ------
         StoreError
-            If an id lies outside the vocabulary or is listed twice, or a row's values can not sum to 1.
+            If an id lies outside the vocabulary or is listed twice, or a row's values cannot sum to 1.
         """
         self._check_ids(vocabulary)
         low = np.full((len(self.ids), vocabulary), -np.inf)
@@ -87,7 +87,7 @@ class TopK:
         repeated = (ordered[:, 1:] == ordered[:, :-1]).any()
         if repeated or (ordered.size and not (ordered[:, 0].min() >= 0 and ordered[:, -1].max() < vocabulary)):
             raise StoreError(
-                "A top-k row lists tokens that can not be.",
+                "A top-k row lists tokens that cannot be.",
                 expected=f"different ids in [0, {vocabulary})",
                 found="an id twice" if repeated else f"[{ordered.min()}, {ordered.max()}]",
                 do="the store was made with another tokenizer, or altered: make it anew",

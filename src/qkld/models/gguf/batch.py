@@ -81,7 +81,7 @@ def sequences_of(seen: np.ndarray, positions: np.ndarray) -> tuple[tuple[int, ..
     together = (member.T @ member > 0) & (positions[:, None] >= positions)
     if not np.array_equal(together, seen):
         raise ModelError(
-            "This attention mask can not be given to llama.cpp.",
+            "This attention mask cannot be given to llama.cpp.",
             expected="a tree: each token sees all earlier ones of its own sequences",
             found=f"{int((together != seen).sum())} of {seen.size} pairs of tokens that differ from one",
             do="run the texts one a row",

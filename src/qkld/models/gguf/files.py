@@ -1,6 +1,6 @@
 """GGUF files as they lie on disk: the parts of a split one, what tensors are stored in, and hashes of their data.
 
-Nothing here trusts a name: types, bits a weight and hashes are read from the tensors themselves.
+Nothing here trusts a name: types, bits per weight and hashes are read from the tensors themselves.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def read(file: Path) -> Any:
     except Exception as error:  # the reader fails in many ways on a damaged file
         unknown_type = "GGMLQuantizationType" in str(error)
         raise ModelError(
-            f"{file.name} can not be read.",
+            f"{file.name} cannot be read.",
             expected="tensor types that gguf knows" if unknown_type else "a whole GGUF file",
             found=f"{type(error).__name__}: {error}"[:400],
             do="make the file anew with today's llama.cpp, which dropped or has yet to get this type"

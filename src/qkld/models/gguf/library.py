@@ -40,7 +40,7 @@ def library() -> ModuleType:
     Raises
     ------
     ModelError
-        If it is not installed or its libraries can not be loaded.
+        If it is not installed or its libraries cannot be loaded.
     """
     try:
         import llama_cpp
@@ -171,7 +171,7 @@ class LlamaCpp:
         Raises
         ------
         ModelError
-            If the batch has too many sequences or llama.cpp can not run it.
+            If the batch has too many sequences or llama.cpp cannot run it.
         """
         llama = library()
         tokens = len(batch.tokens)
@@ -230,7 +230,7 @@ class LlamaCpp:
 
     def _refused(self, what: str) -> ModelError:
         return ModelError(
-            f"llama.cpp can not run '{self.label}'.",
+            f"llama.cpp cannot run '{self.label}'.",
             expected=what,
             found=said(),
             do="choose other cache_k and cache_v, flash_attention, or fewer tokens at a time",

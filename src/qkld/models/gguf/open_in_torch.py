@@ -46,7 +46,7 @@ def converted_folder(entry: GgufModel) -> Path:
     SourceError
         If a file is missing or has the wrong hash.
     ModelError
-        If a file is no GGUF file, is truncated, or of a type or architecture that can not be read.
+        If a file is no GGUF file, is truncated, or of a type or architecture that cannot be read.
     """
     files = gguf_files(entry)
     sha256 = _sha256(tuple(files), tuple(file.stat().st_mtime_ns for file in files))
@@ -129,7 +129,7 @@ def gguf_files(entry: GgufModel) -> list[Path]:
             f"GGUF files of '{entry.label}' are missing.",
             expected=missing,
             found=sorted(p.name for p in folder.glob("*.gguf")),
-            do=f"put them into {folder}, or mend the file names",
+            do=f"put them into {folder}, or correct the file names",
         )
     return [folder / name for name in names]
 
@@ -222,7 +222,7 @@ def _check_dequantizable(label: str, files: Sequence[Path]) -> None:
             dequantize(tensor.data[:1], tensor.tensor_type)
         except NotImplementedError as error:
             raise ModelError(
-                f"'{label}' holds tensors that torch can not be given.",
+                f"'{label}' holds tensors that torch cannot be given.",
                 expected="types that the gguf package dequantizes",
                 found=f"{kind} in {tensor.name}",
                 do="run it with engine: llamacpp",

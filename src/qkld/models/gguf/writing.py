@@ -109,7 +109,7 @@ def _check_same_kind(module: nn.Module, reader: Any, source: Path) -> None:
     config = module.config
     if (config.model_type, kind, config.vocab_size) != (ARCHITECTURE, ARCHITECTURE, tokens):
         raise ModelError(
-            f"The model can not be written with the header of {source.name}.",
+            f"The model cannot be written with the header of {source.name}.",
             expected=f"model and file of architecture {ARCHITECTURE}, and a token for each of the model's "
             f"{config.vocab_size} rows",
             found=f"model {config.model_type}, file {kind} with {tokens} tokens",

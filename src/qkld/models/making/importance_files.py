@@ -51,7 +51,9 @@ def read_importance(path: Path) -> dict[str, np.ndarray]:
         If the file is in neither form, is truncated, or holds values that are no mean squares.
     """
     if not path.is_file():
-        raise SourceError("The importance matrix is missing.", expected=path, found="no such file", do="mend the path")
+        raise SourceError(
+            "The importance matrix is missing.", expected=path, found="no such file", do="correct the path"
+        )
     with path.open("rb") as stream:
         is_gguf = stream.read(4) == b"GGUF"
     values = _of_gguf(path) if is_gguf else _of_dat(path)

@@ -60,7 +60,7 @@ def make_study_files(study: Study, *, threads: int, basis: str = REFERENCE) -> p
 
     ``basis`` is that of builds by its name, such as ``rotate-3``: then the folder of the weights is made as well.
 
-    Columns: quant, asked, is (the type by its tensors), tensor types, bits a weight with and without embeddings and
+    Columns: quant, asked, is (the type by its tensors), tensor types, bits per weight with and without embeddings and
     head, imatrix, bytes, sha256, tensor_data_sha256. Everything but ``asked`` is read from the file.
 
     Raises

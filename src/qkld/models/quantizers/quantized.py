@@ -175,7 +175,7 @@ def _check_groups(widths: dict[str, int], entry: MadeModel) -> None:
     for name, width in widths.items():
         if group is not None and width % group:
             raise ModelError(
-                f"'{entry.label}' can not be made: layer {name} does not divide into groups.",
+                f"'{entry.label}' cannot be made: layer {name} does not divide into groups.",
                 expected=f"an input width that is a multiple of {group}",
                 found=width,
                 do="choose a group size that divides the width of every layer",

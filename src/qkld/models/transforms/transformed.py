@@ -37,7 +37,7 @@ def transformed_folder(entry: StoredModel, folder: Path) -> Path:
     Raises
     ------
     ModelError
-        If the model is quantized, or of an architecture that can not be transformed.
+        If the model is quantized, or of an architecture that cannot be transformed.
     """
     target = place_of_transformed(entry, folder)
     with locked(target.parent / f".{target.name}.lock"):
@@ -63,7 +63,7 @@ def _write_folder(entry: StoredModel, folder: Path, target: Path) -> None:
     """Write the model under a temporary name, then rename."""
     if quantization_of(folder):
         raise ModelError(
-            f"'{entry.label}' can not be padded or put into another basis.",
+            f"'{entry.label}' cannot be padded or put into another basis.",
             expected="plain weights",
             found="a quantized model",
             do="choose the unquantized model as the reference",

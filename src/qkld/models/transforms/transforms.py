@@ -76,7 +76,7 @@ def pad(module: nn.Module, multiple: int = 256) -> nn.Module:
     Raises
     ------
     ModelError
-        If the architecture or its weights are not supported, or its widths can not be padded together.
+        If the architecture or its weights are not supported, or its widths cannot be padded together.
     """
     _check_supported(module)
     config = padded_config(module.config, multiple)
@@ -227,7 +227,7 @@ def padded_config(config: Any, multiple: int) -> Any:
     wide.rms_norm_eps = config.rms_norm_eps * config.hidden_size / wide.hidden_size
     if wide.hidden_size % wide.num_attention_heads:  # transformers refuses to open such a configuration
         raise ModelError(
-            f"This {config.model_type} model can not be padded to multiples of {multiple}.",
+            f"This {config.model_type} model cannot be padded to multiples of {multiple}.",
             expected=f"a stream that divides among its {wide.num_attention_heads} heads",
             found=f"{wide.hidden_size} wide",
             do="choose another multiple for reference.pad",
@@ -254,7 +254,7 @@ def _check_supported(module: nn.Module) -> None:
     found = next(_unsupported(module), None)
     if found is not None:
         raise ModelError(
-            f"{type(module).__name__} can not be padded, rotated or permuted.",
+            f"{type(module).__name__} cannot be padded, rotated or permuted.",
             expected=f"a model of type {' or '.join(MODEL_TYPES)} with plain weights and no more than their layers",
             found=found,
             do="take reference.pad, rotate and permute and the quants' builds out of the study, or add the layer to "

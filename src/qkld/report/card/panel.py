@@ -49,7 +49,7 @@ class Panel:
 
     @property
     def id(self) -> str | None:
-        """16 hex digits over all parts; None where one is missing: such a card can not be compared by its id."""
+        """16 hex digits over all parts; None where one is missing: such a card cannot be compared by its id."""
         return None if self.missing else key_of(json.loads(canonical_json(asdict(self))))
 
     def with_said(self, said: Mapping[str, str]) -> Panel:
@@ -64,7 +64,7 @@ class Panel:
             own = getattr(self, part, None)
             if part not in SAYABLE or (own and own != text):
                 raise ParameterError(
-                    f"'{part}' of the panel can not be said.",
+                    f"'{part}' of the panel cannot be said.",
                     expected=f"one of {', '.join(SAYABLE)} that the source does not say",
                     found=f"{own} already" if own else repr(part),
                     do="leave it out",
@@ -107,7 +107,7 @@ def panel_of_card(path: Path) -> Panel:
     Raises
     ------
     TableError
-        If the file can not be read or holds none.
+        If the file cannot be read or holds none.
     """
     found = _COMMENT.search(read_text(path, error=TableError))
     try:

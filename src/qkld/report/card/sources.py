@@ -90,7 +90,7 @@ def of_table(
     Raises
     ------
     TableError
-        If the table can not be read, or has no mean KLD.
+        If the table cannot be read, or has no mean KLD.
     """
     table = QuantsTable.read(path)
     klds, tops = table.estimates(KLD), table.estimates(TOP1)
@@ -198,7 +198,7 @@ def of_comparison(value: Mapping[str, Any], source: Path) -> CardData:
         floor=made.get("floor_dtype") or "none",
         versions={"qkld metrics": str(made.get("metrics_version", ""))},
     )
-    return CardData(source.stem, "bits a weight", _checked(rows, source), floor, panel)
+    return CardData(source.stem, "bits per weight", _checked(rows, source), floor, panel)
 
 
 def _measured_row(label: str, fidelity: Sequence[Mapping[str, Any]], bits: float) -> CardRow:
@@ -238,7 +238,7 @@ def of_study(study: LoadedStudy) -> CardData:
         floor=", ".join(FLOORS),
         versions={"qkld metrics": str(made.get("metrics_version", METRICS_VERSION))},
     )
-    return CardData(params.study, "bits a weight", _checked(rows, params.study), next(iter(floors), math.nan), panel)
+    return CardData(params.study, "bits per weight", _checked(rows, params.study), next(iter(floors), math.nan), panel)
 
 
 def _text_of(corpus: Corpus, context: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a bit buys: stored bits a weight against KLD."""
+"""What a bit buys: stored bits per weight against KLD."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw_bits_kld(
     bits: str = "bits_per_trunk_weight",
     kld: str = "kl_mean",
 ) -> None:
-    """Draw stored bits a weight against mean KLD (log axis) with its interval and the floor.
+    """Draw stored bits per weight against mean KLD (log axis) with its interval and the floor.
 
     ``cohort`` is of schema ``cohort``; ``bits`` counts the weights without embeddings and head unless told otherwise.
     """

@@ -43,7 +43,7 @@ TERMS = {
     "equivalent": "Shown by a test to differ by less than the margin from the reference; more than “no difference "
     "found”.",
     "verdict": "Carried: most of the true differences in score follow KLD. Direction missing: less than half do. "
-    "Noise-limited: the items can not tell the quants apart. Undetermined: they can, and do not decide.",
+    "Noise-limited: the items cannot tell the quants apart. Undetermined: they can, and do not decide.",
 }
 """Terms of the report → what they mean, for readers who meet them here."""
 
@@ -150,7 +150,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _lacking(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What can not be concluded, with what it would take."""
+    """What cannot be concluded, with what it would take."""
     return [f"{e['conclusion']}: takes {'; '.join(e['needs'])}" for e in entries if not e["available"]]
 
 

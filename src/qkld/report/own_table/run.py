@@ -57,7 +57,7 @@ LEAST_TO_ORDER = 2
 MARGIN = 0.01
 """Difference of scores that does not matter unless another is given: one point."""
 
-COMPOSITE = "unweighted mean of the score columns; whether each is above chance can not be seen from a table"
+COMPOSITE = "unweighted mean of the score columns; whether each is above chance cannot be seen from a table"
 
 
 def analyse_table(
@@ -110,7 +110,7 @@ def analyse_table(
     Returns
     -------
     dict
-        What ``summary.json`` holds. A number that can not be had is None, and ``note`` beside it says why.
+        What ``summary.json`` holds. A number that is not available is None, and ``note`` beside it says why.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every statistic asks of its input, and how a table says that a number can not be had."""
+"""What every statistic asks of its input, and how a table says that a number is not available."""
 
 from __future__ import annotations
 

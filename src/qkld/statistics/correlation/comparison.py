@@ -46,7 +46,7 @@ def difference_of_strengths(
     n = pairs[0][0].size
     if pairs[1][0].size != n:
         raise StatisticsError(
-            "Two correlations of different quants can not be compared.",
+            "Two correlations of different quants cannot be compared.",
             expected=f"{n} quants in both",
             found=pairs[1][0].size,
             do="take the quants that have both",

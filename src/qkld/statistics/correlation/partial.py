@@ -1,7 +1,7 @@
 """What a fidelity metric says about scores beyond the size of a quant: correlation at equal bits per weight.
 
 A score that depends on bits per weight alone makes nearly every fidelity metric correlate with it, so ρ by itself says
-nothing beyond a quant's size. Where metric and size rank quants almost alike the data can not tell the two apart, and a
+nothing beyond a quant's size. Where metric and size rank quants almost alike the data cannot tell the two apart, and a
 partial correlation near 0 says nothing either: the variance inflation stands beside it.
 """
 

@@ -44,7 +44,7 @@ EXACT = "the z-max interval is the exact one of columns that are normal after a 
 
 @dataclass(frozen=True)
 class _Pair:
-    """One metric and one score; each method gives a part of their row, or says why it can not."""
+    """One metric and one score; each method gives a part of their row, or says why it cannot."""
 
     x: np.ndarray
     y: np.ndarray
@@ -116,7 +116,7 @@ def correlate(
     whole: tuple[ArrayLike, ArrayLike] | None = None,
     items: np.ndarray | TwoWay | None = None,
 ) -> dict[str, Any]:
-    """One row: the correlation with all that goes with it. What can not be computed is NaN, and ``note`` says why.
+    """One row: the correlation with all that goes with it. What cannot be computed is NaN, and ``note`` says why.
 
     Bootstrap and permutation start from ``resampling.seed`` in every row, so a row does not depend on the others.
 

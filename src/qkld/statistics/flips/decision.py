@@ -43,7 +43,7 @@ def holm_of_both(p_difference: np.ndarray, p_equivalent: np.ndarray) -> tuple[np
     """Both tests' p-values of each quant (quants,), adjusted so that one error rate holds for all of them together.
 
     Holm's method as Shaffer (1986, J Am Stat Assoc 81:826) sharpens it: "no difference" and "a difference of the margin
-    or more" can not both be true of a quant, so a step counts the quants of which one of the two is still open, and not
+    or more" cannot both be true of a quant, so a step counts the quants of which one of the two is still open, and not
     the tests. The first step is as strict as for one family of tests.
     """
     both = np.concatenate([p_difference, p_equivalent])

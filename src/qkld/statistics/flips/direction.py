@@ -1,6 +1,6 @@
 """How reliably each quantity of volume and direction is measured, from the items themselves.
 
-A correlation with a quantity can not show more than its reliability lets through: volume is estimated with relative
+A correlation with a quantity cannot show more than its reliability lets through: volume is estimated with relative
 error 1/√(volume), the net with one of 1 or more near the reference. So their correlations with KLD stand beside their
 reliabilities.
 """

@@ -49,7 +49,7 @@ def flips_kept(moved: Mapping[str, np.ndarray], clusters: Clusters = None) -> fl
     target, now = (reliability_of(moved, quantity, clusters) for quantity in ("net", "flip_rate"))
     if target <= 0:
         raise StatisticsError(
-            "Volume can not be thinned to the reliability of the net.",
+            "Volume cannot be thinned to the reliability of the net.",
             expected="a reliability of the net above 0",
             found=f"{target:.2f}: the quants' nets differ no more than chance makes them",
             do="use more items",
@@ -87,7 +87,7 @@ def thinning_table(
     One row a benchmark and subset: reliabilities, ρ of both, the difference of |ρ| with its paired bootstrap interval
     over quants, the share of flips ``kept``, how many of all quants' flips these are (``flips_left``), and the same
     with volume thinned in ``draws`` random ways (medians; the interval of ``rho_thinned`` is over ways of thinning,
-    that of ``thinned_gap`` over quants too). Volume is the flip rate. What can not be had is NaN; ``note`` says why.
+    that of ``thinned_gap`` over quants too). Volume is the flip rate. What is not available is NaN; ``note`` says why.
     """
     quants, everything = quants_of(cohort.assign(_inside=members)), list(dict.fromkeys([*benchmarks, *tasks]))
     moved = differences(items, reference=reference, tasks=everything, labels=list(quants["label"]))

@@ -20,7 +20,7 @@ _HALVINGS = 60
 
 
 def _counts(leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The counts as float arrays (..., tasks), refused where they can not be counts of these items."""
+    """The counts as float arrays (..., tasks), refused where they cannot be counts of these items."""
     up, down, total = np.broadcast_arrays(
         *(np.atleast_1d(np.asarray(v, dtype=float)) for v in (leapfrogs, drops, items))
     )

@@ -237,7 +237,7 @@ def _task_row(benchmark: str, own: pd.Series, chance: float, control: bool, limi
 def least_score(items: int, chance: float) -> float:
     """Lowest score of the reference on ``items`` items with which a benchmark enters the composite.
 
-    It may lie above 1: then the benchmark can not enter. The score s solves (s − c)² N = `ABOVE_CHANCE`² s (1 − s), or
+    It may lie above 1: then the benchmark cannot enter. The score s solves (s − c)² N = `ABOVE_CHANCE`² s (1 − s), or
     the same with c (1 − c) on the right where that is more, as in `composite_tasks`.
     """
     squared = ABOVE_CHANCE**2

@@ -78,7 +78,7 @@ def fitted_scale(reference: Tasks, quant: Tasks) -> float:
     Raises
     ------
     StatisticsError
-        If there is none from 1/50 to 50, or if it can not be told because no scale changes any choice's probability.
+        If there is none from 1/50 to 50, or if it cannot be told because no scale changes any choice's probability.
     """
     wanted = np.mean([choices.entropy().mean() for choices in quant.values()])
 
@@ -96,7 +96,7 @@ def fitted_scale(reference: Tasks, quant: Tasks) -> float:
         )
     if wanted == 0 or above(ends[0]) == above(ends[1]):
         raise StatisticsError(
-            "A temperature can not be told: all choices are sure, or all are alike.",
+            "A temperature cannot be told: all choices are sure, or all are alike.",
             expected="probabilities of an item's choices that differ and lie between 0 and 1",
             found=f"a mean entropy of {wanted:.4g} nats at more than one scale",
             do="give log-probabilities of the choices, not answers as 0 and 1",

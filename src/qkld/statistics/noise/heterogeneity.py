@@ -120,7 +120,7 @@ class Contrasts:
 
     @cached_property
     def test(self) -> TestName:
-        """The test that the items allow: χ² only where V is known, sign flips where V can not be inverted."""
+        """The test that the items allow: χ² only where V is known, sign flips where V cannot be inverted."""
         parts = self.noise.parts
         if not parts:
             return "chi-square"

@@ -51,7 +51,7 @@ def _part(noise: NetNoise, inside: np.ndarray) -> NetNoise:
 
 
 def _collected(parts: Mapping[str, Callable[[], Mapping[str, Any]]]) -> dict[str, Any]:
-    """The numbers of every part that can be had; ``note`` says why others can not."""
+    """The numbers of every part that can be had; ``note`` says why others cannot."""
     row: dict[str, Any] = {}
     notes = []
     for compute in parts.values():

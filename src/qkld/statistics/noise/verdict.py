@@ -188,7 +188,7 @@ def outlying(net: ArrayLike, kld: ArrayLike, rule: Rule = RULE) -> np.ndarray:
     """Indices of quants that stand apart from the line in √KLD, ascending.
 
     Generalised ESD (Rosner 1983) on externally studentised residuals: the largest is taken away, then the next; the
-    last step beyond t_(n−3; α/2n) says how many stand apart, so that two can not hide each other.
+    last step beyond t_(n−3; α/2n) says how many stand apart, so that two cannot hide each other.
     """
     y, x = np.asarray(net, dtype=float), np.sqrt(known_kld(kld))
     left, order, found = np.arange(y.size), [], 0
@@ -327,7 +327,7 @@ class ItemsToSettle:
     """Items, of the same kind and mix, after which a verdict is expected with the given power.
 
     ``estimate`` takes the estimated true scores as true; NaN where no true difference is seen. ``at_least`` takes
-    R²_true as far from ½ as the data allow: fewer items than that can not be expected to do.
+    R²_true as far from ½ as the data allow: fewer items than that cannot be expected to do.
     ``toward`` is the verdict that the estimate points to.
     """
 

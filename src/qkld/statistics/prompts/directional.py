@@ -7,7 +7,7 @@ p is by max-T over all of them, and the gain over KLD has a band that holds for 
 
 In a margin model with 1,000 items a half and the lowest 14 of 28 quants (simulated in the tests): where quants drift by
 chance the expected net ranks the other half's score with ρ .73 and KLD with .13; where KLD orders the truth, with .17
-and .26. A metric without a sign can not know direction: it can at best sharpen volume.
+and .26. A metric without a sign cannot know direction: it can at best sharpen volume.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def _subset(
 def _product(values: np.ndarray, net: np.ndarray, name: str) -> np.ndarray:
     if values.shape[1] < LEAST_QUANTS or not np.isfinite(values).all():
         raise StatisticsError(
-            f"'{name}' can not be ranked over quants.",
+            f"'{name}' cannot be ranked over quants.",
             expected=f"a value for each of at least {LEAST_QUANTS} quants",
             found=f"{values.shape[1]} quants, {int((~np.isfinite(values)).any(axis=0).sum())} without a value",
             do="measure more quants",

@@ -1,4 +1,4 @@
-"""The router over every pair of models, beside what needs no KLD, and in forms that an offset can not move.
+"""The router over every pair of models, beside what needs no KLD, and in forms that an offset cannot move.
 
 KLDs of two models may be against different references, and even against one they differ by a factor that holds for
 every prompt. Such an offset alone moves the accuracy as soon as one model is right more often. Free of it are the AUROC
@@ -28,7 +28,7 @@ BASES = {"same": "same base", "different": "different bases"}
 """What a pair's ``bases`` say → label of the row that pools such pairs."""
 
 _UNKNOWN: dict[str, Any] = {"items": 0, "ties": 0, "chance": CHANCE}
-"""What is known of a pair, or a pool of them, that can not be routed."""
+"""What is known of a pair, or a pool of them, that cannot be routed."""
 
 
 def router_table(prompts: PromptItems, *, confidence: float, epsilon: float = 1e-7) -> pd.DataFrame:

@@ -27,7 +27,7 @@ to .93 of simulated corpora (99th percentile), of 4 or 5 in .77 to .88 (99.9th).
 METRICS = {
     "kl_mean": "mean KL(reference ‖ quant), nats a token",
     "kl_median": "median of the same; kl_p90, kl_p95, kl_p99 and kl_p99_9 are its further percentiles",
-    "kl_max": "largest KL(reference ‖ quant) of a token, nats; no interval: a bootstrap can not bound a maximum",
+    "kl_max": "largest KL(reference ‖ quant) of a token, nats; no interval: a bootstrap cannot bound a maximum",
     "kl_reverse_mean": "mean KL(quant ‖ reference), nats a token",
     "ppl": "perplexity of the quant: exp(mean −ln p(token))",
     "ppl_reference": "perplexity of the reference",

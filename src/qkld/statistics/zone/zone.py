@@ -202,7 +202,7 @@ def rules_table(
 ) -> pd.DataFrame:
     """The correlation inside the zone by each rule, one row a rule; columns as `zone_table`.
 
-    ``rules`` names each rule with its cut. A rule that can not be applied keeps its row, and ``note`` says why. For
+    ``rules`` names each rule with its cut. A rule that cannot be applied keeps its row, and ``note`` says why. For
     ``break_point`` the column ``cut`` holds the break that was found, in nats.
 
     Raises

@@ -14,7 +14,7 @@ class Command:
     """A command: ``options`` adds what it takes to its parser, ``run`` does it with what was given.
 
     ``run`` prints its result and returns its exit status; None is 0. ``out`` says what its option ``--out`` names, for
-    a place that can not be written to be refused before anything is computed: a file, a folder, or a folder where the
+    a place that cannot be written to be refused before anything is computed: a file, a folder, or a folder where the
     name has no ending. ``takes_more``: whether arguments after ``--`` are its own, to pass on.
     """
 

@@ -150,7 +150,7 @@ def check_requests(site: Site, asked: Mapping[str, Request]) -> None:
         if done.returncode:
             rules = [rule for rule, other in asked.items() if other == request]
             raise ClusterError(
-                f"This cluster can not run the jobs of {', '.join(rules)}.",
+                f"This cluster cannot run the jobs of {', '.join(rules)}.",
                 expected=f"a node for {' '.join([*place, *wanted])}",
                 found="; ".join(line.strip() for line in done.stderr.splitlines() if line.strip()),
                 do="change partition, gpus, gpu_model, threads, minutes or memory_mb in the site's file",

@@ -79,7 +79,7 @@ def read_site(file: Path, **given: object) -> Site:
         )
     values = read_yaml(file) or {}
     if not isinstance(values, Mapping):
-        raise ParameterError(f"{file} describes no site.", expected="KEY: VALUE lines", found=values, do="mend it")
+        raise ParameterError(f"{file} describes no site.", expected="KEY: VALUE lines", found=values, do="correct it")
     told = {name: value for name, value in given.items() if value is not None}
     return validated(Site, {**values, **told}, source=str(file), what="site")
 

@@ -24,7 +24,7 @@ def arguments(study: Study, site: Site, run: Path) -> list[str]:
     Raises
     ------
     ClusterError
-        If it can not, or does not answer; nothing has been submitted then.
+        If it cannot, or does not answer; nothing has been submitted then.
     """
     asked = requests(study, site, None if site.tokens_per_second else model_flop_per_second(study))
     asked = within(check_partition(site), site, asked)

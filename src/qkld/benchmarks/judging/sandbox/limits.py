@@ -46,7 +46,7 @@ class Limits:
             if not (whole and math.isfinite(value) and value > 0):
                 kind = "a number of seconds" if field.name == "wall_seconds" else "a whole number"
                 raise ParameterError(
-                    f"A program can not be run with this {field.name}.",
+                    f"A program cannot be run with this {field.name}.",
                     expected=f"{kind} above 0",
                     found=value,
                     do="give a limit: a program without one could run, or fill the machine, for ever",

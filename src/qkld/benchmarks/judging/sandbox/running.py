@@ -37,13 +37,13 @@ assert started < {_GENTLE.processes}, f"{{started}} processes were started, proc
 """
 """Asks for a little too much, by small steps, and does nothing with it."""
 
-_NO_END = "\nraise AssertionError('this program can not pass')"
+_NO_END = "\nraise AssertionError('this program cannot pass')"
 
 
 def run_python(source: str, *, limits: Limits | None = None) -> Outcome:
     """Run a program that nobody trusts, within limits; whatever it does ends as an outcome.
 
-    One that says it passed runs a second time, made so that it can not pass: a true one fails then.
+    One that says it passed runs a second time, made so that it cannot pass: a true one fails then.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def run_python(source: str, *, limits: Limits | None = None) -> Outcome:
     limits = limits or Limits()
     outcome = exchange(launch(limits), source, limits)
     if outcome.passed and exchange(launch(limits), source + _NO_END, limits).passed:
-        return replace(outcome, status="failed", error="it claims an end that it can not have reached")
+        return replace(outcome, status="failed", error="it claims an end that it cannot have reached")
     return outcome
 
 

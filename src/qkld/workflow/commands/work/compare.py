@@ -17,7 +17,7 @@ def run_compare(options: argparse.Namespace) -> str:
     Raises
     ------
     QkldError
-        If an option, model, text or store can not be used.
+        If an option, model, text or store cannot be used.
     """
     given = {f.name: getattr(options, f.name) for f in fields(Request) if f.name != "quants"}
     request = Request(quants=tuple(options.quant), **given)

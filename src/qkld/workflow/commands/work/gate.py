@@ -25,7 +25,7 @@ def run_gate(options: argparse.Namespace) -> tuple[int, str, dict[str, Any]]:
     Raises
     ------
     QkldError
-        If thresholds contradict each other, or a source can not be read.
+        If thresholds contradict each other, or a source cannot be read.
     """
     thresholds = thresholds_of(
         max_kld=options.max_kld, min_top1=options.min_top1, max_loss=options.max_loss, require=options.require

@@ -30,7 +30,7 @@ def run_quantize(options: argparse.Namespace) -> str:
     Raises
     ------
     QkldError
-        If an option, the model, a type, a text or an importance matrix can not be used.
+        If an option, the model, a type, a text or an importance matrix cannot be used.
     """
     types = [name.strip() for name in options.types.split(",") if name.strip()]
     check_types(types)

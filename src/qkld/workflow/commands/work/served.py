@@ -24,7 +24,7 @@ def run_served(options: argparse.Namespace) -> str:
     Raises
     ------
     QkldError
-        If the address, the study or the server can not be used; nothing is written then, and finished items are kept.
+        If the address, the study or the server cannot be used; nothing is written then, and finished items are kept.
     """
     if options.out.suffix != ".parquet":
         raise ParameterError(

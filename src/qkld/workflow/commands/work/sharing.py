@@ -16,7 +16,7 @@ def run_share(options: argparse.Namespace) -> str:
     Raises
     ------
     QkldError
-        If a table can not be read, or a model names no developer; nothing is written then.
+        If a table cannot be read, or a model names no developer; nothing is written then.
     """
     items = import_items("csv", options.items)
     library, _, version = options.library.partition("==")

@@ -12,7 +12,7 @@ ITEMS = ("simple_python_0", "simple_python_1", "simple_python_2", "irrelevance_0
 ANSWERS = {
     "meta-llama/Llama-3.1-8B-Instruct": (
         *("[calculate_triangle_area(base=10, height=5)]", "[math.factorial(number=5)]", "[math.hypot(x=4, y=5)]"),
-        "I can not compute this.",
+        "I cannot compute this.",
     ),
     "Qwen/Qwen3-8B": (
         *("[calculate_triangle_area(base=10, height=5)]", "[math.factorial(number=6)]", "math.hypot of 4 and 5 is 6.4"),

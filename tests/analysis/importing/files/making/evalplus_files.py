@@ -1,4 +1,4 @@
-"""EvalPlus's own evaluation of hand-written answers to three tasks of ours, since its tasks can not be downloaded here.
+"""EvalPlus's own evaluation of hand-written answers to three tasks of ours, since its tasks cannot be downloaded here.
 
     HUMANEVAL_OVERRIDE_PATH=tasks.jsonl python evalplus_files.py FOLDER
 

@@ -1,4 +1,4 @@
-"""LiveCodeBench's own evaluator on hand-written answers to three questions of ours; its questions can not be had here.
+"""LiveCodeBench's own evaluator on hand-written answers to three questions of ours; its questions cannot be had here.
 
     python livecodebench_files.py FOLDER
 
