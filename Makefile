@@ -5,6 +5,7 @@ STUDY ?= demo
 CORES ?= 2
 RUNS ?= 2000
 CLUSTERS := slurm-wlm munge rsync
+BROWSER := chromium
 
 BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.qkld-ready
@@ -12,14 +13,14 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit clusters slurm-test soak gpu lab plan bench published environment data docs architectures llamacpp sandbox calibrate clean
+.PHONY: reproduce test unit clusters slurm-test soak gpu browser browser-test lab plan bench published environment data docs architectures llamacpp sandbox calibrate clean
 
 reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
 test: STUDY := demo
 test: data llamacpp  ## every test, the smoke study and a cluster of one node included, and what each part took
-	$(BIN)/pytest -n $(CORES) --budget -m "not cluster_study and not soak"
+	$(BIN)/pytest -n $(CORES) --budget -m "not cluster_study and not jupyterlab and not soak"
 
 unit: environment  ## the helper package on its own: no model, network or notebook
 	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel and not sandbox"
@@ -34,10 +35,20 @@ soak: data  ## kills, changed bytes, full disks and studies started twice, count
 gpu: data  ## on a machine with a CUDA card, six minutes: its tests, kernel, speed and a small study → figures/gpu
 	$(BIN)/python -m validation.gpu
 
+browser-test: data browser  ## JupyterLab and the page to look into, in Chromium; pictures → build/screenshots
+	$(BIN)/pytest -m "browser or jupyterlab"
+
 clusters:  ## Debian's packages for tests of clusters, where they are not there yet and may be installed
-	@dpkg --status $(CLUSTERS) >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get update --quiet=2 && \
-	  DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends $(CLUSTERS); } || \
-	  echo "$(CLUSTERS): not installed here; what needs them is skipped"
+	$(call installed,$(CLUSTERS))
+
+browser:  ## the same for tests in a browser
+	$(call installed,$(BROWSER))
+
+define installed
+	@dpkg --status $(1) >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get update --quiet=2 && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends $(1); } || \
+	  echo "$(1): not installed here; what needs it is skipped"
+endef
 
 lab: data  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks

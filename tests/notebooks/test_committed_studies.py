@@ -18,10 +18,11 @@ from qkld.analysis.opening import open_stage
 from qkld.analysis.study import load_study
 from qkld.analysis.tokens import fidelity_breakdown, paired_fidelity
 from qkld.errors import StageError, TableError
-from qkld.report.explore import window_tokens
+from qkld.report.explore import decoder, window_of
 from qkld.report.figures.files import saved_figure
 from qkld.report.paragraphs import SENTENCES, paragraph
 from qkld.report.study import study_numbers
+from qkld.sources.corpora import corpus_documents
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths, project_root
 from qkld.study.registry import FIGURES
@@ -183,10 +184,20 @@ def test_nothing_run_nothing_exported(elsewhere):
         export_study(NAME)
 
 
-def test_tokens_without_ids_are_no_text(elsewhere):
-    tokens = load_study(NAME).tokens(load_study(NAME).quants[0])
-    with pytest.raises(TableError, match="without them"):
-        window_tokens(tokens, "prose", 512, 0)
+@pytest.mark.model
+def test_kept_tokens_are_shown_by_the_text_that_they_are_of(elsewhere):
+    study = load_study(NAME)
+    rows = window_of(study, study.quants[0], "prose", 512, 1)
+    assert "token" not in study.tokens(study.quants[0])
+    text = "".join(map(decoder(study), rows["token"]))
+    corpus = next(c for c in study.params.corpora if c.name == "prose")
+    assert text in "\n\n".join(document.strip() for document in corpus_documents(corpus))
+
+
+def test_answers_that_no_corpus_has_say_what_to_run(elsewhere):
+    study = load_study(NAME)
+    with pytest.raises(TableError, match=f"qkld run {NAME}"):
+        window_of(study, study.quants[0], "chat", 0, 0)
 
 
 @pytest.mark.parametrize("name", ["cohort.parquet", "items/reference.parquet", "tokens/floor-dtype.parquet"])

@@ -21,19 +21,23 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from browser_check import chromium, jupyter_lab
 from committed_check import check_files, differences, numbers_made_again
 from conftest import REPOSITORY, Place, copy_project
 from explore_check import check_explorer
+from lab_check import check_an_error_of_ours, check_every_notebook, check_explorer_widgets
 from slurm_cluster import Cluster, cluster, said, wait_for, words_file
 from slurm_cluster import start as start_on_slurm
 
 from qkld.analysis.committing import export_study
-from qkld.analysis.study import load_study
+from qkld.analysis.study import LoadedStudy, load_study
 from qkld.report.card.panel import panel_of_card
+from qkld.report.explore import window_of, window_tokens
 from qkld.report.study import study_numbers
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths
 from qkld.study.registry import FIGURES, OF_STUDIES
+from qkld.study.schemas import TOKENS, read_table
 from qkld.workflow import runner
 from qkld.workflow.plan import measured_labels, scored_labels
 from validation.soak.disks import fill_disks, sizes_to_try, small_disk, used_bytes
@@ -244,6 +248,7 @@ def test_the_unbroken_run_leaves_every_product(smoke_study: Place):
     assert same_tables(paths.run, paths.run) == 2 * 5 + 5 + 2 + len(OF_STUDIES)
     assert json.loads(paths.headline.read_text())["study/quants"] == len(study.quants)
     assert "<html" in paths.report.read_text()
+    assert "There is no slider for the zone's cut: no cut has 4 quants inside" in paths.scatter.read_text()
     assert {f"{name}.png" for name in FIGURES} <= {path.name for path in paths.figures.iterdir()}
     executed = {file.stem for file in (paths.run / "notebooks").glob("*.ipynb")}
     assert {f"02_quant_kld.{label}" for label in measured_labels(study)} <= executed
@@ -414,11 +419,37 @@ def test_its_kept_tables_give_every_number_again_without_the_run(
     monkeypatch.setenv("QKLD_ROOT", str(project.root))
     monkeypatch.setenv("QKLD_RUNS", str(tmp_path / "runs"))
     assert differences(numbers_made_again("smoke"), kept) == {}
+    check_ids_cut_again(load_study("smoke"), smoke_study.folder / "runs" / "smoke")
+
+
+def check_ids_cut_again(kept: LoadedStudy, run: Path) -> None:
+    """The tables that are kept have no ids: those cut from the texts once more are those that the run scored."""
+    quant = kept.quants[0]
+    scored = read_table(run / "kld" / f"{quant}.parquet", TOKENS, made_in="qkld run")
+    texts = [corpus.name for corpus in kept.params.corpora if corpus.kind == "text"]
+    places = scored.loc[scored["corpus"].isin(texts), ["corpus", "context", "window"]].drop_duplicates()
+    assert len(places) == 6 * 3 + 6
+    for corpus, context, window in places.itertuples(index=False):
+        again = window_of(kept, quant, corpus, int(context), int(window))
+        assert again["token"].tolist() == window_tokens(scored, corpus, context, window)["token"].tolist()
 
 
 @pytest.mark.notebook
 def test_the_explorer_runs_without_a_screen(smoke_study: Place, tmp_path: Path):
     check_explorer(REPOSITORY, tmp_path / "explore.ipynb")
+
+
+@pytest.mark.jupyterlab
+def test_every_notebook_runs_in_jupyterlab_and_changes_no_table(smoke_run: Place, tmp_path: Path):
+    """As after `make reproduce` and `make lab`, on copies of the run and of the notebooks."""
+    chromium()
+    shutil.copytree(REPOSITORY / "notebooks", tmp_path / "notebooks")
+    for name in ("runs", "figures"):
+        shutil.copytree(smoke_run.folder / name, tmp_path / name)
+    with jupyter_lab(tmp_path, tmp_path / "lab", Place(tmp_path).variables) as lab:
+        check_every_notebook(lab, tmp_path / "runs" / "smoke")
+        check_explorer_widgets(lab)
+        check_an_error_of_ours(lab, tmp_path / "notebooks")
 
 
 def test_the_documentation_is_built_of_the_executed_notebooks_without_a_warning(smoke_run: Place, tmp_path: Path):
@@ -430,5 +461,7 @@ def test_the_documentation_is_built_of_the_executed_notebooks_without_a_warning(
     command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", str(docs), str(tmp_path)]
     done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    page = (tmp_path / "generated" / "studies" / "smoke" / "05_silent_zone.html").read_text(encoding="utf-8")
+    studies = tmp_path / "generated" / "studies" / "smoke"
+    page = (studies / "05_silent_zone.html").read_text(encoding="utf-8")
+    assert re.search(r'href="[./_a-z0-9]+/scatter.html"', (studies / "index.html").read_text(encoding="utf-8"))
     assert page.count("<img") > 1

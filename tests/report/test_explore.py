@@ -44,8 +44,8 @@ def tokens():
             "position": [2, 0, 1, 0, 1, 0],
             "token": [30, 10, 20, 40, 50, 60],
             "kl": [1e-6, 10.0, math.nan, 0.0, 0.1, 0.2],
-            "p_reference": 0.5,
-            "p_quant": 0.25,
+            "nll_reference": math.log(2),
+            "nll_quant": math.log(4),
         }
     )
 
@@ -128,6 +128,7 @@ def test_coloured_text_has_a_span_a_token_and_escapes(tokens):
     assert re.findall(r">(&lt;\d+&gt;)<", text) == ["&lt;10&gt;", "&lt;20&gt;", "&lt;30&gt;"]
     assert [float(a) for a in re.findall(r"rgba\(213,94,0,([\d.]+)\)", text)] == [0.85, 0, 0]
     assert "KL not available" in text
+    assert text.count("p reference 0.5, p quant 0.25") == 3
     assert "over 3 tokens" in text
 
 

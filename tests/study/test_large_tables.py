@@ -40,6 +40,13 @@ def test_a_spooled_table_is_written_byte_for_byte_as_the_whole_one_is(
     pd.testing.assert_frame_equal(*both, check_exact=True)
 
 
+def test_the_rows_of_one_window_are_those_of_the_whole_table(tmp_path: Path, blocks: list[pd.DataFrame]) -> None:
+    whole = pd.concat(blocks, ignore_index=True)
+    rows = spooled(tmp_path / "tokens.arrow", blocks).where(corpus="code", window=3)
+    expected = whole[(whole["corpus"] == "code") & (whole["window"] == 3)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, expected, check_exact=True, check_dtype=False)
+
+
 def test_its_summary_is_the_whole_tables_bit_for_bit(tmp_path: Path, blocks: list[pd.DataFrame]) -> None:
     whole = pd.concat(blocks, ignore_index=True)
     summaries = [

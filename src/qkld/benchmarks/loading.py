@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import datasets
 import lm_eval.tasks
 import lm_eval.utils
 import numpy as np
@@ -248,6 +250,19 @@ def _lines(name: str, data: Path) -> list[str]:
     return lines
 
 
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """No progress bars of `datasets`: a file of items is read in a moment, and a notebook would show each bar."""
+    shown = not datasets.utils.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+@_without_bars()
 def _harness_task(name: str, lines: list[str]) -> tuple[Any, Judging | None]:
     """The harness's own loading of a task, from a YAML completed with the data's place; nothing of it stays on disk."""
     config = yaml.safe_load((TASK_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))

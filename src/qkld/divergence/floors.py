@@ -19,7 +19,8 @@ from qkld.models.devices import choose_device, choose_dtype
 from qkld.reference.store import ReferenceStore
 from qkld.study.large_tables import SpooledTable
 from qkld.study.params import FLOOR_BATCH, FLOOR_DTYPE, Study
-from qkld.study.schemas import TOKENS
+from qkld.study.paths import StudyPaths
+from qkld.study.schemas import FIDELITY, TOKENS, read_table
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,18 @@ def opened_run(params: Study, label: str) -> Iterator[Run]:
         yield Run(open_model(reference, reference=reference, compute=compute), same_dtype=False)
     else:
         yield Run(open_model(params.entry(label), reference=reference, compute=params.compute))
+
+
+def known_floor(params: Study) -> float | None:
+    """Mean KLD of `FLOOR_DTYPE` on the headline text, nats; None where it is not measured yet, or could not be."""
+    path = StudyPaths(params.study).fidelity(FLOOR_DTYPE)
+    if not path.exists():
+        return None
+    rows = read_table(path, FIDELITY, made_in=f"notebook 02_quant_kld for '{FLOOR_DTYPE}'")
+    head = params.headline
+    own = (rows["corpus"] == head.corpus) & (rows["context"] == head.context) & (rows["metric"] == "kl_mean")
+    value = float(rows.loc[own, "estimate"].iloc[0])
+    return value if np.isfinite(value) else None
 
 
 # --- rows of the KLD stage --------------------------------------------------------------------------------------------

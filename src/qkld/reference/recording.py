@@ -11,19 +11,18 @@ from transformers import GenerationConfig
 from qkld.errors import StageError, StoreError
 from qkld.models import OpenedModel
 from qkld.reference.store import NOTEBOOK, ReferenceStore, StoreHeader, StoreWriter
-from qkld.sources import fetch
 from qkld.sources.corpora import (
     CorpusWindows,
     chat_prompts,
     chat_windows,
-    read_documents,
+    corpus_documents,
     scored_by_context,
     text_windows,
 )
 from qkld.sources.windows import ANSWERS_AT_ONCE
 from qkld.study.entries import identity
 from qkld.study.params import Corpus, Study
-from qkld.study.paths import StudyPaths, project_root
+from qkld.study.paths import StudyPaths
 from qkld.study.progress import steps
 from qkld.study.provenance import key_of
 from qkld.study.sealing import FORMAT, read_sealed, write_sealed
@@ -66,8 +65,7 @@ def made_for(params: Study) -> dict[str, Any]:
 
 def corpus_windows(params: Study, corpus: Corpus, model: OpenedModel) -> CorpusWindows:
     """The windows of a corpus for this model; a chat's answers are the reference's own, greedy."""
-    source = fetch(corpus.asset) if corpus.asset else (project_root() / str(corpus.path))
-    documents = read_documents(source)
+    documents = corpus_documents(corpus)
     if corpus.kind == "text":
         windows = text_windows(corpus, documents, model.tokenizer, params.reference_logits.score_from)
     else:

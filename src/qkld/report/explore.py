@@ -168,21 +168,44 @@ def decoder(study: LoadedStudy) -> Callable[[int], str]:
     return lambda token: tokenizer.decode([int(token)], skip_special_tokens=False)
 
 
+def window_of(study: LoadedStudy, quant: str, corpus: str, context: int, window: int) -> pd.DataFrame:
+    """`window_tokens` of a quant with the ids of the tokens; where the table has none, cut from the text once more.
+
+    Raises
+    ------
+    TableError
+        If there is no such window, or its text is neither in the table nor in the corpus: a chat's answers.
+    """
+    rows = window_tokens(study.tokens(quant), corpus, context, window)
+    return rows if "token" in rows else rows.assign(token=_cut_again(study, corpus, window)[rows["position"]])
+
+
+def _cut_again(study: LoadedStudy, corpus: str, window: int) -> np.ndarray:
+    """Ids of all tokens of a window, as notebook 01 cut it from the corpus by the reference's tokenizer."""
+    from qkld.models.opening import stored_tokenizer
+    from qkld.sources.corpora import corpus_documents, text_windows
+
+    entry = next(c for c in study.params.corpora if c.name == corpus)
+    if entry.kind == "chat":
+        raise TableError(
+            f"The answers of '{corpus}' cannot be shown as text.",
+            expected="a token table with the ids of its tokens",
+            found="the part of one that the repository keeps, and answers are the reference's own, in no corpus",
+            do=f"choose another text, or run the study: `qkld run {study.params.study}`",
+        )
+    score_from = study.params.reference_logits.score_from
+    cut = text_windows(entry, corpus_documents(entry), stored_tokenizer(study.params.reference), score_from)
+    return np.asarray(cut.windows[window].tokens)
+
+
 def window_tokens(tokens: pd.DataFrame, corpus: str, context: int, window: int) -> pd.DataFrame:
     """The scored tokens of one window of a token table, by position.
 
     Raises
     ------
     TableError
-        If the table has no such window, or no ids of its tokens.
+        If the table has no such window.
     """
-    if "token" not in tokens:
-        raise TableError(
-            "These tokens cannot be shown as text.",
-            expected="a token table with the ids of its tokens",
-            found="the part of one that the repository keeps, without them",
-            do="run the study with `qkld run`",
-        )
     part = tokens[(tokens["corpus"] == corpus) & (tokens["context"] == context)]
     rows = part[part["window"] == window].sort_values("position")
     if rows.empty:
@@ -208,7 +231,8 @@ def coloured_text(rows: pd.DataFrame, decode: Callable[[int], str]) -> str:
     spans = []
     for row in rows.to_dict("records"):
         kl = NOT_AVAILABLE if math.isnan(row["kl"]) else f"{significant(row['kl'])} nats"
-        hover = f"KL {kl}; p reference {row['p_reference']:.3g}, p quant {row['p_quant']:.3g}"
+        reference, quant = (math.exp(-row[f"nll_{model}"]) for model in ("reference", "quant"))
+        hover = f"KL {kl}; p reference {reference:.3g}, p quant {quant:.3g}"
         style = f"background:rgba(213,94,0,{0.85 * strength(row['kl']):.2f})"
         spans.append(f'<span style="{style}" title="{hover}">{html.escape(decode(row["token"]))}</span>')
     mean = rows["kl"].mean()

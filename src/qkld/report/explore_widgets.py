@@ -75,7 +75,7 @@ def token_widget(study: LoadedStudy, quant: str) -> ipywidgets.Widget:
     texts = {f"{p.corpus}, {p.context or 'own'} tokens": (p.corpus, int(p.context)) for p in places}
     return ipywidgets.interactive(
         lambda quant, text, window: display(
-            HTML(explore.coloured_text(explore.window_tokens(study.tokens(quant), *text, window), decode))
+            HTML(explore.coloured_text(explore.window_of(study, quant, *text, window), decode))
         ),
         quant=ipywidgets.Dropdown(options=study.quants, value=quant),
         text=ipywidgets.Dropdown(options=texts),

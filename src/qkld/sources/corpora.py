@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from qkld.errors import CorpusError
+from qkld.sources.fetching import fetch
 from qkld.sources.tokenizer import start_of_text
 from qkld.sources.windows import Window, kept_positions, scored_positions
 from qkld.study.params import Corpus
+from qkld.study.paths import project_root
 from qkld.study.texts import JSON_LINES, JsonLine, bad_line, json_lines, read_text
 
 A_LINE = 'lines of JSON such as {"text": "…"}'
@@ -31,6 +33,11 @@ class CorpusWindows:
     def clusters(self) -> int:
         """How many clusters the intervals of this corpus rest on."""
         return len({w.cluster for w in self.windows})
+
+
+def corpus_documents(corpus: Corpus) -> list[str]:
+    """The documents of a study's corpus: of its pinned asset, which is fetched, or of its own file."""
+    return read_documents(fetch(corpus.asset) if corpus.asset else project_root() / str(corpus.path))
 
 
 def read_documents(path: Path) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qkld.errors import TableError
 from qkld.study.provenance import written_whole
@@ -34,6 +36,11 @@ class SpooledTable:
     def __getitem__(self, name: str) -> pd.Series:
         """One column, in memory: 8 bytes a row for a number."""
         return self.arrow[name].to_pandas()
+
+    def where(self, **values: object) -> pd.DataFrame:
+        """The rows on which these columns have these values, in memory."""
+        rows = reduce(pc.and_, (pc.equal(self.arrow[name], value) for name, value in values.items()))
+        return self.arrow.filter(rows).to_pandas()
 
     def whole(self) -> pd.DataFrame:
         """All columns, in memory."""

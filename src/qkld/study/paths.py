@@ -219,6 +219,11 @@ class StudyPaths:
         return self.run / "report.html"
 
     @property
+    def scatter(self) -> Path:
+        """KLD and score of every quant as one HTML file to look into."""
+        return self.run / "scatter.html"
+
+    @property
     def committed(self) -> CommittedPaths:
         return CommittedPaths(project_root() / "studies" / self.study)
 

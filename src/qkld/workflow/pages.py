@@ -223,10 +223,20 @@ def write_studies(folder: Path) -> None:
         for notebook in notebooks:
             write_page(folder / study / notebook.name, read_executed(notebook))
         listed = "\n".join(notebook.stem for notebook in notebooks)
+        scatter = _copied_scatter(study, folder / study)
         write_page(
             folder / study / "index.md",
-            f"# {study}, notebook by notebook\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```",
+            f"# {study}, notebook by notebook\n\n{scatter}```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```",
         )
+
+
+def _copied_scatter(study: str, folder: Path) -> str:
+    """Copy a study's page to look into beside its notebooks; the paragraph that links to it, empty where none is."""
+    page = StudyPaths(study).scatter
+    if not page.exists():
+        return ""
+    shutil.copy(page, folder / page.name)
+    return f"[KLD and score of every quant, to look into]({page.name}), one file that needs no network.\n\n"
 
 
 def executed_notebooks(study: str) -> list[Path]:

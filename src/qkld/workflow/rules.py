@@ -235,7 +235,7 @@ def outputs(study: Study, paths: StudyPaths, rule: str) -> tuple[Path, ...]:
         "reference_corpora": (paths.corpora_seal,),
         "reference_benchmarks": (paths.benchmarks_seal,),
         "cohort": (paths.cohort, paths.all_items),
-        "findings": (paths.headline, paths.report),
+        "findings": (paths.headline, paths.report, paths.scatter),
     }
     return declared.get(rule, (*tables, *_figures(paths, RULES[rule].notebook)))
 
