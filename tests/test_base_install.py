@@ -94,7 +94,9 @@ def test_the_wheel_holds_every_file_of_the_package(base, repository):
 def test_what_needs_a_model_or_the_repository_says_so_there(base):
     """Outside the repository and without torch: four lines each, and no traceback."""
     compare = ["compare", "--reference", "there", "--quant", "torchao:int8,group=32"]
-    for arguments, said in ((compare, "qkld[models]"), (["run", "demo"], "change into the repository")):
+    gate = ["gate", "--reference", "there", "--quant", "torchao:int8,group=32", "--max-kld", "0.1"]
+    models = [compare, gate, ["run", "demo"], ["quantize", "model", "--types", "Q8_0", "--out", "here"]]
+    for arguments, said in [(a, "qkld[models]") for a in models] + [(["plan", "demo"], "change into the repository")]:
         done = subprocess.run([base / "venv/bin/qkld", *arguments], cwd=base, capture_output=True, text=True)
         assert done.returncode == 2
         assert said in done.stderr

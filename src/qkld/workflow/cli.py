@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from qkld.errors import FORBIDDEN, ParameterError, QkldError, forbidden_place
+from qkld.errors import FORBIDDEN, ParameterError, QkldError, forbidden_place, missing_models
 from qkld.workflow.commands import COMMANDS
 from qkld.workflow.processes import look_for_garbage_rarely
 
@@ -80,6 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to be flushed at the end
         return PIPE_CLOSED
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", "qkld"):  # a fault of ours, no package of an extra
+            raise
+        missing = missing_models(error)
+        print(f"qkld: {type(missing).__name__}: {missing}", file=sys.stderr)
+        return 2
     except OSError as error:
         if error.errno not in FORBIDDEN:
             raise

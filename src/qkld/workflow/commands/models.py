@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qkld.errors import missing_models
 from qkld.workflow.commands.arguments import whole_number
 from qkld.workflow.commands.command import Command
 
@@ -81,10 +80,8 @@ def _served_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _served(options: argparse.Namespace) -> None:
-    try:
-        from qkld.workflow.commands.work.served import run_served
-    except ModuleNotFoundError as error:
-        raise missing_models(error) from error
+    from qkld.workflow.commands.work.served import run_served
+
     print(run_served(options), end="")
 
 

@@ -7,7 +7,6 @@ from dataclasses import fields
 
 from qkld.compare.request import Comparison, Request
 from qkld.compare.text import as_json, bounded_json, bounded_text, shown
-from qkld.errors import missing_models
 from qkld.study.provenance import write_json
 
 
@@ -21,10 +20,8 @@ def run_compare(options: argparse.Namespace) -> str:
     """
     given = {f.name: getattr(options, f.name) for f in fields(Request) if f.name != "quants"}
     request = Request(quants=tuple(options.quant), **given)
-    try:
-        from qkld.compare.running import compare
-    except ModuleNotFoundError as error:
-        raise missing_models(error) from error
+    from qkld.compare.running import compare
+
     made = compare(request)
     exact = isinstance(made, Comparison)
     if options.json is not None:

@@ -12,7 +12,7 @@ from qkld.analysis.gate.judging import STATUS, Estimates, judge, line_of, outcom
 from qkld.analysis.gate.thresholds import Threshold, thresholds_of
 from qkld.analysis.importing.reading import json_file
 from qkld.analysis.study import load_study
-from qkld.errors import ParameterError, TableError, missing_models
+from qkld.errors import ParameterError, TableError
 from qkld.study.provenance import made_by
 
 NAMED = 8
@@ -102,11 +102,9 @@ def _of_models(options: argparse.Namespace) -> Estimates:
             found="none of them",
             do="name one",
         )
-    try:
-        from qkld.compare.request import Comparison, Request
-        from qkld.compare.running import compare
-    except ModuleNotFoundError as error:
-        raise missing_models(error) from error
+    from qkld.compare.request import Comparison, Request
+    from qkld.compare.running import compare
+
     given = {"text": options.text, "windows": options.windows, "context": options.context, "dtype": options.dtype}
     made = compare(Request(options.reference, (options.quant,), floor=False, **given))
     if not isinstance(made, Comparison):
