@@ -105,7 +105,7 @@ MAKERS = {
     "compressed-tensors 4 bit": (by_compressed_tensors(4, 32), 4.5, 5.1, 0.3),
     "compressed-tensors 8 bit": (by_compressed_tensors(8, None), 8.0, 8.6, 0.02),
 }
-"""Name → maker, the range of bits a trunk weight (norms in float32 aside), and the largest relative error of logits."""
+"""Name → maker, range of bits per trunk weight (norms in float32 aside), largest relative error of logits."""
 
 
 def trunk_bits_without_norms(opened):

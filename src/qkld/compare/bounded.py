@@ -23,7 +23,7 @@ from qkld.study.params import Compute, Study
 from qkld.study.provenance import made_by
 
 BOUNDED = {
-    "kl_low": "lower bound of mean KL(reference ‖ quant), nats a token",
+    "kl_low": "lower bound of mean KL(reference ‖ quant), nats per token",
     "kl_high": "upper bound of the same; infinite where none exists",
     "kl_floor": "Eq. 5 of arXiv:2606.19558 on both sides' top k, nats: a token missing from the quant's at the floor",
     "floored_share": "share of tokens at which one got the floor",

@@ -163,7 +163,7 @@ def facts_of(study: LoadedStudy) -> list[tuple[str, str]]:
         ("zone", f"{zone['rule']} at {zone['cut']:g} {unit}: {zone['n_zone']} quants"),
         ("text", f"{params.headline.corpus}, windows of {params.headline.context or 'their own'} tokens"),
         ("benchmarks", ", ".join(study.benchmarks)),
-        ("floor", _no_floor(study) if floor is None else f"{significant(floor)} nats a token"),
+        ("floor", _no_floor(study) if floor is None else f"{significant(floor)} nats per token"),
     ]
 
 

@@ -155,7 +155,7 @@ def test_the_command_writes_card_figure_and_drafts(tmp_path, capsys):
     status, said = card(capsys, source, "--out", tmp_path / "card")
     assert status == 0
     text = (tmp_path / "card" / "card.md").read_text(encoding="utf-8")
-    assert "Of 2 quants **q8** is nearest to the reference with 0.001 [0.0009, 0.0011] nats a token" in text
+    assert "Of 2 quants **q8** is nearest to the reference with 0.001 [0.0009, 0.0011] nats per token" in text
     assert "| q4 | 4.5 | 0.02 [0.018, 0.022] | 90.00 % [81.00, 99.00] |" in text
     assert (tmp_path / "card" / "card.png").read_bytes().startswith(b"\x89PNG")
     panel = panel_of_card(tmp_path / "card" / "card.md")

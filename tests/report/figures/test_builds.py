@@ -28,7 +28,7 @@ def test_lines_join_the_builds_of_a_recipe_by_rising_kld(ax, built, styles, draw
         assert (np.diff(x) >= 0).all()
         assert len(set(quants.loc[quants["kl_mean"].isin(x) & quants["composite"].isin(y), "recipe_id"])) == 1
     assert ax.get_xscale() == "log"
-    assert ax.get_xlabel() == "mean KLD (nats a token)"
+    assert ax.get_xlabel() == "mean KLD (nats per token)"
 
 
 def test_a_build_without_any_kld_is_named_and_not_joined(ax, built, styles):

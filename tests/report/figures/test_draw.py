@@ -32,7 +32,7 @@ def test_kld_score_draws_every_quant_and_nothing_else(ax, cohort, quants, styles
     assert sorted(p[:2] for p in points) == sorted(zip(quants["kl_mean"], quants["composite"], strict=True))
     assert sum(p[4] == "white" for p in points) == len(quants) - len(zone)
     assert ax.get_xscale() == "log"
-    assert ax.get_xlabel() == "mean KLD (nats a token)"
+    assert ax.get_xlabel() == "mean KLD (nats per token)"
     assert ax.get_ylabel() == "composite score (%)"
 
 
@@ -151,7 +151,7 @@ def test_flips_are_drawn_a_point_a_quant(ax, flips, styles, zone, drawn_points, 
     draw(ax, flips, styles, zone=zone)
     assert sorted(p[:2] for p in drawn_points(ax)) == sorted(zip(flips["kl_mean"], flips[column], strict=True))
     assert ax.get_ylabel() == label
-    assert ax.get_xlabel() == "mean KLD (nats a token)"
+    assert ax.get_xlabel() == "mean KLD (nats per token)"
 
 
 def test_direction_has_its_half_line_and_wilson_intervals(ax, flips, styles):
@@ -201,7 +201,7 @@ def test_prompts_mark_geometric_means_of_failed_and_passed(ax, items):
             part = items[(items["model"] == model) & (items["correct"] == correct)]
             assert marks[row, face] == pytest.approx(np.exp(np.log(part["kl_choice_mean"]).mean()))
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["failed", "passed"]
-    assert ax.get_xlabel().startswith("KLD of an item (nats a token)")
+    assert ax.get_xlabel().startswith("KLD of an item (nats per token)")
 
 
 def test_prompts_count_items_with_kld_zero(ax, items):
@@ -219,5 +219,5 @@ def test_bits_draws_every_quant_with_the_floor(ax, cohort, quants, styles, zone,
     wanted = sorted(zip(quants["bits_per_trunk_weight"], quants["kl_mean"], strict=True))
     assert sorted(p[:2] for p in drawn_points(ax)) == wanted
     assert any(list(line.get_ydata()) == [8.6e-4] * 2 for line in ax.get_lines())
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("stored bits a trunk weight", "mean KLD (nats a token)")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("stored bits per trunk weight", "mean KLD (nats per token)")
     assert ax.get_yscale() == "log"

@@ -16,7 +16,7 @@ def figure():
     use_style()
     figure, axes = column_figure(3.4, 0.75)
     axes[0].plot([1, 2], [1, 2])
-    axes[0].set_xlabel("KLD ‖ (nats a token) ρ")
+    axes[0].set_xlabel("KLD ‖ (nats per token) ρ")
     yield figure
     plt.close(figure)
 

@@ -12,7 +12,7 @@ QUANTS = Schema(
     "imported quants",
     {
         "label": Column("str", "the quant"),
-        "kl_mean": Column("float64", "mean KL(reference ‖ quant), nats a token", missing=True, optional=True),
+        "kl_mean": Column("float64", "mean KL(reference ‖ quant), nats per token", missing=True, optional=True),
         "kl_mean_se": Column(
             "float64", "its standard error as the tool prints it, tokens taken as independent", True, True
         ),

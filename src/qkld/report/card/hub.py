@@ -37,7 +37,7 @@ def model_index(data: CardData, quant: str | None = None) -> str:
 def _results(data: CardData, row: CardRow) -> list[dict[str, Any]]:
     text = data.panel.texts[0] if data.panel.texts else {}
     name = str(text.get("name") or text.get("known by") or "text")
-    figures = {"mean KL(reference ‖ quant), nats a token": ("kl_divergence", row.kld.value)}
+    figures = {"mean KL(reference ‖ quant), nats per token": ("kl_divergence", row.kld.value)}
     figures |= {"share of tokens with the reference's top token": ("top_token_agreement", row.top1.value)}
     metrics = [
         {"type": kind, "name": meaning, "value": value, "verified": False}

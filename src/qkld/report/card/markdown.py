@@ -17,7 +17,7 @@ def card_text(data: CardData, *, figure: str, differences: Sequence[str] | None 
         sentence(data),
         f"![Mean KLD by size]({figure})",
         _table(data),
-        "Mean KLD is KL(reference ‖ quant) of the next token, in nats a token; brackets are 95 % intervals.",
+        "Mean KLD is KL(reference ‖ quant) of the next token, in nats per token; brackets are 95 % intervals.",
         *([_against(differences)] if differences is not None else []),
         "### How this was measured",
         _panel(data.panel),
@@ -33,7 +33,7 @@ def sentence(data: CardData) -> str:
     floor = f" (noise floor {data.floor:.2g})" if not math.isnan(data.floor) else ""
     if len(data.rows) == 1:
         top1 = "" if math.isnan(nearest.top1.value) else f" and keeps its preferred token in {_share(nearest.top1)}"
-        return f"**{nearest.label}** lies {_nats(nearest.kld)} nats a token from its reference{floor}{top1}."
+        return f"**{nearest.label}** lies {_nats(nearest.kld)} nats per token from its reference{floor}{top1}."
     told = nearest.kld.high < min(row.kld.low for row in data.rows if row is not nearest)
     word = "nearest" if told or math.isnan(nearest.kld.high) else "nearest by its estimate, not told from the next,"
     return (

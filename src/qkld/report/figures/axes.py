@@ -17,7 +17,7 @@ from qkld.study.params import FLOOR_DTYPE
 
 Styles = Mapping[str, FamilyStyle]
 
-KLD_LABEL = "mean KLD (nats a token)"
+KLD_LABEL = "mean KLD (nats per token)"
 LONGEST_NAMES = 24
 """Characters of labels that an axis label has room for; beyond it says how many quants."""
 

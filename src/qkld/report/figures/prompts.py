@@ -53,5 +53,5 @@ def draw_prompt_kld(ax: Axes, items: pd.DataFrame, *, divergence: str, models: S
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-0.6, len(models) - 0.4)
     note = f"\nnot on the log axis: {zeros} of {len(kept)} items with KLD 0" if zeros else ""
-    ax.set_xlabel(f"KLD of an item (nats a token)\n{TOKENS_OF[divergence]}{note}")
+    ax.set_xlabel(f"KLD of an item (nats per token)\n{TOKENS_OF[divergence]}{note}")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)

@@ -195,7 +195,7 @@ def _score_scale(tables: ScatterTables) -> alt.Scale:
 
 
 def _told(tables: ScatterTables) -> list[alt.Tooltip]:
-    titles = {"label": "quant", "family": "family", "recipe": "recipe", "bits": "bits a weight"}
+    titles = {"label": "quant", "family": "family", "recipe": "recipe", "bits": "bits per weight"}
     titles |= {"kld": KLD_LABEL, "points": f"{tables.score} score (%)"}
     return [alt.Tooltip(f"{column}:N", title=title) for column, title in titles.items()]
 
@@ -245,7 +245,7 @@ def _curve(tables: ScatterTables) -> alt.Chart:
     """ρ for every cut with its interval, and where it would lie were true scores monotone in KLD."""
     rows = tables.steps.drop_duplicates("n")
     chart = alt.Chart(rows)
-    x = _x(tables, "cut", "cut of the zone (nats a token)")
+    x = _x(tables, "cut", "cut of the zone (nats per token)")
     y = alt.Scale(domain=[-1, 1])
     low, estimate = (alt.Y(f"{column}:Q", title="ρ inside", scale=y) for column in ("low", "estimate"))
     null = chart.mark_line(strokeDash=[4, 3], color=OKABE_ITO["blue"], strokeWidth=1)

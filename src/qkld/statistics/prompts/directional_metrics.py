@@ -128,7 +128,7 @@ def gold_sign(shifts: Shifts) -> np.ndarray:
 
 
 def directional_kld(shifts: Shifts) -> np.ndarray:
-    """Mean of KL⁺ − KL⁻, nats a token: KLD on the right answer's tokens, signed by `gold_sign`, item by item."""
+    """Mean of KL⁺ − KL⁻, nats per token: KLD on the right answer's tokens, signed by `gold_sign`, item by item."""
     return (shifts.quants["kl_choice_right"] * gold_sign(shifts)).mean(axis=0)
 
 
@@ -139,7 +139,7 @@ def directional_balance(shifts: Shifts) -> np.ndarray:
 
 
 def sharpening(shifts: Shifts) -> np.ndarray:
-    """Mean Δ ln p of the reference's own answer, nats a token, where that is right, less the same where it is wrong.
+    """Mean Δ ln p of the reference's own answer, nats per token, where that is right, less the same where it is wrong.
 
     Above 0 the quant sharpens towards the truth. Written answers have it too.
 

@@ -25,10 +25,10 @@ LEAST_CLUSTERS_BEYOND = 40
 to .93 of simulated corpora (99th percentile), of 4 or 5 in .77 to .88 (99.9th)."""
 
 METRICS = {
-    "kl_mean": "mean KL(reference ‖ quant), nats a token",
+    "kl_mean": "mean KL(reference ‖ quant), nats per token",
     "kl_median": "median of the same; kl_p90, kl_p95, kl_p99 and kl_p99_9 are its further percentiles",
     "kl_max": "largest KL(reference ‖ quant) of a token, nats; no interval: a bootstrap cannot bound a maximum",
-    "kl_reverse_mean": "mean KL(quant ‖ reference), nats a token",
+    "kl_reverse_mean": "mean KL(quant ‖ reference), nats per token",
     "ppl": "perplexity of the quant: exp(mean −ln p(token))",
     "ppl_reference": "perplexity of the reference",
     "ppl_ratio": "perplexity of the quant over the reference's",
@@ -39,7 +39,7 @@ METRICS = {
     "dp_rms": "root mean square of the same",
     "acceptance_rate": "expected acceptance rate of speculative decoding with the quant as draft: mean 1 − total "
     "variation; with the second walk only, like the next",
-    "jensen_shannon_mean": "mean Jensen–Shannon divergence, nats a token",
+    "jensen_shannon_mean": "mean Jensen–Shannon divergence, nats per token",
 }
 
 
