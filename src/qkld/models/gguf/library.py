@@ -29,6 +29,10 @@ MOST_SEQUENCES = 256
 CELLS = 256
 """llama.cpp rounds the cells of a cache up to multiples of this."""
 
+MATRIX_TILES = b"AMX_INT8 = 1"
+"""What llama.cpp says of itself where it multiplies quantized weights by AMX. The pinned version ends the process then
+(a general protection fault, seen with Q8_0, Q4_0 and Q4_1 files), so weights stay in their file's layout there."""
+
 LOG: deque[str] = deque(maxlen=30)
 """The last warnings and errors."""
 
@@ -150,6 +154,7 @@ class LlamaCpp:
         LOG.clear()
         parameters = llama.llama_model_default_params()
         parameters.n_gpu_layers = -1 if self.gpu else 0
+        parameters.use_extra_bufts = MATRIX_TILES not in llama.llama_print_system_info()
         paths = (ctypes.c_char_p * len(files))(*(os.fsencode(file) for file in files))
         model = (
             llama.llama_model_load_from_file(os.fsencode(files[0]), parameters)
