@@ -21,10 +21,10 @@ PACKAGE = REPOSITORY / "src" / "qkld"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 
-WITH_TORCH = ("models", "reference", "divergence", "benchmarks", "compare", "workflow.commands.work")
+WITH_TORCH = ("models", "reference", "divergence", "benchmarks", "compare", "pick", "workflow.commands.work")
 """The rooms that may import torch. All others also serve a laptop that has only the base installation."""
 
-TORCH_FREE = ("benchmarks.judging", "compare.request", "compare.text")
+TORCH_FREE = ("benchmarks.judging", "compare.request", "compare.text", "pick.request", "pick.answer")
 """Parts of such rooms that the command line and the plan read without torch."""
 
 LONGEST_FUNCTION = 55

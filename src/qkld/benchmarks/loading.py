@@ -138,8 +138,8 @@ def fetched_task(benchmark: Benchmark) -> LoadedTask:
     return load_task(benchmark, fetch(f"benchmark-{benchmark.task}"))
 
 
-def load_task(benchmark: Benchmark, data: Path) -> LoadedTask:
-    """The harness's task on the items that ``benchmark`` chooses from a file of JSON lines.
+def load_task(benchmark: Benchmark, data: Path, items: tuple[int, ...] | None = None) -> LoadedTask:
+    """The harness's task on the items that ``benchmark`` chooses from a file of JSON lines, or on these lines of it.
 
     Raises
     ------
@@ -155,7 +155,8 @@ def load_task(benchmark: Benchmark, data: Path) -> LoadedTask:
             do=f"use one of these, or add {name}.yaml to qkld/benchmarks/tasks",
         )
     lines = _lines(name, data)
-    items = chosen_items(len(lines), benchmark.limit, seed=benchmark.seed)
+    if items is None:
+        items = chosen_items(len(lines), benchmark.limit, seed=benchmark.seed)
     chosen = [lines[i] for i in items]
     PREPARED.get(name, lambda: None)()
     task, judging = _harness_task(name, COMPLETED.get(name, list)(chosen))

@@ -1,11 +1,11 @@
-"""Commands on models, without a study's notebooks: ``compare``, ``quantize`` and ``served``."""
+"""Commands on models, without a study's notebooks: ``compare``, ``quantize``, ``pick`` and ``served``."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from qkld.workflow.commands.arguments import whole_number
+from qkld.workflow.commands.arguments import names, positive_number, whole_number
 from qkld.workflow.commands.command import Command
 
 A_MODEL = (
@@ -72,6 +72,39 @@ def _quantize(options: argparse.Namespace) -> None:
     print(run_quantize(options), end="")
 
 
+def _pick_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", help="a folder of GGUF files or of checkpoints; a hub's owner/name; a study; or with --items a table"
+    )
+    parser.add_argument("--items", type=Path, help="item results of a table's quants, as `qkld analyse` reads them")
+    parser.add_argument("--reference", help="what the files are quants of (default: the full-precision file there)")
+    parser.add_argument("--fit", help="memory that weights and cache may take, such as 12GB")
+    parser.add_argument("--context", type=whole_number, default=4096, help="tokens of that cache (default 4096)")
+    parser.add_argument("--max-kld", type=positive_number, help="mean KLD, nats, above which a file gets no items")
+    parser.add_argument("--margin", type=positive_number, default=0.02, help="margin of accuracy, a fraction (0.02)")
+    parser.add_argument(
+        "--probability-margin", type=positive_number, default=0.01, help="the same for the second score (0.01)"
+    )
+    parser.add_argument(
+        "--primary-score", choices=("probability", "accuracy"), default="probability", help="the score that decides"
+    )
+    parser.add_argument("--hours", type=positive_number, help="time to use (default: until every file is decided)")
+    parser.add_argument("--tasks", type=names, help="benchmarks, separated by commas")
+    parser.add_argument("--limit", type=whole_number, help="items of each benchmark at most")
+    parser.add_argument("--windows", type=whole_number, help="windows of text for the KLD (default 40)")
+    parser.add_argument("--text", type=Path, help="plain text, or .jsonl of texts (default: English prose)")
+    parser.add_argument("--engine", choices=("torch", "llamacpp"), help="how GGUF files run, as in `qkld compare`")
+    parser.add_argument("--seed", type=int, default=2606, help="seed of the items' order (default 2606)")
+    parser.add_argument("--out", type=Path, help="folder of what was measured (default runs/pick/NAME); it goes on")
+    parser.add_argument("--json", type=Path, help="file for all results")
+
+
+def _pick(options: argparse.Namespace) -> None:
+    from qkld.workflow.commands.work.pick import run_pick
+
+    print(run_pick(options), end="")
+
+
 def _served_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", required=True, help="study whose items and tokenizer are used")
     parser.add_argument("--quant", required=True, help="http://host:port#model[,top_k=N][,api=vllm]")
@@ -95,6 +128,9 @@ COMMANDS = (
     ),
     Command(
         "quantize", "quantize a GGUF file to several types, with llama.cpp", _quantize_options, _quantize, out="folder"
+    ),
+    Command(
+        "pick", "say which file of a model to take, by KLD and items in rounds", _pick_options, _pick, out="folder"
     ),
     Command("served", "score a model behind a server on a study's multiple-choice items", _served_options, _served),
 )

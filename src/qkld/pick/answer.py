@@ -1,0 +1,168 @@
+"""The answer: one row a file, by size, and the sentences below the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from qkld.report.numbers import significant
+from qkld.statistics.flips.decision import EQUIVALENT, UNDECIDED, WORSE
+from qkld.study.text_table import TextTable
+
+Interval = tuple[float, float, float]
+"""An estimate with the ends of its interval."""
+
+NONE = "–"
+LEFT_OUT = "left out"
+"""Decision about a file that was given no items."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one file; None for what was not measured. Scores are differences to the reference's."""
+
+    label: str
+    kind: str
+    size: int | None
+    bits: float
+    kld: Interval | None = None
+    top1: float | None = None
+    accuracy: Interval | None = None
+    probability: Interval | None = None
+    items: int = 0
+    decision: str = LEFT_OUT
+    items_needed: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The rows, by falling size, and everything that is said below them.
+
+    ``seconds_an_item`` is of the slowest file, and None where none was run here.
+    """
+
+    rows: tuple[Row, ...]
+    reference: str
+    margin: float
+    primary: str
+    confidence: float
+    notes: tuple[str, ...] = ()
+    seconds_an_item: float | None = None
+    made_by: dict[str, Any] | None = None
+
+    @property
+    def sentences(self) -> list[str]:
+        """What to take, and what would settle the rest."""
+        return [self._shown(), self._not_worse(), *self._open(), *self.notes]
+
+    def _shown(self) -> str:
+        found = [row for row in self.rows if row.decision == EQUIVALENT]
+        within = f"within {_points(self.margin)} of {self.reference}"
+        if not found:
+            return f"No file is shown {within}."
+        return f"Smallest file shown {within}: {_named(_smallest(found))}."
+
+    def _not_worse(self) -> str:
+        asked = [row for row in self.rows if row.decision != LEFT_OUT]
+        found = [row for row in asked if row.decision != WORSE]
+        if not found:
+            return "Every file that was asked is shown worse." if asked else "No file was asked any item."
+        return f"Smallest not shown worse: {_named(_smallest(found))}."
+
+    def _open(self) -> list[str]:
+        undecided = [row for row in self.rows if row.decision == UNDECIDED]
+        if not undecided:
+            return []
+        return [f"Undecided: {'; '.join(self._settles(row) for row in undecided)}."]
+
+    def _settles(self, row: Row) -> str:
+        if not row.items:
+            return f"{row.label} (no items yet)"
+        if row.items_needed is None or not np.isfinite(row.items_needed):
+            return f"{row.label} (no number of items of this kind would, if the difference seen is the true one)"
+        more = max(0.0, row.items_needed - row.items)
+        time = "" if self.seconds_an_item is None else f", {duration(2 * more * self.seconds_an_item)} here"
+        return f"{row.label} (about {_about(more)} more items{time}, if the difference seen is the true one)"
+
+    def lines(self) -> list[str]:
+        """Table and sentences for a terminal."""
+        level = f"{100 * self.confidence:g} %"
+        note = (
+            f"Differences to {self.reference} in points, {level} intervals of each file alone. Decisions are by "
+            f"{WORDS[self.primary]}, margin {_points(self.margin)}: with {level} none is wrong, over all files "
+            "and rounds."
+        )
+        return [*self.table.lines(), note, *self.sentences]
+
+    @property
+    def table(self) -> TextTable:
+        header = ("file", "GB", "bits", "KLD, nats", "top-1, %", "accuracy", "probability", "items", "decision")
+        cells = tuple(
+            (
+                row.label,
+                NONE if row.size is None else f"{row.size / 1e9:.3g}",
+                f"{row.bits:.2f}" if np.isfinite(row.bits) else NONE,
+                _interval(row.kld, 1, significant),
+                NONE if row.top1 is None else f"{100 * row.top1:.1f}",
+                _interval(row.accuracy, 100, _signed),
+                _interval(row.probability, 100, _signed),
+                f"{row.items:,}",
+                f"{row.decision}{f' ({row.note})' if row.note else ''}",
+            )
+            for row in self.rows
+        )
+        return TextTable("", "", header, cells, words=frozenset({"decision"}))
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as JSON values; what is not known, or not finite, is null."""
+        rows = [{name: _known(value) for name, value in asdict(row).items()} for row in self.rows]
+        return {**asdict(self), "rows": rows, "sentences": self.sentences}
+
+
+WORDS = {"accuracy": "accuracy", "probability": "the probability of the right choice"}
+
+
+def _smallest(rows: Sequence[Row]) -> Row:
+    """The last: rows are by falling size."""
+    return rows[-1]
+
+
+def _named(row: Row) -> str:
+    known = [f"{row.size / 1e9:.3g} GB"] if row.size else []
+    known += [f"{row.bits:.2f} bits"] if np.isfinite(row.bits) else []
+    return f"{row.label} ({', '.join(known)})" if known else row.label
+
+
+def _interval(values: Interval | None, scale: float, shown: Any) -> str:
+    if values is None:
+        return NONE
+    middle, low, high = (shown(scale * v) for v in values)
+    return f"{middle} [{low}, {high}]"
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:g} point{'' if share == 0.01 else 's'}"
+
+
+def _about(number: float) -> str:
+    """A count to two digits."""
+    return f"{float(f'{number:.2g}'):,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

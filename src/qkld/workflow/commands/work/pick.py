@@ -1,0 +1,60 @@
+"""The command: options → what is printed, and the JSON file. Options are checked before torch is imported."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from qkld.pick.answer import Answer
+from qkld.pick.request import TASKS, PickRequest, size_in_bytes
+from qkld.study.paths import committed_studies, known_studies
+from qkld.study.provenance import write_json
+
+SAME = (
+    "what",
+    "items",
+    "reference",
+    "context",
+    "max_kld",
+    "margin",
+    "probability_margin",
+    "hours",
+    "limit",
+    "windows",
+    "text",
+)
+"""Options that a request has under the same name."""
+
+
+def run_pick(options: argparse.Namespace) -> str:
+    """Answer what the options of ``qkld pick`` ask; returns the text to print.
+
+    Raises
+    ------
+    QkldError
+        If an option, or a file, can not be used.
+    """
+    request = PickRequest(
+        **{name: getattr(options, name) for name in SAME},
+        out=options.out or Path("runs", "pick", Path(options.what).name),
+        fit=None if options.fit is None else size_in_bytes(options.fit),
+        primary=options.primary_score,
+        tasks=options.tasks or TASKS,
+        engine=options.engine,
+        seed=options.seed,
+    )
+    answer = _answered(request)
+    if options.json is not None:
+        write_json(options.json, answer.as_json())
+    return "\n".join(answer.lines()) + "\n"
+
+
+def _answered(request: PickRequest) -> Answer:
+    """From tables where there are some: of items beside a table, or of a study. Models are run only for a folder."""
+    if request.items is not None or request.what in [*known_studies(), *committed_studies()]:
+        from qkld.pick.tables import answer_of_study, answer_of_table
+
+        return answer_of_study(request) if request.items is None else answer_of_table(request)
+    from qkld.pick.running import pick
+
+    return pick(request)

@@ -1,0 +1,91 @@
+"""The table and the sentences below it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from qkld.errors import ParameterError
+from qkld.pick.answer import Answer, Row, duration
+from qkld.pick.request import PickRequest, size_in_bytes
+from qkld.pick.rounds import planned_rounds
+
+
+def _row(label, size, decision, **known):
+    known = {"kld": (0.012, 0.01, 0.014), "top1": 0.95, "items": 6400, "items_needed": 9000.0} | known
+    scores = {"accuracy": (-0.004, -0.01, 0.002), "probability": (-0.003, -0.004, -0.002)}
+    return Row(label, label, size, 8 * size / 1e9, decision=decision, **scores, **known)
+
+
+ROWS = (
+    _row("Q8_0", 8_500_000_000, "equivalent"),
+    _row("Q5_K_M", 5_700_000_000, "equivalent"),
+    _row("Q4_K_M", 4_900_000_000, "undecided"),
+    _row("Q3_K_M", 4_000_000_000, "worse"),
+    Row("Q2_K", "Q2_K", 3_000_000_000, 3.0, note="mean KLD above 0.1"),
+)
+
+
+def _answer(rows=ROWS, **more):
+    return Answer(rows, reference="F16 (F16)", margin=0.01, primary="probability", confidence=0.95, **more)
+
+
+def test_the_sentences_name_the_smallest_shown_and_the_smallest_not_shown_worse():
+    shown, not_worse, still_open = _answer(seconds_an_item=0.5).sentences
+    assert shown == "Smallest file shown within 1 point of F16 (F16): Q5_K_M (5.7 GB, 45.60 bits)."
+    assert not_worse == "Smallest not shown worse: Q4_K_M (4.9 GB, 39.20 bits)."
+    assert "Q4_K_M (about 2,600 more items, 43 min here" in still_open
+
+
+def test_nothing_shown_is_said():
+    only = tuple(row for row in ROWS if row.decision == "worse")
+    assert _answer(only).sentences == [
+        "No file is shown within 1 point of F16 (F16).",
+        "Every file that was asked is shown worse.",
+    ]
+
+
+def test_files_that_were_asked_nothing_are_not_called_worse():
+    assert _answer(ROWS[4:]).sentences[1] == "No file was asked any item."
+
+
+def test_the_table_has_a_line_a_file_and_both_scores():
+    lines = _answer(notes=("The time ended.",)).lines()
+    assert lines[0].split()[:3] == ["file", "GB", "bits"]
+    assert len(lines) == 1 + len(ROWS) + 1 + 4
+    assert "−0.40 [−1.00, +0.20]" in lines[1]
+    assert "left out (mean KLD above 0.1)" in lines[5]
+    assert lines[-1] == "The time ended."
+    assert json.loads(json.dumps(_answer().as_json()))["rows"][4]["kld"] is None
+
+
+@pytest.mark.parametrize(("text", "size"), [("12GB", 12 * 10**9), ("1.5 GiB", 3 * 2**29), ("900MB", 9 * 10**8)])
+def test_sizes_are_read_with_their_unit(text, size):
+    assert size_in_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["12", "GB", "0GB", "12 gigabytes", "-3GB"])
+def test_other_sizes_are_refused(text):
+    with pytest.raises(ParameterError, match="can not be read"):
+        size_in_bytes(text)
+
+
+@pytest.mark.parametrize("wrong", [{"margin": 2.0}, {"hours": 0.0}, {"max_kld": -1.0}, {"tasks": ()}])
+def test_options_out_of_range_are_refused(wrong, tmp_path):
+    with pytest.raises(ParameterError, match="can not be used"):
+        PickRequest("models", tmp_path, **wrong)
+
+
+def test_rounds_share_no_item_and_have_all_of_them():
+    rounds = planned_rounds({"a": 640, "b": 77}, seed=1)
+    assert [r.items for r in rounds][:2] == [20 + 2, 20 + 3]
+    for task, size in (("a", 640), ("b", 77)):
+        lines = [line for r in rounds for line in r.lines[task]]
+        assert sorted(lines) == list(range(size))
+    assert rounds == planned_rounds({"a": 640, "b": 77}, seed=1)
+    assert rounds != planned_rounds({"a": 640, "b": 77}, seed=2)
+
+
+def test_durations_are_said_as_people_do():
+    assert [duration(s) for s in (12, 600, 9000)] == ["12 s", "10 min", "2.5 h"]
