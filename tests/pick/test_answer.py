@@ -67,13 +67,13 @@ def test_sizes_are_read_with_their_unit(text, size):
 
 @pytest.mark.parametrize("text", ["12", "GB", "0GB", "12 gigabytes", "-3GB"])
 def test_other_sizes_are_refused(text):
-    with pytest.raises(ParameterError, match="can not be read"):
+    with pytest.raises(ParameterError, match="cannot be read"):
         size_in_bytes(text)
 
 
 @pytest.mark.parametrize("wrong", [{"margin": 2.0}, {"hours": 0.0}, {"max_kld": -1.0}, {"tasks": ()}])
 def test_options_out_of_range_are_refused(wrong, tmp_path):
-    with pytest.raises(ParameterError, match="can not be used"):
+    with pytest.raises(ParameterError, match="cannot be used"):
         PickRequest("models", tmp_path, **wrong)
 
 

@@ -57,7 +57,7 @@ def test_a_repository_without_such_files_and_a_hub_that_does_not_answer_are_refu
     with pytest.raises(SourceError, match="has no GGUF file"):
         fetched_files("some/model", tmp_path / "files")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(SourceError, match="can not be had"):
+    with pytest.raises(SourceError, match="cannot be had"):
         fetched_files("some/model", tmp_path / "files")
 
 

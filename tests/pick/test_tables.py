@@ -12,6 +12,7 @@ from simulated_study import write_simulated_project
 
 from qkld.analysis.evidence import Evidence
 from qkld.analysis.flip_tables import decision_table
+from qkld.analysis.score_tables import probability_table
 from qkld.analysis.study import load_study
 from qkld.workflow import cli
 
@@ -33,20 +34,21 @@ def test_of_a_study_by_accuracy(simulated, capsys, tmp_path):
     printed, rows = capsys.readouterr().out.splitlines(), json.loads(found.read_text())["rows"]
     evidence = Evidence.of_study(load_study("simulated"))
     table = decision_table(evidence.by("accuracy")).query("benchmark == @evidence.headline").set_index("label")
+    second = probability_table(evidence).query("benchmark == @evidence.headline").set_index("label")
     bits = [row["bits"] for row in rows]
     assert bits == sorted(bits, reverse=True)
     assert len(printed) >= len(rows) + 4
     for row in rows:
         assert row["accuracy"][0] == pytest.approx(table.loc[row["label"], "net"])
         assert row["items"] == table.loc[row["label"], "items"]
-        assert row["probability"] is None
+        assert row["probability"][0] == pytest.approx(second.loc[row["label"], "net"])
     shown = [row for row in rows if row["decision"] == "equivalent"]
     assert f"{shown[-1]['label']} ({shown[-1]['bits']:.2f} bits)" in printed[len(rows) + 2]
 
 
-def test_without_the_second_score_it_can_not_decide(simulated, capsys):
-    assert cli.main(["pick", "simulated"]) == 2
-    assert "no probability of the right choice" in capsys.readouterr().err
+def test_what_is_about_files_is_refused_of_a_study(simulated, capsys):
+    assert cli.main(["pick", "simulated", "--fit", "12GB", "--hours", "2"]) == 2
+    assert "found:    --fit, --hours" in capsys.readouterr().err
 
 
 def _items(rng: np.random.Generator) -> pd.DataFrame:
@@ -69,7 +71,9 @@ def _items(rng: np.random.Generator) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def test_of_a_table_with_items_by_both_scores(tmp_path, capsys, rng):
+@pytest.fixture
+def table_and_items(tmp_path, rng):
+    """A table of quants whose score column no benchmark is named after, and the items behind it."""
     items, table = tmp_path / "items.parquet", tmp_path / "quants.csv"
     answers = _items(rng)
     answers.to_parquet(items)
@@ -78,7 +82,21 @@ def test_of_a_table_with_items_by_both_scores(tmp_path, capsys, rng):
     pd.DataFrame({"label": labels, "kl_mean": [0.0, 0.001, 0.2], "arc": scores[labels].to_numpy()}).to_csv(
         table, index=False
     )
-    assert cli.main(["pick", str(table), "--items", str(items), "--reference", "ref"]) == 0
+    return table, items
+
+
+def test_without_the_second_score_it_cannot_decide(table_and_items, capsys):
+    table, items = table_and_items
+    pd.read_parquet(items).drop(columns="probability_right").to_parquet(items)
+    options = [str(table), "--items", str(items), "--reference", "ref", "--scores", "arc"]
+    assert cli.main(["pick", *options]) == 2
+    assert "no probability of the right choice" in capsys.readouterr().err
+    assert cli.main(["pick", *options, "--primary-score", "accuracy"]) == 0
+
+
+def test_of_a_table_with_items_by_both_scores(table_and_items, capsys):
+    table, items = table_and_items
+    assert cli.main(["pick", str(table), "--items", str(items), "--reference", "ref", "--scores", "arc"]) == 0
     printed = capsys.readouterr().out
     near, far = (next(line for line in printed.splitlines() if line.startswith(name)) for name in ("near", "far"))
     assert near.endswith("equivalent")

@@ -38,7 +38,7 @@ def fetched_files(what: str, folder: Path, *, largest: int | None = None) -> tup
     Raises
     ------
     SourceError
-        If the hub can not be asked, or the repository has no GGUF file.
+        If the hub cannot be asked, or the repository has no GGUF file.
     """
     repository, _, revision = what.partition("@")
     listed, commit = _listed(repository, revision or None)
@@ -93,10 +93,10 @@ def _asked(ask: Callable[[], Any], what: str) -> Any:
         return ask()
     except Exception as error:  # the hub raises many kinds: no network, no such repository, gated, offline
         raise SourceError(
-            f"{what} can not be had from the hub.",
+            f"{what} cannot be had from the hub.",
             expected="a repository that $HF_ENDPOINT answers for",
             found=f"{type(error).__name__}: {error}"[:400],
-            do="mend the name, log in if it is gated, or download the files into a folder",
+            do="correct the name, log in if it is gated, or download the files into a folder",
         ) from error
 
 

@@ -31,7 +31,7 @@ def size_in_bytes(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None or float(found[1]) <= 0:
         raise ParameterError(
-            "A size can not be read.", expected="a number with its unit, 12GB or 11.5GiB", found=text, do="mend it"
+            "A size cannot be read.", expected="a number with its unit, 12GB or 11.5GiB", found=text, do="correct it"
         )
     return int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()])
 
@@ -46,6 +46,8 @@ class PickRequest:
         A folder of GGUF files or of checkpoints; a study; or, with ``items``, a table of quants.
     out : Path
         Where everything that was measured is kept, for a later run to go on.
+    scores : tuple of str
+        Score columns of a table, where their names are no benchmark's.
     reference : str, optional
         A model that the files are quants of; by default the full-precision file beside them.
     fit, context : int, optional
@@ -67,6 +69,7 @@ class PickRequest:
     what: str
     out: Path
     items: Path | None = None
+    scores: tuple[str, ...] = ()
     reference: str | None = None
     fit: int | None = None
     context: int = CONTEXT
@@ -95,7 +98,7 @@ class PickRequest:
         for option, holds, expected, found in problems:
             if not holds:
                 raise ParameterError(
-                    f"{option} can not be used.", expected=expected, found=found, do="give another value"
+                    f"{option} cannot be used.", expected=expected, found=found, do="give another value"
                 )
 
     @property

@@ -73,7 +73,7 @@ def pick(request: PickRequest) -> Answer:
     Raises
     ------
     QkldError
-        If the folder, its files, the reference or an option can not be used.
+        If the folder, its files, the reference or an option cannot be used.
     """
     with some_project():
         folder, notes = _files(request)
@@ -102,7 +102,7 @@ def _files(request: PickRequest) -> tuple[Path, list[str]]:
             f"There is nothing to pick from at {request.what}.",
             expected="a folder of GGUF files or of checkpoints, a hub's owner/name, or a study",
             found="no such folder",
-            do="mend the name",
+            do="correct the name",
         )
     return folder, []
 

@@ -36,9 +36,9 @@ def answer_of_table(request: PickRequest) -> Answer:
     Raises
     ------
     TableError, StatisticsError
-        If either can not be read, or the items lack the reference.
+        If either cannot be read, or the items lack the reference.
     """
-    asked = Asked(None, (), request.reference, None, None, Columns())
+    asked = Asked(None, request.scores, request.reference, None, None, Columns())
     path, own, items = read_given(Path(request.what), request.items, asked, reading=Reading(), missing="refuse")
     settings = Settings(direction_confidence=request.confidence)
     evidence = Evidence.of_table(own, items, replace(PAPER, confidence=request.confidence), settings)

@@ -77,6 +77,7 @@ def _pick_options(parser: argparse.ArgumentParser) -> None:
         "what", help="a folder of GGUF files or of checkpoints; a hub's owner/name; a study; or with --items a table"
     )
     parser.add_argument("--items", type=Path, help="item results of a table's quants, as `qkld analyse` reads them")
+    parser.add_argument("--scores", type=names, help="score columns of a table (default: those named as benchmarks)")
     parser.add_argument("--reference", help="what the files are quants of (default: the full-precision file there)")
     parser.add_argument("--fit", help="memory that weights and cache may take, such as 12GB")
     parser.add_argument("--context", type=whole_number, default=4096, help="tokens of that cache (default 4096)")
