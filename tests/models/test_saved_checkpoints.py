@@ -182,7 +182,8 @@ def test_native_layers_run_in_the_dtype_asked_for_or_are_refused(name, tmp_path,
 IN_TURN = """
 import json, sys
 from qkld.models import open_model
-from qkld.study.params import Compute, TransformersModel
+from qkld.study.entries import TransformersModel
+from qkld.study.params import Compute
 compute, *entries = map(json.loads, sys.argv[1:])
 compute, entries = Compute(**compute), [TransformersModel(**entry) for entry in entries]
 assert "torchao" not in sys.modules

@@ -79,7 +79,8 @@ def test_the_page_is_one_small_file_that_fetches_nothing(simulated, tmp_path):
     write_scatter(path, simulated)
     assert path.stat().st_size < LARGEST
     page = path.read_text(encoding="utf-8")
-    assert not re.search(r"<(script|img|link|iframe)[^>]+(src|href)=", page)
+    own = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)  # the library has such words in its text
+    assert not re.search(r"<(script|img|link|iframe)[^>]+(src|href)=", own)
     assert page.count("</script>") == 2
 
 

@@ -78,7 +78,7 @@ def test_every_part_is_drawn_as_a_table(monkeypatch):
     text = calibration_markdown(Calibration(tables, bounds, {}), {"runs": 2, "seed": 1})
     for line in text.split("\n"):
         assert "nan" not in line
-    assert text.count("\n### ") == 13
+    assert text.count("\n### ") == 16
     assert "nan" not in summary_markdown(Calibration(tables, bounds, {}), {"runs": 2, "seed": 1})
 
 

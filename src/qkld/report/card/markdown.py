@@ -37,7 +37,7 @@ def sentence(data: CardData) -> str:
     told = nearest.kld.high < min(row.kld.low for row in data.rows if row is not nearest)
     word = "nearest" if told or math.isnan(nearest.kld.high) else "nearest by its estimate, not told from the next,"
     return (
-        f"Of {len(data.rows)} quants **{nearest.label}** is {word} to the reference with {_nats(nearest.kld)} nats a "
+        f"Of {len(data.rows)} quants **{nearest.label}** is {word} to the reference with {_nats(nearest.kld)} nats per "
         f"token{floor}, and {farthest.label} farthest with {_nats(farthest.kld)}."
     )
 

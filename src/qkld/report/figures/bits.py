@@ -38,6 +38,6 @@ def draw_bits_kld(
     draw_quants(ax, quants[shown], bits, kld, styles, zone=zone, y_interval=interval_of(cohort, kld))
     mark_floor(ax, cohort, kld, horizontal=True)
     what = "trunk weight" if "trunk" in bits else "weight"
-    ax.set_xlabel(f"stored bits a {what}" + left_out(quants["label"], shown))
+    ax.set_xlabel(f"stored bits per {what}" + left_out(quants["label"], shown))
     ax.set_ylabel(KLD_LABEL)
     legend_above(ax, styles, quants, zone=zone)
