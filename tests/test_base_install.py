@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,14 @@ q2,0.6400,0.583
 """
 
 
+def ran(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess:
+    """The command as a user runs it, outside the repository."""
+    outside = {name: value for name, value in os.environ.items() if name != "QKLD_ROOT"}
+    return subprocess.run([str(c) for c in command], cwd=cwd, env=outside, capture_output=True, text=True, check=False)
+
+
 def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True, check=False)
+    done = ran(*command, cwd=cwd)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
 
@@ -97,7 +104,7 @@ def test_what_needs_a_model_or_the_repository_says_so_there(base):
     gate = ["gate", "--reference", "there", "--quant", "torchao:int8,group=32", "--max-kld", "0.1"]
     models = [compare, gate, ["run", "demo"], ["quantize", "model", "--types", "Q8_0", "--out", "here"]]
     for arguments, said in [(a, "qkld[models]") for a in models] + [(["plan", "demo"], "change into the repository")]:
-        done = subprocess.run([base / "venv/bin/qkld", *arguments], cwd=base, capture_output=True, text=True)
+        done = ran(base / "venv/bin/qkld", *arguments, cwd=base)
         assert done.returncode == 2
         assert said in done.stderr
         assert "Traceback" not in done.stderr

@@ -47,8 +47,6 @@ from validation.bench.machine import best_seconds, seconds_of
 DEVICE = "QKLD_CHECK_DEVICE"
 """Environment variable of the kernel's checks: where they run."""
 
-QUANT = "torchao-int8-g32"
-
 
 @dataclass(frozen=True)
 class Sizes:
@@ -186,7 +184,7 @@ def row_1(device: str, sizes: Sizes, folder: Path) -> list[Line]:
     study = study_on(device)
     reference, corpus = _opened(study, study.reference.label), stage.prose(study, sizes.windows)
     store, scored = stage.recorded(study, corpus, reference, folder / "reference")
-    quant = _opened(study, QUANT)
+    quant = _opened(study, stage.QUANT)
     windows = store.header.windows
     bare = best_seconds(lambda: finished(lambda: stage.bare_pass(quant, windows), device), sizes.repeats)
     whole = min(
@@ -212,7 +210,7 @@ def scoring(device: str, sizes: Sizes, folder: Path) -> list[Line]:
     header = items_header(task.name, items, reference, layout=layout_name(reference, knobs))
     record_items(folder / "reference", header, items, reference, pack_tokens=knobs.pack_tokens)
     store = ReferenceStore.open(header.folder(folder / "reference"), expected_key=header.key)
-    quant = _opened(study, QUANT)
+    quant = _opened(study, stage.QUANT)
     bare = best_seconds(lambda: finished(lambda: _bare(quant, whole, knobs.pack_tokens), device), sizes.repeats)
     scored = min(
         seconds_of(lambda own=folder / str(i): finished(lambda: _scored(study, quant, items, store, own), device))

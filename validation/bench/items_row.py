@@ -21,9 +21,7 @@ from qkld.reference.store import ReferenceStore
 from qkld.study.params import Benchmark, BenchmarkScores, Study
 from validation.bench.figures import Figure
 from validation.bench.machine import Machine, seconds_of
-from validation.bench.stage import bench_study
-
-QUANT = "torchao-int8-g32"
+from validation.bench.stage import QUANT, bench_study
 
 MIX = (("arc_easy", 178), ("social_iqa", 147), ("piqa", 138), ("sciq", 37))
 """500 items in the shares of whole ARC-Easy, Social IQa and PIQA with 500 items of SciQ."""

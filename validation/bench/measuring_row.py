@@ -11,9 +11,8 @@ from qkld.reference.store import ReferenceStore
 from qkld.study.large_tables import SpooledTable
 from validation.bench.figures import Figure
 from validation.bench.machine import Machine, seconds_of
-from validation.bench.stage import CONTEXT, bare_pass, bench_study, measured, prose, recorded
+from validation.bench.stage import CONTEXT, QUANT, bare_pass, bench_study, measured, prose, recorded
 
-QUANT = "torchao-int8-g32"
 TARGET = 1.25
 
 LIMIT = (

@@ -23,6 +23,9 @@ from qkld.study.schemas import FIDELITY, TOKENS, write_table
 STUDY = "demo"
 """The study whose model, quants and text are timed."""
 
+QUANT = "torchao-int8-g64"
+"""The quant of it that is timed."""
+
 CONTEXT = 512
 """Tokens of a window."""
 
