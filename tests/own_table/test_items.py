@@ -69,11 +69,14 @@ def test_optional_columns_stay_and_others_go(read):
     more = {"kl_answer": 0.1, "kl_choice_mean": 0.2, "choice_entropy": 1.0, "logp_right": -2.0, "base": "ref"}
     found = read(LONG.assign(**more, something=1))
     assert set(found.items) == {"model", "benchmark", "item", "correct", *more}
-    assert found.divergence == "kl_answer"
+    assert found.divergence == "kl_choice_mean"
 
 
-def test_the_first_kld_is_taken_and_a_negative_one_refused(read):
+def test_the_kld_with_most_values_is_taken_and_a_negative_one_refused(read):
     assert read(LONG.assign(kl_prompt=0.1, kl_choice_mean=0.2)).divergence == "kl_choice_mean"
+    some = LONG.assign(kl_prompt=0.1, kl_choice_mean=[0.2, *[np.nan] * (len(LONG) - 1)], kl_answer=np.nan)
+    assert read(some).divergence == "kl_prompt"
+    assert read(LONG.assign(kl_answer=np.nan)).divergence is None
     assert read().divergence is None
     assert (read(LONG.assign(kld=-1e-9)).items["kld"] == 0).all()
     with pytest.raises(StatisticsError, match="'kld' is negative"):

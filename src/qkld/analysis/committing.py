@@ -20,6 +20,7 @@ from qkld.analysis.study import LoadedStudy, load_study
 from qkld.errors import TableError
 from qkld.sources.catalogue import ASSETS
 from qkld.study.params import FLOOR_BATCH, Study, load_params
+from qkld.study.parquet import leaves_out
 from qkld.study.paths import CommittedPaths, StudyPaths
 from qkld.study.processors import processor
 from qkld.study.provenance import canonical_json, sha256_of_file
@@ -63,21 +64,9 @@ class KeptTable:
         """Rows of the table."""
         return len(self.table)
 
-    def write(self) -> None:
-        """Write it to its file."""
-        write_table(self.path, self.table, self.schema, self.made_by)
-
-
-@dataclass(frozen=True)
-class KeptBefore(KeptTable):
-    """A table that the repository keeps already: its bytes stay as they are."""
-
-    source: Path
-
-    def write(self) -> None:
-        """Copy the file."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.source, self.path)
+    def write(self, base: Path | None) -> None:
+        """Write it to its file, beside another table of its schema where there is one."""
+        write_table(self.path, self.table, self.schema, self.made_by, base)
 
 
 @dataclass(frozen=True)
@@ -89,8 +78,8 @@ class KeptResult:
     rows: int
     made_by: dict[str, Any]
 
-    def write(self) -> None:
-        """Copy both files."""
+    def write(self, base: Path | None) -> None:
+        """Copy both files; there is no ``base`` of a result."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for ending in (".csv", ".json"):
             shutil.copyfile(self.source.with_suffix(ending), self.path.with_suffix(ending))
@@ -125,9 +114,11 @@ def replace_tables(study: Study, target: CommittedPaths, tables: Tables, *, toke
     target.folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.folder.parent, prefix=f".{target.folder.name}.") as temporary:
         fresh = CommittedPaths(Path(temporary) / "new")
-        rows, made = {}, {}
+        rows, made, whole = {}, {}, {}
         for kept in tables(fresh):
-            kept.write()
+            kept.write(whole.get(kept.path.parent))
+            if isinstance(kept, KeptTable) and not leaves_out(kept.path):
+                whole[kept.path.parent] = kept.path
             _check_size(kept.path, fresh)
             rows[kept.path], made[kept.path] = kept.rows, kept.made_by
         fresh.page.write_text(data_page(study, fresh, rows, made, tokens=tokens), encoding="utf-8")
@@ -291,7 +282,7 @@ def data_page(
 
 def _use(study: Study, *, ended: bool) -> str:
     """What the tables are good for."""
-    columns = "The documentation lists their columns."
+    columns = "The documentation lists their columns; what several tables of a folder have alike lies in one of them."
     if ended:
         return (
             "From these tables every number of the study can be made again without a model: where `runs/` holds no run "

@@ -28,6 +28,7 @@ from qkld.reference.store import ReferenceStore
 from qkld.study.locks import LOCK_PATIENCE, locked
 from qkld.study.params import Study
 from qkld.study.paths import StudyPaths
+from qkld.study.precision import rounded_table
 from qkld.study.schemas import ITEMS
 
 
@@ -50,7 +51,8 @@ def score_benchmarks(params: Study, model: OpenedModel) -> pd.DataFrame:
     elif "cluster" in table:
         table["cluster"] = table["cluster"].fillna(table["item"])
     required = {name for name, column in ITEMS.columns.items() if not column.optional}
-    return ITEMS.checked(table.reindex(columns=[c for c in ITEMS.columns if c in {*table, *required}]))
+    table = table.reindex(columns=[c for c in ITEMS.columns if c in {*table, *required}])
+    return rounded_table(ITEMS.checked(table), params.significant_bits)
 
 
 def _task_table(params: Study, task: LoadedTask, model: OpenedModel) -> pd.DataFrame:

@@ -128,6 +128,7 @@ def measured_row(params: Study, label: str, stores: Sequence[tuple[ReferenceStor
                 batch=run.batch,
                 same_dtype=run.same_dtype,
                 second_walk=knobs.second_walk,
+                significant_bits=params.significant_bits,
             )
             return Row(tokens, run.model.facts())
     except NOT_COMPUTED as error:

@@ -19,6 +19,7 @@ from qkld.reference.store import NOTEBOOK, ReferenceStore
 from qkld.sources.windows import Window
 from qkld.study.large_tables import SpooledTable, spooled
 from qkld.study.locks import LOCK_PATIENCE, locked
+from qkld.study.precision import rounded_table
 from qkld.study.progress import steps
 from qkld.study.provenance import METRICS_VERSION, key_of
 from qkld.study.schemas import TOKENS, read_table, write_table
@@ -37,6 +38,7 @@ def measure(
     batch: int = 1,
     same_dtype: bool = True,
     second_walk: bool = False,
+    significant_bits: int | None = None,
 ) -> SpooledTable:
     """Token table of one quant on every corpus: a table of schema ``tokens``.
 
@@ -64,6 +66,8 @@ def measure(
         changes takes False.
     second_walk : bool
         Add total variation and Jensen–Shannon divergence, for about the time of the heads once more.
+    significant_bits : int, optional
+        Of the table's numbers; None for all of double precision.
 
     Raises
     ------
@@ -78,7 +82,8 @@ def measure(
         with locked(folder / ".lock", patience=LOCK_PATIENCE):
             _measure_missing(model, store, list(chosen), folder, tile=tile, batch=batch, second_walk=second_walk)
         finished += ((_part(folder, index), scored[index]) for index in chosen)
-    return spooled(partial / "tokens.arrow", _blocks(finished))
+    blocks = (rounded_table(block, significant_bits) for block in _blocks(finished))
+    return spooled(partial / "tokens.arrow", blocks)
 
 
 def _blocks(finished: list[tuple[Path, dict[int, tuple[int, ...]]]]) -> Iterator[pd.DataFrame]:

@@ -27,6 +27,7 @@ from qkld.study.entries import (
     each_build,
 )
 from qkld.study.paths import known_studies, params_file
+from qkld.study.precision import DOUBLE
 from qkld.study.task_metrics import ChoiceMetric, PrimaryScore, Scores
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -249,7 +250,9 @@ class Study(Scores):
 
     With ``self_flips`` the reference answers the benchmarks once more in another batch shape, under the label
     `FLOOR_BATCH`: how often it disagrees with itself is the floor of every quant's flips. ``builds`` are a quant each.
-    ``preregistered`` says what was to be found out, and by which rules, before scores were seen.
+    ``preregistered`` says what was to be found out, and by which rules, before scores were seen. Numbers of tokens and
+    items are written with ``significant_bits``, None for all of double precision: results of fewer are those of
+    tables that are small enough to be kept.
     """
 
     study: Label
@@ -262,6 +265,7 @@ class Study(Scores):
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
     headline: Headline
     self_flips: bool = False
+    significant_bits: int | None = Field(default=None, ge=12, lt=DOUBLE)
     reference_logits: ReferenceLogits
     quant_kld: QuantKld
     benchmark_scores: BenchmarkScores

@@ -1,7 +1,8 @@
 """Parquet files with a note and a SHA-256 over every byte of the file, in which the digest's own place counts as zeros.
 
 Parquet's page checksums leave headers and footer out, and a digest of values leaves out how they are stored. The digest
-lies in the footer, so that a table is one file that may be copied by itself.
+lies in the footer, so that a table is one file that may be copied by itself; but for a table that was written beside
+another of its folder, whose columns it leaves out where they are alike.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ ROWS_AT_ONCE = 65_536
 DIGEST = "file_sha256"
 """Key of the digest in a file's note."""
 
+BASE = "base"
+"""Key in a file's note of the file beside it that holds the columns that both have alike."""
+
 _KEY = "qkld"
 _BLANK = "0" * 64
 _MARK = f'{{"{DIGEST}":"'.encode()  # a note begins with it
@@ -33,13 +37,21 @@ class AlteredFile(ValueError):
     """A file's bytes are not those that were written."""
 
 
-def write_parquet(path: Path, table: pa.Table, note: dict[str, Any]) -> None:
-    """Write a table whole, with a note (JSON) and the file's digest in its footer."""
+def write_parquet(path: Path, table: pa.Table, note: dict[str, Any], base: Path | None = None) -> None:
+    """Write a table whole, with a note (JSON) and the file's digest in its footer.
+
+    ``base`` is a file of the same folder that was written without one: columns that it has alike, row by row, are left
+    out, and `read_parquet` takes them from there.
+    """
     table = table.replace_schema_metadata(None)
+    if base is not None:
+        table, alike = _apart(table, base)
+        note = note | {BASE: alike} if alike["columns"] else note
     with written_whole(path) as temporary:
-        with pq.ParquetWriter(temporary, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        with pq.ParquetWriter(temporary, table.schema, **_encoded(table.schema)) as writer:
             writer.write_table(table, row_group_size=ROWS_AT_ONCE)
-            writer.add_key_value_metadata({_KEY: _MARK.decode() + _BLANK + '",' + canonical_json(note)[1:]})
+            rest = canonical_json(note)[1:]
+            writer.add_key_value_metadata({_KEY: f'{_MARK.decode()}{_BLANK}"{"," if note else ""}{rest}'})
         with pa.memory_map(str(temporary)) as file:
             data = memoryview(file.read_buffer())
             place = _place_of_digest(data)
@@ -47,6 +59,29 @@ def write_parquet(path: Path, table: pa.Table, note: dict[str, Any]) -> None:
         with temporary.open("r+b") as stream:
             stream.seek(place)
             stream.write(digest.encode())
+
+
+def _encoded(schema: pa.Schema) -> dict[str, Any]:
+    """How columns are stored: bytes of one place of all numbers together, so that few significant bits take little."""
+    numbers = [name for name, kind in _leaves(schema) if pa.types.is_floating(kind)]
+    others = [name for name, kind in _leaves(schema) if not pa.types.is_floating(kind)]
+    return {
+        "compression": "zstd",
+        "write_page_checksum": True,
+        "use_dictionary": others,
+        "use_byte_stream_split": numbers,
+    }
+
+
+def _leaves(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    """Parquet's name and the type of every column; of a list, of what it holds."""
+    lists = pa.types.is_list, pa.types.is_large_list
+    return [
+        (f"{field.name}.list.element", field.type.value_type)
+        if any(is_list(field.type) for is_list in lists)
+        else (field.name, field.type)
+        for field in schema
+    ]
 
 
 def read_parquet(path: Path) -> tuple[pa.Table, Any]:
@@ -57,10 +92,18 @@ def read_parquet(path: Path) -> tuple[pa.Table, Any]:
     Raises
     ------
     AlteredFile
-        If the file's digest is not the one it states.
+        If the file's digest is not the one it states, or the file beside it is not the one it was written beside.
     OSError, ValueError, pa.ArrowException
         If it is no whole Parquet file, or has a note and no digest.
     """
+    table, note = _read(path)
+    if isinstance(note, dict) and BASE in note:
+        table = _together(table, path, note.pop(BASE))
+    return table, note
+
+
+def _read(path: Path) -> tuple[pa.Table, Any]:
+    """A file's own columns, and its note."""
     with pa.memory_map(str(path)) as file:
         buffer = file.read_buffer()
         data = memoryview(buffer)
@@ -76,9 +119,49 @@ def read_parquet(path: Path) -> tuple[pa.Table, Any]:
         return parquet.read().replace_schema_metadata(None), note
 
 
+# --- a table beside another -------------------------------------------------------------------------------------------
+
+
+def _apart(table: pa.Table, path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """The table without the columns that another file has alike, and the note that says so."""
+    base, _ = _read(path)
+    alike = [name for name in table.column_names if name in base.column_names and _alike(table[name], base[name])]
+    return table.drop_columns(alike), {"file": path.name, "values": _values_digest(base, alike), "columns": alike}
+
+
+def _values_digest(table: pa.Table, columns: list[str]) -> str:
+    """SHA-256 over the values of these columns, however they are stored."""
+    return hashlib.sha256(json.dumps([table[name].to_pylist() for name in columns]).encode()).hexdigest()
+
+
+def _alike(values: pa.ChunkedArray, others: pa.ChunkedArray) -> bool:
+    """Whether two columns hold the same, NaN and missing values included."""
+    return values.type == others.type and len(values) == len(others) and values.to_pandas().equals(others.to_pandas())
+
+
+def _together(table: pa.Table, path: Path, alike: dict[str, Any]) -> pa.Table:
+    """A table with the columns that it left out, from the file beside it."""
+    base_path = path.with_name(alike["file"])
+    if not base_path.exists():
+        raise AlteredFile(f"{base_path.name}, beside which it was written, is not there")
+    base, _ = _read(base_path)
+    lacking = [name for name in alike["columns"] if name not in base.column_names]
+    if lacking or _values_digest(base, alike["columns"]) != alike["values"]:
+        raise AlteredFile(f"{base_path.name} has other values than when it was written beside that")
+    for name in alike["columns"]:
+        table = table.append_column(base.schema.field(name), base[name])
+    return table
+
+
 def read_note(path: Path) -> Any:
     """The note in a file's footer, None where there is none; nothing is compared with the digest."""
     return json.loads((pq.read_metadata(path).metadata or {}).get(_KEY.encode(), b"null"))
+
+
+def leaves_out(path: Path) -> bool:
+    """Whether a file was written beside another, which has columns of it."""
+    note = read_note(path)
+    return isinstance(note, dict) and BASE in note
 
 
 def _place_of_digest(data: memoryview) -> int | None:

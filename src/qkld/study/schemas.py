@@ -345,16 +345,23 @@ def describe(schema: Schema) -> str:
     return table_of_words(("column", "type", "meaning"), tuple(rows)).markdown()
 
 
-def write_table(path: Path, table: pd.DataFrame | SpooledTable, schema: Schema, made: dict[str, Any]) -> None:
+def write_table(
+    path: Path,
+    table: pd.DataFrame | SpooledTable,
+    schema: Schema,
+    made: dict[str, Any],
+    base: Path | None = None,
+) -> None:
     """Write a table whole: checked against its schema, with provenance and digest in its metadata.
 
-    A spooled table's blocks were checked when they were spooled; it is not taken into memory.
+    A spooled table's blocks were checked when they were spooled; it is not taken into memory. ``base`` is as in
+    `qkld.study.parquet.write_parquet`.
     """
     if isinstance(table, SpooledTable):
         arrow = table.arrow
     else:
         arrow = pa.Table.from_pandas(schema.checked(table), preserve_index=False)
-    write_parquet(path, arrow, {"schema": schema.name, "made_by": made})
+    write_parquet(path, arrow, {"schema": schema.name, "made_by": made}, base)
 
 
 def read_table(path: Path, schema: Schema, *, made_in: str) -> pd.DataFrame:

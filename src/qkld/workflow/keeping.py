@@ -8,7 +8,6 @@ from pathlib import Path
 
 from qkld.analysis.cohort import check_same_stores
 from qkld.analysis.committing import (
-    KeptBefore,
     KeptResult,
     KeptTable,
     ended_tables,
@@ -60,7 +59,7 @@ def keep_study(name: str, folder: Path | None = None) -> list[str]:
     def tables(fresh: CommittedPaths) -> Iterator[KeptTable | KeptResult]:
         stores = {}
         for job in jobs:
-            for table in _own_tables(paths, fresh, job, own[job]) if job in own else _before(target, fresh, job):
+            for table in _own_tables(paths, fresh, job, own[job]) if job in own else _kept_tables(target, fresh, job):
                 yield table
                 if "stores" in table.made_by:
                     stores[job[1]] = table.made_by["stores"]
@@ -115,10 +114,11 @@ def _own_tables(paths: StudyPaths, fresh: CommittedPaths, job: JobKey, digest: s
         yield replace(table, made_by=table.made_by | {PARAMETERS: digest})
 
 
-def _before(kept: CommittedPaths, fresh: CommittedPaths, job: JobKey) -> Iterator[KeptTable]:
-    tables = zip(read_kept(kept, job), kept_files(fresh, job), kept_files(kept, job), SCHEMAS[job[0]], strict=True)
-    for (table, made), path, source, schema in tables:
-        yield KeptBefore(path, table, schema, made, source)
+def _kept_tables(kept: CommittedPaths, fresh: CommittedPaths, job: JobKey) -> Iterator[KeptTable]:
+    """The tables that the repository keeps already of a job."""
+    tables = zip(read_kept(kept, job), kept_files(fresh, job), SCHEMAS[job[0]], strict=True)
+    for (table, made), path, schema in tables:
+        yield KeptTable(path, table, schema, made)
 
 
 def _said(

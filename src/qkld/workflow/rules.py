@@ -79,6 +79,11 @@ def _tasks(study: Study) -> list[dict[str, Any]]:
     return [{k: v for k, v in asked(b).items() if k not in described} for b in study.benchmarks]
 
 
+def _written(study: Study) -> dict[str, int]:
+    """With how many bits numbers are written, where a study asks for fewer than double precision has."""
+    return {} if study.significant_bits is None else {"significant_bits": study.significant_bits}
+
+
 def _builds(study: Study, basis: str | None) -> list[dict[str, Any]]:
     """What decides the weights of every quant that is made in this basis."""
     return [identity(q) for q in study.quants if q.basis and q.basis.name == basis]
@@ -97,9 +102,11 @@ def _job_values(study: Study, rule: str, label: str | None) -> dict[str, Any]:
         case "reference_benchmarks":
             return {"reference": reference, "benchmarks": _tasks(study)}
         case "quant_kld":
-            return {"reference": reference, "quant": _identity(study, str(label)), "corpora": _corpora(study)}
+            quant = _identity(study, str(label))
+            return {"reference": reference, "quant": quant, "corpora": _corpora(study), **_written(study)}
         case "benchmark_scores":
-            return {"reference": reference, "model": _identity(study, str(label)), "benchmarks": _tasks(study)}
+            model = _identity(study, str(label))
+            return {"reference": reference, "model": model, "benchmarks": _tasks(study), **_written(study)}
         case "cohort":
             models = [study.reference, *study.quants]
             return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -12,10 +11,11 @@ from qkld.errors import StageError
 from qkld.study.params import Study
 from qkld.study.paths import StudyPaths
 from qkld.study.processors import processor
-from qkld.study.provenance import METRICS_VERSION, written_whole
+from qkld.study.provenance import METRICS_VERSION
+from qkld.study.schemas import write_table
 from qkld.study.sealing import read_sealed
 from qkld.study.taken import JobKey, Taken, read_taken, write_taken
-from qkld.workflow.keeping import PARAMETERS, read_kept
+from qkld.workflow.keeping import PARAMETERS, SCHEMAS, read_kept
 from qkld.workflow.kept_jobs import OF, kept_files, kept_jobs, parameters_digest, run_files
 
 Choice = Literal["fitting", "all", "none"]
@@ -176,9 +176,9 @@ def _drop_outdated(study: Study, paths: StudyPaths, *, everything: bool) -> list
 
 
 def _copy(paths: StudyPaths, job: JobKey) -> None:
-    for source, target in zip(kept_files(paths.committed, job), run_files(paths, job), strict=True):
-        with written_whole(target) as temporary:
-            shutil.copyfile(source, temporary)
+    tables = zip(read_kept(paths.committed, job), run_files(paths, job), SCHEMAS[job[0]], strict=True)
+    for (table, made), target, schema in tables:
+        write_table(target, table, schema, made)
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
+from qkld.errors import TableError
 from qkld.study.schemas import ITEMS, Column, Schema
 
 COLUMNS = ("model", "benchmark", "item", "correct")
 """What every row has."""
 
-DIVERGENCES = ("kl_answer", "kl_choice_mean", "kl_choice_right", "kl_prompt", "kl", "kld")
-"""Columns of an item's KLD in nats, the first that is there is analysed."""
+DIVERGENCES = ("kl_choice_mean", "kl_answer", "kl_choice_right", "kl_prompt", "kl", "kld")
+"""Columns of an item's KLD in nats; see `item_divergence`."""
 
 FROM_STUDIES = (
     *("prompt_tokens", "entropy_prompt", "nll_prompt", "entropy_reference", "nll_reference"),
@@ -49,3 +52,27 @@ IMPORTED = Schema(
 """What ``qkld import`` writes and ``qkld analyse --items`` reads; a column that no file fills is left out."""
 
 OPTIONAL = tuple(name for name in IMPORTED.columns if name not in COLUMNS)
+
+
+def item_divergence(items: pd.DataFrame, named: str | None = None) -> str | None:
+    """The column of the items' KLD: the one that is named, else of `DIVERGENCES` the first that has most values.
+
+    None where no column has any.
+
+    Raises
+    ------
+    TableError
+        If the named one is not there, or has no value.
+    """
+    values = {name: int(items[name].notna().sum()) for name in DIVERGENCES if name in items}
+    there = [name for name, count in values.items() if count]
+    if named is None:
+        return max(there, key=values.__getitem__, default=None)
+    if named not in there:
+        raise TableError(
+            f"The items have no KLD '{named}'.",
+            expected=f"a column {named} with values",
+            found=", ".join(there) or "no column of an item's KLD",
+            do="name one of these with --item-kld" if there else "leave --item-kld out",
+        )
+    return named

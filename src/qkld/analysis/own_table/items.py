@@ -13,7 +13,7 @@ from qkld.analysis.importing.groups import Groups, grouped, harness_groups, larg
 from qkld.analysis.importing.harness_samples import read_harness_samples, sample_files
 from qkld.analysis.importing.long_table import read_long_table
 from qkld.analysis.importing.matching import check_metric_taken, check_same_metrics, check_same_requests, metric_notes
-from qkld.analysis.importing.tables import DIVERGENCES
+from qkld.analysis.importing.tables import item_divergence
 from qkld.errors import StatisticsError, TableError
 from qkld.statistics.core.checks import Missing
 
@@ -33,15 +33,12 @@ class OwnItems:
 
     items: pd.DataFrame
     notes: tuple[str, ...]
+    divergence: str | None
+    """The column of the items' KLD, where there is one."""
 
     @property
     def models(self) -> list[str]:
         return sorted(self.items["model"].unique())
-
-    @property
-    def divergence(self) -> str | None:
-        """The column of the items' KLD, where there is one."""
-        return next((c for c in DIVERGENCES if c in self.items), None)
 
     @property
     def benchmarks(self) -> list[str]:
@@ -50,11 +47,13 @@ class OwnItems:
 
 @dataclass(frozen=True)
 class Reading:
-    """How files of items are read: filter and metric of lm-evaluation-harness's samples, and groups of benchmarks."""
+    """How files of items are read: filter and metric of lm-evaluation-harness's samples, groups of benchmarks, and the
+    column of an item's KLD, None for that of `item_divergence`."""
 
     filter_name: str | None = None
     metric: str | None = None
     groups: Groups = field(default_factory=dict)
+    item_kld: str | None = None
 
 
 def items_of(
@@ -92,16 +91,18 @@ def items_of(
     if short:
         notes.append(f"left out of what needs items, for missing answers: {', '.join(short)}")
     kept = kept[~kept["model"].isin(short)].astype({"correct": "int8"}).reset_index(drop=True)
-    return OwnItems(kept, tuple(notes))
+    return OwnItems(kept, tuple(notes), item_divergence(kept, loaded.item_kld))
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """All items of a file or folder, and notes on the metric by which the scores were judged right."""
+    """All items of a file or folder, notes on the metric by which the scores were judged right, and the column of an
+    item's KLD that was asked for."""
 
     path: Path
     items: pd.DataFrame
     notes: tuple[str, ...]
+    item_kld: str | None = None
 
 
 def load_items(path: Path, reading: Reading, scores: Sequence[str] | None) -> Loaded:
@@ -112,7 +113,7 @@ def load_items(path: Path, reading: Reading, scores: Sequence[str] | None) -> Lo
     path : a Parquet or CSV file with a row a model, benchmark and item (columns of
         `qkld.analysis.importing.tables.IMPORTED`), a folder of such tables, as a study keeps them, or a folder that
         lm-evaluation-harness wrote with ``--log_samples``: a folder a model, named by its label
-    reading : filter, metric and groups
+    reading : filter, metric, groups and the items' KLD
     scores : names of scores; one that is a group of lm-evaluation-harness's own is made of its tasks, and with no
         scores named all its groups are put together
 
@@ -129,7 +130,8 @@ def load_items(path: Path, reading: Reading, scores: Sequence[str] | None) -> Lo
     check_same_requests(items)
     check_same_metrics(items)
     taken = metric_notes(items if scores is None else items[items["benchmark"].isin(scores)])
-    return Loaded(path, items.drop(columns=[c for c in UNREAD if c in items]), tuple(taken))
+    kept = items.drop(columns=[c for c in UNREAD if c in items])
+    return Loaded(path, kept, tuple(taken), reading.item_kld)
 
 
 def _read(path: Path, reading: Reading, scores: Sequence[str] | None) -> pd.DataFrame:

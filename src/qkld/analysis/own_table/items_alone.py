@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from qkld.analysis.importing.tables import DIVERGENCES
+from qkld.analysis.importing.tables import item_divergence
 from qkld.analysis.own_table.items import Loaded
 from qkld.analysis.own_table.labels import looks_like_reference, with_roles
 from qkld.analysis.own_table.table import OwnTable
@@ -49,13 +49,13 @@ def table_of_items(loaded: Loaded, scores: Sequence[str] | None, *, reference: s
             found=list(labels),
             do="give the quants' items too",
         )
-    return _own(items[items["benchmark"].isin(wanted)], cohort, wanted)
+    return _own(items[items["benchmark"].isin(wanted)], cohort, wanted, loaded.item_kld)
 
 
-def _own(items: pd.DataFrame, cohort: pd.DataFrame, scores: Sequence[str]) -> OwnTable:
+def _own(items: pd.DataFrame, cohort: pd.DataFrame, scores: Sequence[str], item_kld: str | None) -> OwnTable:
     shares = items.astype({"correct": float}).groupby(["model", "benchmark"])["correct"].mean().unstack()
     columns = {score_column(s): cohort["label"].map(shares[s]) for s in scores}
-    fidelity = _mean_kld(items, cohort)
+    fidelity = _mean_kld(items, cohort, item_kld)
     known = {} if fidelity is None else {MEAN_KLD: fidelity}
     cohort = cohort.assign(**columns, **known)
     cohort = cohort.assign(composite=composite_score(cohort[list(columns)]))
@@ -75,9 +75,9 @@ def _own(items: pd.DataFrame, cohort: pd.DataFrame, scores: Sequence[str]) -> Ow
     )
 
 
-def _mean_kld(items: pd.DataFrame, cohort: pd.DataFrame) -> pd.Series | None:
+def _mean_kld(items: pd.DataFrame, cohort: pd.DataFrame, named: str | None) -> pd.Series | None:
     """Each model's mean KLD over its items; None where some quant has none, or all have the same."""
-    column = next((c for c in DIVERGENCES if c in items), None)
+    column = item_divergence(items, named)
     if column is None:
         return None
     means = cohort["label"].map(items.groupby("model")[column].mean())

@@ -73,7 +73,7 @@ def prompt_rows(
     needs: Sequence[str],
     also: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The models' rows of these benchmarks, sorted: columns that are needed, others where there are any, and four more.
+    """The models' rows of these benchmarks, sorted: columns that are needed, others where they have values, and four more.
 
     ``failed``; ``reference_right`` (missing without a reference); ``prompt``, a number that rows of one item, or of one
     ``cluster`` of items, share over models; ``stratum``, a number for each model and benchmark.
@@ -92,7 +92,8 @@ def prompt_rows(
             found=f"no {', '.join(lacking)}",
             do="run notebook 03_benchmark_scores again, or name another column",
         )
-    columns = ["model", "item", "correct", *needs, *(c for c in dict.fromkeys(also) if c in items)]
+    there = [column for column in dict.fromkeys(also) if column in items and items[column].notna().any()]
+    columns = ["model", "item", "correct", *needs, *there]
     parts = [_benchmark_rows(items, benchmark, models, reference, columns) for benchmark in benchmarks]
     rows = pd.concat(parts, ignore_index=True)
     return rows.assign(

@@ -35,7 +35,7 @@ def baseline_table(prompts: PromptItems, *, minimum_failed: int, confidence: flo
 
     Items of one quant and benchmark are compared. ``gain`` is the divergence's AUROC less the baseline's, on the items
     that have both, with the interval of the paired difference (DeLong's, clustered by prompt). Baselines are those of
-    `BASELINES` that the items have.
+    `BASELINES` that the items have values of.
     """
     divergence, short = prompts.divergence, prompts.short
     call = {"divergence": divergence, "minimum": minimum_failed, "level": confidence}

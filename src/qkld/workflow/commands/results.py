@@ -60,6 +60,9 @@ def _analyse_options(parser: argparse.ArgumentParser) -> None:
         "--unit", choices=("nats", "bits", "mnats", "mbits"), help="unit of a KL divergence whose header names none"
     )
     parser.add_argument("--divergence", action="store_true", help="--fidelity is a KL divergence, whatever its name")
+    parser.add_argument(
+        "--item-kld", metavar="COLUMN", help="column of an item's KLD, if the items have several, such as kl_prompt"
+    )
     parser.add_argument("--choices", help='number of choices per item, for the chance level: "my_benchmark=4"')
     parser.add_argument("--reference", help="label of the reference's row, which is left out of correlations")
     parser.add_argument("--n-items", help='number of items of each score, without --items: "mmlu=400,sciq=1000"')
@@ -104,7 +107,7 @@ def _analyse(options: argparse.Namespace) -> None:
         missing=options.missing,
         margin=options.margin,
         size=options.size,
-        reading=Reading(options.filter, options.metric, parse_groups(options.group)),
+        reading=Reading(options.filter, options.metric, parse_groups(options.group), options.item_kld),
         columns=Columns(options.label, options.unit, options.divergence),
         choices=parse_item_counts(options.choices, scores or (), of="choices") if options.choices else None,
         primary_score=options.primary_score,
