@@ -35,7 +35,7 @@ soak: data  ## kills, changed bytes, full disks and studies started twice, count
 gpu: data  ## on a machine with a CUDA card, six minutes: its tests, kernel, speed and a small study → figures/gpu
 	$(BIN)/python -m validation.gpu
 
-browser-test: data browser  ## JupyterLab and the page to look into, in Chromium; pictures → build/screenshots
+browser-test: data browser  ## JupyterLab and the interactive plot, in Chromium; pictures → build/screenshots
 	$(BIN)/pytest -m "browser or jupyterlab"
 
 clusters:  ## Debian's packages for tests of clusters, where they are not there yet and may be installed

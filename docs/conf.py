@@ -9,9 +9,15 @@ from pathlib import Path
 
 os.environ.setdefault("QKLD_ROOT", str(Path(__file__).resolve().parent.parent))
 
+from sphinx.errors import ConfigError
+
+from qkld.errors import QkldError
 from qkld.workflow.pages import write_pages
 
-write_pages(Path(__file__).parent)
+try:
+    write_pages(Path(__file__).parent)
+except QkldError as error:
+    raise ConfigError(str(error)) from None  # Sphinx shows its lines, without a traceback
 
 project = "qkld"
 author = "the qkld developers"
@@ -31,6 +37,7 @@ exclude_patterns = ["_build", "_templates", "generated/*.md"]
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
+nb_render_markdown_format = "myst"  # sentences and tables that a notebook shows
 
 default_role = "code"  # single backticks in docstrings are names
 autodoc_member_order = "bysource"
@@ -43,6 +50,8 @@ numpydoc_class_members_toctree = False
 
 html_theme = "sphinx_book_theme"
 html_title = "qkld"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_theme_options = {
     "show_toc_level": 2,
     "use_download_button": True,

@@ -336,7 +336,7 @@ def test_a_divergence_in_another_unit_is_refused(tmp_path):
 
 @pytest.mark.parametrize("values", [("0.01", "0.01"), ("0", "0"), ("1e-2", "0.01")])
 def test_a_fidelity_of_one_value_is_refused(tmp_path, values):
-    with pytest.raises(TableError, match="tells no quant from another"):
+    with pytest.raises(TableError, match="has one value for all quants"):
         own_table(tmp_path, f"quant,kld,mmlu\nQ8,{values[0]},65\nQ4,{values[1]},64\n")
 
 

@@ -8,6 +8,7 @@ import pytest
 from qkld.report import sentences
 from qkld.report.numbers import printed
 from qkld.report.sentences import VERDICTS
+from qkld.statistics.prompts.rows import ALL_QUANTS
 
 SCORE = "composite"
 
@@ -108,11 +109,52 @@ def test_what_scale_explains_is_counted_by_reading(table):
     second = table("probability")
     said = sentences.scale_sentence(second, SCORE)
     own = second[second["benchmark"] == SCORE]
-    for word, number in own["reading"].replace("", "nothing stands out").value_counts().items():
-        assert f"{number} {word}" in said
-    assert f"accuracy decides {(own['says'] != '').sum()} of them otherwise" in said
+    for word, number in own["reading"].replace("", "not clear").value_counts().items():
+        assert f"*{word}* ({number})" in said
+    assert f"for {(own['says'] != '').sum()} of them accuracy decides otherwise" in said
     old = own.assign(net=float("nan"), note="the second score is not available")
     assert sentences.scale_sentence(old, SCORE).endswith("not available (the second score is not available).")
+
+
+def test_benchmarks_of_the_composite_are_named(table):
+    composite = table("composite")
+    said = sentences.composite_sentence(composite)
+    enter = composite.loc[composite["in_composite"], "benchmark"].tolist()
+    assert said.startswith(f"{len(enter)} of {len(composite)} benchmark")
+    assert said.endswith(f"part of the composite: {', '.join(enter)}.")
+    none = sentences.composite_sentence(composite.assign(in_composite=False))
+    assert none == f"None of {len(composite)} benchmarks can be part of the composite."
+
+
+@pytest.mark.parametrize(("below", "words"), [(0, "no quants are"), (1, "1 quant is"), (3, "3 quants are")])
+def test_quants_at_the_floor_are_counted(below, words):
+    floors = pd.DataFrame({"kl_mean": [2.05e-11], "quants_below": [below]}, index=["floor-dtype"])
+    assert sentences.floor_sentence(floors) == (
+        f"The reference in a wider dtype has a mean KLD of 2.1e-11 nats; {words} at this floor."
+    )
+    assert "not available" in sentences.floor_sentence(floors.assign(kl_mean=float("nan")))
+
+
+def test_other_rules_are_told_with_their_zones(table):
+    rules = table("zone_rules")
+    said = sentences.rules_sentence(rules)
+    for row in rules.iloc[1:].to_dict("records"):
+        assert f"{row['rule']}, ρ = {printed(row['estimate'])} ({sentences.count(int(row['n_zone']))})" in said
+
+
+def test_baselines_prompts_and_flips_are_told_from_their_tables(table):
+    baselines, within, flips = (table(f"prompt_{name}") for name in ("baselines", "within", "flips"))
+    known = baselines[baselines["gain"].notna()]
+    better = int((known["gain_low"] > 0).sum())
+    counted = sentences.count(len(known), "baseline")
+    assert f"better than {better} of {counted}" in sentences.baselines_sentence(baselines)
+    said = sentences.within_sentence(within)
+    assert all(printed(value) in said for value in within["auroc"].dropna())
+    pooled = flips[(flips["label"] == ALL_QUANTS) & flips["drop_less_leapfrog"].notna()]
+    said = sentences.flip_signal_sentence(flips, ALL_QUANTS)
+    assert len(pooled)
+    assert all(f"difference {printed(value)}" in said for value in pooled["drop_less_leapfrog"])
+    assert "not available" in sentences.flip_signal_sentence(flips.iloc[:0], ALL_QUANTS)
 
 
 def test_a_study_without_builds_says_so(table):

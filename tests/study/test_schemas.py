@@ -145,7 +145,7 @@ def test_an_optional_column_may_be_left_out_and_comes_back_where_it_is_there(tmp
 
 
 def test_a_missing_table_names_the_notebook_to_run(tmp_path):
-    with pytest.raises(StageError, match=r"(?s)'tokens' is not there yet.*do:       run 02_quant_kld first"):
+    with pytest.raises(StageError, match=r"(?s)'tokens' does not exist yet.*do:       run 02_quant_kld first"):
         read_table(tmp_path / "none.parquet", TOKENS, made_in="02_quant_kld")
 
 

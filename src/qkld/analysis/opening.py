@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pandas as pd
+
 from qkld.analysis.study import LoadedStudy, load_study
 from qkld.errors import ParameterError, QkldError, StageError
 from qkld.study.knobs import STAGES, TOLD_APART, knob_names
@@ -31,6 +33,9 @@ READ_BY_ALL = "01_reference_logits"
 
 OPENED = "_qkld_opened"
 """Name in a notebook's namespace that says that its parameters were read before."""
+
+DIGITS = "{:.3g}".format
+"""How a table in a notebook shows a number; its file has all digits."""
 
 LITERALS = (bool, int, float, str, list, tuple, dict)
 """What a parameter can be; modules, functions and tables in a notebook's namespace are none."""
@@ -56,6 +61,7 @@ def open_stage(stage: str, given: Mapping[str, Any]) -> LoadedStudy:
         If no study is named and none is there.
     """
     show_errors_briefly()
+    pd.set_option("display.float_format", DIGITS)
     _check_known(stage, given)
     chosen = given.get("study") or default_study(stage)
     study = load_study(chosen)

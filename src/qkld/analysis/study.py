@@ -192,7 +192,7 @@ class LoadedStudy:
         path, table = self._found(name), _table(name)
         if not path.exists():
             raise StageError(
-                f"Result '{name}' of study '{self.params.study}' is not there yet.",
+                f"Result '{name}' of study '{self.params.study}' does not exist yet.",
                 expected=path,
                 found="no such file",
                 do=f"run notebook {table.notebook} first",

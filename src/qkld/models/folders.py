@@ -39,7 +39,7 @@ def local_folder(entry: StoredModel) -> Path:
     folder = project_root() / Path(entry.path).expanduser()
     if not folder.is_dir():
         raise SourceError(
-            f"Model '{entry.label}' is not there.", expected="a folder", found=folder, do="correct its path"
+            f"Model '{entry.label}' was not found.", expected="a folder", found=folder, do="correct its path"
         )
     return folder
 

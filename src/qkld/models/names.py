@@ -171,7 +171,7 @@ def _today(text: str, repository: str, revision: str | None) -> str:
         return HfApi().model_info(repository, revision=revision).sha
     except Exception as error:  # the hub raises many kinds: no network, no such repository, gated, offline
         raise SourceError(
-            f"'{text}' is neither here nor on a hub that can be reached.",
+            f"'{text}' was found neither on this machine nor on a reachable hub.",
             expected=FORMS,
             found=f"{type(error).__name__}: {error}"[:400],
             do="correct the path or the name; without a network, give a cached revision as owner/name@<40 hex digits>",

@@ -93,7 +93,7 @@ def _asked(ask: Callable[[], Any], what: str) -> Any:
         return ask()
     except Exception as error:  # the hub raises many kinds: no network, no such repository, gated, offline
         raise SourceError(
-            f"{what} cannot be had from the hub.",
+            f"{what} cannot be downloaded from the hub.",
             expected="a repository that $HF_ENDPOINT answers for",
             found=f"{type(error).__name__}: {error}"[:400],
             do="correct the name, log in if it is gated, or download the files into a folder",

@@ -130,7 +130,7 @@ def item_rows(study: LoadedStudy, benchmark: str, item: str, quant: str) -> pd.D
     rows = items[(items["benchmark"] == benchmark) & (items["item"] == item) & items["model"].isin(wanted)]
     if set(rows["model"]) != set(wanted):
         raise TableError(
-            f"Item '{item}' of '{benchmark}' is not there for both models.",
+            f"Item '{item}' of '{benchmark}' was not answered by both models.",
             expected=wanted,
             found=sorted(rows["model"]),
             do="take an item and a quant of the item table",

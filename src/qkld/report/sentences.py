@@ -23,6 +23,9 @@ VERDICTS = {
 }
 """Verdict → what it says."""
 
+FLOOR = "floor-dtype"
+"""Label of the row that measures the reference against itself in the next wider dtype."""
+
 TOLD_APART = 0.05
 """Level, held over all pairs together, at which two quants count as told apart."""
 
@@ -52,6 +55,27 @@ def row_of(table: pd.DataFrame, **values: object) -> Mapping[str, Any] | None:
 def named(score: Score | None) -> str:
     """``By accuracy, the primary score: ``; empty where none is named."""
     return "" if score is None else f"By {NAMES[score]}, the primary score: "
+
+
+# --- 03b: are benchmarks above chance, and quants above the floor ----------------------------------------------------
+
+
+def composite_sentence(composite: pd.DataFrame) -> str:
+    """Which benchmarks are far enough above chance to form the composite."""
+    enter = composite.loc[composite["in_composite"].astype(bool), "benchmark"].tolist()
+    of = f"{len(enter) or 'None'} of {count(len(composite), 'benchmark')}"
+    if not enter:
+        return f"{of} can be part of the composite."
+    return f"{of} {'is' if len(enter) == 1 else 'are'} part of the composite: {', '.join(enter)}."
+
+
+def floor_sentence(floors: pd.DataFrame) -> str:
+    """How many quants cannot be told from the reference in a wider dtype."""
+    if FLOOR not in floors.index or pd.isna(floors.loc[FLOOR, "kl_mean"]):
+        return "The floor in a wider dtype: not available."
+    floor, below = floors.loc[FLOOR, "kl_mean"], int(floors.loc[FLOOR, "quants_below"])
+    at_floor = f"{below or 'no'} {'quant is' if below == 1 else 'quants are'} at this floor"
+    return f"The reference in a wider dtype has a mean KLD of {floor:.2g} nats; {at_floor}."
 
 
 # --- 04: does KLD rank scores -----------------------------------------------------------------------------------------
@@ -106,9 +130,11 @@ def noise_sentence(noise: pd.DataFrame, score: str) -> str:
     row = row_of(noise, benchmark=score, subset="zone")
     if row is None or pd.isna(row["reliability"]):
         return f"What these items can resolve: not available{_why(row)}."
+    below = " (below 0: the scores differ less than item noise alone is expected to make them)"
     return (
         "In the zone the scores' reliability is "
-        f"{interval(row, 'reliability', 'reliability_low', 'reliability_high')}: "
+        f"{interval(row, 'reliability', 'reliability_low', 'reliability_high')}"
+        f"{below if row['reliability'] < 0 else ''}; "
         f"a perfect predictor of the true scores would be expected to show |ρ| of {printed(row['attainable'])}."
     )
 
@@ -148,7 +174,7 @@ def left_out_sentence(left_out: pd.DataFrame, verdict: pd.DataFrame, score: str)
     others = rows[rows["verdict"] != own["verdict"]]
     if others.empty:
         return f"Whichever of the {count(len(rows))} is left out, the verdict is the same."
-    named = ", ".join(f"without {row.left_out}: {row.verdict or 'none'}" for row in others.itertuples())
+    named = ", ".join(f"without {row.left_out}: {row.verdict or 'no verdict'}" for row in others.itertuples())
     return f"The verdict changes in {len(others)} of {len(rows)} cases ({named})."
 
 
@@ -164,6 +190,13 @@ def curve_sentence(curve: pd.DataFrame) -> str:
         f"{int(last['n'])} quants), ρ goes from {printed(first['estimate'])} to {printed(last['estimate'])}; its "
         f"interval excludes 0 at {away} of {count(len(drawn), 'cut')}."
     )
+
+
+def rules_sentence(rules: pd.DataFrame) -> str:
+    """What ρ is in the zones that other rules choose."""
+    found = rules.iloc[1:]
+    told = [f"{row.rule}, ρ = {printed(row.estimate)} ({count(int(row.n_zone))})" for row in found.itertuples()]
+    return f"Zones by the other rules: {'; '.join(told)}." if told else ""
 
 
 def variants_sentence(variants: pd.DataFrame) -> str:
@@ -214,13 +247,14 @@ def scale_sentence(second: pd.DataFrame, score: str) -> str:
     own = second[second["benchmark"] == score]
     if own.empty or own["net"].isna().all():
         return f"By the probability of the right choice: not available{_why(None if own.empty else own.iloc[0])}."
-    decided, read = own["decision"].value_counts(), own["reading"].replace("", "nothing stands out").value_counts()
-    counted, readings = (", ".join(f"{n} {word}" for word, n in sorted(c.items())) for c in (decided, read))
+    decided, read = own["decision"].value_counts(), own["reading"].replace("", "not clear").value_counts()
+    counted = ", ".join(f"{n} {word}" for word, n in sorted(decided.items()))
+    readings = ", ".join(f"*{word}* ({n})" for word, n in sorted(read.items()))
     other = int((own["says"] != "").sum())
     margin = printed(own["margin"].iloc[0], 1, percent=True)
     return (
         f"By the probability of the right choice, of {count(len(own))} within a margin of {margin} points: {counted}; "
-        f"accuracy decides {other} of them otherwise. What the changes are: {readings}."
+        f"for {other} of them accuracy decides otherwise. What changed, with the number of quants: {readings}."
     )
 
 
@@ -271,6 +305,36 @@ def prompts_sentence(prompts: pd.DataFrame, pool: str) -> str:
         f"Over all quants, the geometric mean of KLD on failed items is {interval(row, 'ratio')} times that on passed "
         f"ones; AUROC {interval(row, 'auroc', 'auroc_low', 'auroc_high')}."
     )
+
+
+def baselines_sentence(baselines: pd.DataFrame) -> str:
+    """Whether KLD predicts failures better than what is known without the quant."""
+    known = baselines[baselines["gain"].notna()]
+    if known.empty:
+        return "KLD against other predictors of failing: not available."
+    better = int((known["gain_low"] > 0).sum())
+    return f"KLD is shown to predict failures better than {better} of {count(len(known), 'baseline')}."
+
+
+def within_sentence(within: pd.DataFrame) -> str:
+    """Whether, of two quants on one prompt, the one with the higher KLD is the one that fails."""
+    known = within[within["auroc"].notna()]
+    told = [f"{interval(row, 'auroc')} ({row['benchmark']}, {row['form']})" for row in known.to_dict("records")]
+    return f"On the same prompt the quant that fails has the higher KLD with AUROC {'; '.join(told)}." if told else ""
+
+
+def flip_signal_sentence(flips: pd.DataFrame, pool: str) -> str:
+    """Whether items that became wrong diverge more than items that became right."""
+    rows = flips[(flips["label"] == pool) & flips["drop_less_leapfrog"].notna()].to_dict("records")
+    if not rows:
+        return "Items that became wrong against items that became right: not available."
+    told = [
+        f"{row['benchmark']}: AUROC of KLD {printed(row['auroc_drop'])} for items that became wrong, "
+        f"{printed(row['auroc_leapfrog'])} for items that became right, difference "
+        f"{interval(row, 'drop_less_leapfrog', 'drop_less_leapfrog_low', 'drop_less_leapfrog_high')}"
+        for row in rows
+    ]
+    return f"{'; '.join(told)}."
 
 
 def router_sentence(router: pd.DataFrame, pool: str) -> str:

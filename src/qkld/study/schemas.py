@@ -377,7 +377,7 @@ def read_table_and_provenance(path: Path, schema: Schema, *, made_in: str) -> tu
     """As `read_table`, with what made the table."""
     if not path.exists():
         raise StageError(
-            f"Table '{schema.name}' is not there yet.", expected=path, found="no such file", do=f"run {made_in} first"
+            f"Table '{schema.name}' does not exist yet.", expected=path, found="no such file", do=f"run {made_in} first"
         )
     again = f"delete it and run {made_in}"
     try:

@@ -28,7 +28,7 @@ def write_sealed(path: Place, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_sealed(path: Place, *, do: str) -> dict[str, Any]:
-    """The values of a sealed file with their digest, if no bit of it was changed; ``do`` says how to make it anew.
+    """The values of a sealed file with their digest, if no bit of it was changed; ``do`` says how to make it again.
 
     Raises
     ------
@@ -45,9 +45,7 @@ def read_sealed(path: Place, *, do: str) -> dict[str, Any]:
         else:
             return sealed
     except FileNotFoundError as error:
-        raise StoreError(
-            "What a run keeps is not there, or not finished.", expected=path, found=error, do=do
-        ) from error
+        raise StoreError("A file of the run is missing or not finished.", expected=path, found=error, do=do) from error
     except (ValueError, TypeError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
     raise altered(path, problem, do=do)

@@ -118,14 +118,14 @@ def _decoded(path: Path, error: type[QkldError], packed: bool) -> str:
     if known is None and content[:LOOKED_AT].count(0) > len(content[:LOOKED_AT]) // 4:
         known = "more than a quarter of zero bytes, as in UTF-16 without a byte order mark"
     if known is not None:
-        do = "write it anew as UTF-8, for example by `iconv -f UTF-16 -t UTF-8`, or unpack it first"
+        do = "write it again as UTF-8, for example by `iconv -f UTF-16 -t UTF-8`, or unpack it first"
         raise _unreadable(path, error, expected="text in UTF-8", found=known, do=do)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = content.count(b"\n", 0, problem.start) + 1
         found = f"byte 0x{content[problem.start]:02x} at place {problem.start}, in line {line}: {problem.reason}"
-        do = "if it is Latin-1 or Windows-1252, write it anew by `iconv -f WINDOWS-1252 -t UTF-8`"
+        do = "if it is Latin-1 or Windows-1252, write it again by `iconv -f WINDOWS-1252 -t UTF-8`"
         raise _unreadable(path, error, expected="text in UTF-8", found=found, do=do) from problem
 
 
@@ -134,7 +134,7 @@ def _unpacked(path: Path, error: type[QkldError], content: bytes) -> bytes:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as problem:
         found = f"{type(problem).__name__}: {problem}"
-        raise _unreadable(path, error, expected="a whole gzip file", found=found, do="copy it anew") from problem
+        raise _unreadable(path, error, expected="a whole gzip file", found=found, do="copy it again") from problem
 
 
 def _reason(path: Path, problem: OSError) -> str:

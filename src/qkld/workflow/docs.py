@@ -83,7 +83,7 @@ def blocks() -> dict[str, str]:
     path = StudyPaths(SHOWN_STUDY).headline
     if not path.exists():
         raise StageError(
-            "The README's finding is not there yet.", expected=path, found="no such file", do="make reproduce"
+            "The README's finding does not exist yet.", expected=path, found="no such file", do="make reproduce"
         )
     lines = finding_lines(json.loads(path.read_text(encoding="utf-8")))
     return {f"finding:{SHOWN_STUDY}": "\n".join(f"- {line}" for line in lines)}

@@ -199,7 +199,7 @@ def results_pages() -> dict[str, str]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ToBeChecked)
                 says = load_params(study).description
-            found[study] = f"# {study}\n\n{says}\n\n{tables.read_text(encoding='utf-8')}"
+            found[study] = f"# {study}: result tables\n\n{says}\n\n{tables.read_text(encoding='utf-8')}"
     return found
 
 
@@ -226,17 +226,17 @@ def write_studies(folder: Path) -> None:
         scatter = _copied_scatter(study, folder / study)
         write_page(
             folder / study / "index.md",
-            f"# {study}, notebook by notebook\n\n{scatter}```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```",
+            f"# {study}: executed notebooks\n\n{scatter}```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```",
         )
 
 
 def _copied_scatter(study: str, folder: Path) -> str:
-    """Copy a study's page to look into beside its notebooks; the paragraph that links to it, empty where none is."""
+    """Copy a study's interactive scatter plot beside its notebooks; the paragraph that links to it, or nothing."""
     page = StudyPaths(study).scatter
     if not page.exists():
         return ""
     shutil.copy(page, folder / page.name)
-    return f"[KLD and score of every quant, to look into]({page.name}), one file that needs no network.\n\n"
+    return f"[Interactive scatter plot of KLD and score]({page.name}): one file, no network needed.\n\n"
 
 
 def executed_notebooks(study: str) -> list[Path]:

@@ -264,7 +264,7 @@ def test_two_logs_of_one_quant(write, runs):
     assert len(found.quants) == 1
     assert "counts once" in found.notes[0]
     other = log(runs["Tiny-Q8_0"])
-    with pytest.raises(TableError, match="do not say the same"):
+    with pytest.raises(TableError, match="have different figures"):
         read_llama_perplexity([write(text, "a.log"), write(other, "b.log")])
     named = read_llama_perplexity([write(text, "a.log"), write(other, "b.log")], labels=["a", "b"])
     assert named.quants["label"].tolist() == ["a", "b"]

@@ -162,7 +162,7 @@ def test_a_study_without_its_sandbox_is_told_before_anything_is_fetched(monkeypa
     running.check_sandbox.cache_clear()
     task = Benchmark(task="humaneval", chance=0, family="code")
     study = load_params("smoke")
-    with pytest.raises(SandboxError, match="bubblewrap is not here"):
+    with pytest.raises(SandboxError, match="bubblewrap is not installed"):
         fetch_sources(study.model_copy(update={"benchmarks": (*study.benchmarks, task)}))
     assert list(tmp_path.iterdir()) == []
     running.check_sandbox.cache_clear()

@@ -156,7 +156,7 @@ def _one_each(runs: Sequence[tuple[str, Run]]) -> tuple[dict[str, Run], list[str
             continue
         if (other.figures, other.windows) != (run.figures, run.windows):
             raise TableError(
-                f"Two logs are of '{label}' and do not say the same.",
+                f"Two logs are of '{label}' and have different figures.",
                 expected="one log for each model",
                 found=f"{other.place}; {run.place}",
                 do="leave one out, or name each with --label",
@@ -208,7 +208,7 @@ def _items(runs: Sequence[tuple[str, Run]], benchmark: str | None) -> pd.DataFra
         other = parts.setdefault((label, task), run)
         if other is not run and other.items != run.items:
             raise TableError(
-                f"Two logs are of '{label}' and {task} and do not say the same.",
+                f"Two logs are of '{label}' and {task} and have different figures.",
                 expected="one log for each model and task",
                 found=f"{other.place}; {run.place}",
                 do="leave one out, or name each with --label; name tasks with --benchmark",

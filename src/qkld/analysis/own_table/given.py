@@ -70,7 +70,7 @@ def _items_alone(items: Path | str | None, asked: Asked, reading: Reading, missi
     named = [option for option, value in of_table.items() if value is not None]
     if items is None or named:
         raise TableError(
-            "There is no table.",
+            "No table was given.",
             expected="a table, or --items alone" if items is None else "a table with these columns",
             found=", ".join(named) or "neither",
             do="give the table" if items is not None else "give one",

@@ -372,7 +372,7 @@ def _refuse_constant(cohort: pd.DataFrame, fidelity: str | None) -> None:
     values = quants_of(cohort)[fidelity]
     if len(values) > 1 and values.nunique() == 1:
         raise TableError(
-            f"'{fidelity}' tells no quant from another.",
+            f"'{fidelity}' has one value for all quants.",
             expected="at least two different values among the quants",
             found=f"{values.iloc[0]:g} for all {len(values)} quants",
             do="name another column as --fidelity",

@@ -96,7 +96,7 @@ def ask(command: str, items: Sequence[dict[str, Any]]) -> list[Any]:
             f"bfcl-eval gave no answer to '{command}'.",
             expected=f"{len(items)} answers",
             found=(done.stderr or done.stdout)[-600:],
-            do=f"remove {folder} and run the same command again: it is made anew",
+            do=f"remove {folder} and run the same command again: it is made again",
         )
     return found
 

@@ -33,7 +33,7 @@ from qkld.study.storage import Place, place
 ROWS_AT_ONCE = 64
 """Rows that are encoded together, so that float32 copies of a window's logits stay small."""
 
-MEND = "make the base file anew, or remove the seal beside it if the file is meant to be another one"
+MEND = "make the base file again, or remove its seal if the file was replaced on purpose"
 
 
 def seal_of(path: Place) -> Place:

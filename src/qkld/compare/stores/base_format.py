@@ -107,7 +107,7 @@ class BaseHeader:
                 f"The header of {name} makes no sense.",
                 expected="a window of at least 4 tokens, 2 tokens of vocabulary, 1 window",
                 found=f"{header.context}, {header.vocabulary} and {header.chunks}",
-                do="the file was altered or its writer was stopped: make it anew",
+                do="the file was altered or its writer was stopped: make it again",
             )
         return header
 
@@ -128,7 +128,7 @@ def _cut(name: object, expected: str, found: str) -> StoreError:
         f"{name} has not the size that its header states.",
         expected=expected,
         found=found,
-        do="its writer was stopped, its disk was full, or it was altered: make the file anew",
+        do="its writer was stopped, its disk was full, or it was altered: make the file again",
     )
 
 
@@ -192,7 +192,7 @@ class BaseRows:
                 f"Row {row} of a base file's window is none that its writers leave.",
                 expected=f"a span of at most {CLAMPS[-1]:g} nats (version 1) and largest code {whole}",
                 found=f"span {spans[row]:.6g}, least log-probability {floor[row]:.6g}, largest code {top[row]}",
-                do="the file was altered, or a version of another model's vocabulary: make it anew",
+                do="the file was altered, or a version of another model's vocabulary: make it again",
             )
 
     @property

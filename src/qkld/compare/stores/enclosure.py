@@ -96,5 +96,5 @@ def _check_mass(missed: Floats) -> None:
             f"Row {wrong[0]} holds no probability distribution.",
             expected="probabilities that can sum to 1 within their rounding",
             found=f"a sum that misses 1 by {missed[wrong[0]]:.3g} at least; {len(wrong)} such rows",
-            do="the file was altered or is of another format: make it anew",
+            do="the file was altered or is of another format: make it again",
         )

@@ -90,7 +90,7 @@ class TopK:
                 "A top-k row lists tokens that cannot be.",
                 expected=f"different ids in [0, {vocabulary})",
                 found="an id twice" if repeated else f"[{ordered.min()}, {ordered.max()}]",
-                do="the store was made with another tokenizer, or altered: make it anew",
+                do="the store was made with another tokenizer, or altered: make it again",
             )
 
 

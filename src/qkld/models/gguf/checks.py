@@ -48,7 +48,7 @@ def header_tokens(file: Path, *, label: str) -> list[str | None]:
             f"'{label}' has tokens twice in its vocabulary.",
             expected="every token once: llama.cpp stops at such a file",
             found=", ".join(f"{token!r}" for token in doubled[:5]),
-            do="make the file anew with today's llama.cpp",
+            do="make the file again with today's llama.cpp",
         )
     return [None if token == f"[PAD{i}]" else token for i, token in enumerate(tokens)]
 

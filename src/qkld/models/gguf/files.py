@@ -51,7 +51,7 @@ def read(file: Path) -> Any:
             f"{file.name} cannot be read.",
             expected="tensor types that gguf knows" if unknown_type else "a whole GGUF file",
             found=f"{type(error).__name__}: {error}"[:400],
-            do="make the file anew with today's llama.cpp, which dropped or has yet to get this type"
+            do="make the file again with today's llama.cpp, which dropped or has yet to get this type"
             if unknown_type
             else "download the file again, and state its sha256 in the study",
         ) from error

@@ -50,7 +50,7 @@ def library() -> ModuleType:
         import llama_cpp
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(
-            "Engine llamacpp needs llama-cpp-python, which is not here.",
+            "Engine llamacpp needs llama-cpp-python, which is not installed.",
             expected="the package of requirements-llamacpp.lock, compiled on this machine",
             found=f"{type(error).__name__}: {error}"[:400],
             do="run `make llamacpp`",

@@ -110,5 +110,5 @@ def _unreadable(path: Path, found: object) -> SourceError:
         f"{path.name} is no importance matrix.",
         expected="a file of llama-imatrix: GGUF with in_sum2 and counts, or the older .dat",
         found=found,
-        do="make it anew, or let it be computed",
+        do="make it again, or let it be computed",
     )

@@ -86,7 +86,7 @@ def saved_figure(study: LoadedStudy, name: str) -> Path:
     found = next((path for path in places if path.exists()), None)
     if found is None:
         raise StageError(
-            f"Figure '{name}' of study '{study.params.study}' is not there yet.",
+            f"Figure '{name}' of study '{study.params.study}' does not exist yet.",
             expected=places[0],
             found="no such file",
             do=f"run notebook {FIGURES[name]} first",

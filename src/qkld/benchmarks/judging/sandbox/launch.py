@@ -124,7 +124,7 @@ class _Conversation:
 def _outcome(conversation: _Conversation, nonce: str, *, late: bool, seconds: float) -> Outcome:
     """The supervisor's answer, or what its silence means."""
     if not conversation.has_started:
-        raise _not_started(conversation.complaint.decode(errors="replace").strip() or "no word from it")
+        raise _not_started(conversation.complaint.decode(errors="replace").strip() or "no message from it")
     try:
         answer = json.loads(conversation.answer.split(b"\n")[1])
         genuine = answer.pop("nonce") == nonce
