@@ -10,6 +10,7 @@ import ctypes
 import os
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -192,6 +193,31 @@ class LlamaCpp:
         values = np.ctypeslib.as_array(llama.llama_get_logits(context), shape=(tokens, self.vocabulary))
         return values.copy()  # the buffer is llama.cpp's, and the next batch overwrites it
 
+    def begin(self, prompt: Sequence[int], *, room: int) -> np.ndarray:
+        """Run a prompt in an empty cache that has room for so many tokens; logits of its last token, float32."""
+        llama = library()
+        llama.llama_memory_clear(llama.llama_get_memory(self._context_for(room, 1)), False)
+        return self._written(prompt, at=0)
+
+    def go_on(self, token: int, *, at: int) -> np.ndarray:
+        """Run one more token, the ``at``-th of its text, behind what is in the cache; its logits."""
+        return self._written([token], at=at)
+
+    def _written(self, tokens: Sequence[int], *, at: int) -> np.ndarray:
+        """Run tokens behind the cache's, logits of the last one alone, and wait until they are there."""
+        llama = library()
+        count = len(tokens)
+        text = Batch(np.array(tokens, np.int32), np.arange(at, at + count, dtype=np.int32), ((0,),) * count, np.empty(0))
+        filled = _filled(llama, text, logits=slice(count - 1, count))
+        try:
+            code = llama.llama_decode(self._context, filled)
+            llama.llama_synchronize(self._context)
+        finally:
+            llama.llama_batch_free(filled)
+        if code:
+            raise self._refused(f"{count} tokens behind {at} (code {code})")
+        return np.ctypeslib.as_array(llama.llama_get_logits_ith(self._context, -1), shape=(self.vocabulary,)).copy()
+
     def _context_for(self, tokens: int, sequences: int) -> Any:
         """A context with room for a batch: the one there is, or a larger one in its place."""
         if tokens <= self._size[0] and sequences <= self._size[1]:
@@ -247,14 +273,16 @@ class LlamaCpp:
         self._free_model()
 
 
-def _filled(llama: ModuleType, batch: Batch) -> Any:
-    """llama.cpp's own form of a batch, every token's logits asked for; to be freed."""
+def _filled(llama: ModuleType, batch: Batch, *, logits: slice = slice(None)) -> Any:
+    """llama.cpp's own form of a batch, the logits of these tokens asked for; to be freed."""
     tokens = len(batch.tokens)
     filled = llama.llama_batch_init(tokens, 0, max(len(own) for own in batch.members))
     filled.n_tokens = tokens
     for name, values in (("token", batch.tokens), ("pos", batch.positions)):
         np.ctypeslib.as_array(getattr(filled, name), shape=(tokens,))[:] = values
-    np.ctypeslib.as_array(filled.logits, shape=(tokens,))[:] = 1
+    asked = np.ctypeslib.as_array(filled.logits, shape=(tokens,))
+    asked[:] = 0
+    asked[logits] = 1
     for i, own in enumerate(batch.members):
         filled.n_seq_id[i] = len(own)
         for j, sequence in enumerate(own):
