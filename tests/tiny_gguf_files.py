@@ -24,8 +24,8 @@ def write_model(path: Path, *, tensors_a_part: int = 0, seed: int = 7, **changes
     """Write the model in float32; with ``tensors_a_part`` split, and the first part's name is returned."""
     sizes = {**SIZES, **changes}
     writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_a_part)
-    _add_sizes(writer, sizes)
-    _add_tokenizer(writer)
+    add_sizes(writer, sizes)
+    add_tokenizer(writer)
     for name, values in _tensors(sizes, np.random.default_rng(seed)):
         writer.add_tensor(name, values)
     writer.write_header_to_file()
@@ -35,7 +35,8 @@ def write_model(path: Path, *, tensors_a_part: int = 0, seed: int = 7, **changes
     return path if path.exists() else next(path.parent.glob(f"{path.stem}-00001-of-*.gguf"))
 
 
-def _add_sizes(writer: gguf.GGUFWriter, sizes: dict[str, int]) -> None:
+def add_sizes(writer: gguf.GGUFWriter, sizes: dict[str, int]) -> None:
+    """The model's name and sizes, as a header says them."""
     writer.add_name("tiny")
     writer.add_vocab_size(len(vocabulary()))
     writer.add_context_length(CONTEXT)
@@ -50,7 +51,8 @@ def _add_sizes(writer: gguf.GGUFWriter, sizes: dict[str, int]) -> None:
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
+def add_tokenizer(writer: gguf.GGUFWriter) -> None:
+    """The tokenizer of the model, as a header says it."""
     tokens = vocabulary()
     kinds = [gguf.TokenType.CONTROL if i in (0, 1) else gguf.TokenType.NORMAL for i in range(len(tokens))]
     merges = json.loads(make_tokenizer().backend_tokenizer.to_str())["model"]["merges"]
