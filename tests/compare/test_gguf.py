@@ -108,6 +108,43 @@ def test_a_file_is_a_reference_beside_a_folder_a_file_and_a_quantizer(files):
     assert mean_kld(in_llamacpp, "q8") == pytest.approx(defined(kind), rel=1)
 
 
+@pytest.mark.parametrize("files", ["qwen3"], indirect=True)  # heads of 128, four blocks of a quantized cache
+def test_a_grid_of_caches_by_position_up_to_the_context(files):
+    _, folder = files
+    figure = folder / "positions.png"
+    grid = ("--engine", "llamacpp", "--cache-k", "f32,q4_0", "--cache-v", "f32,q8_0", "--figure", str(figure))
+    how = ("--score-from", "0", "--positions", "2", "--context", "256", "--windows", "1")
+    values = compared(folder, "folder", "--quant", str(folder / "f32.gguf"), *grid, *how)
+    labels = [f"f32-k-{k}-v-{v}" for k in ("f32", "q4_0") for v in ("f32", "q8_0")]
+    means = {label: mean_kld(values, label) for label in labels}
+    assert means["f32-k-f32-v-f32"] < means["f32-k-f32-v-q8_0"] < means["f32-k-q4_0-v-q8_0"]
+    facts = values["made_by"]["models"]["f32-k-q4_0-v-q8_0"]["engine"]
+    assert (facts["cache_k"], facts["cache_v"]) == ("q4_0", "q8_0")
+    rows = [r for r in values["breakdown"] if (r["label"], r["by"], r["metric"]) == (labels[3], "position", "kl_mean")]
+    assert len(rows) == 2
+    assert rows[0]["bucket_from"] < 3
+    assert rows[-1]["bucket_to"] > 250
+    assert sum(r["tokens"] for r in rows) == 255
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("files", ["llama3"], indirect=True)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--cache-k", "q8_0"), "--cache-k is about llama.cpp's cache"),
+        (("--engine", "llamacpp", "--cache-v", "q8_0,q6_k"), "--cache-v cannot be used"),
+        (("--engine", "llamacpp", "--figure", "kld.bmp"), "--figure cannot be used"),
+        (("--score-from", "1"), "--score-from cannot be used"),
+    ],
+)
+def test_caches_and_figures_that_cannot_be_made_are_refused(files, options, said, capsys):
+    _, folder = files
+    given = ("--reference", str(folder / "folder"), "--quant", str(folder / "f32.gguf"), *options)
+    assert cli.main(["compare", *given]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_an_engine_without_a_file_is_refused(files, capsys):
     _, folder = files
     given = ("--reference", str(folder / "folder"), "--quant", "torchao:int8,group=32", "--engine", "llamacpp")

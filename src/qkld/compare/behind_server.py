@@ -59,7 +59,8 @@ def served_quants(request: Request) -> list[ServedModel]:
         If some quants are served and some are not, one is given twice, or figures are asked for that need all logits.
     """
     given = [text for text in request.quants if is_served(text)]
-    for option, asked in (("--second-walk", request.second_walk), ("--breakdown", request.breakdown)):
+    of_all_logits = ("second_walk", "breakdown", "positions", "figure", "cache_k", "cache_v", "score_from")
+    for option, asked in ((f"--{name.replace('_', '-')}", getattr(request, name)) for name in of_all_logits):
         if given and asked:
             raise ParameterError(
                 f"{option} cannot be given with a served quant.",

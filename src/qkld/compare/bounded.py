@@ -93,6 +93,9 @@ def _check_options(request: Request) -> None:
         ("--context", request.context),
         ("--second-walk", request.second_walk),
         ("--breakdown", request.breakdown),
+        ("--positions", request.positions),
+        ("--figure", request.figure),
+        ("--score-from", request.score_from),
     ):
         if given:
             raise ParameterError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ from qkld.reference.store import ReferenceStore
 from qkld.sources import fetch
 from qkld.sources.corpora import OWN_LENGTH, CorpusWindows, read_documents, scored_by_context, text_windows
 from qkld.sources.tokenizer import start_of_text
-from qkld.study.entries import GgufModel, MadeModel, ModelEntry, StoredModel
+from qkld.study.entries import GgufModel, MadeModel, ModelEntry, StoredModel, each_cache
 from qkld.study.params import Compute, Corpus, Study
 
 AnyStore: TypeAlias = HiddenStates | BaseFile | TopKStore
@@ -59,7 +60,8 @@ def quants_of(request: Request, study: Study | None, reference: StoredModel | An
         If one has to be made and neither a reference model nor a study says from what, or an engine is asked for and
         none of them is a GGUF file.
     """
-    entries = [_run_by(request.engine, model_entry(text, study=study)) for text in request.quants]
+    given = [_run_by(request.engine, model_entry(text, study=study)) for text in request.quants]
+    entries = [cached for entry in given for cached in _in_caches(request, entry)]
     if request.engine and not any(isinstance(entry, GgufModel) for entry in entries):
         raise ParameterError(
             "--engine says what runs GGUF files.",
@@ -67,6 +69,7 @@ def quants_of(request: Request, study: Study | None, reference: StoredModel | An
             found=", ".join(request.quants),
             do="drop --engine",
         )
+    _check_caches(request, given)
     made = [e.recipe for e in entries if isinstance(e, MadeModel)]
     if made and study is None and not isinstance(reference, StoredModel):
         raise ParameterError(
@@ -86,6 +89,27 @@ def _run_by(engine: str | None, entry: ModelEntry) -> ModelEntry:
     return entry.model_copy(update={"engine": engine, **cache})
 
 
+def _in_caches(request: Request, entry: ModelEntry) -> tuple[ModelEntry, ...]:
+    """The entry with each pair of types of cache that is asked for, where llama.cpp runs it."""
+    asked = {name: types for name, types in (("cache_k", request.cache_k), ("cache_v", request.cache_v)) if types}
+    return each_cache(entry.model_copy(update=asked)) if asked and _has_cache(entry) else (entry,)
+
+
+def _has_cache(entry: ModelEntry) -> bool:
+    return isinstance(entry, GgufModel) and entry.engine == "llamacpp"
+
+
+def _check_caches(request: Request, entries: Sequence[ModelEntry]) -> None:
+    asked = [f"--cache-{name[-1]}" for name in ("cache_k", "cache_v") if getattr(request, name)]
+    if asked and not any(map(_has_cache, entries)):
+        raise ParameterError(
+            f"{asked[0]} is about llama.cpp's cache.",
+            expected="a .gguf file among the quants, and --engine llamacpp",
+            found=", ".join(request.quants) + (f" in {request.engine}" if request.engine else ""),
+            do=f"give both, or drop {' and '.join(asked)}",
+        )
+
+
 def opened_session(
     request: Request, folder: Path, reference: StoredModel | HiddenStates, study: Study | None
 ) -> Session:
@@ -98,7 +122,7 @@ def opened_session(
     header = corpus_header(windows, model)
     record_windows(folder / "reference", header, model, description="reference")
     store = ReferenceStore.open(header.folder(folder / "reference"), expected_key=header.key)
-    scored = scored_by_context(corpus, header.windows, SCORE_FROM)
+    scored = scored_by_context(corpus, header.windows, _score_from(request))
     session = Session(request, folder, compute, store, scored, text=str(request.text or DEFAULT_TEXT))
     session.facts["reference"] = model.facts() | {"given_as": reference.recipe}
     del model
@@ -108,7 +132,8 @@ def opened_session(
 
 def _from_store(request: Request, folder: Path, store: ReferenceStore, study: Study | None) -> Session:
     """A store's own windows, every kept position scored; with a study, made quants start from its reference."""
-    for option, given in (("--text", request.text), ("--context", request.context)):
+    own = {"--text": request.text, "--context": request.context, "--score-from": request.score_from}
+    for option, given in own.items():
         if given is not None:
             raise ParameterError(
                 f"{option} cannot be given with a store.",
@@ -170,7 +195,11 @@ def _windows(request: Request, model: OpenedModel) -> tuple[Corpus, CorpusWindow
         windows=request.windows or _windows_there(documents, model.tokenizer, context, request.packing),
         packing=request.packing,
     )
-    return corpus, text_windows(corpus, documents, model.tokenizer, SCORE_FROM)
+    return corpus, text_windows(corpus, documents, model.tokenizer, _score_from(request))
+
+
+def _score_from(request: Request) -> float:
+    return SCORE_FROM if request.score_from is None else request.score_from
 
 
 def _windows_there(documents: list[str], tokenizer: Any, context: int, packing: str) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from qkld.errors import ParameterError
+from qkld.study.entries import CacheType
 
 DEFAULT_TEXT = "boolq-passages"
 """Asset measured on where no text is given: English prose, fetched by pinned hash."""
@@ -21,6 +22,11 @@ DEFAULT_CONTEXT = 512
 
 SCORE_FROM = 0.5
 """Share of a window that is context only; llama.cpp's second half."""
+
+CACHE_TYPES = frozenset(get_args(CacheType))
+
+FIGURES = (".png", ".pdf", ".svg")
+KINDS = ".png, .pdf or .svg"
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,16 @@ class Request:
         Also measure what the rounding of the compute dtype does to the reference itself.
     second_walk : bool
         Also measure the acceptance rate of speculative decoding and the Jensen–Shannon divergence.
+    cache_k, cache_v : tuple of str
+        Types of llama.cpp's key and value cache; every GGUF quant is measured with each pair of them.
+    score_from : float, optional
+        Share of a window that is context only, by default `SCORE_FROM`.
     breakdown : bool
         Show mean KLD by entropy and position too.
+    positions : int, optional
+        Buckets of the position in the window, each of about as many tokens.
+    figure : Path, optional
+        File for a figure of mean KLD by position, a line a quant.
     floor_k, floor_log_p : int, optional, and float
         Of the floor form (Eq. 5) beside bounds: top tokens of both sides, by default a top-k store's own or 64; and the
         log-probability of a token missing from the quant's.
@@ -74,7 +88,12 @@ class Request:
     weights: str = "dequantized"
     floor: bool = True
     second_walk: bool = False
+    cache_k: tuple[str, ...] = ()
+    cache_v: tuple[str, ...] = ()
+    score_from: float | None = None
     breakdown: bool = False
+    positions: int | None = None
+    figure: Path | None = None
     floor_k: int | None = None
     floor_log_p: float = -16.0
     confidence: float = 0.95
@@ -94,6 +113,18 @@ class Request:
             ("--power", 0 < self.power < 1, "between 0 and 1", self.power),
             ("--bootstrap", self.bootstrap >= 100, "at least 100", self.bootstrap),
             ("--seed", self.seed >= 0, "0 or more", self.seed),
+            ("--score-from", 0 <= (self.score_from or 0) < 1, "a share from 0 to below 1", self.score_from),
+            ("--positions", self.positions is None or self.positions >= 1, "at least 1", self.positions),
+            ("--figure", self.figure is None or self.figure.suffix in FIGURES, f"a file in {KINDS}", self.figure),
+            *(
+                (
+                    f"--{name.replace('_', '-')}",
+                    set(types) <= CACHE_TYPES and len(set(types)) == len(types),
+                    f"types of llama.cpp's cache, each once: {', '.join(sorted(CACHE_TYPES))}",
+                    ", ".join(types),
+                )
+                for name, types in (("cache_k", self.cache_k), ("cache_v", self.cache_v))
+            ),
         ]
         for option, holds, expected, found in problems:
             if not holds:

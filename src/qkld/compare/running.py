@@ -18,7 +18,7 @@ from qkld.compare.session import Session, let_go
 from qkld.compare.stores import HiddenStates
 from qkld.divergence.floors import NOT_COMPUTED, WIDER, reason_of
 from qkld.models import open_model
-from qkld.statistics.tokens.breakdown import breakdown_table
+from qkld.statistics.tokens.breakdown import POSITION_BUCKETS, breakdown_table
 from qkld.statistics.tokens.differences import floor_means, paired_table
 from qkld.statistics.tokens.fidelity import summarise
 from qkld.study.entries import StoredModel
@@ -89,7 +89,13 @@ def _summed_up(session: Session, quants: list[str]) -> Comparison:
     return Comparison(
         made=made_by(**_record(session)),
         fidelity=fidelity,
-        breakdown=breakdown_table(session.tokens, [*floor, *quants], **how, seed=request.seed),
+        breakdown=breakdown_table(
+            session.tokens,
+            [*floor, *quants],
+            position_edges=request.positions or POSITION_BUCKETS,
+            **how,
+            seed=request.seed,
+        ),
         paired=paired,
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 LONGEST_LABEL = 80
 """Characters."""
@@ -191,8 +192,11 @@ def build_label(entry: ModelEntry, basis: Basis) -> str:
 
 
 def each_build(quants: Iterable[Any]) -> tuple[Any, ...]:
-    """The quants, each that asks for builds replaced by one a build, with its own label and basis and one recipe_id."""
-    return tuple(build for quant in quants for build in _builds_of(quant))
+    """The quants, each that asks for builds replaced by one a build, with its own label and basis and one recipe_id.
+
+    One that names several types of cache is replaced by one a pair before.
+    """
+    return tuple(build for quant in quants for cached in each_cache(quant) for build in _builds_of(cached))
 
 
 def _builds_of(entry: ModelEntry) -> tuple[ModelEntry, ...]:
@@ -232,13 +236,23 @@ class MadeGguf(Strict):
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
+CacheTypes = Annotated[
+    Annotated[CacheType, Tag("type")] | Annotated[tuple[CacheType, ...], Tag("types"), Field(min_length=1)],
+    Discriminator(lambda given: "types" if isinstance(given, list | tuple) else "type"),
+]
+"""One type, or several, which stand for an entry each."""
+
+CACHES = {"cache_k": "keys", "cache_v": "values"}
+"""Keys of an entry that are types of llama.cpp's cache → what of."""
+
 
 class GgufModel(StoredModel):
     """A GGUF file: a given one, or one ``made`` here from the reference.
 
     Engine ``torch`` runs its dequantized weights, and so measures the weights alone; ``llamacpp`` runs the file in
     llama.cpp, whose products quantize activations too. A split file is named by its first part. ``cache_k`` and
-    ``cache_v`` are the types of llama.cpp's key and value cache (f16 where they are not given, as in llama.cpp).
+    ``cache_v`` are the types of llama.cpp's key and value cache (f16 where they are not given, as in llama.cpp); a list
+    of them stands for an entry a pair of types (see `each_cache`).
     """
 
     method: Literal["gguf"] = "gguf"
@@ -248,8 +262,8 @@ class GgufModel(StoredModel):
     sha256: Sha256 | None = None
     size_bytes: int | None = Field(default=None, gt=0)
     engine: Literal["torch", "llamacpp"] = "torch"
-    cache_k: CacheType | None = None
-    cache_v: CacheType | None = None
+    cache_k: CacheTypes | None = None
+    cache_v: CacheTypes | None = None
     flash_attention: bool | None = None
 
     @property
@@ -270,9 +284,47 @@ class GgufModel(StoredModel):
         given = [k for k in ("cache_k", "cache_v", "flash_attention") if getattr(self, k) is not None]
         if given and self.engine != "llamacpp":
             raise ValueError(f"{', '.join(given)}: only engine llamacpp has a cache of its own")
-        if self.cache_v not in (None, "f32", "f16", "bf16") and self.flash_attention is False:
-            raise ValueError(f"cache_v {self.cache_v} needs flash attention, which flash_attention: false turns off")
+        needing = [kind for kind in _several(self.cache_v) if kind not in (None, "f32", "f16", "bf16")]
+        if needing and self.flash_attention is False:
+            raise ValueError(f"cache_v {needing[0]} needs flash attention, which flash_attention: false turns off")
         return self
+
+    @model_validator(mode="after")
+    def _each_cache_once_and_named(self) -> GgufModel:
+        for key in CACHES:
+            types = _several(getattr(self, key))
+            if len(set(types)) < len(types):
+                raise ValueError(f"{key} names a type twice: {', '.join(map(str, types))}")
+        too_long = [entry.label for entry in each_cache(self) if len(entry.label) > LONGEST_LABEL]
+        if too_long:
+            raise ValueError(f"label of a pair of caches is longer than {LONGEST_LABEL} characters: {too_long[0]}")
+        return self
+
+
+def _several(given: Any) -> tuple[Any, ...]:
+    return given if isinstance(given, tuple) else (given,)
+
+
+def each_cache(entry: ModelEntry) -> tuple[ModelEntry, ...]:
+    """An entry a pair of key and value types where lists of them are given, else the entry itself.
+
+    Labels have what varies: ``q8-0-k-q4_0-v-f16``.
+    """
+    varied = [key for key in CACHES if isinstance(getattr(entry, key, None), tuple)]
+    if not varied:
+        return (entry,)
+    return tuple(
+        _with_caches(entry, dict(zip(varied, types, strict=True)))
+        for types in product(*(getattr(entry, key) for key in varied))
+    )
+
+
+def _with_caches(entry: ModelEntry, types: dict[str, str]) -> ModelEntry:
+    suffix = "".join(f"-{key[-1]}-{kind}" for key, kind in types.items())
+    said = ", ".join(f"{CACHES[key]} in {kind}" for key, kind in types.items())
+    named = {"label": entry.label + suffix, "recipe": f"{entry.recipe}, {said}"}
+    recipe_id = {} if entry.recipe_id is None else {"recipe_id": entry.recipe_id + suffix}
+    return entry.model_copy(update={**types, **named, **recipe_id})
 
 
 class MadeModel(ModelEntry):

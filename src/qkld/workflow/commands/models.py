@@ -40,7 +40,12 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--floor-log-p", type=float, default=-16.0, help="log-probability of a missing token (default -16)"
     )
+    parser.add_argument("--cache-k", type=names, default=(), help="types of llama.cpp's key cache, such as f16,q8_0")
+    parser.add_argument("--cache-v", type=names, default=(), help="those of its value cache; each pair is measured")
+    parser.add_argument("--score-from", type=float, help="share of a window that is context only (default 0.5)")
     parser.add_argument("--breakdown", action="store_true", help="also print mean KLD by entropy and position")
+    parser.add_argument("--positions", type=whole_number, help="buckets of the position in the window (default 4)")
+    parser.add_argument("--figure", type=Path, help="file for mean KLD by position, a line a quant: .png, .pdf or .svg")
     parser.add_argument("--confidence", type=float, default=0.95, help="confidence of every interval (default 0.95)")
     parser.add_argument("--bootstrap", type=whole_number, default=1000, help="resamples of windows (default 1000)")
     parser.add_argument("--power", type=float, default=0.8, help="power for the number of windows needed (default 0.8)")
@@ -95,6 +100,12 @@ def _pick_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--windows", type=whole_number, help="windows of text for the KLD (default 40)")
     parser.add_argument("--text", type=Path, help="plain text, or .jsonl of texts (default: English prose)")
     parser.add_argument("--engine", choices=("torch", "llamacpp"), help="how GGUF files run, as in `qkld compare`")
+    parser.add_argument(
+        "--speed", action="store_true", default=None, help="also measure tokens a second of each file in its engine"
+    )
+    parser.add_argument(
+        "--remove", action="store_true", default=None, help="remove what was fetched from a hub after use"
+    )
     parser.add_argument("--seed", type=int, default=2606, help="seed of the items' order (default 2606)")
     parser.add_argument("--out", type=Path, help="folder of what was measured (default runs/pick/NAME); it goes on")
     parser.add_argument("--json", type=Path, help="file for all results")
