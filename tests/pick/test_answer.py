@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -34,8 +35,24 @@ def _answer(rows=ROWS, **more):
 def test_the_sentences_name_the_smallest_shown_and_the_smallest_not_shown_worse():
     shown, not_worse, still_open = _answer(seconds_an_item=0.5).sentences
     assert shown == "Smallest file shown within 1 point of F16 (F16): Q5_K_M (5.7 GB, 45.60 bits)."
-    assert not_worse == "Smallest not shown worse: Q4_K_M (4.9 GB, 39.20 bits)."
-    assert "Q4_K_M (about 2,600 more items, 43 min here" in still_open
+    assert not_worse == "Smallest not shown worse: Q4_K_M (4.9 GB, 39.20 bits), but undecided."
+    assert still_open.endswith("is the true one: Q4_K_M (about 2,600, 43 min here).")
+
+
+def test_speeds_are_two_columns_and_a_note_that_says_where():
+    speeds = ((128, 1234.5, 20.25), (512, 987.0, 19.5))
+    rows = (replace(ROWS[0], speed=speeds), ROWS[4])
+    lines = _answer(rows, speed_of_reference=speeds, speed_measured=("llama.cpp 1, 2 threads of a processor",)).lines()
+    assert lines[0].split()[-3:] == ["prefill", "decoding", "decision"]
+    assert "1,230 / 987  20.2 / 19.5  equivalent" in lines[1]
+    assert lines[2].split()[-8:-5] == ["–", "–", "left"]
+    assert lines[4] == (
+        "Speed is in tokens a second: prefill of prompts of 128 and 512 tokens, and decoding behind each; it is in no "
+        "decision. Measured here in llama.cpp 1, 2 threads of a processor. "
+        "The reference: 1,230 / 987; 20.2 / 19.5."
+    )
+    assert _answer(rows, speed_measured=("somewhere",)).lines()[4].endswith("The reference: –; –.")
+    assert "prefill" not in _answer(ROWS).lines()[0]
 
 
 def test_nothing_shown_is_said():

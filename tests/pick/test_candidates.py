@@ -7,7 +7,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from tiny_gguf_files import vocabulary, write_model
+from tiny_gguf_files import SIZES, add_sizes, add_tokenizer, vocabulary, write_model
 from tiny_models import make_module, save
 
 from qkld.errors import ModelError, ParameterError, SourceError, TokenizerError
@@ -49,8 +49,7 @@ def test_files_are_found_largest_first_and_named_as_what_they_are(files):
 def test_the_cache_is_counted_from_the_header(files):
     """Two layers, keys and values of four heads of 32 in two bytes each."""
     (first, *_) = candidates_in(files)
-    assert first.cache == 2 * 2 * (4 * 32) * 2
-    assert first.memory(1000) == first.size + 1000 * first.cache
+    assert first.memory(1000) == first.size + 1000 * (2 * 2 * (4 * 32) * 2)
 
 
 def test_a_split_file_is_one(tmp_path):
@@ -90,6 +89,44 @@ def test_another_tokenizer_is_refused(files, tmp_path, monkeypatch):
     with pytest.raises(TokenizerError, match="no common tokenizer") as caught:
         candidates_in(tmp_path)
     assert "'another'" in caught.value.expected + caught.value.found
+
+
+def test_another_file_of_the_same_name_and_size_is_told_from_the_first(tmp_path):
+    """A quantizer's next version of a file: as large, and other weights."""
+    (first,) = candidates_in(write_model(tmp_path / "tiny.gguf", seed=1).parent)
+    (again,) = candidates_in(tmp_path)
+    (second,) = candidates_in(write_model(tmp_path / "tiny.gguf", seed=2).parent)
+    assert first == again
+    assert (first.size, first.label) == (second.size, second.label)
+    assert first.kept_name != second.kept_name
+
+
+def test_a_file_that_was_cut_off_is_named(files, tmp_path):
+    whole = (files / "tiny-Q8_0.gguf").read_bytes()
+    (tmp_path / "tiny-F32.gguf").symlink_to(files / "tiny-F32.gguf")
+    (tmp_path / "tiny-Q8_0.gguf").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r"(?s)tiny-Q8_0.gguf cannot be read.*download the file again"):
+        candidates_in(tmp_path)
+
+
+def test_a_split_file_that_lacks_a_part_is_refused(tmp_path):
+    write_model(tmp_path / "tiny.gguf", tensors_a_part=8)
+    sorted(tmp_path.iterdir())[-1].unlink()
+    with pytest.raises(SourceError, match=r"-of-"):
+        candidates_in(tmp_path)
+
+
+def test_a_vocabulary_alone_is_refused(files, tmp_path):
+    """What llama.cpp keeps for tests: a header with tokens and no weights."""
+    (tmp_path / "tiny-F32.gguf").symlink_to(files / "tiny-F32.gguf")
+    writer = gguf.GGUFWriter(tmp_path / "vocab.gguf", "llama")
+    add_sizes(writer, SIZES)
+    add_tokenizer(writer)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(ModelError, match="holds no weights"):
+        candidates_in(tmp_path)
 
 
 def test_a_folder_without_models_is_refused(tmp_path):

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 import tiny_gguf_files
+from hub_server import served_hub
 from tiny_gguf_files import write_model
 
+from qkld.errors import ParameterError
 from qkld.models.making import quantize_file
 from qkld.pick.request import PickRequest
 from qkld.pick.running import pick
@@ -104,3 +106,64 @@ def test_a_time_too_short_for_a_round_says_what_it_would_need(request_of, answer
     assert found.sentences[-1].startswith(
         "The time ended before round 1 of 6: its 2 items take about 60 min for 2 files"
     )
+
+
+def test_speed_stands_beside_the_figures_and_decides_nothing(answer, request_of):
+    fast = pick(replace(request_of, speed=True))
+    assert [replace(row, speed=None) for row in fast.rows] == list(answer.rows)
+    for row in fast.rows:
+        for _, prefill, decoding in row.speed:
+            assert 0 < decoding < prefill
+    assert fast.table.columns[-3:] == ("prefill", "decoding", "decision")
+    note = next(line for line in fast.lines() if line.startswith("Speed is in tokens a second"))
+    assert "llama.cpp" in note
+    assert "thread" in note
+    assert "in no decision" in note
+    assert pick(replace(request_of, speed=True)).rows == fast.rows  # measured once
+    assert "prefill" not in answer.table.columns
+
+
+def test_a_file_that_cannot_be_run_is_left_out_with_the_reason_and_the_others_are_answered(place, request_of, answer):
+    """Its header is that of a model; its weights are not numbers."""
+    from gguf import GGUFReader
+
+    broken = place / "with-broken"
+    broken.mkdir()
+    for file in (place / "files").iterdir():
+        (broken / file.name).symlink_to(file)
+    source = write_model(place / "broken.gguf", seed=8)
+    for tensor in GGUFReader(source, mode="r+").tensors:
+        if tensor.name == "blk.0.ffn_up.weight":
+            tensor.data[:] = float("nan")
+            tensor.data.flush()
+    source.rename(broken / "tiny-F32-broken.gguf")
+    how = {"what": str(broken), "reference": "tiny-F32.gguf"}
+    rows = {row.label: row for row in pick(replace(request_of, **how)).rows}
+    assert rows["tiny-F32-broken"].decision == "left out"
+    assert rows["tiny-F32-broken"].note.startswith("cannot be run")
+    assert rows["tiny-Q8_0"] == answer.rows[0]
+
+
+def test_memory_that_no_file_fits_into_is_refused_before_anything_runs(request_of, tmp_path):
+    with pytest.raises(ParameterError, match=r"(?s)No file fits.*tiny-Q2_K, the smallest") as caught:
+        pick(replace(request_of, fit=1000, out=tmp_path / "out"))
+    assert "--context" in caught.value.do
+    assert not (tmp_path / "out").exists()
+
+
+def test_removing_is_refused_of_a_folder(request_of):
+    with pytest.raises(ParameterError, match="your own"):
+        pick(replace(request_of, remove=True))
+
+
+def test_a_repository_of_a_hub_file_by_file(place, request_of, answer, tmp_path, monkeypatch):
+    """Fetched, measured and removed: the answer is that of the folder, and no file is left."""
+    with served_hub(tmp_path, monkeypatch) as hub:
+        for file in (place / "files").iterdir():
+            (hub.folder / file.name).symlink_to(file)
+        how = {"what": "some/model", "out": tmp_path / "out", "remove": True}
+        found = pick(replace(request_of, **how))
+    assert found.rows == answer.rows
+    assert sorted(hub.fetched) == ["tiny-F32.gguf", "tiny-Q2_K.gguf", "tiny-Q8_0.gguf"]
+    assert list((tmp_path / "out" / "files").glob("*.gguf")) == []
+    assert len(list((place / "files").glob("*.gguf"))) == 3

@@ -6,7 +6,7 @@ from qkld.errors import StageError
 from qkld.study.knobs import STAGES
 from qkld.study.params import Study
 from qkld.study.registry import OF_STUDIES
-from qkld.workflow import pages
+from qkld.workflow import cli, pages
 from qkld.workflow.commands import COMMANDS
 from qkld.workflow.room_picture import draw_rooms, write_rooms
 
@@ -31,6 +31,11 @@ def test_every_command_is_on_its_page():
     page = pages.command_line_page()
     assert all(f"## `qkld {command.name}`" in page for command in COMMANDS)
     assert "--help" in page
+
+
+def test_what_qkld_pick_prints_is_what_its_page_shows(capsys):
+    assert cli.main(["pick", "demo"]) == 0
+    assert pages.pick_page() == f"```text\n$ qkld pick demo\n{capsys.readouterr().out}```"
 
 
 def test_rooms_stand_in_the_order_of_their_floors_and_import_downwards_only():

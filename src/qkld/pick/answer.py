@@ -15,6 +15,9 @@ from qkld.study.text_table import TextTable
 Interval = tuple[float, float, float]
 """An estimate with the ends of its interval."""
 
+Speeds = tuple[tuple[int, float, float], ...]
+"""At each length of prompt: its tokens, and tokens a second of the prompt and of what is written behind it."""
+
 NONE = "–"
 LEFT_OUT = "left out"
 """Decision about a file that was given no items."""
@@ -36,13 +39,15 @@ class Row:
     decision: str = LEFT_OUT
     items_needed: float | None = None
     note: str = ""
+    speed: Speeds | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
     """The rows, by falling size, and everything that is said below them.
 
-    ``seconds_an_item`` is of the slowest file, and None where none was run here.
+    ``seconds_an_item`` is of the slowest file, and None where none was run here. ``speed_of_reference`` and
+    ``speed_measured`` are the reference's speed, and where all of them were measured, where they were asked for.
     """
 
     rows: tuple[Row, ...]
@@ -53,6 +58,8 @@ class Answer:
     notes: tuple[str, ...] = ()
     seconds_an_item: float | None = None
     made_by: dict[str, Any] | None = None
+    speed_of_reference: Speeds | None = None
+    speed_measured: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> list[str]:
@@ -71,22 +78,24 @@ class Answer:
         found = [row for row in asked if row.decision != WORSE]
         if not found:
             return "Every file that was asked is shown worse." if asked else "No file was asked any item."
-        return f"Smallest not shown worse: {_named(_smallest(found))}."
+        smallest = _smallest(found)
+        return f"Smallest not shown worse: {_named(smallest)}{', but undecided' * (smallest.decision == UNDECIDED)}."
 
     def _open(self) -> list[str]:
         undecided = [row for row in self.rows if row.decision == UNDECIDED]
         if not undecided:
             return []
-        return [f"Undecided: {'; '.join(self._settles(row) for row in undecided)}."]
+        each = "; ".join(self._settles(row) for row in undecided)
+        return [f"Undecided, and how many more items would settle it if the difference seen is the true one: {each}."]
 
     def _settles(self, row: Row) -> str:
         if not row.items:
-            return f"{row.label} (no items yet)"
+            return f"{row.label} (none asked yet)"
         if row.items_needed is None or not np.isfinite(row.items_needed):
-            return f"{row.label} (no number of items of this kind would, if the difference seen is the true one)"
+            return f"{row.label} (no number)"
         more = max(0.0, row.items_needed - row.items)
         time = "" if self.seconds_an_item is None else f", {duration(2 * more * self.seconds_an_item)} here"
-        return f"{row.label} (about {_about(more)} more items{time}, if the difference seen is the true one)"
+        return f"{row.label} (about {_about(more)}{time})"
 
     def lines(self) -> list[str]:
         """Table and sentences for a terminal."""
@@ -96,26 +105,32 @@ class Answer:
             f"{WORDS[self.primary]}, margin {_points(self.margin)}: with {level} none is wrong, over all files "
             "and rounds."
         )
-        return [*self.table.lines(), note, *self.sentences]
+        return [*self.table.lines(), note, *self._speed_note(), *self.sentences]
+
+    def _speed_note(self) -> list[str]:
+        if not self.speed_measured:
+            return []
+        prefill, decoding = _speed_cells(self.speed_of_reference)
+        return [
+            f"Speed is in tokens a second: prefill of prompts of {self._lengths} tokens, and decoding behind each; it "
+            f"is in no decision. Measured here in {'; '.join(self.speed_measured)}. "
+            f"The reference: {prefill}; {decoding}."
+        ]
+
+    @property
+    def _lengths(self) -> str:
+        known = next(speed for speed in (self.speed_of_reference, *(row.speed for row in self.rows)) if speed)
+        return " and ".join(f"{prompt}" for prompt, *_ in known)
 
     @property
     def table(self) -> TextTable:
-        header = ("file", "GB", "bits", "KLD, nats", "top-1, %", "accuracy", "probability", "items", "decision")
+        header = ("file", "GB", "bits", "KLD, nats", "top-1, %", "accuracy", "probability", "items")
+        speed = ("prefill", "decoding") if self.speed_measured else ()
         cells = tuple(
-            (
-                row.label,
-                NONE if row.size is None else f"{row.size / 1e9:.3g}",
-                f"{row.bits:.2f}" if np.isfinite(row.bits) else NONE,
-                _interval(row.kld, 1, significant),
-                NONE if row.top1 is None else f"{100 * row.top1:.1f}",
-                _interval(row.accuracy, 100, _signed),
-                _interval(row.probability, 100, _signed),
-                f"{row.items:,}",
-                f"{row.decision}{f' ({row.note})' if row.note else ''}",
-            )
+            (*_cells(row), *(_speed_cells(row.speed) if speed else ()), f"{row.decision}{_in_brackets(row.note)}")
             for row in self.rows
         )
-        return TextTable("", "", header, cells, words=frozenset({"decision"}))
+        return TextTable("", "", (*header, *speed, "decision"), cells, words=frozenset({"decision"}))
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON values; what is not known, or not finite, is null."""
@@ -124,6 +139,35 @@ class Answer:
 
 
 WORDS = {"accuracy": "accuracy", "probability": "the probability of the right choice"}
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.label,
+        NONE if row.size is None else f"{row.size / 1e9:.3g}",
+        f"{row.bits:.2f}" if np.isfinite(row.bits) else NONE,
+        _interval(row.kld, 1, significant),
+        NONE if row.top1 is None else f"{100 * row.top1:.1f}",
+        _interval(row.accuracy, 100, _signed),
+        _interval(row.probability, 100, _signed),
+        f"{row.items:,}",
+    )
+
+
+def _speed_cells(speeds: Speeds | None) -> tuple[str, str]:
+    """Prefill and decoding at both lengths, three digits each."""
+    if speeds is None:
+        return NONE, NONE
+    prefill, decoding = (" / ".join(_digits(speed[at]) for speed in speeds) for at in (1, 2))
+    return prefill, decoding
+
+
+def _digits(number: float) -> str:
+    return f"{number:.3g}" if number < 1000 else f"{float(f'{number:.3g}'):,.0f}"
+
+
+def _in_brackets(note: str) -> str:
+    return f" ({note})" if note else ""
 
 
 def _smallest(rows: Sequence[Row]) -> Row:

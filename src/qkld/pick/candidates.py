@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qkld.errors import ModelError, ParameterError, SourceError, TokenizerError
+from qkld.models.cache import Cache, cache_of_config, cache_of_file
 from qkld.models.folders import read_json, weight_files
 from qkld.models.gguf.checks import header_tokens, shape_of_file, shape_of_folder
 from qkld.models.gguf.files import fact, file_type, gguf_bits, part_names
 from qkld.models.gguf.open_in_torch import gguf_files
 from qkld.models.names import distinct_labels, local_entry, model_entry
+from qkld.models.transformers import folder_config
 from qkld.study.entries import GgufModel, StoredModel
 
 NO_LANGUAGE_MODELS = ("clip", "imatrix")
@@ -27,28 +32,35 @@ class Candidate:
     ----------
     entry : StoredModel
     size : bytes of its weights' files
-    cache : bytes of a key-value cache in f16, a token
+    cache : its key-value cache in 16 bits
     full : whether no quantizer has touched its weights
     bits : bits a weight
     kind : what it is, by its header: ``Q4_K_M``, or a checkpoint's quantizer
     model : what two files of one model share
+    digest : of a sample of its files' bytes, by which another file under its name is told from it
     """
 
     entry: StoredModel
     size: int
-    cache: int
+    cache: Cache
     full: bool
     bits: float
     kind: str
     model: tuple[Any, ...]
+    digest: str
 
     @property
     def label(self) -> str:
         return self.entry.label
 
+    @property
+    def kept_name(self) -> str:
+        """What its tables are kept under: its label, and what tells it from another file of that name."""
+        return f"{self.label}-{self.digest[:6]}"
+
     def memory(self, context: int) -> int:
         """Bytes of weights and cache at a context of so many tokens."""
-        return self.size + self.cache * context
+        return self.size + self.cache.size(context)
 
 
 def candidates_in(folder: Path) -> list[Candidate]:
@@ -61,7 +73,7 @@ def candidates_in(folder: Path) -> list[Candidate]:
     ModelError, TokenizerError
         If they are of several models, or have no common tokenizer.
     """
-    files = [p for p in sorted(folder.glob("*.gguf")) if _is_first(p) and _is_language_model(p)]
+    files = [p for p in sorted(folder.glob("*.gguf")) if _is_first(p) and is_language_model(p)]
     folders = [p for p in sorted(folder.iterdir()) if p.is_dir() and (p / "config.json").is_file() and weight_files(p)]
     if not files and not folders:
         raise SourceError(
@@ -73,7 +85,9 @@ def candidates_in(folder: Path) -> list[Candidate]:
     entries = distinct_labels([local_entry(path) for path in [*files, *folders]], ["reference"])
     found = sorted((candidate(entry) for entry in entries), key=lambda c: -c.size)
     check_one_model(found)
-    check_one_tokenizer(found)
+    first = None
+    for own in found:
+        first = check_vocabulary(own, first)
     return found
 
 
@@ -81,7 +95,8 @@ def _is_first(file: Path) -> bool:
     return file.name == part_names(file.name)[0]
 
 
-def _is_language_model(file: Path) -> bool:
+def is_language_model(file: Path) -> bool:
+    """Whether a GGUF file is none of `NO_LANGUAGE_MODELS`, by its header."""
     kinds = fact(file, "general.architecture"), fact(file, "general.type")
     return not any(kind in NO_LANGUAGE_MODELS for kind in kinds)
 
@@ -93,50 +108,58 @@ def candidate(entry: StoredModel) -> Candidate:
 
 def _of_gguf(entry: GgufModel) -> Candidate:
     files = gguf_files(entry)
-    shape, architecture, bits = shape_of_file(files[0]), fact(files[0], "general.architecture"), gguf_bits(files)
+    shape, bits = shape_of_file(files[0]), gguf_bits(files)
+    if not np.isfinite(bits.bits_per_weight):
+        raise ModelError(
+            f"{files[0].name} holds no weights.",
+            expected="a model",
+            found="a header alone, as of a file that keeps a vocabulary",
+            do="take it out of the folder",
+        )
     return Candidate(
         entry,
         size=sum(file.stat().st_size for file in files),
-        cache=_cache_of_header(files[0], architecture),
+        cache=cache_of_file(files[0]),
         full=bits.plain_trunk_share == 1,
         bits=bits.bits_per_weight,
         kind=file_type(files[0]),
         model=(shape["layers"], shape["width"]),
+        digest=sampled_digest(files),
     )
-
-
-def _cache_of_header(file: Path, architecture: str) -> int:
-    """Bytes a token of keys and values in f16, as if every layer saw the whole text."""
-    said = {name: fact(file, f"{architecture}.{name}") for name in _CACHE_KEYS}
-    layers, heads = said["block_count"], said["attention.head_count"] or 1
-    kept = said["attention.head_count_kv"] or heads
-    widest = int(said["embedding_length"] / (max(heads) if isinstance(heads, list) else heads))
-    wide = sum(said[f"attention.{name}_length"] or widest for name in ("key", "value"))
-    return 2 * wide * (sum(kept) if isinstance(kept, list) else kept * layers)
-
-
-_CACHE_KEYS = (
-    *("block_count", "embedding_length", "attention.head_count", "attention.head_count_kv"),
-    *("attention.key_length", "attention.value_length"),
-)
 
 
 def _of_folder(entry: StoredModel) -> Candidate:
     folder = Path(str(entry.path))
     config = read_json(folder / "config.json")
     text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
-    heads = text.get("num_attention_heads") or 1
-    wide = text.get("head_dim") or text.get("hidden_size", 0) // heads
-    quantizer, size = config.get("quantization_config"), sum(file.stat().st_size for file in weight_files(folder))
+    quantizer, files = config.get("quantization_config"), weight_files(folder)
     return Candidate(
         entry,
-        size=size,
-        cache=4 * wide * (text.get("num_key_value_heads") or heads) * (text.get("num_hidden_layers") or 0),
+        size=sum(file.stat().st_size for file in files),
+        cache=cache_of_config(folder_config(folder, label=entry.label)),
         full=quantizer is None,
         bits=float("nan"),
         kind=str(text.get("dtype") or text.get("torch_dtype")) if quantizer is None else quantizer["quant_method"],
         model=tuple(shape_of_folder(folder)[name] for name in ("layers", "width")),
+        digest=sampled_digest(files),
     )
+
+
+SAMPLES, SAMPLE = 64, 4096
+"""Places of a file that its digest is over, evenly spread from beginning to end, and bytes of each."""
+
+
+def sampled_digest(files: Sequence[Path]) -> str:
+    """A short digest over sizes and samples of files: two quantizations of one size differ in every one of these."""
+    found = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        found.update(f"{size} ".encode())
+        with file.open("rb") as stream:
+            for i in range(SAMPLES):
+                stream.seek(max(0, size - SAMPLE) * i // (SAMPLES - 1))
+                found.update(stream.read(SAMPLE))
+    return found.hexdigest()[:16]
 
 
 def check_one_model(found: Sequence[Candidate]) -> None:
@@ -153,21 +176,31 @@ def check_one_model(found: Sequence[Candidate]) -> None:
         )
 
 
-def check_one_tokenizer(found: Sequence[Candidate]) -> None:
-    """Refuse GGUF files whose vocabularies differ in a token that both name; folders are held to the reference's."""
-    entries = [c.entry for c in found if isinstance(c.entry, GgufModel)]
-    tokens = {e.label: header_tokens(gguf_files(e)[0], label=e.label) for e in entries}
-    for label, own in list(tokens.items())[1:]:
-        first, expected = next(iter(tokens.items()))
-        differing = [i for i, (a, b) in enumerate(zip(expected, own, strict=False)) if a != b and None not in (a, b)]
-        if differing:
-            i = differing[0]
-            raise TokenizerError(
-                "The files have no common tokenizer.",
-                expected=f"the tokens of {first}: {i} is {expected[i]!r}",
-                found=f"{len(differing)} others in {label}: {i} is {own[i]!r}",
-                do="take the file of the other tokenizer out",
-            )
+Vocabulary = tuple[str, list[str | None]]
+"""Label of a file, and its tokens by id."""
+
+
+def check_vocabulary(own: Candidate, first: Vocabulary | None) -> Vocabulary | None:
+    """Refuse a GGUF file whose vocabulary differs from the first one's in a token that both name; returns the first's.
+
+    Folders are held to the reference's when they are opened.
+    """
+    if not isinstance(own.entry, GgufModel):
+        return first
+    tokens = header_tokens(gguf_files(own.entry)[0], label=own.label)
+    if first is None:
+        return own.label, tokens
+    pairs = enumerate(zip(first[1], tokens, strict=False))
+    differing = [i for i, (a, b) in pairs if a != b and None not in (a, b)]
+    if differing:
+        i = differing[0]
+        raise TokenizerError(
+            "The files have no common tokenizer.",
+            expected=f"the tokens of {first[0]}: {i} is {first[1][i]!r}",
+            found=f"{len(differing)} others in {own.label}: {i} is {tokens[i]!r}",
+            do="take the file of the other tokenizer out",
+        )
+    return first
 
 
 def reference_of(found: Sequence[Candidate], given: str | None) -> Candidate:

@@ -64,6 +64,10 @@ class PickRequest:
         Benchmarks, and items of each at most.
     windows, text
         Of the KLD, as ``qkld compare`` has them.
+    speed : bool
+        Measure tokens a second of every file too.
+    remove : bool
+        Remove files that were fetched from a hub after use.
     """
 
     what: str
@@ -83,6 +87,8 @@ class PickRequest:
     windows: int | None = None
     text: Path | None = None
     engine: Literal["torch", "llamacpp"] | None = None
+    speed: bool = False
+    remove: bool = False
     confidence: float = 0.95
     seed: int = 2606
 

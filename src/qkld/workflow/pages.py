@@ -28,7 +28,7 @@ from qkld.study.schemas import SCHEMAS, describe
 from qkld.study.text_table import table_of_words
 from qkld.workflow.commands import COMMANDS
 from qkld.workflow.commands.command import Command
-from qkld.workflow.docs import estimates, published
+from qkld.workflow.docs import SHOWN_STUDY, estimates, published
 from qkld.workflow.notebooks import notebook_file, parameter_comments, read_executed
 from qkld.workflow.room_picture import write_rooms
 
@@ -47,6 +47,7 @@ def write_pages(docs: Path) -> None:
         "rooms.md": rooms_page(),
         "published.md": published(),
         "estimates.md": estimates(),
+        "pick.md": pick_page(),
         **{f"results/{study}.md": text for study, text in results_pages().items()},
     }
     for name, text in texts.items():
@@ -137,6 +138,15 @@ def _help(command: Command) -> str:
     parser = command.add_to(argparse.ArgumentParser(prog="qkld").add_subparsers())
     parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=100)
     return parser.format_help().strip()
+
+
+def pick_page() -> str:
+    """What ``qkld pick`` prints of the study whose tables the repository keeps, as a terminal shows it."""
+    from qkld.pick.request import PickRequest
+    from qkld.pick.tables import answer_of_study
+
+    answer = answer_of_study(PickRequest(SHOWN_STUDY, Path()))
+    return f"```text\n$ qkld pick {SHOWN_STUDY}\n" + "\n".join(answer.lines()) + "\n```"
 
 
 # --- rooms ------------------------------------------------------------------------------------------------------------

@@ -207,7 +207,9 @@ class LlamaCpp:
         """Run tokens behind the cache's, logits of the last one alone, and wait until they are there."""
         llama = library()
         count = len(tokens)
-        text = Batch(np.array(tokens, np.int32), np.arange(at, at + count, dtype=np.int32), ((0,),) * count, np.empty(0))
+        text = Batch(
+            np.array(tokens, np.int32), np.arange(at, at + count, dtype=np.int32), ((0,),) * count, np.empty(0)
+        )
         filled = _filled(llama, text, logits=slice(count - 1, count))
         try:
             code = llama.llama_decode(self._context, filled)

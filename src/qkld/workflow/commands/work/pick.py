@@ -26,7 +26,7 @@ SAME = (
 )
 """Options that a request has under the same name."""
 
-OF_FILES = ("fit", "max_kld", "hours", "limit", "windows", "text", "engine", "tasks")
+OF_FILES = ("fit", "max_kld", "hours", "limit", "windows", "text", "engine", "tasks", "speed", "remove")
 """Options about files that are measured now; a study and a table hold what was measured."""
 
 
@@ -49,6 +49,8 @@ def run_pick(options: argparse.Namespace) -> str:
         scores=tuple(options.scores or ()),
         tasks=options.tasks or TASKS,
         engine=options.engine,
+        speed=bool(options.speed),
+        remove=bool(options.remove),
         seed=options.seed,
     )
     answer = _answered(request, measured=measured)
