@@ -168,6 +168,11 @@ class LoadedStudy:
         tables = [read_table(paths.fidelity(label), FIDELITY, made_in=f"{made_in} for '{label}'") for label in labels]
         return pd.concat(tables, ignore_index=True)
 
+    def measured_by(self, label: str) -> dict[str, Any]:
+        """What measured a quant or floor: commit, versions, and of its model dtype and device."""
+        note = read_note((self.committed or self.paths).fidelity(label))
+        return note["made_by"] if note else {}
+
     def tokens(self, quant: str) -> pd.DataFrame:
         """One row a scored token of a quant or floor; those that the repository keeps have no token ids."""
         if quant not in self.params.floors:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import subprocess
+import sys
 
+import pandas as pd
 import pytest
 import yaml
+from conftest import REPOSITORY
 
 from qkld.analysis.measured import collect
 from qkld.analysis.study import load_study
 from qkld.errors import ParameterError, TableError
+from qkld.report.card.markdown import sentence
 from qkld.report.card.panel import Panel, panel_of_card
 from qkld.report.card.sources import of_comparison, of_study, of_table
+from qkld.statistics.items.score_differences import difference_interval
 from qkld.workflow import cli
 
 TEXT = {"name": "prose", "hash": "a" * 16, "windows": "40", "context": "512"}
@@ -126,7 +134,42 @@ def test_a_study(study):
     for row in data.rows:
         assert row.kld.value == cohort.at[row.label, "kl_mean"]
         assert row.scores["sciq"] == cohort.at[row.label, "score_sciq"]
+        loss = row.losses["sciq"]
+        assert loss.value == pytest.approx(data.reference.scores["sciq"] - row.scores["sciq"])
+        assert loss.low < loss.value < loss.high
+    assert data.floor == cohort.loc[list(study.params.floors), "kl_mean"].max()
     assert data.panel.texts[0]["context"] == str(study.params.headline.context)
+
+
+WITHOUT_TORCH = (
+    "import sys; from qkld.workflow.cli import main; assert main() == 0; assert 'torch' not in sys.modules, 'torch'"
+)
+
+
+def test_a_study_whose_tables_are_committed_needs_no_run_and_no_torch(own_place, tmp_path):
+    """The demo as a fresh clone has it: every quant, its losses, and the panel of the machine that measured it."""
+    asked = ("card", "--study", "demo", "--out", str(tmp_path / "card"))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *asked],
+        env={**os.environ, **own_place.variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("no run of 'demo' here: its tables in the repository")
+    assert not (own_place.folder / "runs").exists()
+    text = (tmp_path / "card" / "card.md").read_text(encoding="utf-8")
+    committed = pd.read_parquet(REPOSITORY / "studies" / "demo" / "cohort.parquet").set_index("label")
+    for label, row in committed[committed["role"] == "quant"].iterrows():
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| {label} |"))
+        assert f"| {row['bits_per_weight']:.4g} | {row['kl_mean']:.4g} [{row['kl_mean_low']:.4g}, " in line
+        assert f"| {100 * row['score_arc_easy']:.1f} |" in line
+    assert f"| {100 * committed.at['reference', 'score_arc_easy']:.1f} |  |" in text, "the reference's own score"
+    panel = panel_of_card(tmp_path / "card" / "card.md")
+    assert panel.id is not None
+    assert panel.reference == committed.at["reference", "weights_sha256"]
+    assert "auto" not in panel.dtype, "the device that it was, not the one that was left to the machine"
 
 
 def test_a_table_with_and_without_what_a_card_needs(tmp_path):
@@ -144,6 +187,53 @@ def test_a_table_with_and_without_what_a_card_needs(tmp_path):
     path.write_text("quant,arc\nq4,0.6\n")
     with pytest.raises(TableError, match="no mean KLD"):
         of_table(path)
+
+
+def test_a_published_table_has_its_reference_below_the_quants(tmp_path, capsys):
+    table = REPOSITORY / "src" / "qkld" / "report" / "published_tables" / "apex_qwen3.5-35b-a3b.csv"
+    asked = (table, "--scores", "hellaswag,mmlu", "--reference", "f16", "--out", tmp_path)
+    assert card(capsys, *asked)[0] == 0
+    lines = [line for line in (tmp_path / "card.md").read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    published = pd.read_csv(table).set_index("quant")
+    assert lines[0] == "| quant | size (GB) | mean KLD | hellaswag | mmlu |"
+    assert lines[len(published) + 1].startswith("| f16 (reference) | 64.6 |  | 82.5 |")
+    sizes = [published.at[line.split(" | ")[0].strip("| "), "size_gb"] for line in lines[2 : len(published) + 1]]
+    assert sizes == sorted(published.drop("f16")["size_gb"])
+    assert yaml.safe_load((tmp_path / "evaluation-results.yaml").read_text(encoding="utf-8"))
+
+
+def test_items_give_losses_their_intervals(tmp_path, capsys):
+    """Tables that `qkld import` makes have scores of items alone."""
+    (tmp_path / "quants.csv").write_text("rank,Quant,Type,KLD (bits)\n1,a,F16,\n2,a,Q8_0,0.001\n3,a,Q4_0,0.02\n")
+    right = {"a F16": 90, "a Q8_0": 88, "a Q4_0": 70, "b Q4_0": 50}
+    rows = [f"{m},arc,{i},{int(i < n)}" for m, n in right.items() for i in range(100)]
+    (tmp_path / "items.csv").write_text("\n".join(["model,benchmark,item,correct", *rows]))
+    data = of_table(
+        tmp_path / "quants.csv", reference="a F16", items=tmp_path / "items.csv", label=["quant", "Type"], unit="bits"
+    )
+    assert [row.label for row in data.rows] == ["a Q4_0", "a Q8_0"]
+    assert [row.kld.value for row in data.rows] == pytest.approx([0.02 * math.log(2), 0.001 * math.log(2)])
+    assert [row.scores["arc"] for row in data.rows] == [0.7, 0.88]
+    low, high = difference_interval([0], [20], [100], 0.95)
+    loss = data.rows[0].losses["arc"]
+    assert (loss.value, loss.low, loss.high) == pytest.approx((0.2, -float(high), -float(low)))
+    asked = ("--items", tmp_path / "items.csv", "--reference", "a F16", "--label", "Quant,Type")
+    assert card(capsys, tmp_path / "quants.csv", *asked, "--out", tmp_path / "card")[0] == 0
+    text = (tmp_path / "card" / "card.md").read_text(encoding="utf-8")
+    assert "| a Q4_0 | 0.01386 | 70.0 | +20.0 [" in text
+    for wrong, said in (("--label", "Maker"), ("--scores", "mmlu")):
+        assert card(capsys, tmp_path / "quants.csv", *asked, wrong, said, "--out", tmp_path / "no")[0] == 2
+    (tmp_path / "items.csv").write_text("model,benchmark,item,correct\nb,arc,1,1\n")
+    with pytest.raises(TableError, match="no answers of the table's models"):
+        of_table(tmp_path / "quants.csv", items=tmp_path / "items.csv", label=["Quant", "Type"])
+
+
+def test_quants_that_are_not_told_apart_are_named(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("quant,kl_mean,kl_mean_se\nq8,0.0010,0.0001\nq6,0.0011,0.0001\nq4,0.02,0.001\n")
+    assert "Its interval overlaps that of q6, so" in sentence(of_table(path))
+    path.write_text("quant,kl_mean,kl_mean_se\nq8,0.0010,0.00001\nq6,0.0011,0.00001\nq4,0.02,0.001\n")
+    assert "overlaps" not in sentence(of_table(path))
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

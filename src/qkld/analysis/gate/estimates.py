@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from qkld.analysis.gate.judging import Estimate, Estimates
-from qkld.analysis.gate.thresholds import KLD, LOSS, SHARES, TOP1, Threshold
+from qkld.analysis.gate.thresholds import KLD, LOSS, SHARES, TOP1, TOP1_NAMES, Threshold
 from qkld.analysis.own_table.items import Reading, load_items
 from qkld.analysis.own_table.labels import labels_of
 from qkld.analysis.own_table.measure import Columns, measured, usual_divergence
@@ -23,12 +23,6 @@ from qkld.errors import StatisticsError, TableError
 from qkld.statistics.flips.design_effect import design_effects
 from qkld.statistics.flips.flips import count_flips
 from qkld.statistics.items.score_differences import difference_interval
-
-TOP1_NAMES = frozenset(
-    {"top1 agreement", "top-1 agreement", "top 1 agreement", "same top p", "same top", "same top token"}
-    | {"top1", "top-1", "top 1", "argmax match"}
-)
-"""Names of a column of top-token agreement, as `plain_name` has them."""
 
 LEVEL = 0.95
 """Confidence of intervals that are made here."""
@@ -49,18 +43,33 @@ class QuantsTable:
     cells: pd.DataFrame
     form: str
     labels: tuple[str, ...]
+    columns: Columns
 
     @classmethod
-    def read(cls, path: Path) -> QuantsTable:
+    def read(cls, path: Path, *, label: Sequence[str] = (), unit: str | None = None) -> QuantsTable:
         """Read a table from any of `qkld.analysis.own_table.table_files`'s forms.
+
+        Parameters
+        ----------
+        label : columns that make up a quant's label; none where the table is to say it
+        unit : unit of the KL divergence, where its header does not name one
 
         Raises
         ------
         TableError
             If it cannot be read, or its rows have no labels of their own.
         """
-        file = read_table_file(path, [])
-        return cls(path, file.cells, file.form, tuple(labels_of(file.cells, (), path)[0]))
+        file = read_table_file(path, list(label))
+        own = {plain_name(c): str(c) for c in file.cells}
+        if missing := [name for name in label if plain_name(name) not in own]:
+            raise TableError(
+                f"{path} has no column {', '.join(missing)}.",
+                expected="columns of the label",
+                found=list(own.values()),
+                do="name columns of the table with --label",
+            )
+        labels = tuple(labels_of(file.cells, [own[plain_name(name)] for name in label], path)[0])
+        return cls(path, file.cells, file.form, labels, Columns(label, unit, divergence=True))
 
     def estimates(self, metric: str, reference: str | None = None) -> dict[str, Estimate]:
         """Label → its estimate of a metric; none of a metric without a column, or of a loss without the reference.
@@ -78,21 +87,28 @@ class QuantsTable:
             return {}
         numbers = read_numbers(self.cells, needed, source=str(self.path), form=self.form)
         rows = {label: place for place, label in enumerate(self.labels)}
-        found = {label: _of_row(metric, columns, numbers, rows, label, reference) for label in self.labels}
+        scale = self._scale(metric, columns["value"], numbers[columns["value"]])
+        found = {label: _of_row(metric, columns, numbers, rows, label, reference, scale) for label in self.labels}
         return {label: estimate for label, estimate in found.items() if estimate is not None}
+
+    def _scale(self, metric: str, column: str, numbers: Numbers) -> float:
+        """What a column's numbers are multiplied with: KLD to nats, shares to fractions of 1."""
+        if metric == KLD:
+            return measured(column, numbers, self.columns).scale
+        percent = numbers.unit == "%" or numbers.values.max() > 1
+        return 0.01 if metric.startswith(SHARES) and percent else 1.0
 
 
 def of_table(
-    path: Path, quant: str, reference: str | None, thresholds: Sequence[Threshold]
+    table: QuantsTable, quant: str, reference: str | None, thresholds: Sequence[Threshold]
 ) -> tuple[Estimates, list[str]]:
     """What a table says of a quant, and the labels that it has; a metric without a column is not measured.
 
     Raises
     ------
     TableError
-        As `QuantsTable.read` and `QuantsTable.estimates`.
+        As `QuantsTable.estimates`.
     """
-    table = QuantsTable.read(path)
     of_metric = {t.metric: table.estimates(t.metric, reference).get(quant) for t in thresholds}
     return {metric: [found] for metric, found in of_metric.items() if found is not None}, list(table.labels)
 
@@ -118,8 +134,8 @@ def _of_row(
     rows: Mapping[str, int],
     quant: str,
     reference: str | None,
+    scale: float,
 ) -> Estimate | None:
-    scale = _scale(metric, columns["value"], numbers[columns["value"]])
     value, error = _cell(columns, numbers, rows[quant], scale)
     if metric.startswith(LOSS):
         return _loss(columns, numbers, rows, (value, error), reference, scale)
@@ -138,14 +154,6 @@ def _cell(
     beside = numbers[columns["error"]].values if columns["error"] is not None else own.errors
     error = math.nan if beside is None else float(beside.iloc[row]) * scale
     return float(own.values.iloc[row]) * scale, error
-
-
-def _scale(metric: str, column: str, numbers: Numbers) -> float:
-    """What a column's numbers are multiplied with: KLD to nats, shares to fractions of 1."""
-    if metric == KLD:
-        return measured(column, numbers, Columns(divergence=True)).scale
-    percent = numbers.unit == "%" or numbers.values.max() > 1
-    return 0.01 if metric.startswith(SHARES) and percent else 1.0
 
 
 def _loss(
@@ -211,8 +219,8 @@ def _paired_loss(quant: pd.Series, reference: pd.Series, rows: pd.DataFrame) -> 
     return Estimate("", float(-flips.net), -high, -low, f"{flips.items} items")
 
 
-def read_items(path: Path, scores: Sequence[str]) -> pd.DataFrame:
-    """Items of a file or folder, as ``qkld analyse --items`` reads them."""
+def read_items(path: Path, scores: Sequence[str] | None) -> pd.DataFrame:
+    """Items of a file or folder, as ``qkld analyse --items`` reads them; None: of every benchmark."""
     return load_items(path, Reading(), scores).items
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qkld.analysis.gate.judging import Estimate
 from qkld.report.card.panel import Panel
@@ -17,7 +18,7 @@ def card_text(data: CardData, *, figure: str, differences: Sequence[str] | None 
         sentence(data),
         f"![Mean KLD by size]({figure})",
         _table(data),
-        "Mean KLD is KL(reference ‖ quant) of the next token, in nats per token; brackets are 95 % intervals.",
+        _legend(data),
         *([_against(differences)] if differences is not None else []),
         "### How this was measured",
         _panel(data.panel),
@@ -34,15 +35,35 @@ def sentence(data: CardData) -> str:
     if len(data.rows) == 1:
         top1 = "" if math.isnan(nearest.top1.value) else f" and keeps its preferred token in {_share(nearest.top1)}"
         return f"**{nearest.label}** lies {_nats(nearest.kld)} nats per token from its reference{floor}{top1}."
-    told = nearest.kld.high < min(row.kld.low for row in data.rows if row is not nearest)
-    word = "nearest" if told or math.isnan(nearest.kld.high) else "nearest by its estimate, not told from the next,"
     return (
-        f"Of {len(data.rows)} quants **{nearest.label}** is {word} to the reference with {_nats(nearest.kld)} nats per "
-        f"token{floor}, and {farthest.label} farthest with {_nats(farthest.kld)}."
+        f"Of {len(data.rows)} quants **{nearest.label}** is nearest to the reference with {_nats(nearest.kld)} nats "
+        f"per token{floor}, and {farthest.label} farthest with {_nats(farthest.kld)}.{_untold(data, nearest)}"
+    )
+
+
+def _untold(data: CardData, nearest: CardRow) -> str:
+    """Which other quants the nearest one is not told from, for their intervals overlap."""
+    alike = [row.label for row in data.rows if row is not nearest and row.kld.low <= nearest.kld.high]
+    if not alike:
+        return ""
+    names = alike[0] if len(alike) == 1 else f"{len(alike)} others"
+    return f" Its interval overlaps that of {names}, so which of them is nearest is not resolved."
+
+
+def _legend(data: CardData) -> str:
+    """What stands in the table's columns."""
+    said = "Mean KLD is KL(reference ‖ quant) of the next token, in nats per token; brackets are 95 % intervals."
+    if not any(row.losses for row in data.rows):
+        return said
+    return (
+        f"{said} Scores are in percent; a loss is the reference's score minus the quant's on the same items, in "
+        "percentage points."
     )
 
 
 def _nats(estimate: Estimate) -> str:
+    if math.isnan(estimate.value):
+        return ""
     if not estimate.has_interval:
         return f"{estimate.value:.4g}"
     return f"{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
@@ -56,24 +77,32 @@ def _share(estimate: Estimate) -> str:
 
 
 def _table(data: CardData) -> str:
-    scores = list(dict.fromkeys(name for row in data.rows for name in row.scores))
-    with_top1 = any(not math.isnan(row.top1.value) for row in data.rows)
-    header = [
-        "quant",
-        *([data.size] if data.size else []),
-        "mean KLD",
-        *(["same top token"] if with_top1 else []),
-        *scores,
-    ]
-    rows = [header, ["---", *["---:"] * (len(header) - 1)]]
-    rows += [_cells(data, row, scores, with_top1=with_top1) for row in data.rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+    """Quants, and below them the reference where its scores are known; a column in which no cell stands is left out."""
+    rows = [*data.rows, *_last_row(data.reference)]
+    columns = {"quant": [row.label for row in rows]}
+    columns |= {data.size: ["" if math.isnan(row.size) else f"{row.size:.4g}" for row in rows]} if data.size else {}
+    columns |= {"mean KLD": [_nats(row.kld) for row in rows], "same top token": [_share(row.top1) for row in rows]}
+    for name in dict.fromkeys(name for row in rows for name in row.scores):
+        columns[name] = [_score(row.scores.get(name, math.nan)) for row in rows]
+        columns[f"loss of {name}"] = [_points(row.losses.get(name)) for row in rows]
+    shown = {name: cells for name, cells in columns.items() if any(cells)}
+    lines = [list(shown), ["---", *["---:"] * (len(shown) - 1)], *zip(*shown.values(), strict=True)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
-def _cells(data: CardData, row: CardRow, scores: Sequence[str], *, with_top1: bool) -> list[str]:
-    size = [] if not data.size else ["" if math.isnan(row.size) else f"{row.size:.4g}"]
-    own = [_score(row.scores.get(name, math.nan)) for name in scores]
-    return [row.label, *size, _nats(row.kld), *([_share(row.top1)] if with_top1 else []), *own]
+def _last_row(reference: CardRow | None) -> list[CardRow]:
+    """The reference's row, named as what it is."""
+    if reference is None:
+        return []
+    named = reference.label if "reference" in reference.label.lower() else f"{reference.label} (reference)"
+    return [replace(reference, label=named)]
+
+
+def _points(loss: Estimate | None) -> str:
+    """A loss in percentage points, with its interval."""
+    if loss is None:
+        return ""
+    return f"{100 * loss.value:+.1f} [{100 * loss.low:+.1f}, {100 * loss.high:+.1f}]"
 
 
 def _score(value: float) -> str:

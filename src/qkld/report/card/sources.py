@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from qkld.analysis.gate.estimates import QuantsTable, of_fidelity
+from qkld.analysis.gate.estimates import QuantsTable, of_fidelity, of_items, read_items
 from qkld.analysis.gate.judging import Estimate
-from qkld.analysis.gate.thresholds import KLD, TOP1
+from qkld.analysis.gate.thresholds import KLD, LOSS, TOP1
 from qkld.analysis.own_table.number_columns import read_numbers
 from qkld.analysis.own_table.table_files import plain_name
 from qkld.analysis.study import LoadedStudy
 from qkld.errors import TableError
 from qkld.report.card.panel import Panel
 from qkld.sources import ASSETS
-from qkld.study.params import FLOOR_DTYPE, FLOORS, Corpus
+from qkld.study.params import FLOOR_DTYPE, Corpus
 from qkld.study.provenance import METRICS_VERSION, key_of, sha256_of_file
 
 SIZES = ("size_bytes", "size_gb", "size", "bits_per_weight", "bits_per_trunk_weight", "nominal_bits", "bits")
@@ -30,16 +30,23 @@ ENGINES = ("torch", "transformers", "llama_cpp_python")
 
 NOTHING = Estimate("", math.nan)
 
+NAMED = 8
+"""Labels that a message names."""
+
 
 @dataclass(frozen=True)
 class CardRow:
-    """One quant: its size in the unit of the card, mean KLD in nats, top-token agreement as a share."""
+    """One quant: its size in the unit of the card, mean KLD in nats, top-token agreement as a share.
+
+    ``losses`` are by score: the reference's less the quant's on the same items, a fraction; empty without items.
+    """
 
     label: str
     size: float
     kld: Estimate
     top1: Estimate
     scores: Mapping[str, float]
+    losses: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class CardData:
     rows : quants, the smallest first
     floor : mean KLD of the noise floor, nats; NaN where there is none
     panel : how it was measured
+    reference : the reference's own size and scores; None where the source does not have them
     """
 
     name: str
@@ -60,6 +68,7 @@ class CardData:
     rows: tuple[CardRow, ...]
     floor: float
     panel: Panel
+    reference: CardRow | None = None
 
 
 def _sorted(rows: Iterable[CardRow]) -> tuple[CardRow, ...]:
@@ -83,41 +92,125 @@ def _checked(rows: Sequence[CardRow], source: object) -> tuple[CardRow, ...]:
 
 
 def of_table(
-    path: Path, *, size: str | None = None, scores: Sequence[str] = (), reference: str | None = None
+    path: Path,
+    *,
+    size: str | None = None,
+    scores: Sequence[str] = (),
+    reference: str | None = None,
+    items: Path | None = None,
+    label: Sequence[str] = (),
+    unit: str | None = None,
 ) -> CardData:
     """A card of a table of quants, such as `qkld import` makes; ``reference`` is left out of the quants.
+
+    Parameters
+    ----------
+    size, scores : columns of the table; scores may be benchmarks of the items instead
+    items : answers item by item, which give losses against the reference their intervals
+    label, unit : see `QuantsTable.read`
 
     Raises
     ------
     TableError
-        If the table cannot be read, or has no mean KLD.
+        If the table cannot be read, lacks what was named, or has no mean KLD.
     """
-    table = QuantsTable.read(path)
+    table = QuantsTable.read(path, label=label, unit=unit)
     klds, tops = table.estimates(KLD), table.estimates(TOP1)
+    roles = _roles(table, reference)
+    answers = None if items is None else _answers(items, scores, table.labels)
+    sizes, measure = _sizes(table, size)
+    columns = _scores(table, scores, answers)
+    rows = {
+        name: CardRow(
+            name,
+            sizes[place],
+            klds.get(name, NOTHING),
+            tops.get(name, NOTHING),
+            {s: float(values[name]) for s, values in columns.items()},
+        )
+        for place, name in enumerate(table.labels)
+    }
+    against = next((name for name, role in roles.items() if role == "reference"), None)
+    quants = [_with_losses(rows[name], answers, against) for name, role in roles.items() if role == "quant"]
+    own = None if against is None else replace(rows[against], kld=NOTHING, top1=NOTHING)
+    return CardData(path.stem, measure, _checked(quants, path), math.nan, _panel_of_table(table.cells), own)
+
+
+def _roles(table: QuantsTable, reference: str | None) -> dict[str, str]:
+    """Label → role of every row: of a column ``role``, else quants but for the reference that was named."""
     if reference is not None and reference not in table.labels:
         raise TableError(
-            f"{path} has no row '{reference}'.", expected="the reference's label", found=list(table.labels),
+            f"{table.path} has no row '{reference}'.", expected="the reference's label", found=list(table.labels),
             do="name one of these with --reference",
         )  # fmt: skip
-    names = {plain_name(c): str(c) for c in table.cells}
-    _check_there([*([size] if size else []), *scores], names, path)
-    column = next((names[plain_name(n)] for n in ([size] if size else SIZES) if plain_name(n) in names), None)
-    wanted = [*([column] if column else []), *(names[plain_name(s)] for s in scores)]
-    numbers = read_numbers(table.cells, wanted, source=str(path), form=table.form) if wanted else {}
-    scale, unit = _size_unit(column, numbers[column].unit if column else "")
-    roles = table.cells[names["role"]].astype(str).tolist() if "role" in names else ["quant"] * len(table.labels)
-    rows = [
-        CardRow(
-            label,
-            float(numbers[column].values.iloc[place]) * scale if column else math.nan,
-            klds.get(label, NOTHING),
-            tops.get(label, NOTHING),
-            {s: float(numbers[names[plain_name(s)]].values.iloc[place]) for s in scores},
+    names = _names(table)
+    said = table.cells[names["role"]].astype(str).tolist() if "role" in names else ["quant"] * len(table.labels)
+    if reference is not None:
+        said = ["floor" if role == "reference" else role for role in said]
+    roles = dict(zip(table.labels, said, strict=True))
+    return roles | ({} if reference is None else {reference: "reference"})
+
+
+def _names(table: QuantsTable) -> dict[str, str]:
+    return {plain_name(c): str(c) for c in table.cells}
+
+
+def _sizes(table: QuantsTable, named: str | None) -> tuple[list[float], str]:
+    """Each row's size, NaN where there is none, and what the sizes are, with their unit."""
+    names = _names(table)
+    _check_there([named] if named else [], names, table.path)
+    column = next((names[plain_name(n)] for n in ([named] if named else SIZES) if plain_name(n) in names), None)
+    if column is None:
+        return [math.nan] * len(table.labels), ""
+    numbers = read_numbers(table.cells, [column], source=str(table.path), form=table.form)[column]
+    scale, measure = _size_unit(column, numbers.unit)
+    return [float(v) * scale for v in numbers.values], measure
+
+
+def _scores(table: QuantsTable, scores: Sequence[str], answers: pd.DataFrame | None) -> dict[str, pd.Series]:
+    """Score → its value of each label: the table's column, else the share of right answers."""
+    names, labels, shares = _names(table), list(table.labels), _shares(answers)
+    wanted = scores or tuple(shares)
+    _check_there([s for s in wanted if s not in shares], names, table.path)
+    columns = {s: names[plain_name(s)] for s in wanted if plain_name(s) in names}
+    wanted_cells = list(columns.values())
+    read = read_numbers(table.cells, wanted_cells, source=str(table.path), form=table.form) if columns else {}
+    return {s: read[columns[s]].values.set_axis(labels) if s in columns else shares[s].reindex(labels) for s in wanted}
+
+
+def _shares(answers: pd.DataFrame | None) -> dict[str, pd.Series]:
+    """Benchmark → each model's share of right answers."""
+    if answers is None:
+        return {}
+    return {str(name): own.groupby("model")["correct"].mean() for name, own in answers.groupby("benchmark", sort=False)}
+
+
+def _answers(path: Path, scores: Sequence[str], labels: Sequence[str]) -> pd.DataFrame:
+    """Answers of the table's models.
+
+    Raises
+    ------
+    TableError
+        If there are none.
+    """
+    items = read_items(path, scores or None)
+    own = items[items["model"].isin(labels)]
+    if own.empty:
+        raise TableError(
+            f"{path} has no answers of the table's models.",
+            expected=f"models among {', '.join(labels[:NAMED])}",
+            found=", ".join(map(str, items["model"].unique()[:NAMED])),
+            do="name models alike in both",
         )
-        for place, label in enumerate(table.labels)
-        if roles[place] not in ("reference", "floor") and label != reference
-    ]
-    return CardData(path.stem, unit, _checked(rows, path), math.nan, _panel_of_table(table.cells))
+    return own
+
+
+def _with_losses(row: CardRow, answers: pd.DataFrame | None, reference: str | None) -> CardRow:
+    """A row with its losses against the reference on the same items."""
+    if answers is None or reference is None:
+        return row
+    found = of_items(answers, row.label, reference, row.scores)
+    return replace(row, losses={metric.removeprefix(LOSS): estimates[0] for metric, estimates in found.items()})
 
 
 def _check_there(wanted: Sequence[str], names: Mapping[str, str], path: Path) -> None:
@@ -222,23 +315,38 @@ def of_study(study: LoadedStudy) -> CardData:
     records = rows_here.to_dict("records")
     cohort = study.cohort.set_index("label")
     scores = [c for c in cohort if c.startswith("score_")]
-    rows = []
-    for label in study.quants:
-        row = _measured_row(label, records, cohort.at[label, "bits_per_weight"])
-        own = {c.removeprefix("score_"): float(cohort.at[label, c]) for c in scores}
-        rows.append(CardRow(row.label, row.size, row.kld, row.top1, own))
-    floors = [of_fidelity(records, name)[0].get(KLD, [NOTHING])[0].value for name in FLOORS]
+    against = params.reference.label
+    own = {
+        label: {c.removeprefix("score_"): float(cohort.at[label, c]) for c in scores}
+        for label in (against, *study.quants)
+    }
+    sizes = cohort["bits_per_weight"]
+    rows = [
+        _with_losses(replace(_measured_row(q, records, sizes[q]), scores=own[q]), study.items, against)
+        for q in study.quants
+    ]
+    reference = CardRow(against, float(sizes[against]), NOTHING, NOTHING, own[against])
+    floors = [of_fidelity(records, name)[0].get(KLD, [NOTHING])[0].value for name in params.floors]
     made = study.cohort_made_by
     corpus = next(c for c in params.corpora if c.name == where.corpus)
     panel = Panel(
-        reference=str(cohort.at[params.reference.label, "weights_sha256"]),
+        reference=str(cohort.at[against, "weights_sha256"]),
         texts=(_text_of(corpus, where.context),),
         engine=_engine(made),
-        dtype=f"{params.compute.compute_dtype} on {params.compute.device}",
-        floor=", ".join(FLOORS),
+        dtype=_dtype_of(study),
+        floor=", ".join(params.floors) or "none",
         versions={"qkld metrics": str(made.get("metrics_version", METRICS_VERSION))},
     )
-    return CardData(params.study, "bits per weight", _checked(rows, params.study), next(iter(floors), math.nan), panel)
+    floor = max((value for value in floors if not math.isnan(value)), default=math.nan)
+    return CardData(params.study, "bits per weight", _checked(rows, params.study), floor, panel, reference)
+
+
+def _dtype_of(study: LoadedStudy) -> str:
+    """The dtype and device of the quants as they were measured, which a study may have left to the machine."""
+    compute = study.params.compute
+    models = [study.measured_by(quant).get("model", {}) for quant in study.quants]
+    own = [(m.get("compute_dtype", compute.compute_dtype), m.get("device", compute.device)) for m in models]
+    return ", ".join(f"{dtype} on {device}" for dtype, device in dict.fromkeys(own))
 
 
 def _text_of(corpus: Corpus, context: int) -> dict[str, str]:

@@ -171,14 +171,18 @@ def floor_of(cohort: pd.DataFrame, kld: str = "kl_mean") -> float | None:
 
 
 def mark_floor(ax: Axes, cohort: pd.DataFrame, kld: str = "kl_mean", *, horizontal: bool = False) -> None:
-    """Draw the floor of the compute dtype as a dotted line, named; nothing where it is 0 or not measured.
+    """Draw the floor of the compute dtype as `draw_floor` does; nothing where it is 0 or not measured."""
+    floor = floor_of(cohort, kld)
+    if floor is not None:
+        draw_floor(ax, floor, horizontal=horizontal)
+
+
+def draw_floor(ax: Axes, floor: float, *, horizontal: bool = False) -> None:
+    """Draw a mean KLD above 0 as a dotted line across a KLD axis, named floor.
 
     A floor more than `FLOOR_REACH` below everything drawn would squeeze the quants together: it is named at the end of
     the axis instead, with its value.
     """
-    floor = floor_of(cohort, kld)
-    if floor is None:
-        return
     style = {"color": "black", "linewidth": 0.8, "linestyle": (0, (1, 1.5)), "zorder": 1}
     note = {"textcoords": "offset points", "fontsize": 6.5, "va": "bottom"}
     start = (ax.get_ylim() if horizontal else ax.get_xlim())[0]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from qkld.report.figures.axes import KLD_LABEL, left_out, unparsed
+from qkld.report.figures.axes import KLD_LABEL, draw_floor, left_out, unparsed
 from qkld.report.figures.naming import name_points, short_names
 
 
@@ -27,7 +27,7 @@ def draw_card(
     ----------
     klds : (mean KLD, low, high) of each quant, nats; ends NaN where there is no interval
     size : what the sizes are, with their unit; empty: quants stand side by side
-    floor : mean KLD of the noise floor, a line; NaN for none
+    floor : mean KLD of the noise floor, see `draw_floor`; NaN for none
     """
     values = np.array(klds, dtype=float)
     x = np.arange(len(labels), dtype=float) if not size else np.array(sizes, dtype=float)
@@ -37,12 +37,11 @@ def draw_card(
     high = np.where(np.isnan(values[:, 2]), values[:, 0], values[:, 2])
     ends = np.vstack([values[:, 0] - low, high - values[:, 0]])[:, shown]
     ax.errorbar(x[shown], values[shown, 0], yerr=ends, fmt="o", markersize=4, color="black", elinewidth=0.8, capsize=2)
-    if floor > 0:
-        ax.axhline(floor, color="grey", linewidth=0.8, linestyle=":")
-        ax.annotate("noise floor", (0.01, floor), xycoords=("axes fraction", "data"), fontsize=7, color="grey")
     if not size:
         ax.set_xticks([])
     ax.margins(x=0.1, y=0.1)
+    if floor > 0:
+        draw_floor(ax, floor, horizontal=True)
     ax.set_xlabel(unparsed(size) + left_out(list(labels), shown, "KLD of 0 or less, or without a size"))
     ax.set_ylabel(KLD_LABEL)
     named = np.flatnonzero(shown)

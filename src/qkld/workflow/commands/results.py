@@ -41,6 +41,16 @@ def _samples_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _table_options(parser: argparse.ArgumentParser) -> None:
+    """How a table of quants is read."""
+    parser.add_argument(
+        "--label", type=names, default=(), help="columns that make up a quant's label, separated by commas"
+    )
+    parser.add_argument(
+        "--unit", choices=("nats", "bits", "mnats", "mbits"), help="unit of a KL divergence whose header names none"
+    )
+
+
 def _analyse_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "table", type=Path, nargs="?", help="CSV, TSV, Markdown, Parquet, JSON or folder of JSON; optional with --items"
@@ -53,12 +63,7 @@ def _analyse_options(parser: argparse.ArgumentParser) -> None:
         help="item results: Parquet, CSV or JSON lines with model, benchmark, item, correct; or a folder of such files",
     )
     _samples_options(parser)
-    parser.add_argument(
-        "--label", type=names, default=(), help="columns that make up a quant's label, separated by commas"
-    )
-    parser.add_argument(
-        "--unit", choices=("nats", "bits", "mnats", "mbits"), help="unit of a KL divergence whose header names none"
-    )
+    _table_options(parser)
     parser.add_argument("--divergence", action="store_true", help="--fidelity is a KL divergence, whatever its name")
     parser.add_argument(
         "--item-kld", metavar="COLUMN", help="column of an item's KLD, if the items have several, such as kl_prompt"
@@ -149,6 +154,7 @@ def _gate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quant", required=True, help="label of the quant; without a source, the model to measure")
     parser.add_argument("--reference", help="label of the reference; without a source, the model to measure against")
     parser.add_argument("--items", type=Path, help="item results of both models, for losses; as of `qkld analyse`")
+    _table_options(parser)
     parser.add_argument("--max-kld", metavar="NATS", help="largest mean KLD")
     parser.add_argument("--min-top1", metavar="SHARE", help="smallest share of tokens with the same top-1 token")
     parser.add_argument(
@@ -181,8 +187,12 @@ def _card_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, nargs="?", help="a table of quants, or the JSON of `qkld compare`")
     parser.add_argument("--study", help="make the card from this study")
     parser.add_argument("--size", help="size column of the table, by which quants are ordered and plotted")
-    parser.add_argument("--scores", type=names, help="score columns of the table, separated by commas")
+    parser.add_argument(
+        "--scores", type=names, help="score columns of the table or benchmarks of the items, separated by commas"
+    )
     parser.add_argument("--reference", help="label of the reference's row in the table, which is left out")
+    parser.add_argument("--items", type=Path, help="item results, for losses with intervals; as of `qkld analyse`")
+    _table_options(parser)
     parser.add_argument(
         "--say", action="append", default=[], type=parameter, metavar="PART=TEXT",
         help="a part of the panel that the source does not state: reference, engine, dtype or floor",

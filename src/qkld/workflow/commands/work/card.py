@@ -32,7 +32,7 @@ def run_card(options: argparse.Namespace) -> str:
     QkldError
         If the source has no figures, or the other card no panel; nothing is written then.
     """
-    data = _data(options)
+    data, origin = _data(options)
     data = replace(data, panel=data.panel.with_said(dict(options.say)))
     differences = None if options.against is None else data.panel.differences(panel_of_card(options.against))
     texts = {
@@ -45,7 +45,7 @@ def run_card(options: argparse.Namespace) -> str:
         with written_whole(options.out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     panel = data.panel.id or f"none: the source does not say {', '.join(data.panel.missing)}"
-    lines = [sentence(data), f"panel: {panel}", f"card: {options.out / 'card.md'}", *_mind(data)]
+    lines = [*origin, sentence(data), f"panel: {panel}", f"card: {options.out / 'card.md'}", *_mind(data)]
     if differences is not None:
         lines += ["like for like with the other card"] if not differences else ["not like for like:", *differences]
     return "\n".join(lines) + "\n"
@@ -56,7 +56,8 @@ def _mind(data: CardData) -> list[str]:
     return [f"mind: '{label}' looks like the reference: --reference '{label}' leaves it out" for label in alike]
 
 
-def _data(options: argparse.Namespace) -> CardData:
+def _data(options: argparse.Namespace) -> tuple[CardData, list[str]]:
+    """What the card is of; of a study also a line on where its tables are from."""
     if (options.source is None) == (options.study is None):
         raise ParameterError(
             "A card is of one source.",
@@ -65,12 +66,25 @@ def _data(options: argparse.Namespace) -> CardData:
             do="name one",
         )
     if options.study is not None:
-        return of_study(load_study(options.study))
+        study = load_study(options.study)
+        return of_study(study), [study.origin]
+    return _of_file(options), []
+
+
+def _of_file(options: argparse.Namespace) -> CardData:
     if options.source.suffix.lower() == ".json" and options.source.is_file():
         value = json_file(options.source, expected="the file of `qkld compare --json`, or a table")
         if isinstance(value, dict) and "made_by" in value:
             return of_comparison(value, options.source)
-    return of_table(options.source, size=options.size, scores=options.scores or (), reference=options.reference)
+    return of_table(
+        options.source,
+        size=options.size,
+        scores=options.scores or (),
+        reference=options.reference,
+        items=options.items,
+        label=options.label,
+        unit=options.unit,
+    )
 
 
 def draw(data: CardData, folder: Path) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qkld.analysis.gate.estimates import of_comparison, of_fidelity, of_items, of_study, of_table, read_items
+from qkld.analysis.gate.estimates import (
+    QuantsTable,
+    of_comparison,
+    of_fidelity,
+    of_items,
+    of_study,
+    of_table,
+    read_items,
+)
 from qkld.analysis.gate.judging import STATUS, Estimates, judge, line_of, outcome_of
 from qkld.analysis.gate.thresholds import Threshold, thresholds_of
 from qkld.analysis.importing.reading import json_file
@@ -76,7 +84,8 @@ def _of_file(path: Path, options: argparse.Namespace, thresholds: Sequence[Thres
         value = json_file(path, expected="the file of `qkld compare --json`, or a quant's figures")
         if isinstance(value, dict) and "fidelity" in value:
             return of_comparison(value, options.quant, path)
-    return of_table(path, options.quant, options.reference, thresholds)
+    table = QuantsTable.read(path, label=options.label, unit=options.unit)
+    return of_table(table, options.quant, options.reference, thresholds)
 
 
 def _of_items(options: argparse.Namespace, thresholds: Sequence[Threshold]) -> Estimates:
