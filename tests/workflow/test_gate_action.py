@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,23 +13,34 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-STEP = {s["name"]: s for s in yaml.safe_load((REPOSITORY / "action.yml").read_text())["runs"]["steps"]}["Judge"]
+ACTION = yaml.safe_load((REPOSITORY / "action.yml").read_text())
+STEP = {s["name"]: s for s in ACTION["runs"]["steps"]}["Judge"]
+
+
+def judged(folder: Path, inputs: dict[str, str]) -> tuple[int, dict[str, str], str]:
+    """Run the action's step in a folder, as a runner does, with its inputs in the environment."""
+    outputs = folder / "outputs"
+    own = {name.upper(): inputs.get(name, told.get("default", "")) for name, told in ACTION["inputs"].items()}
+    outputs.write_text("")
+    done = ran(STEP["run"], folder, **own, GITHUB_OUTPUT=str(outputs))
+    told = dict(line.split("=", 1) for line in outputs.read_text().splitlines())
+    return done.returncode, told, done.stdout + done.stderr
+
+
+def ran(script: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    found = {**os.environ, **more}
+    found["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{found['PATH']}"
+    return subprocess.run(["bash", "-c", script], cwd=folder, env=found, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
 def judge(tmp_path):
-    """Run the action's step on a table, as a runner does, with its inputs in the environment."""
+    """The action's step on a table of two quants."""
     (tmp_path / "quants.csv").write_text("quant,kl_mean,kl_mean_se\nq8,0.001,0.0001\nq4,0.02,0.001\n")
 
     def run(quant: str, thresholds: str, unresolved: str = "fail") -> tuple[int, dict[str, str], str]:
-        outputs = tmp_path / "outputs"
-        inputs = {"SOURCE": "quants.csv", "QUANT": quant, "THRESHOLDS": thresholds, "UNRESOLVED": unresolved}
-        found = {**os.environ, **inputs, "GITHUB_OUTPUT": str(outputs)}
-        found["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{found['PATH']}"
-        outputs.write_text("")
-        done = subprocess.run(["bash", "-c", STEP["run"]], cwd=tmp_path, env=found, capture_output=True, text=True)
-        told = dict(line.split("=", 1) for line in outputs.read_text().splitlines())
-        return done.returncode, told, done.stdout + done.stderr
+        inputs = {"source": "quants.csv", "quant": quant, "thresholds": thresholds, "unresolved": unresolved}
+        return judged(tmp_path, inputs)
 
     return run
 
@@ -48,10 +61,42 @@ def test_outcome_and_status_are_handed_on(judge, quant, thresholds, unresolved, 
     assert f"{outcome}: {quant}: kl_mean" in said
 
 
-def test_an_error_is_an_error(judge):
+def test_an_error_is_an_error_whatever_an_earlier_gate_said(judge):
+    assert judge("q8", "--max-kld 0.01")[0] == 0
     code, told, said = judge("q4", "--max-kld much")
     assert (code, told) == (2, {"status": "2"})
     assert "cannot be read" in said
+    assert judge("q4", "--max-kld '0.01")[:2] == (2, {"status": "2"}), "a quote without its end"
+
+
+@pytest.mark.parametrize(
+    "thresholds",
+    ["--max-kld 0.03\n--require kl_mean>=0.01", '--max-kld 0.03 --require "kl_mean >= 0.01"'],
+    ids=["lines", "quotes"],
+)
+def test_thresholds_may_stand_on_several_lines_and_in_quotes(judge, thresholds):
+    """None is left out: q8 lies below the second one."""
+    assert judge("q8", thresholds)[0] == 3
+    assert judge("q4", thresholds)[0] == 0
+
+
+def test_the_workflow_of_the_page_runs_on_logs_of_the_tool(tmp_path):
+    """Its own import and inputs, on logs that llama-perplexity wrote, and every output that it reads."""
+    page = (REPOSITORY / "docs" / "howto" / "gate.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(name: .*?)```", page, re.DOTALL)
+    steps = yaml.safe_load(block)["jobs"]["gate"]["steps"]
+    (tmp_path / "logs").mkdir()
+    for name in ("kld-Q4_0.log", "winogrande-Q4_0.log", "winogrande-F32.log"):
+        shutil.copy(REPOSITORY / "tests" / "data" / "llama_logs" / name, tmp_path / "logs")
+    (import_,) = (line for s in steps for line in s.get("run", "").splitlines() if line.startswith("qkld import"))
+    assert ran(import_, tmp_path).returncode == 0
+    (gate,) = (s for s in steps if "qkld" in s.get("uses", ""))
+    assert set(gate["with"]) <= set(ACTION["inputs"])
+    code, told, said = judged(tmp_path, gate["with"])
+    assert (code, told["outcome"]) == (0, "passed"), said
+    assert "loss of winogrande" in said
+    assert (tmp_path / "gate.json").exists()
+    assert set(re.findall(r"steps\.gate\.outputs\.(\w+)", block)) <= set(ACTION["outputs"])
 
 
 def test_the_step_takes_its_inputs_from_the_environment_alone():

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import REPOSITORY
 
 from qkld.analysis.gate.estimates import of_items
 from qkld.analysis.gate.judging import Estimate, judge, outcome_of
@@ -165,6 +166,52 @@ def test_a_gate_on_items(table, tmp_path, capsys):
     assert gate(capsys, *asked, "--max-loss", "arc=0.02")[0] == 3
 
 
+# --- real tables ------------------------------------------------------------------------------------------------------
+
+DEMO = REPOSITORY / "studies" / "demo"
+QUANT = "bnb-int8"
+
+
+@pytest.mark.parametrize("source", ["table", "study", "logs"])
+@pytest.mark.parametrize("status", [0, 2, 3, 4, 5])
+def test_every_status_on_figures_that_were_measured(own_place, tmp_path, capsys, source, status):
+    """The committed demo as a table and as a study, and logs that llama-perplexity wrote."""
+    path, quant = DEMO / "cohort.parquet", QUANT
+    if source == "logs":
+        logs, path, quant = REPOSITORY / "tests" / "data" / "llama_logs", tmp_path / "quants.parquet", "Q4_0"
+        cli.main(["import", "llama-perplexity", str(logs / "kld-Q4_0.log"), "--out", str(path)])
+        capsys.readouterr()
+    own = pd.read_parquet(path).set_index("label").loc[quant]
+    kld, low, high, top1 = (own[f"{name}"] for name in ("kl_mean", "kl_mean_low", "kl_mean_high", "top1_agreement"))
+    options = {
+        0: ["--max-kld", 2 * high, "--min-top1", f"{100 * top1 - 20}%"],
+        2: ["--max-kld", 2 * high, "--require", f"kl_mean>={3 * high}"],
+        3: ["--max-kld", low / 2],
+        4: ["--max-kld", 2 * high, "--require", "kl_p42<=1"],
+        5: ["--max-kld", kld],
+    }[status]
+    where = ["--study", "demo"] if source == "study" else [path]
+    found, said = gate(capsys, *where, "--quant", quant, *options)
+    assert found == status, said
+    assert said.startswith({0: "passed", 2: "qkld: ParameterError", 3: "failed", 4: "not m", 5: "not r"}[status])
+
+
+def test_losses_of_committed_items(own_place, capsys):
+    """A study keeps a file of items a model: a folder of them is read."""
+    asked = (
+        DEMO / "cohort.parquet",
+        "--quant",
+        "torchao-int3-g32",
+        "--reference",
+        "reference",
+        "--items",
+        DEMO / "items",
+    )
+    assert gate(capsys, *asked, "--max-loss", "arc_easy=30%")[0] == 0
+    assert gate(capsys, *asked, "--max-loss", "arc_easy=5%")[0] == 5
+    assert gate(capsys, *asked, "--max-loss", "arc_easy=-50%")[0] == 3
+
+
 # --- what cannot be meant --------------------------------------------------------------------------------------------
 
 
@@ -181,11 +228,41 @@ def test_a_gate_on_items(table, tmp_path, capsys):
         {"min_top1": "95"},
         {"max_loss": ["mmlu"]},
         {"require": ["kl_mean=0.1"]},
+        {"max_kld": "0.01", "require": ["Mean KLD<=0.02"]},
+        {"max_kld": "0.01", "require": ["KLD>=0.02"]},
+        {"min_top1": "95%", "require": ["same top p>=0.9"]},
+        {"min_top1": "0.95", "require": ["Top-1 <= 90%"]},
+        {"require": ["kl_p99>=0.5", "kl_max<=0.4"]},
+        {"require": ["kl_median>=0.5", "kl_p99_9<=0.4"]},
+        {"max_kld": "-0.01"},
+        {"require": ["kl_p99<=-1"]},
+        {"require": ["jensen_shannon_mean<=0.8"]},
+        {"require": ["ppl<=0.9"]},
+        {"require": ["top5_agreement>=-10%"]},
+        {"require": ["top1_agreement>=95"]},
+        {"max_loss": ["mmlu=1"]},
+        {"max_loss": ["mmlu=2"]},
     ],
 )
 def test_thresholds_that_contradict_each_other_or_say_nothing(options):
-    with pytest.raises(ParameterError):
+    with pytest.raises(ParameterError) as error:
         thresholds_of(**{"max_kld": None, "min_top1": None, "max_loss": (), "require": (), **options})
+    assert [line.split(":")[0] for line in str(error.value).splitlines()[1:]] == ["  expected", "  found", "  do"]
+
+
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [("--min-top1=95", "0.95 or 95%"), ("--max-loss=mmlu=1", "mmlu=1%"), ("--max-kld=-1", "0 or more")],
+)
+def test_a_bound_in_another_unit_is_shown_as_it_was_meant(table, capsys, option, shown):
+    status, said = gate(capsys, table, "--quant", "Q8_0", option)
+    assert (status, said.count("\n")) == (2, 4)
+    assert shown in said
+
+
+def test_thresholds_on_several_percentiles_may_rise():
+    asked = ["kl_p99<=0.5", "kl_max<=4", "kl_p90>=0.1", "kl_min>=-0.001", "dp_mean>=-0.01"]
+    assert len(thresholds_of(max_kld="0.2", min_top1=None, max_loss=["mmlu=100%"], require=asked)) == 7
 
 
 def test_bounds_on_both_sides_may_be_given():
