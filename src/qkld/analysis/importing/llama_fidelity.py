@@ -108,10 +108,11 @@ def _at(run: Run, window: int) -> Window | None:
 
 
 def _curve(run: Run, count: int | None) -> np.ndarray | None:
-    """Running means up to this window, the last as the closing figures have it; None where rows are missing."""
+    """Running means up to this window; None where rows are missing or a mean is no number."""
     if count is None or not run.whole_table or len(run.windows) < count:
         return None
-    return np.array([row.kl_mean for row in run.windows[:count]])
+    means = np.array([row.kl_mean for row in run.windows[:count]])
+    return means if np.isfinite(means).all() else None
 
 
 # --- quants -----------------------------------------------------------------------------------------------------------
@@ -174,6 +175,10 @@ def _notes(run: Run, count: int | None, mean: float, *, at_end: bool) -> list[st
         notes.append(f"those after window {count}, from the running table")
     if run.windows and not run.whole_table:
         notes.append("rows of the running table are missing, so that it tells no single windows")
+    if not np.isfinite(mean):
+        first = next((row.window for row in run.windows if not np.isfinite(row.kl_mean)), None)
+        since = "" if first is None else f" from window {first} on"
+        notes.append(f"the mean KLD is no number{since}: a model gave logits that are not finite")
     if mean < 0:
         notes.append("mean KLD below 0: the base file's rounding, as of the reference against itself")
     return notes

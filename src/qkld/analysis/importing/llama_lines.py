@@ -18,14 +18,20 @@ from qkld.study.texts import file_bytes, lines, read_text
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)(?:\(ind\))?"
 PLUS_MINUS = r"\s*(?:\+/?-|[^\x00-\x7f]{1,4}|[?_])\s*"
 BEFORE = r"(?:^|[\s|>])"
+NO_NUMBER = r"[-+]?(?:nan|inf)(?:\(ind\))?"
 
 CHUNK = re.compile(
     rf"{BEFORE}(?P<window>\d+)\s+(?P<ppl>{NUMBER})(?:{PLUS_MINUS}{NUMBER})?"
-    rf"\s+(?P<ratio>{NUMBER}){PLUS_MINUS}{NUMBER}\s+(?P<kl>{NUMBER}){PLUS_MINUS}(?P<kl_se>{NUMBER})"
+    rf"\s+(?P<ratio>{NUMBER}){PLUS_MINUS}{NUMBER}"
+    rf"\s+(?P<kl>{NUMBER}){PLUS_MINUS}(?P<kl_se>\d+\.\d{{5}}(?!\d)|{NO_NUMBER})"
     rf"(?:\s+(?P<rms>{NUMBER}){PLUS_MINUS}(?P<rms_se>{NUMBER})\s*%)?"
-    rf"(?:\s+(?P<same>{NUMBER}){PLUS_MINUS}(?P<same_se>{NUMBER})\s*(?P<percent>%)?)?\s*\|?\s*$"
+    rf"(?:\s+(?P<same>{NUMBER}){PLUS_MINUS}(?P<same_se>\d+\.\d{{3}}(?=\s*%)|\d+\.\d{{5}}|{NO_NUMBER})\s*(?P<percent>%)?)?"
+    r"\s*\|?\s*$"
 )
-"""Window, PPL, ln(PPL(Q)/PPL(base)), KLD; since May 2024 RMS Δp, and since January 2024 the same top token."""
+"""Window, PPL, ln(PPL(Q)/PPL(base)), KLD; since May 2024 RMS Δp, and since January 2024 the same top token.
+
+What a row ends with has all its decimals: a row that was cut off is none.
+"""
 
 ITEM_OF_TWO = re.compile(
     rf"{BEFORE}(?P<item>\d+)\s+(?P<share>\d+\.\d{{4}})\s+(?P<first>{NUMBER})\s+(?P<second>{NUMBER})"
@@ -83,6 +89,11 @@ FACTS = {
 BEGINS = ("build", "machine")
 """Facts that the program prints before any result."""
 
+WHOLE = re.compile(rf"(?:\.\d{{6}}|PPL.*\.\d{{5}}|%|{NO_NUMBER}|\|)\s*$")
+"""How a closing line ends that was not cut off."""
+
+_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -123,6 +134,11 @@ def log_lines(path: Path) -> list[str]:
     else:
         text = content.decode("utf-8-sig", errors="replace")
     return lines(_COLOUR.sub("", text).replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def with_points(line: str) -> str:
+    """A line with points for the decimal commas that some systems' C libraries print."""
+    return _DECIMAL_COMMA.sub(".", line)
 
 
 def figures_of(line: str, *, section: str | None = None) -> Iterator[Figure]:

@@ -15,11 +15,13 @@ from qkld.analysis.importing.llama_lines import (
     ITEM,
     ITEM_OF_TWO,
     SECTION,
+    WHOLE,
     Figure,
     facts_of,
     figures_of,
     log_lines,
     number,
+    with_points,
 )
 from qkld.errors import TableError
 
@@ -131,11 +133,15 @@ def read_log(path: Path) -> list[Run]:
 
 
 def _runs(path: Path) -> Iterator[Run]:
-    run, section = Run(path, 1), None
-    for place, line in enumerate(log_lines(path), start=1):
+    run, section, lines = Run(path, 1), None, log_lines(path)
+    last = max((place for place, line in enumerate(lines, start=1) if line.strip()), default=0)
+    for place, printed in enumerate(lines, start=1):
+        line = with_points(printed)
         if heading := SECTION.search(line):
             section = heading["of"]
-        facts, figures = dict(facts_of(line)), list(figures_of(line, section=section))
+        facts, figures = dict(facts_of(printed)), list(figures_of(line, section=section))
+        if place == last and run.figures and not WHOLE.search(line):
+            figures = []  # the log was cut off in the middle of this line
         if _begins_anew(run, line, facts, figures):
             yield run
             run, section = Run(path, place), heading["of"] if heading else None
@@ -182,7 +188,7 @@ def _take_row(run: Run, place: int, line: str) -> None:
 
 def _window(row: dict[str, str]) -> Window:
     numbers = {name: number(row[name]) if row[name] else np.nan for name in row.groupdict() if name != "percent"}
-    scale = 0.01 if row["percent"] else 1.0
+    scale = 0.01 if row["percent"] else 1.0  # a fraction in January to April 2024
     return Window(
         int(numbers["window"]),
         numbers["ppl"],
