@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import yaml
 from browser_check import chromium, jupyter_lab
 from committed_check import check_files, differences, numbers_made_again
 from conftest import REPOSITORY, Place, copy_project
@@ -254,6 +256,61 @@ def test_the_unbroken_run_leaves_every_product(smoke_study: Place):
     assert {f"02_quant_kld.{label}" for label in measured_labels(study)} <= executed
     assert {f"03_benchmark_scores.{label}" for label in scored_labels(study)} <= executed
     assert {"01_reference_logits.corpora", "01_reference_logits.benchmarks", "08_findings"} <= executed
+
+
+@pytest.fixture(scope="module")
+def action(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[int, dict[str, str], str]]:
+    """The repository's action on a runner: its own steps in order, in a Python that has what qkld needs, without it."""
+    folder = tmp_path_factory.mktemp("runner")
+    checkout = folder / "action"
+    shutil.copytree(REPOSITORY / "src", checkout / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "action.yml"):
+        shutil.copy(REPOSITORY / name, checkout)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "python"], check=True)
+    (own,) = (folder / "python").glob("lib/python*/site-packages")
+    (own / "packages.pth").write_text(sysconfig.get_path("purelib"))
+    outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "QKLD_ROOT")}
+    outside |= {"GITHUB_ACTION_PATH": str(checkout), "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1"}
+    outside["PATH"] = f"{folder / 'python' / 'bin'}{os.pathsep}{outside['PATH']}"
+    steps = {s["name"]: s["run"] for s in yaml.safe_load((checkout / "action.yml").read_text())["runs"]["steps"]}
+
+    def step(name: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-e", "-o", "pipefail", "-c", steps[name]]
+        return subprocess.run(command, cwd=folder, env=outside | more, capture_output=True, text=True, check=False)
+
+    installed = step("Install")
+    assert installed.returncode == 0, installed.stderr[-4000:]
+    assert (own / "qkld" / "__init__.py").exists()
+
+    def run(source: Path, quant: str, thresholds: str) -> tuple[int, dict[str, str], str]:
+        outputs = folder / "outputs"
+        outputs.write_text("")
+        inputs = {"SOURCE": str(source), "QUANT": quant, "THRESHOLDS": thresholds, "UNRESOLVED": "fail"}
+        done = step("Judge", **inputs, GITHUB_OUTPUT=str(outputs))
+        told = dict(line.split("=", 1) for line in outputs.read_text().splitlines())
+        return done.returncode, told, done.stdout + done.stderr
+
+    return run
+
+
+def test_the_action_judges_a_quant_of_the_run(action: Callable, smoke_study: Place) -> None:
+    """Every outcome, each from the run's own figures, by the steps that a workflow of others runs."""
+    study = load_study("smoke")
+    quant = study.quants[0]
+    row = study.cohort.set_index("label").loc[quant]
+    items = f"--items '{study.paths.all_items}' --reference {study.params.reference.label}"
+    asked = {
+        f"--max-kld {row['kl_mean_high']}\n--min-top1 0%": (0, "passed"),
+        f"--max-kld {row['kl_mean_high']}\n--require kl_max<={row['kl_max'] / 2}": (3, "failed"),
+        f"--max-kld {row['kl_mean_high']} --require no_such_metric<=1": (4, "not measured"),
+        f"--max-kld {row['kl_mean']}": (5, "not resolved"),
+        f"--max-kld {row['kl_mean_high']} --max-loss {study.benchmarks[0]}=100% {items}": (0, "passed"),
+    }
+    for thresholds, (status, outcome) in asked.items():
+        code, told, said = action(study.paths.cohort, quant, thresholds)
+        assert (code, told) == (status, {"status": str(status), "outcome": outcome}), said
+        assert f"{outcome}: {quant}: kl_mean" in said
+    assert action(study.paths.cohort, quant, "--max-kld 0.1 --require kl_mean>=0.2")[:2] == (2, {"status": "2"})
 
 
 def test_a_quant_of_the_run_is_judged_and_gets_a_card(smoke_study: Place, tmp_path: Path):
