@@ -512,7 +512,8 @@ def test_every_notebook_runs_in_jupyterlab_and_changes_no_table(smoke_run: Place
 def test_the_documentation_is_built_of_the_executed_notebooks_without_a_warning(smoke_run: Place, tmp_path: Path):
     docs = tmp_path / "docs"
     shutil.copytree(REPOSITORY / "docs", docs, ignore=shutil.ignore_patterns("generated", "_build"))
-    shutil.copy(REPOSITORY / "CHANGELOG.md", tmp_path)
+    for name in ("CHANGELOG.md", "README.md"):
+        shutil.copy(REPOSITORY / name, tmp_path)
     (tmp_path / "figures").symlink_to(REPOSITORY / "figures")
     variables = {"QKLD_ROOT": str(REPOSITORY), "QKLD_RUNS": str(smoke_run.folder / "runs")}
     command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", str(docs), str(tmp_path)]
@@ -522,3 +523,4 @@ def test_the_documentation_is_built_of_the_executed_notebooks_without_a_warning(
     page = (studies / "05_silent_zone.html").read_text(encoding="utf-8")
     assert re.search(r'href="[./_a-z0-9]+/scatter.html"', (studies / "index.html").read_text(encoding="utf-8"))
     assert page.count("<img") > 1
+    assert '<div class="cell_output' in (studies / "02_quant_kld.html").read_text(encoding="utf-8")

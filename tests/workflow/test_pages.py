@@ -52,18 +52,21 @@ def test_without_an_executed_notebook_the_command_that_makes_them_is_named(own_p
         pages.write_studies(tmp_path / "studies")
 
 
-def test_executed_notebooks_of_single_quants_get_no_page(own_place, tmp_path):
+def test_every_stage_has_one_page_by_its_first_executed_notebook(own_place, tmp_path):
     folder = own_place.folder / "runs" / "smoke" / "notebooks"
     folder.mkdir(parents=True)
-    for name in ("02_quant_kld.bnb-nf4", "05_silent_zone", "04_correlation"):
-        (folder / f"{name}.ipynb").write_text("{}")
+    for name in ("02_quant_kld.hqq-4bit", "02_quant_kld.bnb-nf4", "05_silent_zone", "04_correlation"):
+        (folder / f"{name}.ipynb").write_text("{}" if name != "02_quant_kld.bnb-nf4" else '{"cells": []}')
     pages.write_studies(tmp_path / "studies")
     assert sorted(path.name for path in (tmp_path / "studies" / "smoke").iterdir()) == [
+        "02_quant_kld.ipynb",
         "04_correlation.ipynb",
         "05_silent_zone.ipynb",
         "index.md",
     ]
-    assert "04_correlation\n05_silent_zone" in (tmp_path / "studies" / "smoke" / "index.md").read_text()
+    assert (tmp_path / "studies" / "smoke" / "02_quant_kld.ipynb").read_text().strip() == '{"cells": []}'
+    index = (tmp_path / "studies" / "smoke" / "index.md").read_text()
+    assert "02_quant_kld\n04_correlation\n05_silent_zone" in index
 
 
 def test_the_picture_of_rooms_marks_every_import_on_one_side_of_the_diagonal(tmp_path):

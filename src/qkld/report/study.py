@@ -121,7 +121,7 @@ def one_item_limit(study: LoadedStudy) -> list[str]:
 def missing_of(study: LoadedStudy) -> list[str]:
     """What is not available, and why: numbers without a value, a floor that was not found, entries to be checked."""
     missing = [
-        f"{name}: {reason} ({count} {'row' if count == 1 else 'rows'})"
+        f"{name}: {_one_line(reason)} ({count} {'row' if count == 1 else 'rows'})"
         for name, reason, count in notes_of(
             {n: t[t[EXPLAINED[n]].isna()] if n in EXPLAINED else t for n, t in result_tables(study).items()}
         )
@@ -132,6 +132,11 @@ def missing_of(study: LoadedStudy) -> list[str]:
         if model.to_be_checked:
             missing.append(f"{model.label}: still to be checked: {', '.join(model.to_be_checked)}")
     return missing
+
+
+def _one_line(note: str) -> str:
+    """A note of several reasons, each of which may be an error's text, as one sentence."""
+    return note.replace(".; ", "; ").replace(" | ", "; ").rstrip(".")
 
 
 def provenance_of(study: LoadedStudy) -> list[tuple[str, str]]:

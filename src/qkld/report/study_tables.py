@@ -302,9 +302,10 @@ def per_prompt_tables(study: LoadedStudy) -> list[TextTable]:
 
 
 def evidence_tables(study: LoadedStudy, names: Sequence[str] = EVIDENCE) -> list[TextTable]:
-    """What the items show and decide, for the score that headlines are about."""
+    """What the items show and decide, for the score that headlines are about; no table that would have no row."""
     benchmark = shown_score(study).benchmark
-    return [TEXTS[name](_named(study, _of(study.analysis(name), benchmark=benchmark))) for name in names]
+    tables = [TEXTS[name](_named(study, _of(study.analysis(name), benchmark=benchmark))) for name in names]
+    return [table for table in tables if table.rows]
 
 
 def all_tables(study: LoadedStudy) -> list[TextTable]:

@@ -230,13 +230,13 @@ def write_studies(folder: Path) -> None:
             do="run a study first, for example `qkld run smoke`, or `make docs`, which does",
         )
     for study, notebooks in ran.items():
-        for notebook in notebooks:
-            write_page(folder / study / notebook.name, read_executed(notebook))
-        listed = "\n".join(notebook.stem for notebook in notebooks)
+        for stage, notebook in notebooks.items():
+            write_page(folder / study / f"{stage}.ipynb", read_executed(notebook))
+        listed = "\n".join(notebooks)
         scatter = _copied_scatter(study, folder / study)
         write_page(
             folder / study / "index.md",
-            f"# {study}: executed notebooks\n\n{scatter}```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```",
+            f"# {study}: executed notebooks\n\n{EXAMPLES}\n\n{scatter}```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```",
         )
 
 
@@ -249,6 +249,10 @@ def _copied_scatter(study: str, folder: Path) -> str:
     return f"[Interactive scatter plot of KLD and score]({page.name}): one file, no network needed.\n\n"
 
 
-def executed_notebooks(study: str) -> list[Path]:
-    """Executed notebooks of a study that stand for one stage: those of a single quant or model are left out."""
-    return [path for path in sorted((StudyPaths(study).run / "notebooks").glob("*.ipynb")) if "." not in path.stem]
+EXAMPLES = "Notebooks 02 and 03 run once for each model; one run of each is shown."
+
+
+def executed_notebooks(study: str) -> dict[str, Path]:
+    """Stage → its executed notebook of a study; of those of single quants or models the first, as an example."""
+    files = sorted((StudyPaths(study).run / "notebooks").glob("*.ipynb"), reverse=True)
+    return dict(sorted({path.stem.split(".")[0]: path for path in files}.items()))
