@@ -53,6 +53,8 @@ def test_leaving_quants_out_says_which_change_the_verdict(name):
     other = next(verdict for verdict in VERDICTS if verdict != name)
     said = sentences.left_out_sentence(same.assign(verdict=[name, other]), own, SCORE)
     assert said == f"The verdict changes in 1 of 2 cases (without b: {other})."
+    both = sentences.left_out_sentence(same.assign(verdict=""), own, SCORE)
+    assert both == "The verdict changes in 2 of 2 cases (without a, b: no verdict)."
     none = sentences.left_out_sentence(same.assign(verdict=""), own.assign(verdict=""), SCORE)
     assert none == "Leaving single quants out: not available."
 

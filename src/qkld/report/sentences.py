@@ -174,7 +174,8 @@ def left_out_sentence(left_out: pd.DataFrame, verdict: pd.DataFrame, score: str)
     others = rows[rows["verdict"] != own["verdict"]]
     if others.empty:
         return f"Whichever of the {count(len(rows))} is left out, the verdict is the same."
-    named = ", ".join(f"without {row.left_out}: {row.verdict or 'no verdict'}" for row in others.itertuples())
+    labels = others.groupby(others["verdict"].replace("", "no verdict"), sort=False)["left_out"]
+    named = "; ".join(f"without {', '.join(without)}: {verdict}" for verdict, without in labels)
     return f"The verdict changes in {len(others)} of {len(rows)} cases ({named})."
 
 
