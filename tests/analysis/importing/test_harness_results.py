@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 
 import pytest
 
@@ -86,6 +87,19 @@ def test_two_versions_of_the_harness_are_said(tmp_path):
     put(tmp_path, "b", results("b", arc_easy=0.5) | {"lm_eval_version": "0.4.4"})
     notes = import_results("lm-eval", [tmp_path]).notes
     assert "the files are of several lm eval versions: 0.4.4, 0.4.9" in notes
+
+
+def test_two_versions_of_the_harness_are_said_beside_samples_too(files, tmp_path):
+    """Samples name no version; the results that lie beside them do."""
+    for model, version in (("q4", "0.4.9"), ("reference", "0.4.4")):
+        shutil.copytree(files / "lm-eval" / model, tmp_path / model)
+        put(tmp_path, model, results(model, own_choice=0.5) | {"lm_eval_version": version})
+    asked = Asked(filter_name="flexible-extract")
+    assert import_folder(tmp_path, asked).notes == ("the files are of several lm eval versions: 0.4.4, 0.4.9",)
+    changed = results("reference", own_choice=0.5) | {"versions": {"own_choice": 2.0}}
+    put(tmp_path, "reference", changed)
+    (note,) = import_folder(tmp_path, asked).notes
+    assert note.startswith("Models were not asked alike: another version of own_choice. Expected 1.0")
 
 
 def test_a_task_of_one_model_twice_is_refused(tmp_path):

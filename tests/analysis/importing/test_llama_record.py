@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,6 +164,58 @@ def test_two_texts_of_one_model_are_refused(tmp_path):
     (tmp_path / "Q3.log").write_bytes(tiny)
     with pytest.raises(TableError, match="one reference and one text"):
         read_llama_perplexity([*of_quants(), tmp_path / "Q3.log"])
+
+
+def test_a_folder_of_two_models_is_refused_or_said(tmp_path):
+    """Two references, one label for two models, a base run of another model: each in words."""
+    kept = {"a/Q4_0.log": "kld-Q4_0.log", "b/tiny.log": "tiny-output.log"}
+    for name, log in kept.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(LOGS / log, tmp_path / name)
+    with pytest.raises(TableError, match="one reference and one text") as error:
+        import_folder(tmp_path)
+    assert all(label in error.value.found for label in ("Q4_0", "tiny"))
+    (tmp_path / "b" / "tiny.log").rename(tmp_path / "b" / "Q4_0.log")
+    with pytest.raises(TableError, match="Two logs are of 'Q4_0'"):
+        import_folder(tmp_path)
+    shutil.copy(LOGS / "tiny-base.log", tmp_path / "b" / "Q4_0.log")
+    (tmp_path / "b" / "Q4_0.log").rename(tmp_path / "b" / "tiny-base.log")
+    shutil.copy(LOGS / "base-F16.log", tmp_path / "a")
+    notes = import_folder(tmp_path).notes
+    assert any(note.startswith("'tiny' has a perplexity of ") and "another model or text" in note for note in notes)
+    assert not any("'F16'" in note for note in notes)
+
+
+def test_every_command_of_the_page_runs_on_a_folder_of_logs(tmp_path, monkeypatch, capsys):
+    """In its order, as it stands there, on logs of a reference and a quant with KLD and items."""
+    page = (REPOSITORY / "docs" / "howto" / "logs.md").read_text(encoding="utf-8")
+    commands = [line.split()[1:] for line in page.splitlines() if line.startswith("    qkld ")]
+    assert [words[0] for words in commands] == ["import", "import", "analyse", "share"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").mkdir()
+    own = {"kld-Q4_0": "kld-Q4_0", "base-F16": "base-F16", "hellaswag-Q4_0": "hellaswag-Q4_0"}
+    for name, log in (own | {"hellaswag-F16": "hellaswag-F32"}).items():
+        shutil.copy(LOGS / f"{log}.log", tmp_path / "logs" / f"{name}.log")
+    for words in commands:
+        given = [str(p) for word in words for p in (sorted(Path().glob(word)) if "*" in word else [word])]
+        assert cli.main(given) == 0, capsys.readouterr().err
+    shared = import_folder(tmp_path / "shared").quants.set_index("label")
+    assert shared.at["NAME/Q4_0", "kl_mean"] == pytest.approx(0.312425)
+    assert np.isnan(shared.at["NAME/F16", "kl_mean"]), "the reference has no KLD, and none is shared"
+    said = capsys.readouterr().out
+    assert "next: qkld analyse results/quants.parquet" in said
+    shutil.copy(LOGS / "kld-Q8_0.log", tmp_path / "logs")
+    assert cli.main(["import", "logs/", "--out", "more/"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("--reference LABEL --missing drop"), "Q8_0 has no items"
+
+
+def test_logs_that_name_two_models_are_said(tmp_path):
+    """As versions before 2026 name them, from `general.name`: the random model's items beside SmolLM2's KLD."""
+    for log, name in (("kld-Q4_0.log", "SmolLM2 135M"), ("winogrande-Q4_0.log", "Tiny")):
+        said = f"llama_model_loader: - kv   2: general.name str              = {name}\n"
+        (tmp_path / log).write_text(said + (LOGS / log).read_text(encoding="utf-8"), encoding="utf-8")
+    notes = import_folder(tmp_path).notes
+    assert "the logs are of several models: SmolLM2 135M (Q4_0); Tiny (Q4_0)" in notes
 
 
 def test_the_cross_check_reads_by_the_same_lines():

@@ -72,7 +72,9 @@ class QuantsTable:
         return cls(path, file.cells, file.form, labels, Columns(label, unit, divergence=True))
 
     def estimates(self, metric: str, reference: str | None = None) -> dict[str, Estimate]:
-        """Label → its estimate of a metric; none of a metric without a column, or of a loss without the reference.
+        """Label → its estimate of a metric; none of an empty cell or a metric without a column.
+
+        Nor of a loss without the reference.
 
         A loss is taken as of independent scores, which is too wide for scores of the same items.
 
@@ -89,7 +91,7 @@ class QuantsTable:
         rows = {label: place for place, label in enumerate(self.labels)}
         scale = self._scale(metric, columns["value"], numbers[columns["value"]])
         found = {label: _of_row(metric, columns, numbers, rows, label, reference, scale) for label in self.labels}
-        return {label: estimate for label, estimate in found.items() if estimate is not None}
+        return {label: own for label, own in found.items() if own is not None and not math.isnan(own.value)}
 
     def _scale(self, metric: str, column: str, numbers: Numbers) -> float:
         """What a column's numbers are multiplied with: KLD to nats, shares to fractions of 1."""

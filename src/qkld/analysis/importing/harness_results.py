@@ -66,6 +66,19 @@ def read_harness_results(
     return Imported(quants=QUANTS.checked(table), found=said, notes=notes)
 
 
+def notes_beside_samples(paths: Sequence[Path]) -> tuple[str, ...]:
+    """What results beside samples say of their runs that the samples do not: versions of harness and tasks, limits.
+
+    The samples themselves are held against each other question by question, so that nothing is refused here.
+    """
+    runs = [(file, _run(file)) for path in paths if path.is_dir() for file in results_files(path)]
+    try:
+        _check_alike(runs)
+    except TableError as error:
+        return (*_versions(runs), f"{error.problem} Expected {error.expected}, found {error.found}")
+    return tuple(_versions(runs))
+
+
 def _run(file: Path) -> Mapping[str, Any]:
     value = json_file(file, expected=EXPECTED)
     if not isinstance(value, dict) or not isinstance(value.get("results"), dict):

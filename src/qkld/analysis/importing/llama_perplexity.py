@@ -26,6 +26,9 @@ _ENDINGS = re.compile(r"(?:\.(?:gz|txt|log|out|err|md|stdout|stderr))+$", re.IGN
 NO_LOG = ("holds no result of llama-perplexity.", "cannot be read.")
 """How errors of files end that are no logs: in a folder such files are passed over."""
 
+FAR = 2.0
+"""Ratio of two perplexities beyond which they are not of two quants of one model on one text."""
+
 KINDS = {
     "kl": "KL divergence, {windows} windows",
     "items": "{benchmark}, {items} items",
@@ -64,7 +67,30 @@ def read_llama_perplexity(
     perplexities, more = _one_each(of_kind["ppl"])
     quants = _with_perplexity(tables[0], perplexities)
     found = [f"{run.place}: {label}, {described(run)}" for label, run in runs]
-    return Imported(quants, items, tables[1], tables[2], tuple(found), (*notes, *copies, *more, *tables[3]))
+    notes += [*copies, *more, *tables[3], *_several_models(runs), *_other_references(fidelity, perplexities)]
+    return Imported(quants, items, tables[1], tables[2], tuple(found), tuple(notes))
+
+
+def _several_models(runs: Sequence[tuple[str, Run]]) -> list[str]:
+    """A note where logs name several models, each with one label; logs since 2026 name none."""
+    labels: dict[str, list[str]] = {}
+    for label, run in runs:
+        if "name" in run.facts and label not in labels.setdefault(run.facts["name"], []):
+            labels[run.facts["name"]].append(label)
+    said = "; ".join(f"{name} ({', '.join(own[:4])})" for name, own in labels.items())
+    return [f"the logs are of several models: {said}"] if len(labels) > 1 else []
+
+
+def _other_references(fidelity: Mapping[str, Run], perplexities: Mapping[str, Run]) -> list[str]:
+    """A note on each perplexity that is far from that of the reference which the KLDs are from."""
+    base = next((r.figures["ppl_reference"].value for r in fidelity.values() if "ppl_reference" in r.figures), None)
+    own = {label: run.figures["ppl"].value for label, run in perplexities.items()}
+    return [
+        f"'{label}' has a perplexity of {ppl:.6g}, and the reference of the KLDs one of {base:.6g} on their text: "
+        f"it is of another model or text"
+        for label, ppl in own.items()
+        if base is not None and not 1 / FAR < ppl / base < FAR
+    ]
 
 
 def described(run: Run) -> str:

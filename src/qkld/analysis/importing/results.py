@@ -15,7 +15,7 @@ from qkld.analysis.importing.fidelity_json import quants_of, read_fidelity_json
 from qkld.analysis.importing.formats import FORMATS, import_items, whole_items
 from qkld.analysis.importing.groups import Groups
 from qkld.analysis.importing.harness_results import NAME as RESULTS
-from qkld.analysis.importing.harness_results import read_harness_results
+from qkld.analysis.importing.harness_results import notes_beside_samples, read_harness_results
 from qkld.analysis.importing.harness_samples import SAMPLES
 from qkld.analysis.importing.imported import QUANTS, Imported
 from qkld.analysis.importing.llama_logs import read_log
@@ -80,7 +80,7 @@ def import_results(name: str, paths: Sequence[Path], asked: Asked | None = None)
             metric=asked.metric,
             groups=asked.groups,
         )
-        return Imported(items=items)
+        return Imported(items=items, notes=notes_beside_samples(paths) if name == "lm-eval" else ())
     if found.items is not None:
         items = whole_items(found.items, asked.groups, source=", ".join(str(p) for p in paths[:3]))
         found = replace(found, items=items, quants=with_scores(found.quants, items))

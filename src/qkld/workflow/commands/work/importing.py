@@ -86,8 +86,11 @@ def _next(tables: Mapping[str, pd.DataFrame], places: Mapping[str, Path]) -> Seq
     """The command that goes on from here, where there are scores to hold the fidelity against."""
     if "quants" not in tables or "items" not in tables:
         return ()
-    scores = ",".join(dict.fromkeys(tables["items"]["benchmark"]))
-    return (f"next: qkld analyse {places['quants']} --items {places['items']} --scores {scores} --reference LABEL",)
+    names, quants = list(dict.fromkeys(tables["items"]["benchmark"])), tables["quants"]
+    measured = quants[quants["kl_mean"].notna()] if "kl_mean" in quants else quants
+    drop = " --missing drop" if measured[[n for n in names if n in quants]].isna().any(axis=None) else ""
+    given = f"{places['quants']} --items {places['items']} --scores {','.join(names)}"
+    return (f"next: qkld analyse {given} --reference LABEL{drop}",)
 
 
 def _shares(items: pd.DataFrame) -> pd.DataFrame:
