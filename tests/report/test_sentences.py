@@ -137,6 +137,12 @@ def test_quants_at_the_floor_are_counted(below, words):
     assert "not available" in sentences.floor_sentence(floors.assign(kl_mean=float("nan")))
 
 
+def test_kld_by_entropy_is_told_from_the_lowest_to_the_highest_group():
+    entropy = pd.DataFrame([[0.1, 0.2, 0.3], [0.2, 0.5, 1.0], [1.0, 1.0, 7.0]], columns=[0, 1, 2])
+    assert "mean KLD is 5.0 times what it is where the entropy is lowest" in sentences.entropy_sentence(entropy)
+    assert sentences.entropy_sentence(entropy[[0]]) == "KLD by the reference's entropy: not available."
+
+
 def test_other_rules_are_told_with_their_zones(table):
     rules = table("zone_rules")
     said = sentences.rules_sentence(rules)

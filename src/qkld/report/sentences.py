@@ -111,6 +111,17 @@ def neighbours_sentence(paired: pd.DataFrame) -> str:
     )
 
 
+def entropy_sentence(entropy: pd.DataFrame) -> str:
+    """How much larger mean KLD is where the reference is least sure; a row a quant, a column a group by entropy."""
+    ratio = (entropy.iloc[:, -1] / entropy.iloc[:, 0]).median() if entropy.shape[1] > 1 else float("nan")
+    if pd.isna(ratio):
+        return "KLD by the reference's entropy: not available."
+    return (
+        f"Where the reference's entropy is highest, mean KLD is {printed(ratio, 1)} times what it is where the entropy "
+        "is lowest (median over quants)."
+    )
+
+
 # --- 05: near the baseline --------------------------------------------------------------------------------------------
 
 
