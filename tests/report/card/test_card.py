@@ -170,6 +170,11 @@ def test_a_study_whose_tables_are_committed_needs_no_run_and_no_torch(own_place,
     assert panel.id is not None
     assert panel.reference == committed.at["reference", "weights_sha256"]
     assert "auto" not in panel.dtype, "the device that it was, not the one that was left to the machine"
+    fidelity = pd.read_parquet(REPOSITORY / "studies" / "demo" / "fidelity" / "bnb-int8.parquet")
+    row = fidelity[(fidelity["metric"] == "kl_mean") & (fidelity["corpus"] == "prose")].iloc[-1]
+    (said,) = panel.texts
+    assert said["context"] == str(row["context"])
+    assert (said["tokens"], said["clusters"]) == (str(row["tokens"]), str(row["clusters"])), "as the tables have it"
 
 
 def test_a_table_with_and_without_what_a_card_needs(tmp_path):

@@ -331,7 +331,7 @@ def of_study(study: LoadedStudy) -> CardData:
     corpus = next(c for c in params.corpora if c.name == where.corpus)
     panel = Panel(
         reference=str(cohort.at[against, "weights_sha256"]),
-        texts=(_text_of(corpus, where.context),),
+        texts=(_text_of(corpus, where.context, next(r for r in records if r["metric"] == KLD and r["quant"] in own)),),
         engine=_engine(made),
         dtype=_dtype_of(study),
         floor=", ".join(params.floors) or "none",
@@ -349,10 +349,13 @@ def _dtype_of(study: LoadedStudy) -> str:
     return ", ".join(f"{dtype} on {device}" for dtype, device in dict.fromkeys(own))
 
 
-def _text_of(corpus: Corpus, context: int) -> dict[str, str]:
-    """A study's corpus: its pinned file, or its own one, with how windows are cut of it."""
-    cut = corpus.model_dump(mode="json", exclude={"name", "asset", "path", "context_lengths", "windows_at"})
-    windows = corpus.windows_at.get(context, corpus.windows)
+def _text_of(corpus: Corpus, context: int, measured: Mapping[str, Any]) -> dict[str, str]:
+    """A study's corpus: its pinned file, or its own one, how windows are cut of it, and what was scored of them.
+
+    The extent is that of the tables: a study's file may ask for other windows since they were made.
+    """
+    extent = {name: str(measured[name]) for name in ("tokens", "clusters")}
+    cut = corpus.model_dump(mode="json", exclude={"name", "asset", "path", "context_lengths", "windows", "windows_at"})
     if corpus.asset is not None:
         files = dict(ASSETS[corpus.asset].files)
     else:
@@ -360,7 +363,7 @@ def _text_of(corpus: Corpus, context: int) -> dict[str, str]:
         files = {own.name: sha256_of_file(own)} if own.is_file() else {}
     return {
         "name": f"{corpus.name} ({corpus.asset or corpus.path})",
-        "hash": key_of([files, cut, windows, context]) if files else "",
-        "windows": str(windows),
+        "hash": key_of([files, cut, extent, context]) if files else "",
+        **extent,
         "context": str(context),
     }
