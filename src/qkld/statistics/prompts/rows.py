@@ -73,7 +73,7 @@ def prompt_rows(
     needs: Sequence[str],
     also: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The models' rows of these benchmarks, sorted: columns that are needed, others where they have values, and four more.
+    """The models' rows of these benchmarks, sorted: what is needed, other columns where they have values, four more.
 
     ``failed``; ``reference_right`` (missing without a reference); ``prompt``, a number that rows of one item, or of one
     ``cluster`` of items, share over models; ``stratum``, a number for each model and benchmark.
