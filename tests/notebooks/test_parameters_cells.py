@@ -12,7 +12,6 @@ from qkld.study.params import load_params
 
 HEADINGS = ["Purpose", "Parameters", "Load", "Compute", "Save and look"]
 MOST_CODE_LINES = 60
-"""Beside the parameters, which have a line each."""
 
 LONGEST_LINE = 100
 """Characters; a page of the documentation is that wide."""
@@ -76,13 +75,13 @@ def test_parameters_are_literals_each_with_type_and_comment(stage):
 
 @stages
 def test_notebooks_call_and_the_package_computes(stage):
-    code = [cell for cell in sources(stage, "code") if not cell.startswith("study: str")]
+    code = sources(stage, "code")
     tree = ast.parse("\n".join(code))
     made = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
     assert not made
     lines = [line for cell in code for line in cell.splitlines() if line.strip() and not line.strip().startswith("#")]
     assert len(lines) <= MOST_CODE_LINES
-    assert not [line for cell in sources(stage, "code") for line in cell.splitlines() if len(line) > LONGEST_LINE]
+    assert not [line for cell in code for line in cell.splitlines() if len(line) > LONGEST_LINE]
 
 
 @stages

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from qkld.analysis.importing.long_table import read_long_table
 from qkld.analysis.own_table.table_files import read_table_file
 from qkld.study.parquet import AlteredFile, leaves_out, read_note, read_parquet, write_parquet
 
@@ -17,6 +18,8 @@ ITEMS = pd.DataFrame(
         "scores": [np.float32([i, -i]) for i in range(ROWS)],
     }
 )
+
+MODELS = (("q8", 0.0), ("q4", 0.5))
 
 
 @pytest.fixture
@@ -39,6 +42,15 @@ def test_what_is_alike_is_stored_once_and_read_back(beside):
     pd.testing.assert_frame_equal(table.to_pandas()[own.columns], own)
     cells = read_table_file(folder / "q4.parquet", ("kl",)).cells
     assert cells["item"].tolist() == own["item"].tolist()
+
+
+def test_items_beside_others_are_read_as_a_user_gives_them(tmp_path):
+    own = {m: ITEMS[["item"]].assign(benchmark="arc", model=m, correct=(ITEMS["nll"] > at) * 1) for m, at in MODELS}
+    write_parquet(tmp_path / "q8.parquet", pa.Table.from_pandas(own["q8"]), {})
+    write_parquet(tmp_path / "q4.parquet", pa.Table.from_pandas(own["q4"]), {}, tmp_path / "q8.parquet")
+    items = read_long_table(tmp_path / "q4.parquet")
+    assert items["item"].tolist() == ITEMS["item"].tolist()
+    assert items["correct"].tolist() == own["q4"]["correct"].tolist()
 
 
 @pytest.mark.parametrize("change", ["shorter", "another order", "another type", "one number"])

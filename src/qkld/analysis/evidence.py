@@ -295,6 +295,11 @@ class Evidence:
 
     # --- the zone -----------------------------------------------------------------------------------------------------
 
+    @property
+    def kld_cut(self) -> float | None:
+        """The zone's cut in nats of the metric; None where it is chosen by another rule."""
+        return self.settings.zone_cut if self.settings.zone_rule == "kld_cut" else None
+
     @cached_property
     def members(self) -> pd.Series:
         """Whether each row of the cohort is a quant in the zone."""

@@ -208,6 +208,11 @@ class LoadedStudy:
             raise altered(path, f"digest {found} instead of {stated}", do=again)
         return table.read(io.BytesIO(data))
 
+    def save_results(self, **tables: pd.DataFrame) -> None:
+        """`save_analysis` of every table, by its name."""
+        for name, table in tables.items():
+            self.save_analysis(name, table)
+
     def save_analysis(self, name: str, table: pd.DataFrame) -> None:
         """Write a result table as CSV, whole, and beside it as JSON what made it, the stage's knobs among it."""
         path, described = self.written.analysis(name), _table(name)

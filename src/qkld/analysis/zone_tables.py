@@ -93,6 +93,18 @@ def break_table(evidence: Evidence) -> pd.DataFrame:
     )
 
 
+def cut_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """How much rests on the cut: name → ``zone_curve`` and ``zone_break`` by the score that decides, and what other
+    rules would choose, ``zone_rules`` and ``zone_split``."""
+    primary = evidence.primary
+    return {
+        "zone_curve": curve_table(primary),
+        "zone_break": break_table(primary),
+        "zone_rules": rules_table(evidence),
+        "zone_split": split_table(evidence),
+    }
+
+
 def variants_table(evidence: Evidence) -> pd.DataFrame:
     """ρ of the headline with every variant of the metric, over all quants and in the zone."""
     return variants.variants_table(

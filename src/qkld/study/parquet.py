@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -156,6 +157,17 @@ def _together(table: pa.Table, path: Path, alike: dict[str, Any]) -> pa.Table:
 def read_note(path: Path) -> Any:
     """The note in a file's footer, None where there is none; nothing is compared with the digest."""
     return json.loads((pq.read_metadata(path).metadata or {}).get(_KEY.encode(), b"null"))
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """The table of a Parquet file, whoever wrote it, with the columns that it left out because another has them.
+
+    Raises
+    ------
+    AlteredFile, OSError, ValueError, pa.ArrowException
+        As `read_parquet`.
+    """
+    return read_parquet(path)[0].to_pandas() if leaves_out(path) else pd.read_parquet(path)
 
 
 def leaves_out(path: Path) -> bool:

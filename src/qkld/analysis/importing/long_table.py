@@ -11,6 +11,7 @@ from qkld.analysis.importing.delimited import DELIMITERS
 from qkld.analysis.importing.reading import json_file, json_lines, unreadable
 from qkld.analysis.importing.tables import COLUMNS, OPTIONAL
 from qkld.errors import TableError
+from qkld.study.parquet import read_frame
 
 TEXTS = ("model", "benchmark", "item", "request", "metric", "metrics", "cluster", "answer")
 """Columns read as text, so that item 007 does not become 7."""
@@ -56,7 +57,7 @@ def _read(path: Path) -> pd.DataFrame:
     if kind in (".jsonl", ".ndjson", ".json"):
         return _read_json(path)
     try:
-        return pd.read_parquet(path) if kind == ".parquet" else _read_delimited(path)
+        return read_frame(path) if kind == ".parquet" else _read_delimited(path)
     except (OSError, ValueError) as error:
         raise TableError(f"{path} cannot be read.", expected=EXPECTED, found=error, do="correct the path") from error
 

@@ -16,7 +16,7 @@ from qkld.analysis.importing.delimited import TableInText, read_text_tables
 from qkld.analysis.importing.reading import json_file
 from qkld.analysis.own_table.cells import INVISIBLE
 from qkld.errors import TableError
-from qkld.study.parquet import leaves_out, read_parquet
+from qkld.study.parquet import read_frame
 from qkld.study.texts import json_lines
 
 FILE = "file"
@@ -64,7 +64,7 @@ def read_table_file(path: Path, wanted: Sequence[str]) -> FileTable:
 
 def _parquet(path: Path) -> pd.DataFrame:
     try:
-        table = read_parquet(path)[0].to_pandas() if leaves_out(path) else pd.read_parquet(path)
+        table = read_frame(path)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     return table.reset_index() if table.index.name else table.set_axis(map(str, table.columns), axis=1)
