@@ -32,6 +32,12 @@ CAPTIONS: Mapping[str, str] = {
 }
 """The six figures, in the order of notebook 08 → how each is read."""
 
+BUILDS = (
+    "Mean KLD of each quant against its score, builds of one recipe joined by a line: they have nearly the same KLD, "
+    "so what lies between them is direction, and noise."
+)
+"""How the figure of replicate builds is read."""
+
 
 def _ranks(study: LoadedStudy, score: str) -> list[str]:
     return [
@@ -57,9 +63,7 @@ def _items(study: LoadedStudy, score: str) -> list[str]:
 
 
 def _volume(study: LoadedStudy, score: str) -> list[str]:
-    builds = study.analysis("builds")
-    told = [say.builds_sentence(builds)] if builds["basis_kind"].ne("").any() else []
-    return [say.volume_sentence(study.analysis("volume_direction"), score), *told]
+    return [say.volume_sentence(study.analysis("volume_direction"), score)]
 
 
 def _decision(study: LoadedStudy, score: str) -> list[str]:
@@ -108,8 +112,29 @@ def show(study: LoadedStudy, figure: str) -> None:
     StageError
         If the figure or a result table is not there; the message names the notebook that makes it.
     """
+    _show(study, figure, paragraph(study, figure), CAPTIONS[figure])
+
+
+def show_builds(study: LoadedStudy) -> None:
+    """The same of replicate builds; a sentence alone where every recipe has one build.
+
+    Raises
+    ------
+    StageError
+        As `show`.
+    """
+    from IPython.display import Markdown, display
+
+    builds = study.analysis("builds")
+    if builds["basis_kind"].ne("").any():
+        _show(study, "builds", say.builds_sentence(builds), BUILDS)
+    else:
+        display(Markdown("Every recipe has one build, so how far builds of a recipe lie apart is not known."))
+
+
+def _show(study: LoadedStudy, figure: str, answer: str, caption: str) -> None:
     from IPython.display import Image, Markdown, display
 
-    display(Markdown(paragraph(study, figure)))
-    display(Image(saved_figure(study, figure).read_bytes(), alt=CAPTIONS[figure]))
-    display(Markdown(f"*{CAPTIONS[figure]}*"))
+    display(Markdown(answer))
+    display(Image(saved_figure(study, figure).read_bytes(), alt=caption))
+    display(Markdown(f"*{caption}*"))
