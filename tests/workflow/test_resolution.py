@@ -23,7 +23,7 @@ from qkld.workflow.resolution import (
     resolution_lines,
 )
 
-MEASURED = ("five-families", "gguf", "gguf-engines", "gguf-unrotated")
+MEASURED = ("demo", "five-families", "gguf", "gguf-engines", "gguf-unrotated")
 """Studies whose figures hold intervals of mean KLD."""
 
 
