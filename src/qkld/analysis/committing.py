@@ -7,6 +7,7 @@ page with what made them, their licences and a checksum of each file.
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -74,15 +75,16 @@ class KeptResult:
     """One result table as a study's run made it, with what made it beside it."""
 
     path: Path
+    made: Path
     source: Path
     rows: int
     made_by: dict[str, Any]
 
     def write(self, base: Path | None) -> None:
-        """Copy both files; there is no ``base`` of a result."""
+        """Pack the table and copy what made it; there is no ``base`` of a result."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        for ending in (".csv", ".json"):
-            shutil.copyfile(self.source.with_suffix(ending), self.path.with_suffix(ending))
+        self.path.write_bytes(gzip.compress(self.source.read_bytes(), mtime=0))
+        shutil.copyfile(self.source.with_suffix(".json"), self.made)
 
 
 Tables = Callable[[CommittedPaths], Iterable[KeptTable | KeptResult]]
@@ -157,7 +159,8 @@ def ended_tables(study: Study, paths: StudyPaths, fresh: CommittedPaths) -> Iter
 
 def _result(loaded: LoadedStudy, name: str, fresh: CommittedPaths) -> KeptResult:
     made = {"processor": dict(processor()), **loaded.made(name)}
-    return KeptResult(fresh.analysis(name), loaded.paths.analysis(name), len(loaded.analysis(name)), made)
+    rows = len(loaded.analysis(name))
+    return KeptResult(fresh.analysis(name), fresh.made(name), loaded.paths.analysis(name), rows, made)
 
 
 def kld_tables(paths: StudyPaths, fresh: CommittedPaths, label: str, *, tokens: bool = True) -> Iterator[KeptTable]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -203,7 +205,7 @@ class LoadedStudy:
                 do=f"run notebook {table.notebook} first",
             )
         again = f"delete it and run notebook {table.notebook}"
-        data, stated = path.read_bytes(), self.made(name)["table_sha256"]
+        data, stated = _unpacked(path), self.made(name)["table_sha256"]
         if (found := hashlib.sha256(data).hexdigest()) != stated:
             raise altered(path, f"digest {found} instead of {stated}", do=again)
         return table.read(io.BytesIO(data))
@@ -231,7 +233,7 @@ class LoadedStudy:
     def made(self, name: str) -> dict[str, Any]:
         """What made a result table: provenance, the stage's knobs, and the digest of its file."""
         notebook = _table(name).notebook
-        return read_sealed(self._found(name).with_suffix(".json"), do=f"run notebook {notebook}")
+        return read_sealed(self._found(name).with_name(f"{name}.json"), do=f"run notebook {notebook}")
 
     def _found(self, name: str) -> Path:
         """Where a result lies: of a run with these very knobs, else the study's own, else the one that is committed."""
@@ -240,6 +242,18 @@ class LoadedStudy:
         if not there and self.committed is not None and self.committed.analysis(name).exists():
             return self.committed.analysis(name)
         return there[0] if there else own
+
+
+def _unpacked(path: Path) -> bytes:
+    """A result table's bytes as they were when it was made: in the repository they are packed.
+
+    Bytes that cannot be unpacked are given as they are, so that their digest is another.
+    """
+    data = path.read_bytes()
+    try:
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error):
+        return data
 
 
 def _table(name: str) -> Table:

@@ -106,8 +106,12 @@ class CommittedPaths:
         return self.folder / "tokens" / f"{quant}.parquet"
 
     def analysis(self, table: str) -> Path:
-        """A result table of notebooks 04 to 07, as the study's run made it."""
-        return self.folder / "analysis" / f"{table}.csv"
+        """A result table of notebooks 04 to 07, as the study's run made it, packed."""
+        return self.folder / "analysis" / f"{table}.csv.gz"
+
+    def made(self, table: str) -> Path:
+        """What made a result table."""
+        return self.folder / "analysis" / f"{table}.json"
 
 
 def committed_studies() -> list[str]:
