@@ -9,13 +9,13 @@ import pytest
 import yaml
 from committed_check import run_here
 from conftest import REPOSITORY, copy_project
-from IPython.utils.capture import capture_output
 from simulated_project import fidelity_of, tokens_of
 from simulated_study import items_of_model, model_row
 
 from qkld.analysis.headline import shown_score
 from qkld.analysis.study import load_study
-from qkld.report.paragraphs import show_builds
+from qkld.report.figures.files import saved_figure
+from qkld.report.paragraphs import builds_paragraph, show_builds
 from qkld.report.study import study_numbers
 from qkld.report.study_tables import build_tables
 from qkld.study.params import load_params
@@ -124,20 +124,17 @@ def test_recipes_are_what_is_permuted_and_left_out(study):
     assert len(build_tables(study)) == 1
 
 
-def test_findings_show_builds(study):
-    with capture_output() as with_builds:
-        show_builds(study)
-    answer, figure, caption = (output.data for output in with_builds.outputs)
-    assert "builds of 5 recipes by rotate" in answer["text/markdown"]
-    assert len(figure["image/png"]) > 10_000
-    assert "joined by a line" in caption["text/markdown"]
+def test_findings_show_builds(study, capsys):
+    assert "builds of 5 recipes by rotate" in builds_paragraph(study)
+    assert saved_figure(study, "builds").read_bytes().startswith(b"\x89PNG")
+    show_builds(study)
+    assert "Image" in capsys.readouterr().out
 
 
-def test_where_every_recipe_has_one_build_findings_say_so(simulated):
-    with capture_output() as shown:
-        show_builds(simulated)
-    (answer,) = shown.outputs
-    assert answer.data["text/markdown"].startswith("Every recipe has one build")
+def test_where_every_recipe_has_one_build_findings_say_so(simulated, capsys):
+    assert builds_paragraph(simulated).startswith("Every recipe has one build")
+    show_builds(simulated)
+    assert "Image" not in capsys.readouterr().out
 
 
 def test_headline_verdict_and_decisions_are_by_the_primary_score(study):

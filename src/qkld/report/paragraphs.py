@@ -10,6 +10,7 @@ from qkld.analysis.headline import shown_score
 from qkld.analysis.study import LoadedStudy
 from qkld.report import sentences as say
 from qkld.report.figures.files import saved_figure
+from qkld.report.telling import tell
 from qkld.statistics.prompts.router import ALL_PAIRS
 from qkld.statistics.prompts.rows import ALL_QUANTS
 
@@ -115,21 +116,24 @@ def show(study: LoadedStudy, figure: str) -> None:
     _show(study, figure, paragraph(study, figure), CAPTIONS[figure])
 
 
+def has_builds(study: LoadedStudy) -> bool:
+    """Whether a recipe of the study has more than one build."""
+    return bool(study.analysis("builds")["basis_kind"].ne("").any())
+
+
+def builds_paragraph(study: LoadedStudy) -> str:
+    """What a study says of builds of one recipe."""
+    if has_builds(study):
+        return say.builds_sentence(study.analysis("builds"))
+    return "Every recipe has one build, so how far builds of a recipe lie apart is not known."
+
+
 def show_builds(study: LoadedStudy) -> None:
-    """The same of replicate builds; a sentence alone where every recipe has one build.
-
-    Raises
-    ------
-    StageError
-        As `show`.
-    """
-    from IPython.display import Markdown, display
-
-    builds = study.analysis("builds")
-    if builds["basis_kind"].ne("").any():
-        _show(study, "builds", say.builds_sentence(builds), BUILDS)
+    """As `show`, of replicate builds; the paragraph alone where every recipe has one build."""
+    if has_builds(study):
+        _show(study, "builds", builds_paragraph(study), BUILDS)
     else:
-        display(Markdown("Every recipe has one build, so how far builds of a recipe lie apart is not known."))
+        tell(builds_paragraph(study))
 
 
 def _show(study: LoadedStudy, figure: str, answer: str, caption: str) -> None:
