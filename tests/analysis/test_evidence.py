@@ -10,6 +10,7 @@ from conftest import send_to
 from qkld.analysis import correlation_tables, flip_tables, prompt_tables, score_tables, zone_tables
 from qkld.analysis.evidence import PARTS, Evidence, Settings
 from qkld.analysis.headline import shown_score, zone_of
+from qkld.analysis.importing.tables import item_divergence
 from qkld.analysis.own_table.items import OwnItems
 from qkld.analysis.own_table.table import OwnTable
 from qkld.analysis.study import load_study
@@ -54,7 +55,7 @@ def own_table(study, fidelity="kl_mean", **changes):
 
 
 def of_table(own, items, **changes):
-    found = None if items is None else OwnItems(items, ())
+    found = None if items is None else OwnItems(items, (), item_divergence(items))
     return replace(Evidence.of_table(own, found, RESAMPLING, Settings()), **changes)
 
 
@@ -74,7 +75,7 @@ def both(simulated_root):
         items = study.items[study.items["model"].isin(["reference", *study.quants[::2]])]
         of_study, settings = Evidence.of_study(study), replace(Settings.of_study(study.params), **FEW_DRAWS)
         assert set(of_study.tasks) < set(of_study.benchmarks)
-        table = Evidence.of_table(own_table(study), OwnItems(items, ()), RESAMPLING, settings)
+        table = Evidence.of_table(own_table(study), OwnItems(items, (), item_divergence(items)), RESAMPLING, settings)
         cohort = study.cohort[study.cohort["label"].isin(table.cohort["label"])].reset_index(drop=True)
         known = {"resampling": RESAMPLING, "settings": settings, "tasks": of_study.benchmarks, "cohort": cohort}
         return replace(of_study, **known), table
