@@ -292,7 +292,7 @@ def test_knobs_are_the_sections_of_the_stage():
 def test_every_knob_belongs_to_a_stage_and_no_stage_has_one_name_twice():
     measured = {"reference", "corpora", "benchmarks", "headline", "quants"}
     words = {"study", "description", "notes"}
-    whole_runs = {"self_flips", "primary_score", "probability_margin", "preregistered", "figures"}
+    whole_runs = {"self_flips", "significant_bits", "primary_score", "probability_margin", "preregistered", "figures"}
     sections = {section for stage in STAGES.values() for section in stage}
     assert sections == set(Study.model_fields) - measured - words - whole_runs
     study = load_params("smoke")

@@ -65,7 +65,7 @@ def test_a_store_of_another_kind_is_refused(tmp_path: Path) -> None:
     folder = hidden_store(tmp_path).store.folder
     with pytest.raises(StoreError, match="was damaged or edited"):
         TopKStore(folder)
-    with pytest.raises(StoreError, match="not there, or not finished"):
+    with pytest.raises(StoreError, match="missing or not finished"):
         TopKStore(tmp_path)
 
 

@@ -20,6 +20,7 @@ from qkld.report.card.markdown import sentence
 from qkld.report.card.panel import Panel, panel_of_card
 from qkld.report.card.sources import of_comparison, of_study, of_table
 from qkld.statistics.items.score_differences import difference_interval
+from qkld.study.parquet import read_frame
 from qkld.workflow import cli
 
 TEXT = {"name": "prose", "hash": "a" * 16, "windows": "40", "context": "512"}
@@ -170,7 +171,7 @@ def test_a_study_whose_tables_are_committed_needs_no_run_and_no_torch(own_place,
     assert panel.id is not None
     assert panel.reference == committed.at["reference", "weights_sha256"]
     assert "auto" not in panel.dtype, "the device that it was, not the one that was left to the machine"
-    fidelity = pd.read_parquet(REPOSITORY / "studies" / "demo" / "fidelity" / "bnb-int8.parquet")
+    fidelity = read_frame(REPOSITORY / "studies" / "demo" / "fidelity" / "bnb-int8.parquet")
     row = fidelity[(fidelity["metric"] == "kl_mean") & (fidelity["corpus"] == "prose")].iloc[-1]
     (said,) = panel.texts
     assert said["context"] == str(row["context"])
