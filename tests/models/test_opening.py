@@ -138,7 +138,7 @@ def test_code_in_a_folder_is_not_run(tmp_path, tiny, tiny_folder, compute):
 
 
 def test_a_missing_folder_is_named(tmp_path, tiny, compute):
-    with pytest.raises(SourceError, match="not there"):
+    with pytest.raises(SourceError, match="was not found"):
         open_model(stored(tmp_path / "nothing"), reference=tiny, compute=compute)
 
 

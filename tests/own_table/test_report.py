@@ -261,7 +261,7 @@ def test_items_alone_without_a_reference_name_what_looks_like_it(own, tmp_path):
 @pytest.mark.parametrize(
     ("call", "found"),
     [
-        ({}, "no table"),
+        ({}, "No table"),
         ({"items": True, "fidelity": "kld"}, "--fidelity"),
         ({"items": True, "zone": "kld<=1"}, "--zone"),
         ({"items": True, "scores": ["mmlu"]}, "none of"),
