@@ -13,35 +13,35 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: reproduce test unit clusters slurm-test soak gpu browser browser-test lab plan bench published environment data docs architectures llamacpp sandbox calibrate clean
+.PHONY: help reproduce test unit clusters slurm-test soak gpu browser browser-test lab plan bench published environment data docs architectures llamacpp sandbox calibrate clean
 
-reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## the whole study: tables, executed notebooks, figures, report
+reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## run the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
 test: STUDY := demo
-test: data llamacpp  ## every test, the smoke study and a cluster of one node included, and what each part took
+test: data llamacpp  ## all tests, including the smoke study and a one-node cluster; reports the time of each part
 	$(BIN)/pytest -n $(CORES) --budget -m "not cluster_study and not jupyterlab and not soak"
 
-unit: environment  ## the helper package on its own: no model, network or notebook
+unit: environment  ## tests that need no model, network or notebook
 	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel and not sandbox"
 
-slurm-test: data clusters  ## a study on a SLURM cluster of one node that this starts and ends, as root on Debian
+slurm-test: data clusters  ## run a study on a one-node SLURM cluster, started for the test; needs root on Debian
 	$(BIN)/pytest -m "slurm or cluster_study"
 
 soak: STUDY := smoke
-soak: data  ## kills, changed bytes, full disks and studies started twice, counted → figures/soak; an hour on two cores
+soak: data  ## fault injection: kills, changed bytes, full disks, studies started twice → figures/soak; an hour on two cores
 	$(BIN)/python -m validation.soak --cores $(CORES)
 
-gpu: data  ## on a machine with a CUDA card, six minutes: its tests, kernel, speed and a small study → figures/gpu
+gpu: data  ## checks on a CUDA GPU, in six minutes: tests, kernel, speed and a small study → figures/gpu
 	$(BIN)/python -m validation.gpu
 
-browser-test: data browser  ## JupyterLab and the interactive plot, in Chromium; pictures → build/screenshots
+browser-test: data browser  ## tests of JupyterLab and the interactive plot in Chromium; screenshots → build/screenshots
 	$(BIN)/pytest -m "browser or jupyterlab"
 
-clusters:  ## Debian's packages for tests of clusters, where they are not there yet and may be installed
+clusters:  ## install Debian packages for the cluster tests, if missing and permitted
 	$(call installed,$(CLUSTERS))
 
-browser:  ## the same for tests in a browser
+browser:  ## install Chromium for the browser tests, if missing and permitted
 	$(call installed,$(BROWSER))
 
 define installed
@@ -50,47 +50,47 @@ define installed
 	  echo "$(1): not installed here; what needs it is skipped"
 endef
 
-lab: data  ## the notebooks in JupyterLab
+lab: data  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
-plan: environment  ## jobs, bytes, memory and time of a study, before anything runs
+plan: environment  ## estimate jobs, disk space, memory and time of a study
 	$(BIN)/qkld plan $(STUDY) --cores $(CORES)
 
 calibrate: export OMP_NUM_THREADS := 1
 calibrate: export OPENBLAS_NUM_THREADS := 1
-calibrate: environment  ## simulated error rates of every statistic, 2,000 cohorts a cell: under an hour on two cores
+calibrate: environment  ## simulate the error rates of every statistic, 2,000 cohorts per cell; under an hour on two cores
 	$(BIN)/python -m validation.calibration --cores $(CORES) --runs $(RUNS)
 
 # As in a notebook's kernel (qkld.workflow.notebooks.kernel_environment): torch's threads leave the cores to the walk's own.
 bench: export GOMP_SPINCOUNT := 10000
 bench: STUDY := demo
-bench: data  ## speed, memory and size beside their limits and targets, in one run → figures/bench
+bench: data  ## measure speed, memory and size against their limits → figures/bench
 	$(BIN)/python -m validation.bench --threads $(CORES)
 
-published: environment  ## published figures of real cohorts, without a model
+published: environment  ## analyse published tables of quants; runs no model
 	$(BIN)/qkld published --out figures/published
 
-docs: environment  ## the documentation → docs/_build/html; runs the smoke study first where no study was run
+docs: environment  ## build the documentation → docs/_build/html; runs the smoke study first if no study was run
 	@ls runs/*/notebooks/*.ipynb >/dev/null 2>&1 || $(MAKE) reproduce STUDY=smoke
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 
-data: environment  ## demo model, texts and benchmark items, by pinned hash
+data: environment  ## download model, texts and benchmark items, and check their hashes
 	$(BIN)/qkld fetch $(STUDY)
 
-gguf-engines: data llamacpp  ## GGUF files in torch beside llama.cpp, and of the reference that is not rotated
+gguf-engines: data llamacpp  ## two studies: GGUF files in torch and in llama.cpp; GGUF files of the unrotated reference
 	$(BIN)/qkld run gguf-engines --cores $(CORES)
 	$(BIN)/qkld run gguf-unrotated --cores $(CORES)
 
-architectures: environment  ## every causal language model that transformers registers, beside plain transformers → docs
+architectures: environment  ## compare the KLD of every causal language model in transformers with plain transformers → docs
 	$(BIN)/python -m validation.architectures --out docs/architectures.md
 
-llamacpp: environment  ## llama.cpp as engine and quantizer, compiled once for this machine; CMAKE_ARGS=-DGGML_CUDA=on for a GPU
+llamacpp: environment  ## compile llama.cpp (engine and quantizer) for this machine; CMAKE_ARGS=-DGGML_CUDA=on for a GPU
 	$(BIN)/python -m tools.build_llama_cpp_python --jobs $(CORES)
 
-sandbox: environment  ## whether programs that models write can be run here: bubblewrap, held to its limits
+sandbox: environment  ## check whether model-written programs can run here in the bubblewrap sandbox
 	$(BIN)/python -m qkld.benchmarks.judging.sandbox
 
-environment: $(READY)
+environment: $(READY)  ## set up the Python environment in .venv
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -100,5 +100,8 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m ipykernel install --sys-prefix
 	touch $@
 
-clean:  ## the study's run and the caches; figures, fetched data and the environment stay
+help:  ## list these targets
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+clean:  ## delete the study's run and the caches; keep figures, downloaded data and the environment
 	rm -rf runs/$(STUDY) build dist .pytest_cache .ruff_cache

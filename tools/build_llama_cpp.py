@@ -115,8 +115,10 @@ def main() -> None:
         epilog="\n".join(__doc__.splitlines()[4:]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="where source and build go; kept between runs")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files compiled at once")
+    parser.add_argument("folder", type=Path, help="folder for source and build; kept for the next run")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="parallel compiler jobs (default %(default)s)"
+    )
     arguments = parser.parse_args()
     programs = built(arguments.folder, arguments.jobs)
     print(programs.perplexity, programs.quantize, sep="\n")

@@ -1,4 +1,4 @@
-"""Every causal language model that transformers registers: measured as plain transformers measures it, or refused.
+"""Compare the KLD of every causal language model in transformers with that of plain transformers.
 
     .venv/bin/python -m validation.architectures --out docs/architectures.md
 
@@ -7,7 +7,7 @@ bfloat16 with a small tokenizer, and `qkld compare` measures NF4 of bitsandbytes
 The same mean KLD is computed without qkld: the model with its own eager attention and full logits, every linear layer
 but the head through bitsandbytes' own quantization and back, log-probabilities in float64. The two must be equal up to
 the rounding of float32 (`TOLERANCE`), or `qkld compare` must refuse the model for one of `REASONS`. Anything else, such
-as a traceback or another number, stands in the table as what it is, and the command ends with exit status 1.
+as a traceback or another number, is reported in the table, and the command ends with exit status 1.
 """
 
 from __future__ import annotations
@@ -290,8 +290,12 @@ def recorded(page: Path) -> dict[str, str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--out", type=Path, required=True, help="page to write")
+    options = argparse.ArgumentParser(
+        prog="python -m validation.architectures",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     return options
 
 

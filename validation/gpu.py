@@ -1,4 +1,4 @@
-"""``python -m validation.gpu``: what a CUDA card gives, in six minutes → ``figures/gpu/gpu.json`` and ``gpu.md``.
+"""Check qkld on a CUDA GPU, in six minutes → figures/gpu/gpu.json and gpu.md.
 
 The Triton kernel's checks on the card, its time and distance from the torch walk, the rows of the benchmarks that a
 card changes (measuring, walk, scoring), and a study of three quants from the first notebook to the last. Everything is
@@ -308,8 +308,8 @@ def table(device: str, lines: Sequence[Line]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, and on a card write; 2 for an error that names expected, found and what to do."""
     parser = argparse.ArgumentParser(prog="python -m validation.gpu", description=__doc__.splitlines()[0])
-    parser.add_argument("--rehearse", action="store_true", help="small and on the CPU; keeps no record")
-    parser.add_argument("--out", type=Path, help="folder of the record (default figures/gpu)")
+    parser.add_argument("--rehearse", action="store_true", help="run small and on the CPU; writes no record")
+    parser.add_argument("--out", type=Path, help="output folder (default figures/gpu)")
     options = parser.parse_args(arguments)
     if options.rehearse and "TRITON_INTERPRET" not in os.environ:  # Triton reads it when it is imported
         again = [sys.executable, "-m", "validation.gpu", "--rehearse"]

@@ -1,4 +1,4 @@
-"""What the main study's design resolves: simulated before any of its scores is seen, in the worlds of `calibration`.
+"""Simulate what the main study's design can resolve, before any of its scores is known.
 
 ``python -m validation.main_design`` writes ``figures/calibration/main_design.md``. True net scores are β√KLD, a
 deviation of each recipe and one of each build, as in `calibration.builds`; the items are the study's, and V is
@@ -119,9 +119,9 @@ def _shown(rows: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
 
 def main() -> None:
     """Simulate and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS, help=f"cohorts a row ({RUNS})")
-    parser.add_argument("--out", type=Path, default=PLACE)
+    parser = argparse.ArgumentParser(prog="python -m validation.main_design", description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"simulated cohorts per row (default {RUNS})")
+    parser.add_argument("--out", type=Path, default=PLACE, help="output file (default %(default)s)")
     options = parser.parse_args()
     text = report(options.runs)
     with written_whole(options.out) as temporary:

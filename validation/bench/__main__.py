@@ -1,4 +1,4 @@
-"""``python -m validation.bench``: every benchmark in one run → ``figures/bench/bench.json`` and ``bench.md``."""
+"""Measure speed, memory and size in one run → figures/bench/bench.json and bench.md."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def run(groups: Sequence[str]) -> tuple[Machine, list[Figure], dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, write and print; 2 for an error that names expected, found and what to do."""
     parser = argparse.ArgumentParser(prog="python -m validation.bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="run these groups only")
-    parser.add_argument("--threads", type=whole_number, default=2, help="threads of every side (default 2)")
-    parser.add_argument("--out", type=Path, help="folder of the results (default figures/bench)")
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="run only these groups")
+    parser.add_argument("--threads", type=whole_number, default=2, help="threads of each program (default 2)")
+    parser.add_argument("--out", type=Path, help="output folder (default figures/bench)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     try:

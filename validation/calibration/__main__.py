@@ -1,6 +1,6 @@
-"""``python -m validation.calibration``: run it; write ``calibration.json``, ``calibration.md``, ``summary.md``.
+"""Simulate the error rates of every statistic; write calibration.json, calibration.md and summary.md.
 
-Blocks of runs are kept in ``runs/calibration``: the same command goes on where a killed one was.
+Finished blocks of runs are kept in runs/calibration, so the same command resumes a run that was stopped.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ RUNS = 2000
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m validation.calibration", description=__doc__)
-    parser.add_argument("--runs", type=whole_number, default=RUNS, help="cohorts a cell (default %(default)s)")
-    parser.add_argument("--cores", type=whole_number, default=2, help="processes (default %(default)s)")
-    parser.add_argument("--part", action="append", choices=list(PARTS), help="only this part; may be given again")
-    parser.add_argument("--out", type=Path, help="folder of the results (default figures/calibration)")
+    parser.add_argument(
+        "--runs", type=whole_number, default=RUNS, help="simulated cohorts per cell (default %(default)s)"
+    )
+    parser.add_argument("--cores", type=whole_number, default=2, help="parallel processes (default %(default)s)")
+    parser.add_argument("--part", action="append", choices=list(PARTS), help="only this part; repeatable")
+    parser.add_argument("--out", type=Path, help="output folder (default figures/calibration)")
     return parser.parse_args(arguments)
 
 

@@ -1,4 +1,4 @@
-"""Hold both engines of GGUF files against llama-perplexity built from source, on the same windows, and record it.
+"""Compare both GGUF engines with llama-perplexity on the same windows, and record the result.
 
     .venv/bin/python -m validation.crosschecks.gguf_crosscheck --folder data/llama.cpp --out tests/data/gguf_crosscheck
 
@@ -198,12 +198,25 @@ def checked(check: Check, types: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="source, build, models and base files; kept")
-    parser.add_argument("--out", type=Path, required=True, help="where record.json goes")
-    parser.add_argument("--models", nargs="+", choices=TYPES, default=list(TYPES), help="all unless given")
-    parser.add_argument("--windows", type=int, default=8, help="windows of 512 tokens, or of the tiny model's 64")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files compiled at once")
-    parser.add_argument("--threads", type=int, default=1, help="of program and engine, which run at the same time")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        required=True,
+        help="folder for source, build, models and base files; kept for the next run",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for record.json")
+    parser.add_argument(
+        "--models", nargs="+", choices=TYPES, default=list(TYPES), help="models to check (default: all)"
+    )
+    parser.add_argument(
+        "--windows", type=int, default=8, help="windows of 512 tokens; of 64 tokens for the tiny model (default 8)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="parallel compiler jobs (default %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of the program and of the engine, which run at the same time"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     folder = arguments.folder.resolve()

@@ -1,10 +1,10 @@
-"""Hold a study's scores of its reference to lm-evaluation-harness's own ``hf`` model, item by item, and record it.
+"""Compare a study's scores of its reference with lm-evaluation-harness's hf model, item by item, and record the result.
 
     .venv/bin/python -m validation.crosschecks.harness_check --out tests/data/harness_check
 
 The study's side is the item table of notebook 03 and the answers in the stores of notebook 01; where there is no table,
 both are made anew in a temporary folder. The harness's side is its class HFLM on the same torch module, in float32 and
-with one request at a time, so that no padding changes anything: it is asked the same task objects, and makes prompts,
+with one request at a time, so that no padding changes anything: it gets the same task objects, and makes prompts,
 chat templates included, tokens and stops by itself.
 
   choices  the choice taken and whether it is right; ln p of the right choice, its margin over the best wrong one and
@@ -12,8 +12,8 @@ chat templates included, tokens and stops by itself.
   written  the prompt's tokens, the text of the answer, and whether it is right.
 
 A difference is explained by a tie alone: two choices, or two tokens at the first place where the answers part, of which
-neither leads by more than rounding. Any other is recorded as not explained, and the script fails. Tasks that the record
-holds already, of the same table and with as many items as asked for, are kept. The record is what
+neither leads by more than rounding. Any other difference is recorded as not explained, and the script fails. Tasks that
+the record holds already, of the same table and with as many items as asked for, are kept. The record is what
 tests/validation/test_harness_check_record.py holds to its limits.
 """
 
@@ -306,10 +306,10 @@ def checked(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--study", default="five-families")
-    parser.add_argument("--limit", type=int, help="items a task, at most; default: all of the study's")
-    parser.add_argument("--out", type=Path, required=True, help="where record.json goes")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--study", default="five-families", help="name of the study (default %(default)s)")
+    parser.add_argument("--limit", type=int, help="largest number of items per task (default: all)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for record.json")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (default %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     params = load_params(arguments.study)

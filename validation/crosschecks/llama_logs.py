@@ -138,9 +138,13 @@ def make(runs: Runs) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="source, build and models; kept")
-    parser.add_argument("--out", type=Path, required=True, help="where the logs go")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files compiled at once")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="folder for source, build and models; kept for the next run"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="output folder for the logs")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="parallel compiler jobs (default %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of llama-perplexity")
     arguments = parser.parse_args()
     folder, out = arguments.folder.resolve(), arguments.out.resolve()

@@ -222,9 +222,16 @@ def compared(pair: Pair, runner: Runner, folder: Path, out: Path) -> dict[str, A
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="source, build, models and base files; kept")
-    parser.add_argument("--out", type=Path, required=True, help="where the record goes")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files compiled at once")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        required=True,
+        help="folder for source, build, models and base files; kept for the next run",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="parallel compiler jobs (default %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of llama-perplexity")
     arguments = parser.parse_args()
     folder, out = arguments.folder.resolve(), arguments.out

@@ -1,4 +1,4 @@
-"""Measure what padding and rotating SmolLM2-135M-Instruct changes, beyond rounding nothing, and record it.
+"""Measure how little padding and rotating SmolLM2-135M-Instruct changes its logits, and record the result.
 
     .venv/bin/python -m validation.crosschecks.reference_transforms --out tests/data/reference_transforms.json
 
@@ -88,8 +88,8 @@ def measured() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the record")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (default %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     facts = {"pad": PAD, "seed": SEED, "corpus": CORPUS.model_dump(mode="json")}

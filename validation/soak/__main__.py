@@ -1,4 +1,4 @@
-"""``python -m validation.soak``: faults of four kinds, counted → ``figures/soak/soak.json`` and ``soak.md``.
+"""Inject faults of four kinds into a study and count how it recovers → figures/soak/soak.json and soak.md.
 
 Of a kind whose number is 0 none is made.
 """
@@ -45,15 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m validation.soak", description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20, help="SIGKILLs (default 20)")
-    parser.add_argument("--flips", type=int, default=1000, help="bytes that are changed (default 1000)")
-    parser.add_argument("--disks", type=int, default=10, help="full disks (default 10)")
-    parser.add_argument("--twice", type=int, default=5, help="studies started twice (default 5)")
-    parser.add_argument("--cores", type=whole_number, default=2, help="of each run (default 2)")
-    parser.add_argument("--analysis", action="store_true", help="kills and full disks from notebook 03b on alone")
+    parser.add_argument("--kills", type=int, default=20, help="number of SIGKILLs (default 20)")
+    parser.add_argument("--flips", type=int, default=1000, help="number of changed bytes (default 1000)")
+    parser.add_argument("--disks", type=int, default=10, help="number of full disks (default 10)")
+    parser.add_argument("--twice", type=int, default=5, help="number of studies started twice (default 5)")
+    parser.add_argument("--cores", type=whole_number, default=2, help="cores of each run (default 2)")
+    parser.add_argument("--analysis", action="store_true", help="kills and full disks only in notebooks 03b and later")
     parser.add_argument("--unbroken", type=Path, help="folder with runs/ and figures/ of a finished smoke study")
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of what is drawn (default {SEED})")
-    parser.add_argument("--out", type=Path, help="folder of the record (default figures/soak)")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"seed of the random choices (default {SEED})")
+    parser.add_argument("--out", type=Path, help="output folder (default figures/soak)")
     return parser.parse_args(arguments)
 
 

@@ -131,7 +131,7 @@ def _default(of: Mapping[str, Any]) -> str:
 
 def command_line_page() -> str:
     """``qkld --help`` and the help of every command, as a terminal of 100 columns shows them."""
-    return "\n\n".join(f"## `qkld {one.name}`\n\n{one.help}.\n\n```text\n{_help(one)}\n```" for one in COMMANDS)
+    return "\n\n".join(f"## `qkld {one.name}`\n\n```text\n{_help(one)}\n```" for one in COMMANDS)
 
 
 def _help(command: Command) -> str:

@@ -26,9 +26,14 @@ class Command:
     out: Literal["file", "folder", "folder_without_ending"] = "file"
     takes_more: bool = False
 
+    @property
+    def about(self) -> str:
+        """What its own ``--help`` begins with: what it does, in a sentence, and its description."""
+        return " ".join(filter(None, (f"{self.help[0].upper()}{self.help[1:]}.", self.description)))
+
     def add_to(self, commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         """Add this command to the commands of a parser; what is parsed names it as ``command``. Gives its parser."""
-        parser = commands.add_parser(self.name, help=self.help, description=self.description)
+        parser = commands.add_parser(self.name, help=self.help, description=self.about)
         self.options(parser)
         parser.set_defaults(command=self)
         return parser

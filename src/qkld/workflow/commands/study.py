@@ -9,25 +9,29 @@ from pathlib import Path
 from qkld.workflow.commands.arguments import parameter, positive_number, whole_number
 from qkld.workflow.commands.command import Command
 
-DECLARED = "for Snakemake: the files that this job has to write"
+DECLARED = "used by Snakemake: the files that this job has to write"
 """What ``--declared`` names."""
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study")
+    parser.add_argument("study", help="name of the study, a file in params/")
     parser.add_argument("--cores", type=whole_number, default=2, help="processor cores to use in all (default 2)")
-    parser.add_argument("--profile", default="local", help="a folder of workflow/profiles: local, slurm, …")
+    parser.add_argument(
+        "--profile", default="local", help="a folder in workflow/profiles: local, slurm, … (default local)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would run, and why")
     parser.add_argument(
         "--kept",
         choices=("fitting", "all", "none"),
         default="fitting",
-        help="tables in studies/STUDY to take instead of running their models: those that fit (default); those, and "
-        "stop if one does not fit; or none",
+        help="reuse tables in studies/STUDY instead of running their models. fitting: those made by the same metrics "
+        "version with the same parameters and reference (default); all: the same, but stop if one does not fit; none",
     )
     cluster = parser.add_argument_group("with --profile slurm")
-    cluster.add_argument("--site", type=Path, help="the cluster's settings (workflow/profiles/slurm/site.yaml)")
-    cluster.add_argument("--partition", help="partition of the jobs (default: the file's, else the cluster's)")
+    cluster.add_argument(
+        "--site", type=Path, help="file of the cluster's settings (default workflow/profiles/slurm/site.yaml)"
+    )
+    cluster.add_argument("--partition", help="partition for the jobs (default: that of the file, else of the cluster)")
     cluster.add_argument("--account", help="account to charge, if the cluster has accounts")
     cluster.add_argument("--gpus", type=int, help="GPUs for each job that runs a model")
 
@@ -52,14 +56,20 @@ def _plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cores", type=whole_number, default=2, help="jobs that run in parallel; 1 with a GPU (default 2)"
     )
-    parser.add_argument("--tokens-per-second", type=positive_number, help="speed of the reference in one job, if known")
     parser.add_argument(
-        "--hours", type=positive_number, help="also propose how to split this time between texts and items"
+        "--tokens-per-second", type=positive_number, help="speed of the reference in one job, if you know it"
     )
     parser.add_argument(
-        "--measure", action="store_true", help="first run the reference on a few items of each benchmark, a minute"
+        "--hours", type=positive_number, help="also propose how to divide this time between texts and items"
     )
-    parser.add_argument("--estimate", action="store_true", help="also estimate notebooks 01 and 02 on one H100")
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="first run the reference on a few items of each benchmark; takes about a minute",
+    )
+    parser.add_argument(
+        "--estimate", action="store_true", help="also estimate the time of notebooks 01 and 02 on one H100"
+    )
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -93,10 +103,14 @@ def _plan(options: argparse.Namespace) -> None:
 def _notebook_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", help="name of the notebook, for example 02_quant_kld")
     parser.add_argument("--study", required=True, help="name of the study")
-    parser.add_argument("--quant", help="for 02: label of a quant, floor-batch or floor-dtype")
-    parser.add_argument("--model", help="for 03: label of the reference or of a quant")
-    parser.add_argument("--part", choices=("corpora", "benchmarks"), help="for 01: run only this part")
-    parser.add_argument("--basis", help="for 00: a basis of the study's builds, such as rotate-3")
+    parser.add_argument(
+        "--quant", help="for notebook 02: label of a quant, or floor-batch or floor-dtype for a noise floor"
+    )
+    parser.add_argument("--model", help="for notebook 03: label of the reference or of a quant")
+    parser.add_argument("--part", choices=("corpora", "benchmarks"), help="for notebook 01: run only this part")
+    parser.add_argument(
+        "--basis", help="for notebook 00: one basis (rotation of the weights) of the study's builds, such as rotate-3"
+    )
     parser.add_argument("--threads", type=whole_number, help="CPU threads of the notebook's kernel")
     parser.add_argument("--output", type=Path, help="path of the executed notebook")
     parser.add_argument(
@@ -106,7 +120,7 @@ def _notebook_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=parameter,
         metavar="NAME=VALUE",
-        help="set a parameter; values other than the study's write their results to runs/STUDY/by-hand/",
+        help="set a parameter; results with values other than the study's are written to runs/STUDY/by-hand/",
     )
     parser.add_argument("--declared", nargs="*", default=[], help=DECLARED)
 
@@ -118,7 +132,7 @@ def _notebook(options: argparse.Namespace) -> None:
 
 
 def _study_alone(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study")
+    parser.add_argument("study", help="name of the study, a file in params/")
 
 
 def _fetch(options: argparse.Namespace) -> None:
@@ -137,7 +151,7 @@ def _collect(options: argparse.Namespace) -> None:
 
 def _forget_options(parser: argparse.ArgumentParser) -> None:
     _study_alone(parser)
-    parser.add_argument("--basis", required=True, help="name of the basis, such as rotate-3")
+    parser.add_argument("--basis", required=True, help="name of the basis (rotation of the weights), such as rotate-3")
     parser.add_argument("--declared", nargs="*", default=[], help=DECLARED)
 
 
@@ -149,7 +163,7 @@ def _forget(options: argparse.Namespace) -> None:
 
 def _export_options(parser: argparse.ArgumentParser) -> None:
     _study_alone(parser)
-    parser.add_argument("--out", type=Path, help="another folder; it is replaced")
+    parser.add_argument("--out", type=Path, help="output folder, which is replaced (default studies/STUDY)")
     parser.add_argument("--without-tokens", action="store_true", help="leave out the token tables")
 
 
@@ -163,8 +177,8 @@ def _export(options: argparse.Namespace) -> None:
 
 def _keep_options(parser: argparse.ArgumentParser) -> None:
     _study_alone(parser)
-    parser.add_argument("--runs", type=Path, help="folder of the runs, such as another clone's (default runs/)")
-    parser.add_argument("--out", type=Path, help="another folder than studies/STUDY")
+    parser.add_argument("--runs", type=Path, help="folder of the runs, for example of another clone (default runs/)")
+    parser.add_argument("--out", type=Path, help="output folder (default studies/STUDY)")
 
 
 def _keep(options: argparse.Namespace) -> None:
@@ -178,7 +192,9 @@ def _keep(options: argparse.Namespace) -> None:
 def _withdraw_options(parser: argparse.ArgumentParser) -> None:
     _study_alone(parser)
     parser.add_argument("--table", action="append", required=True, help="a result table, such as verdict; repeatable")
-    parser.add_argument("--why", required=True, help="one sentence, shown instead until the study is run again")
+    parser.add_argument(
+        "--why", required=True, help="one sentence that is shown in its place until the study is run again"
+    )
 
 
 def _withdraw(options: argparse.Namespace) -> None:
@@ -200,14 +216,23 @@ def _readme(options: argparse.Namespace) -> None:
 COMMANDS = (
     Command("run", "run a study, or resume one that was stopped or killed", _run_options, _run, takes_more=True),
     Command("plan", "estimate what a study will cost and what it can resolve", _plan_options, _plan),
-    Command("notebook", "run one notebook of a study, with its parameters checked", _notebook_options, _notebook),
-    Command("fetch", "download a study's model, texts and items, checked by hash", _study_alone, _fetch),
-    Command("collect", "write the cohort and item tables of a study, as notebook 03b does", _study_alone, _collect),
-    Command("forget", "remove the files that were made in one basis of a study's builds", _forget_options, _forget),
-    Command("export", "copy the tables of a finished study, without texts, to studies/", _export_options, _export),
+    Command("notebook", "run one notebook of a study", _notebook_options, _notebook),
+    Command("fetch", "download a study's model, texts and items, and check their hashes", _study_alone, _fetch),
     Command(
-        "keep", "copy the tables of finished models, without texts, to studies/", _keep_options, _keep, out="folder"
+        "collect",
+        "collect a study's results into its cohort and item tables, as notebook 03b does",
+        _study_alone,
+        _collect,
     ),
-    Command("withdraw", "remove wrong tables from a study's headline and tables", _withdraw_options, _withdraw),
+    Command("forget", "delete the model files that a study's builds made in one basis", _forget_options, _forget),
+    Command("export", "copy the tables of a finished study to studies/, without texts", _export_options, _export),
+    Command(
+        "keep",
+        "copy the tables of a study's finished models to studies/, without texts",
+        _keep_options,
+        _keep,
+        out="folder",
+    ),
+    Command("withdraw", "replace wrong tables of a study's results by the reason", _withdraw_options, _withdraw),
     Command("readme", "update the generated findings in README.md", _no_options, _readme),
 )
