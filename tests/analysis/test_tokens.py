@@ -8,11 +8,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Place
+from conftest import REPOSITORY, Place
 from simulated_tokens import tokens_of_quant
 
 from qkld.analysis.study import LoadedStudy, load_study
-from qkld.analysis.tokens import POWER, both_engines, fidelity_breakdown, paired_fidelity, quants_by_kld
+from qkld.analysis.tokens import (
+    ALONG_TEXT,
+    POWER,
+    both_engines,
+    fidelity_breakdown,
+    paired_fidelity,
+    quants_along_text,
+    quants_by_kld,
+)
 from qkld.errors import StageError
 from qkld.statistics.tokens.differences import paired_difference
 from qkld.statistics.tokens.fidelity import summarise, unmeasured
@@ -104,6 +112,23 @@ def test_the_breakdown_holds_floors_and_quants_and_its_parts_make_the_whole(stud
             parts = rows[(rows["by"] == by) & (rows["tokens"] > 0)]
             assert parts["tokens"].sum() == whole["tokens"]
             assert np.average(parts["estimate"], weights=parts["tokens"]) == pytest.approx(whole["estimate"])
+
+
+def test_along_the_text_caches_are_shown_beside_the_same_files_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kept study of files and caches, without a model."""
+    monkeypatch.setenv("QKLD_ROOT", str(REPOSITORY))
+    kept = load_study("gguf")
+    files = {file: [file, f"{file}-kv-q8-0", f"{file}-kv-q4-0"] for file in ("q8-0", "q4-k-m")}
+    assert quants_along_text(kept) == [*files["q8-0"], *files["q4-k-m"]]
+    plain = kept.params.model_copy(update={"quants": tuple(q for q in kept.params.quants if "-kv-" not in q.label)})
+    shown = quants_along_text(LoadedStudy(plain))
+    assert len(shown) == ALONG_TEXT
+    ordered = quants_by_kld(LoadedStudy(plain))
+    assert (shown[0], shown[-1]) == (ordered[0], ordered[-1])
+
+
+def test_fewer_quants_than_are_shown_are_all_of_them(study: LoadedStudy) -> None:
+    assert quants_along_text(study) == quants_by_kld(study)
 
 
 def test_a_floor_that_could_not_be_measured_is_in_no_breakdown(study: LoadedStudy) -> None:

@@ -143,6 +143,20 @@ def test_kld_by_entropy_is_told_from_the_lowest_to_the_highest_group():
     assert sentences.entropy_sentence(entropy[[0]]) == "KLD by the reference's entropy: not available."
 
 
+def test_kld_along_the_text_is_told_quant_by_quant_with_intervals_where_they_are():
+    ratios = pd.DataFrame(
+        {"split": 384.0, "estimate": [1.4, 0.95, float("nan")], "low": [1.1, 0.8, float("nan")], "high": [1.7, 1.2, 1]},
+        index=["kv-q4", "q8", "same"],
+    )
+    assert sentences.position_sentence(ratios) == (
+        "Mean KLD from position 384 on, over that before it: kv-q4 1.40 [1.10, 1.70], q8 0.95 [0.80, 1.20]. "
+        "The interval excludes 1 for 1 of 2 quants."
+    )
+    kept = sentences.position_sentence(ratios.assign(low=float("nan"), high=float("nan")))
+    assert kept.endswith("kv-q4 1.40, q8 0.95. Intervals need the tokens, which are not kept here.")
+    assert sentences.position_sentence(ratios.iloc[2:]) == "KLD by position: not available."
+
+
 def test_other_rules_are_told_with_their_zones(table):
     rules = table("zone_rules")
     said = sentences.rules_sentence(rules)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from qkld.analysis.study import LoadedStudy
@@ -17,6 +18,9 @@ from qkld.study.registry import registered
 
 HOW_IT_RUNS = frozenset({"label", "engine", "cache_k", "cache_v", "flash_attention"})
 """What the entries of one GGUF file may differ in."""
+
+ALONG_TEXT = 6
+"""Quants whose KLD is shown by position where no quantized cache is among them."""
 
 POWER = 0.8
 """Probability with which the windows that a pair is said to need find its difference."""
@@ -45,6 +49,22 @@ def both_engines(params: Study) -> list[tuple[str, str]]:
 def _file(entry: GgufModel) -> dict[str, Any]:
     """What of an entry names the file, and not how it is run."""
     return {k: v for k, v in identity(entry).items() if k not in HOW_IT_RUNS}
+
+
+def quants_along_text(study: LoadedStudy) -> list[str]:
+    """Labels of the quants whose KLD is shown by position, by rising mean KLD.
+
+    Those with a quantized cache and the same files without; where a study has none, `ALONG_TEXT` from the lowest mean
+    KLD to the highest.
+    """
+    deployed = [q for q in study.params.quants if isinstance(q, GgufModel) and q.engine == "llamacpp"]
+    cached = [_file(q) for q in deployed if q.has_quantized_cache]
+    ordered = quants_by_kld(study)
+    if cached:
+        shown = {q.label for q in deployed if _file(q) in cached}
+        return [label for label in ordered if label in shown]
+    places = np.linspace(0, len(ordered) - 1, min(ALONG_TEXT, len(ordered)))
+    return [ordered[round(place)] for place in places]
 
 
 def paired_fidelity(study: LoadedStudy) -> pd.DataFrame:

@@ -122,6 +122,19 @@ def entropy_sentence(entropy: pd.DataFrame) -> str:
     )
 
 
+def position_sentence(ratios: pd.DataFrame) -> str:
+    """Whether KLD grows along the text: the ratios of `half_ratios`, and how many intervals exclude 1."""
+    known = ratios.dropna(subset="estimate")
+    if known.empty:
+        return "KLD by position: not available."
+    each = ", ".join(f"{label} {interval(row)}" for label, row in known.to_dict("index").items())
+    said = f"Mean KLD from position {known['split'].min():.0f} on, over that before it: {each}."
+    if known["low"].isna().all():
+        return f"{said.replace(' (no interval)', '')} Intervals need the tokens, which are not kept here."
+    moved = int(((known["low"] > 1) | (known["high"] < 1)).sum())
+    return f"{said} The interval excludes 1 for {moved} of {count(len(known))}."
+
+
 # --- 05: near the baseline --------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,8 @@ _WORDS = columns_of(
         "baseline": "metric that the others are compared with",
         "bases": "whether a pair's KLDs are against the `same` reference or `different` ones",
         "benchmark": "task, or `composite`: the unweighted mean of the tasks that enter it",
-        "by": "what the tokens are split by: `corpus` (all tokens), `entropy` of the reference, or `position`",
+        "by": "what the tokens are split by: `corpus` (all tokens), `entropy` of the reference, `position`, or `half`: "
+        "the later half of the positions, whose mean KLD `kl_ratio` divides by that of the earlier half",
         "cochran_test": "how its p was found: `hotelling` (F, one benchmark) or `satterthwaite` (F, several) "
         "where items are many for the quants and clusters near equal, else `sign-flip` of whole items or clusters",
         "control": "column held equal: a partial correlation is at equal bits per weight",

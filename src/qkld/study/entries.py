@@ -245,6 +245,9 @@ CacheTypes = Annotated[
 CACHES = {"cache_k": "keys", "cache_v": "values"}
 """Keys of an entry that are types of llama.cpp's cache → what of."""
 
+PLAIN_CACHES = (None, "f32", "f16", "bf16")
+"""Types of cache that are not quantized; None is llama.cpp's own, f16."""
+
 
 class GgufModel(StoredModel):
     """A GGUF file: a given one, or one ``made`` here from the reference.
@@ -271,6 +274,11 @@ class GgufModel(StoredModel):
         """Whether llama.cpp makes the file here."""
         return self.made is not None
 
+    @property
+    def has_quantized_cache(self) -> bool:
+        """Whether keys or values are kept in a quantized type."""
+        return any(getattr(self, key) not in PLAIN_CACHES for key in CACHES)
+
     @model_validator(mode="after")
     def _file_with_hash_or_made(self) -> GgufModel:
         if (self.file is None) == (self.made is None):
@@ -284,7 +292,7 @@ class GgufModel(StoredModel):
         given = [k for k in ("cache_k", "cache_v", "flash_attention") if getattr(self, k) is not None]
         if given and self.engine != "llamacpp":
             raise ValueError(f"{', '.join(given)}: only engine llamacpp has a cache of its own")
-        needing = [kind for kind in _several(self.cache_v) if kind not in (None, "f32", "f16", "bf16")]
+        needing = [kind for kind in _several(self.cache_v) if kind not in PLAIN_CACHES]
         if needing and self.flash_attention is False:
             raise ValueError(f"cache_v {needing[0]} needs flash attention, which flash_attention: false turns off")
         return self

@@ -402,6 +402,7 @@ OF_STUDIES: Mapping[str, Table] = {name: table for name, table in TABLES.items()
 
 FIGURES: Mapping[str, str] = {
     "bits_kld": "04_correlation",
+    "kld_position": "04_correlation",
     "kld_score": "05_silent_zone",
     "reliability": "05_silent_zone",
     "zone_curve": "05_silent_zone",

@@ -26,7 +26,7 @@ def test_each_quant_is_a_line_of_its_own_look(breakdown):
     draw_kld_by_position(ax, breakdown)
     drawn = {container.get_label(): container.lines[0] for container in ax.containers}
     labels = list(breakdown["label"].unique())
-    assert list(drawn) == labels[:-1]
+    assert list(drawn) == [*labels[1:-1], labels[0]]
     assert "same" in ax.get_xlabel()
     looks = {(line.get_color(), line.get_marker()) for line in drawn.values()}
     assert len(looks) == len(drawn)
@@ -35,4 +35,14 @@ def test_each_quant_is_a_line_of_its_own_look(breakdown):
     np.testing.assert_allclose(drawn[labels[1]].get_ydata().astype(float), own["estimate"])
     assert (np.diff(drawn[labels[1]].get_xdata()) > 0).all()
     assert [text.get_text() for text in ax.get_legend().get_texts()] == labels[-2::-1]
+    plt.close(figure)
+
+
+def test_a_floor_far_below_all_quants_is_named_at_the_axis_and_squeezes_no_line(breakdown):
+    far = breakdown.assign(estimate=breakdown["estimate"].where(breakdown["label"] != "floor-dtype", 1e-11))
+    figure, ax = plt.subplots()
+    draw_kld_by_position(ax, far)
+    assert "floor-dtype" not in [container.get_label() for container in ax.containers]
+    assert [text.get_text() for text in ax.texts] == ["floor: 1e-11"]
+    assert ax.get_ylim()[0] > 1e-4
     plt.close(figure)

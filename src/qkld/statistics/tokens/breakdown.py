@@ -13,6 +13,7 @@ import pandas as pd
 from qkld.errors import StatisticsError
 from qkld.statistics.tokens.clusters import ClusterBootstrap, Floats, Interval, few_clusters_note
 from qkld.statistics.tokens.fidelity import MEANS, SECOND_WALK, finite_tokens, mean_metric
+from qkld.statistics.tokens.halves import half_row
 from qkld.study.registry import registered
 
 ENTROPY_EDGES = (0.0, 0.5, 1.0, 2.0, 4.0, np.inf)
@@ -90,9 +91,9 @@ def breakdown(
     Returns
     -------
     DataFrame
-        The result table ``fidelity_breakdown``: ``by`` is ``corpus`` (all tokens), ``entropy`` or ``position``. An
-        empty bucket has 0
-        tokens, no estimate, and a note.
+        The result table ``fidelity_breakdown``: ``by`` is ``corpus`` (all tokens), ``entropy``, ``position``, or
+        ``half`` for `qkld.statistics.tokens.halves.later_over_earlier`. An empty bucket has 0 tokens, no estimate,
+        and a note.
 
     Raises
     ------
@@ -110,6 +111,7 @@ def breakdown(
         for where, chosen in _buckets(finite, entropy_edges, position_edges):
             for cells in _cells(chosen, metrics, confidence, bootstrap, rng):
                 rows.append({**facts, **where, **cells})
+        rows.append({**facts, **half_row(finite, confidence)})
     return registered("fidelity_breakdown").frame(rows)
 
 
