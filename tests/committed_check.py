@@ -15,8 +15,8 @@ from qkld.analysis.committing import LARGEST_FILE, NAMES
 from qkld.analysis.evidence import Evidence, Settings
 from qkld.analysis.study import load_study
 from qkld.report import Reading, analyse_table
-from qkld.report.study import study_numbers
-from qkld.statistics.prompts.rows import ALL_BENCHMARKS
+from qkld.report.study_report import study_numbers
+from qkld.statistics.prompts.prompt_rows import ALL_BENCHMARKS
 from qkld.study.column import WORDS
 from qkld.study.columns import COLUMNS
 from qkld.study.params import load_params

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qkld.analysis.own_table.items import OwnItems, Reading, items_of, load_items
+from qkld.analysis.own_table.answers_by_item import OwnItems, Reading, items_of, load_items
 
 
 def read_own_items(

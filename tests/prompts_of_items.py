@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.statistics.prompts.rows import prompt_items
+from qkld.statistics.prompts.prompt_rows import prompt_items
 
 OF_ROWS = ("models", "benchmarks", "divergence", "reference", "minimum_reference", "families")
 

@@ -22,8 +22,8 @@ from qkld.analysis.score_tables import probability_table, two_scores_table
 from qkld.analysis.study import load_study
 from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.correlation.comparison import differences_table
+from qkld.statistics.correlation.metric_correlations import correlation_table
 from qkld.statistics.correlation.partial import partial_table
-from qkld.statistics.correlation.tables import correlation_table
 from qkld.statistics.flips.decision import decision_table, pair_table
 from qkld.statistics.flips.flips import direction_table, flip_table
 from qkld.statistics.flips.self_flips import self_flip_table
@@ -31,12 +31,12 @@ from qkld.statistics.flips.thinning import thinning_table
 from qkld.statistics.items.answers import answers_by_task
 from qkld.statistics.items.covariance import noise_by_benchmark
 from qkld.statistics.items.scores import benchmark_scores, composite, composite_tasks
-from qkld.statistics.noise.tables import leave_one_out_table, noise_table, verdict_table
+from qkld.statistics.noise.noise_and_verdict import leave_one_out_table, noise_table, verdict_table
 from qkld.statistics.prompts.cross_fit import task_shifts
 from qkld.statistics.prompts.directional import directional_table
 from qkld.statistics.prompts.failed_and_passed import prompt_table
+from qkld.statistics.prompts.prompt_rows import prompt_items
 from qkld.statistics.prompts.router_tables import router_table
-from qkld.statistics.prompts.rows import prompt_items
 from qkld.statistics.prompts.signals import baseline_table, flip_signal_table, within_table
 from qkld.statistics.tokens.breakdown import breakdown_table
 from qkld.statistics.tokens.differences import paired_table

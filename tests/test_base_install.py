@@ -85,7 +85,7 @@ def test_items_alone_and_published_cohorts_are_analysed_there(base):
 
 
 def test_studies_are_read_and_drawn_without_torch(base):
-    code = "import qkld, qkld.report.figures, qkld.report.study, qkld.statistics, qkld.analysis.study, sys"
+    code = "import qkld, qkld.report.figures, qkld.report.study_report, qkld.statistics, qkld.analysis.study, sys"
     code += "; print('torch' in sys.modules)"
     assert run(base / "venv/bin/python", "-c", code, cwd=base).strip() == "False"
 

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -24,7 +25,7 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 WITH_TORCH = ("models", "reference", "divergence", "benchmarks", "compare", "pick", "workflow.commands.work")
 """The rooms that may import torch. All others also serve a laptop that has only the base installation."""
 
-TORCH_FREE = ("benchmarks.judging", "compare.request", "compare.text", "pick.request", "pick.answer")
+TORCH_FREE = ("benchmarks.judging", "compare.compare_request", "compare.text", "pick.pick_request", "pick.answer")
 """Parts of such rooms that the command line and the plan read without torch."""
 
 LONGEST_FUNCTION = 55
@@ -85,6 +86,13 @@ def test_only_the_measuring_parts_import_torch():
     assert done.returncode == 0, done.stderr[-1000:]
     rooms = {"workflow.cli", "analysis.study", "report.figures", "statistics", "benchmarks.judging.sandbox"}
     assert {f"qkld.{part}" for part in rooms} <= set(names)
+
+
+def test_every_file_has_a_name_of_its_own():
+    """A traceback, a tab and a search show a file's name without its folder."""
+    counted = Counter(path.name for path in MODULES if not path.name.startswith("__"))
+    assert len(counted) > 200
+    assert not [name for name, times in counted.items() if times > 1]
 
 
 def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

@@ -15,7 +15,7 @@ import torch
 from tiny_gguf_vocabularies import NORMAL, SPECIAL, UNUSED, byte_level, sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from qkld.models.gguf.writing import interleaved
+from qkld.models.gguf.llama_as_gguf import interleaved
 
 SIZES = {
     **{"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},

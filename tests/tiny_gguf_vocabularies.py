@@ -111,7 +111,7 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
 
 def llama_ids(file: Path, texts: Sequence[str], *, begin: bool = False) -> list[list[int]]:
     """Ids of texts by llama.cpp's own tokenizer, control tokens recognised; with what it puts before where asked."""
-    from qkld.models.gguf.library import library
+    from qkld.models.gguf.llamacpp_library import library
 
     llama = library()
     parameters = llama.llama_model_default_params()

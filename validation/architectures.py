@@ -32,10 +32,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.pytorch_utils import Conv1D
 
-from qkld.compare.request import Request
-from qkld.compare.running import compare
+from qkld.compare.compare_request import Request
+from qkld.compare.measured_comparison import compare
 from qkld.errors import QkldError
-from qkld.models.library import quiet_loading
+from qkld.models.transformers_library import quiet_loading
 from qkld.study.params import FLOOR_DTYPE
 from qkld.study.provenance import written_whole
 from validation.small_configurations import class_name, model_types, small_configuration

@@ -25,8 +25,8 @@ import torch
 import yaml
 from torch import Tensor
 
+from qkld.benchmarks.harness_tasks import fetched_task, items_of
 from qkld.benchmarks.items import distinct, scored_items
-from qkld.benchmarks.loading import fetched_task, items_of
 from qkld.benchmarks.packing import layout_name
 from qkld.benchmarks.reference_items import items_header, record_items
 from qkld.benchmarks.scoring import score_items

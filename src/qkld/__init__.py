@@ -14,7 +14,7 @@ def __getattr__(name: str) -> Any:
 
         return load_study
     if name == "open_stage":
-        from qkld.analysis.opening import open_stage
+        from qkld.analysis.opened_study import open_stage
 
         return open_stage
     raise AttributeError(f"module 'qkld' has no attribute {name!r}")

@@ -10,9 +10,9 @@ from conftest import send_to
 from qkld.analysis import correlation_tables, flip_tables, prompt_tables, score_tables, zone_tables
 from qkld.analysis.evidence import PARTS, Evidence, Settings
 from qkld.analysis.headline import shown_score, zone_of
-from qkld.analysis.importing.tables import item_divergence
-from qkld.analysis.own_table.items import OwnItems
-from qkld.analysis.own_table.table import OwnTable
+from qkld.analysis.importing.imported_items import item_divergence
+from qkld.analysis.own_table.answers_by_item import OwnItems
+from qkld.analysis.own_table.checked_table import OwnTable
 from qkld.analysis.study import load_study
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import score_column

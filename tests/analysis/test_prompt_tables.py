@@ -17,7 +17,7 @@ from qkld.analysis.prompt_tables import (
     within_table,
 )
 from qkld.statistics.prompts.cross_fit import task_shifts
-from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_QUANTS
+from qkld.statistics.prompts.prompt_rows import ALL_BENCHMARKS, ALL_QUANTS
 from qkld.study.registry import registered
 
 TABLES = {

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from byte_models import byte_model, byte_tokenizer
 
-from qkld.benchmarks import loading
+from qkld.benchmarks import harness_tasks
 from qkld.benchmarks.items import distinct
 from qkld.benchmarks.packing import layout_name
 from qkld.benchmarks.reference_items import items_header, record_items
@@ -71,7 +71,7 @@ def study(tmp_path, monkeypatch, write_lines, arc_rows):
     """Benchmark entries → the smoke study with these, its runs in the test's folder and its items made here."""
     files = {"benchmark-gsm8k": write_lines(SUMS, "gsm8k.jsonl"), "benchmark-arc_easy": write_lines(arc_rows)}
     monkeypatch.setenv("QKLD_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(loading, "fetch", files.__getitem__)
+    monkeypatch.setattr(harness_tasks, "fetch", files.__getitem__)
     smoke = load_params("smoke")
 
     def made(*entries):
@@ -82,12 +82,12 @@ def study(tmp_path, monkeypatch, write_lines, arc_rows):
 
 @pytest.fixture
 def task(write_lines, arc_rows):
-    return loading.load_task(Benchmark(task="arc_easy", chance=0.125), write_lines(arc_rows))
+    return harness_tasks.load_task(Benchmark(task="arc_easy", chance=0.125), write_lines(arc_rows))
 
 
 @pytest.fixture
 def store(task, tiny, tokenizer, tmp_path):
-    items = distinct(loading.items_of(task, tokenizer))
+    items = distinct(harness_tasks.items_of(task, tokenizer))
     header = items_header("arc_easy", items, tiny.reference, layout=layout_name(tiny.reference, KNOBS))
     record_items(tmp_path / "reference", header, items, tiny.reference, pack_tokens=PACK)
     return ReferenceStore.open(header.folder(tmp_path / "reference"))
@@ -98,7 +98,7 @@ def scored(task, store, tokenizer, tmp_path):
     """Model → its scores, kept in a folder named by its label."""
 
     def scored(model):
-        items = distinct(loading.items_of(task, tokenizer))
+        items = distinct(harness_tasks.items_of(task, tokenizer))
         return score_items(model, items, store, tmp_path / model.label, pack_tokens=PACK, tile=100)
 
     return scored

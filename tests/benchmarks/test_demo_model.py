@@ -9,17 +9,17 @@ import torch
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 
+from qkld.benchmarks.harness_tasks import items_of, load_task, prompts_of
+from qkld.benchmarks.item_table import item_table
 from qkld.benchmarks.items import distinct
 from qkld.benchmarks.judging.correctness import judged
-from qkld.benchmarks.loading import items_of, load_task, prompts_of
 from qkld.benchmarks.packing import hidden_states, split_into_packs
 from qkld.benchmarks.reference_items import record_benchmarks
 from qkld.benchmarks.scoring import score_states
 from qkld.benchmarks.stage import score_benchmarks
-from qkld.benchmarks.table import item_table
 from qkld.benchmarks.writing import Sampling, write_answers
+from qkld.benchmarks.writing.batched_writing import LEAD, _left_padded
 from qkld.benchmarks.writing.prompts import end_tokens
-from qkld.benchmarks.writing.writing import LEAD, _left_padded
 from qkld.models import open_model
 from qkld.models.attention import torchs_attention
 from qkld.sources import fetch

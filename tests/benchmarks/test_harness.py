@@ -4,8 +4,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from qkld.benchmarks.harness import Answer, HarnessModel
+from qkld.benchmarks.harness_tasks import items_of, load_task
 from qkld.benchmarks.items import distinct
-from qkld.benchmarks.loading import items_of, load_task
 from qkld.benchmarks.packing import hidden_states
 from qkld.benchmarks.scoring import score_pack
 from qkld.benchmarks.writing import Sampling, write_answers

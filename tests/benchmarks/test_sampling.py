@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from qkld.benchmarks.harness_tasks import fetched_task, items_of
 from qkld.benchmarks.items import distinct, scored_items
-from qkld.benchmarks.loading import fetched_task, items_of
 from qkld.benchmarks.reference_items import record_benchmarks
 from qkld.benchmarks.sampling import sample_benchmark
 from qkld.benchmarks.stage import score_benchmarks

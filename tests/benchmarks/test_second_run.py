@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from qkld.benchmarks import loading
+from qkld.benchmarks import harness_tasks
 from qkld.benchmarks.reference_items import record_benchmarks
 from qkld.benchmarks.stage import score_benchmarks
 from qkld.study.params import FLOOR_BATCH, Benchmark, load_params
@@ -13,7 +13,7 @@ from qkld.study.paths import StudyPaths
 
 def test_the_second_run_packs_otherwise_and_answers_alike(tiny, write_lines, arc_rows, tmp_path, monkeypatch):
     monkeypatch.setenv("QKLD_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(loading, "fetch", {"benchmark-arc_easy": write_lines(arc_rows)}.__getitem__)
+    monkeypatch.setattr(harness_tasks, "fetch", {"benchmark-arc_easy": write_lines(arc_rows)}.__getitem__)
     smoke = load_params("smoke")
     params = smoke.model_copy(update={"benchmarks": (Benchmark(task="arc_easy", chance=0.125),)})
     record_benchmarks(params, tiny.reference)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from qkld.benchmarks import loading
-from qkld.benchmarks.loading import load_task, prompts_of
+from qkld.benchmarks import harness_tasks
+from qkld.benchmarks.harness_tasks import load_task, prompts_of
 from qkld.benchmarks.reference_items import record_benchmarks
 from qkld.benchmarks.stage import _report_unanswered, score_benchmarks
 from qkld.benchmarks.writing.task_answers import model_answers
@@ -25,7 +25,7 @@ def test_rows_follow_their_definitions(study, tiny):
     params = study(SHORT)
     record_benchmarks(params, tiny.reference)
     own, quant = (score_benchmarks(params, model) for model in (tiny.reference, tiny.quant))
-    prompts = prompts_of(loading.fetched_task(params.benchmarks[0]), tiny.reference.tokenizer)
+    prompts = prompts_of(harness_tasks.fetched_task(params.benchmarks[0]), tiny.reference.tokenizer)
     answers = model_answers(params.study, params.benchmarks[0], prompts, tiny.reference)
     assert list(quant["item"]) == [str(i) for i in range(6)]
     assert list(quant["request"]) == list(own["request"])
@@ -104,7 +104,7 @@ def test_drawn_answers_are_rows_of_one_cluster_an_item(study, tiny):
     record_benchmarks(params, tiny.reference)
     table = score_benchmarks(params, tiny.quant)
     drawn = table[table["benchmark"] == "gsm8k"]
-    items = [str(i) for i in load_task(params.benchmarks[0], loading.fetch("benchmark-gsm8k")).items]
+    items = [str(i) for i in load_task(params.benchmarks[0], harness_tasks.fetch("benchmark-gsm8k")).items]
     assert sorted(drawn["item"]) == sorted(f"{i}#{repeat}" for i in items for repeat in range(3))
     assert set(drawn["cluster"]) == set(items)
     assert drawn.groupby("cluster")["written"].nunique().min() > 1

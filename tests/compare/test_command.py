@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_models import make_module, save
 
-from qkld.compare.request import Request
+from qkld.compare.compare_request import Request
 from qkld.divergence import FullLogits, token_divergence
 from qkld.errors import ParameterError
 from qkld.models import open_model

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from simulated_tokens import moved, token_table
 
-from qkld.compare.request import Comparison
+from qkld.compare.compare_request import Comparison
 from qkld.compare.text import as_json, shown
 from qkld.statistics.tokens.breakdown import breakdown_table
 from qkld.statistics.tokens.differences import paired_table

@@ -13,7 +13,7 @@ from tiny_gguf_files import SIZES, add_tokenizer, vocabulary, write_model
 from tiny_gguf_models import save_folder, write_gguf
 
 from qkld.models.cache import Cache, Layer, cache_of_config, cache_of_file
-from qkld.models.gguf import library as llamacpp
+from qkld.models.gguf import llamacpp_library as llamacpp
 
 pytestmark = pytest.mark.model
 

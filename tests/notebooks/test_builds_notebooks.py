@@ -14,9 +14,9 @@ from simulated_study import items_of_model, model_row
 
 from qkld.analysis.headline import shown_score
 from qkld.analysis.study import load_study
-from qkld.report.figures.files import saved_figure
+from qkld.report.figures.figure_files import saved_figure
 from qkld.report.paragraphs import builds_paragraph, show_builds
-from qkld.report.study import study_numbers
+from qkld.report.study_report import study_numbers
 from qkld.report.study_tables import build_tables
 from qkld.study.params import load_params
 from qkld.study.provenance import made_by
@@ -168,5 +168,5 @@ def study_numbers_of(study):
     """Numbers of the study without notebook 07, which says nothing of scores."""
     with pytest.MonkeyPatch.context() as patch:
         known = {name: study.analysis(name) for name in ("zone", "two_scores", "builds", "build_r2", "decision")}
-        patch.setattr("qkld.report.study.result_tables", lambda _: known)
+        patch.setattr("qkld.report.study_report.result_tables", lambda _: known)
         return study_numbers(study)

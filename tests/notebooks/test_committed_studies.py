@@ -14,14 +14,14 @@ from simulated_project import NAME, write_simulated
 
 from qkld.analysis.committing import export_study, licences, without_texts
 from qkld.analysis.measured import collect
-from qkld.analysis.opening import open_stage
+from qkld.analysis.opened_study import open_stage
 from qkld.analysis.study import load_study
 from qkld.analysis.tokens import fidelity_breakdown, paired_fidelity
 from qkld.errors import StageError, TableError
 from qkld.report.explore import decoder, window_of
-from qkld.report.figures.files import saved_figure
+from qkld.report.figures.figure_files import saved_figure
 from qkld.report.paragraphs import SENTENCES, paragraph
-from qkld.report.study import study_numbers
+from qkld.report.study_report import study_numbers
 from qkld.sources.corpora import corpus_documents
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths, project_root

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from simulated_study import BENCHMARKS
 
-from qkld.analysis.own_table.table import read_own_table
+from qkld.analysis.own_table.checked_table import read_own_table
 from qkld.errors import TableError
 from qkld.report import analyse_table, lines_of
-from qkld.report.own_table.answer import relation_of
+from qkld.report.own_table.answer_in_words import relation_of
 from qkld.statistics.core.resampling import Resampling
 from qkld.workflow.cli import main
 

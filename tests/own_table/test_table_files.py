@@ -5,10 +5,10 @@ import json
 import pandas as pd
 import pytest
 
+from qkld.analysis.own_table.checked_table import read_own_table
 from qkld.analysis.own_table.measure import Columns
-from qkld.analysis.own_table.request import parse_zone
-from qkld.analysis.own_table.table import read_own_table
 from qkld.analysis.own_table.table_files import read_table_file
+from qkld.analysis.own_table.zone_and_item_counts import parse_zone
 from qkld.errors import StatisticsError, TableError
 
 KLD = [0.0, 0.001, 0.004, 0.03]

@@ -9,7 +9,7 @@ import pytest
 
 from qkld.errors import ParameterError
 from qkld.pick.answer import Answer, Row, duration
-from qkld.pick.request import PickRequest, size_in_bytes
+from qkld.pick.pick_request import PickRequest, size_in_bytes
 from qkld.pick.rounds import planned_rounds
 
 

@@ -8,7 +8,7 @@ import pytest
 from qkld.report import sentences
 from qkld.report.numbers import printed
 from qkld.report.sentences import VERDICTS
-from qkld.statistics.prompts.rows import ALL_QUANTS
+from qkld.statistics.prompts.prompt_rows import ALL_QUANTS
 
 SCORE = "composite"
 

@@ -7,7 +7,7 @@ from simulated_study import write_simulated_project
 
 from qkld.analysis.study import load_study
 from qkld.errors import StageError
-from qkld.report.study import write_headline
+from qkld.report.study_report import write_headline
 from qkld.report.study_tables import ENGINES, MADE_OF, all_tables, titles_of
 from qkld.report.withdrawing import RIGHT_SINCE, without_sections, wrong_tables
 from qkld.study.provenance import METRICS_VERSION

@@ -8,7 +8,7 @@ import pytest
 
 from qkld.errors import TableError
 from qkld.report.own_table.run import OF_ANSWERS
-from qkld.report.study import EXPLAINED
+from qkld.report.study_report import EXPLAINED
 from qkld.report.study_tables import EVIDENCE, MADE_OF, PER_PROMPT
 from qkld.report.text_tables import TEXTS
 from qkld.report.withdrawing import RIGHT_SINCE

@@ -11,7 +11,7 @@ import pytest
 import torch
 from byte_models import CHAT_TEMPLATE, byte_model, byte_tokenizer
 
-from qkld.benchmarks import loading
+from qkld.benchmarks import harness_tasks
 from qkld.errors import BenchmarkError
 from qkld.study.params import Benchmark, load_params
 from validation.crosschecks import harness_check
@@ -49,7 +49,7 @@ def study(tmp_path, monkeypatch):
         files[f"benchmark-{name}"] = tmp_path / f"{name}.jsonl"
         files[f"benchmark-{name}"].write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     monkeypatch.setenv("QKLD_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(loading, "fetch", files.__getitem__)
+    monkeypatch.setattr(harness_tasks, "fetch", files.__getitem__)
     written = Benchmark(task="gsm8k", chance=0, prompt="chat", answer_tokens=20)
     return load_params("smoke").model_copy(update={"benchmarks": (Benchmark(task="arc_easy", chance=1 / 3), written)})
 
@@ -95,7 +95,7 @@ def test_tasks_of_an_earlier_record_are_kept_where_they_have_as_many_items(scrip
 def test_a_limit_takes_some_of_the_study_s_own_items(script, study):
     assert script.limited(study, None) is study
     few = script.limited(study, 2)
-    whole, some = (loading.fetched_task(params.benchmarks[0]).items for params in (study, few))
+    whole, some = (harness_tasks.fetched_task(params.benchmarks[0]).items for params in (study, few))
     assert len(some) == 2
     assert set(some) < set(whole)
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from qkld.errors import QkldError
-from qkld.models.library import quiet_loading
+from qkld.models.transformers_library import quiet_loading
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import made_by, write_json, written_whole
 from qkld.workflow.commands.arguments import whole_number

@@ -10,8 +10,8 @@ import torch
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 
+from qkld.benchmarks.harness_tasks import LoadedTask, fetched_task, items_of
 from qkld.benchmarks.items import Item, distinct, scored_items
-from qkld.benchmarks.loading import LoadedTask, fetched_task, items_of
 from qkld.benchmarks.packing import layout_name, packed, split_into_packs
 from qkld.benchmarks.reference_items import items_header, record_items
 from qkld.benchmarks.scoring import score_items

@@ -51,7 +51,7 @@ imported = time.monotonic()
 model = open_model(study.reference, reference=study.reference, compute=study.compute)
 if stage == "03_benchmark_scores":
     from qkld.benchmarks.items import distinct
-    from qkld.benchmarks.loading import fetched_task, items_of
+    from qkld.benchmarks.harness_tasks import fetched_task, items_of
     distinct(items_of(fetched_task(study.benchmarks[0]), model.tokenizer))
 opened = time.monotonic()
 print(json.dumps({"whole": opened - START, "imports": imported - START, "processor": time.process_time()}))

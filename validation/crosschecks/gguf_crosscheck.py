@@ -37,10 +37,10 @@ from torch import Tensor
 from qkld.compare.stores import BaseFile
 from qkld.divergence import FullLogits, TokenDivergence, token_divergence
 from qkld.models import OpenedModel, open_model
-from qkld.models.gguf.files import contents
-from qkld.models.gguf.library import version
+from qkld.models.gguf.gguf_files import contents
+from qkld.models.gguf.llama_as_gguf import write_gguf
+from qkld.models.gguf.llamacpp_library import version
 from qkld.models.gguf.open_in_torch import gguf_files
-from qkld.models.gguf.writing import write_gguf
 from qkld.models.opening import stored_folder
 from qkld.models.transformers import load_module
 from qkld.sources import fetch

@@ -39,8 +39,8 @@ from lm_eval.models.huggingface import HFLM
 from scipy.special import log_softmax
 from torch import Tensor, nn
 
+from qkld.benchmarks.harness_tasks import LoadedTask, fetched_task, prompts_of
 from qkld.benchmarks.judging.checkers import are_right
-from qkld.benchmarks.loading import LoadedTask, fetched_task, prompts_of
 from qkld.benchmarks.packing import layout_name
 from qkld.benchmarks.reference_items import open_written, record_benchmarks
 from qkld.benchmarks.stage import score_benchmarks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from qkld.analysis.evidence import Evidence
-from qkld.statistics.correlation import partial, tables
+from qkld.statistics.correlation import metric_correlations, partial
 
 
 def correlation_table(evidence: Evidence) -> pd.DataFrame:
@@ -14,7 +14,7 @@ def correlation_table(evidence: Evidence) -> pd.DataFrame:
     headline = (evidence.kld,)
     wanted = [(evidence.variants, "spearman"), (headline, "kendall"), (headline, "pearson_log")]
     found = [
-        tables.correlation_table(
+        metric_correlations.correlation_table(
             evidence.cohort,
             metrics,
             list(evidence.groups),

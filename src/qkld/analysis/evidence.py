@@ -17,9 +17,9 @@ import pandas as pd
 
 from qkld.analysis.cohort import composite_of, variants_of
 from qkld.analysis.headline import headline_of
+from qkld.analysis.own_table.answers_by_item import OwnItems
+from qkld.analysis.own_table.checked_table import OwnTable
 from qkld.analysis.own_table.counted_scores import cohort_with_counted_scores
-from qkld.analysis.own_table.items import OwnItems
-from qkld.analysis.own_table.table import OwnTable
 from qkld.analysis.study import LoadedStudy
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import composite_score, is_divergence, quants_of, score_column
@@ -30,7 +30,7 @@ from qkld.statistics.flips.direction import task_groups
 from qkld.statistics.items.answers import answers_by_task, clusters_by_task, probabilities_by_task
 from qkld.statistics.items.covariance import NetNoise, noise_by_benchmark
 from qkld.statistics.items.probability import COLUMN_OF, PROBABILITY, Score
-from qkld.statistics.prompts.rows import PromptItems, prompt_items
+from qkld.statistics.prompts.prompt_rows import PromptItems, prompt_items
 from qkld.statistics.zone.split_zone import Half, split_halves
 from qkld.statistics.zone.zone import Rule, zone_members
 from qkld.study.params import Study

@@ -10,7 +10,7 @@ import pandas as pd
 from qkld.analysis.evidence import Evidence
 from qkld.statistics.core.checks import is_divergence, joined
 from qkld.statistics.correlation import comparison
-from qkld.statistics.noise import tables as noise
+from qkld.statistics.noise import noise_and_verdict
 from qkld.statistics.noise.two_scores import NO_PRIMARY
 from qkld.statistics.zone import break_point, edge, split_zone, variants, zone, zone_curve
 from qkld.statistics.zone.zone import Rule
@@ -151,7 +151,7 @@ def curve_table(evidence: Evidence) -> pd.DataFrame:
 def noise_table(evidence: Evidence) -> pd.DataFrame:
     """What the items can resolve of every score; curves in KLD are fitted to KL divergences only."""
     metric = evidence.fidelity
-    table = noise.noise_table(
+    table = noise_and_verdict.noise_table(
         evidence.noises,
         evidence.cohort,
         evidence.members,
@@ -167,7 +167,7 @@ def noise_table(evidence: Evidence) -> pd.DataFrame:
 
 def verdict_table(evidence: Evidence) -> pd.DataFrame:
     """Noise-limited, direction missing, carried or undetermined, for every score; none where items lack the primary."""
-    table = noise.verdict_table(evidence.noises, evidence.cohort, evidence.members, metric=evidence.kld)
+    table = noise_and_verdict.verdict_table(evidence.noises, evidence.cohort, evidence.members, metric=evidence.kld)
     if not evidence.lacks_primary:
         return table
     return table.assign(verdict="", note=[joined(NO_PRIMARY, note) for note in table["note"]])
@@ -175,7 +175,7 @@ def verdict_table(evidence: Evidence) -> pd.DataFrame:
 
 def leave_one_out_table(evidence: Evidence) -> pd.DataFrame:
     """Noise and verdict of the headline with one quant left out after the other."""
-    return noise.leave_one_out_table(
+    return noise_and_verdict.leave_one_out_table(
         {evidence.headline: evidence.noises[evidence.headline]},
         evidence.cohort,
         evidence.members,

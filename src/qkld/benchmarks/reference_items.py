@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qkld.benchmarks.harness_tasks import LoadedTask, fetched_task, items_of, prompts_of
 from qkld.benchmarks.items import Item, distinct, scored_items
-from qkld.benchmarks.loading import LoadedTask, fetched_task, items_of, prompts_of
 from qkld.benchmarks.packing import hidden_states, layout_name, split_into_packs
 from qkld.benchmarks.writing import Prompt
 from qkld.benchmarks.writing.task_answers import answer_items, asked_key, model_answers, stored_items

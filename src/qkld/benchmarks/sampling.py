@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from qkld.benchmarks.harness_tasks import fetched_task, items_of
+from qkld.benchmarks.item_table import item_table
 from qkld.benchmarks.items import Item, distinct, scored_items
-from qkld.benchmarks.loading import fetched_task, items_of
 from qkld.benchmarks.packing import hidden_states, split_into_packs
 from qkld.benchmarks.scoring import ItemScore, score_states
-from qkld.benchmarks.table import item_table
 from qkld.models import OpenedModel, open_model
 from qkld.study.params import Benchmark, Study
 from qkld.study.samples import Sample

@@ -1,8 +1,8 @@
 """Stage 03: one model on every benchmark of a study, a table of items a task.
 
-A task is loaded (`loading`), held against the reference's store of the same items (`reference_items`), run pack by pack
-(`packing`, `scoring`) and told in rows (`table`). Where the model writes, its answers are kept (`writing`) and judged
-(`judging`) between the last two.
+A task is loaded (`harness_tasks`), held against the reference's store of the same items (`reference_items`), run pack
+by pack (`packing`, `scoring`) and told in rows (`item_table`). Where the model writes, its answers are kept (`writing`)
+and judged (`judging`) between the last two.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from qkld.benchmarks.harness import NO_CHOICE
+from qkld.benchmarks.harness_tasks import LoadedTask, fetched_task, items_of, prompts_of
+from qkld.benchmarks.item_table import item_table, written_rows
 from qkld.benchmarks.items import Item, distinct, scored_items
 from qkld.benchmarks.judging.correctness import judged
-from qkld.benchmarks.loading import LoadedTask, fetched_task, items_of, prompts_of
 from qkld.benchmarks.packing import layout_name
 from qkld.benchmarks.reference_items import open_benchmark, open_written
 from qkld.benchmarks.scoring import ItemScore, score_items
-from qkld.benchmarks.table import item_table, written_rows
 from qkld.benchmarks.writing.task_answers import model_answers, stored_items
 from qkld.divergence.floors import packed_tokens
 from qkld.divergence.measuring import check_comparable, partial_key

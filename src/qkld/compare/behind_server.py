@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from qkld.compare.bounded import BoundedComparison, bounds_pairs, bounds_summary
+from qkld.compare.compare_request import Request
 from qkld.compare.preparing import AnyStore, opened_session
-from qkld.compare.request import Request
 from qkld.compare.served import ServedModel, is_served, open_asker, record_served, sendable, served_header, served_model
 from qkld.compare.stores import HiddenStates, Rows, TopKStore, compare_stores
 from qkld.errors import ParameterError

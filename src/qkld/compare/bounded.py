@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qkld.compare.compare_request import Request
 from qkld.compare.live import live_model
-from qkld.compare.request import Request
 from qkld.compare.session import let_go
 from qkld.compare.stores import BaseFile, TopKStore, compare_stores
 from qkld.divergence.per_token import TILE

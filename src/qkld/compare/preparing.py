@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from qkld.compare.request import DEFAULT_CONTEXT, DEFAULT_TEXT, DEFAULT_WINDOWS, SCORE_FROM, Request
+from qkld.compare.compare_request import DEFAULT_CONTEXT, DEFAULT_TEXT, DEFAULT_WINDOWS, SCORE_FROM, Request
 from qkld.compare.session import Session, let_go
 from qkld.compare.stores import BaseFile, HiddenStates, TopKStore, open_store
 from qkld.divergence.per_token import TILE

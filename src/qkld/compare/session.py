@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from qkld.compare.request import Request
+from qkld.compare.compare_request import Request
 from qkld.divergence.measuring import Scored, forget_partial, measure
 from qkld.divergence.per_token import TILE
 from qkld.models import OpenedModel

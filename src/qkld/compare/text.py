@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.analysis.cohort import plain_warning
-from qkld.compare.request import Comparison
+from qkld.compare.compare_request import Comparison
 from qkld.report.numbers import p_value, significant
 from qkld.statistics.tokens.fidelity import METRICS, QUANTILES
 from qkld.study.params import FLOOR_DTYPE

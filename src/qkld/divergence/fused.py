@@ -17,7 +17,7 @@ from torch import Tensor
 from triton import TritonError
 
 from qkld.divergence.leaders import LEADERS, Leaders
-from qkld.divergence.sources import HeadLogits
+from qkld.divergence.logit_sources import HeadLogits
 from qkld.divergence.sums import MASKED, RunningSums
 
 BLOCK_TOKENS, BLOCK_VOCABULARY, BLOCK_WIDTH, WARPS = 64, 32, 32, 8

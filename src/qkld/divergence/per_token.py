@@ -8,8 +8,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from qkld.divergence.logit_sources import HeadLogits, LogitSource
 from qkld.divergence.quantities import TokenDivergence, quantities
-from qkld.divergence.sources import HeadLogits, LogitSource
 from qkld.divergence.sums import RunningSums
 from qkld.divergence.walk import overlap_of, running_sums
 from qkld.errors import ModelError

@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from qkld.divergence.sources import LogitSource
+from qkld.divergence.logit_sources import LogitSource
 from qkld.divergence.sums import MASKED, RunningSums
 
 BLOCK_ON_CPU, BLOCK_ELSEWHERE = (128, 1024), (1024, 8192)

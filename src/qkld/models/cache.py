@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qkld.models.gguf.checks import shape_of_file
-from qkld.models.gguf.files import fact
+from qkld.models.gguf.gguf_files import fact
+from qkld.models.gguf.same_model import shape_of_file
 
 VALUE = 2
 """Bytes of a key or value in f16, llama.cpp's default."""

@@ -14,10 +14,10 @@ from qkld.models.bits import tensor_bits
 from qkld.models.context import context_length
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.folders import model_folder
-from qkld.models.gguf.checks import check_same_model, check_vocabulary, rows_of_folder
 from qkld.models.gguf.config import in_the_references_words
 from qkld.models.gguf.open_in_llamacpp import open_llamacpp
 from qkld.models.gguf.open_in_torch import converted_folder, converted_tokenizer, gguf_files, located
+from qkld.models.gguf.same_model import check_same_model, check_vocabulary, rows_of_folder
 from qkld.models.head import Head
 from qkld.models.head_discovery import find_head, proven_head
 from qkld.models.loading import Loaded, made_model, stored_model

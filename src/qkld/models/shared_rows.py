@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qkld.models.library import transformers_library
 from qkld.models.opened import trunk_states
+from qkld.models.transformers_library import transformers_library
 
 LIMIT = 1e-3
 """Difference of hidden states, relative to the largest of them, that tells texts apart from texts that see each other.

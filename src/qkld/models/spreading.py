@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from qkld.models.library import quiet_loading
+from qkld.models.transformers_library import quiet_loading
 
 USED_SHARE = 0.9
 """Share of an accelerator's free memory that weights may take; activations and the walk's tiles take the rest."""

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from qkld.errors import ModelError
-from qkld.models.library import transformers_library
+from qkld.models.transformers_library import transformers_library
 
 OWN_NAMES = {
     r"^language_model\.model\.": "model.",

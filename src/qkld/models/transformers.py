@@ -15,9 +15,9 @@ from torch import nn
 
 from qkld.errors import ModelError, TokenizerError
 from qkld.models.folders import read_json, weight_files
-from qkld.models.library import PARTS_LEFT_OUT, quiet_loading, transformers_library
 from qkld.models.stored import Sources, headers, sources_of
 from qkld.models.text_part import OWN_NAMES, class_of, is_made_of_text, text_config, without_eyes
+from qkld.models.transformers_library import PARTS_LEFT_OUT, quiet_loading, transformers_library
 
 VOCABULARIES = frozenset(("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json"))
 """Files that a vocabulary is read from, beside SentencePiece's and tiktoken's; all others only say how it is used."""

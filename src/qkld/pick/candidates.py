@@ -13,9 +13,9 @@ import numpy as np
 from qkld.errors import ModelError, ParameterError, SourceError, TokenizerError
 from qkld.models.cache import Cache, cache_of_config, cache_of_file
 from qkld.models.folders import read_json, weight_files
-from qkld.models.gguf.checks import header_tokens, shape_of_file, shape_of_folder
-from qkld.models.gguf.files import fact, file_type, gguf_bits, part_names
+from qkld.models.gguf.gguf_files import fact, file_type, gguf_bits, part_names
 from qkld.models.gguf.open_in_torch import gguf_files
+from qkld.models.gguf.same_model import header_tokens, shape_of_file, shape_of_folder
 from qkld.models.names import distinct_labels, local_entry, model_entry
 from qkld.models.transformers import folder_config
 from qkld.study.entries import GgufModel, StoredModel

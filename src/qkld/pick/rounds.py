@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from qkld.benchmarks.harness_tasks import LoadedTask, items_of, load_task
+from qkld.benchmarks.item_table import item_table
 from qkld.benchmarks.items import Item, distinct, scored_items
-from qkld.benchmarks.loading import LoadedTask, items_of, load_task
 from qkld.benchmarks.packing import layout_name
 from qkld.benchmarks.reference_items import items_header, record_items
 from qkld.benchmarks.scoring import score_items
-from qkld.benchmarks.table import item_table
 from qkld.divergence.measuring import check_comparable, partial_key
 from qkld.divergence.per_token import TILE
 from qkld.models import OpenedModel

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from qkld.analysis.headline import shown_score
 from qkld.analysis.study import LoadedStudy
 from qkld.errors import TableError
-from qkld.report.figures.files import column_figure
-from qkld.report.figures.score import draw_kld_score
+from qkld.report.figures.figure_files import column_figure
+from qkld.report.figures.score_figure import draw_kld_score
 from qkld.report.figures.styles import cohort_styles
 from qkld.report.numbers import NOT_AVAILABLE, p_value, significant, with_interval
 from qkld.statistics.correlation.single import correlate
@@ -91,7 +91,7 @@ def item_text(study: LoadedStudy, benchmark: str, item: str) -> ItemText:
     TableError
         If the benchmark has no such item in this study.
     """
-    from qkld.benchmarks.loading import load_task
+    from qkld.benchmarks.harness_tasks import load_task
     from qkld.sources import fetch
 
     entry = next(b for b in study.params.benchmarks if b.task == benchmark)

@@ -9,10 +9,10 @@ import pandas as pd
 from qkld.analysis.headline import shown_score
 from qkld.analysis.study import LoadedStudy
 from qkld.report import sentences as say
-from qkld.report.figures.files import saved_figure
+from qkld.report.figures.figure_files import saved_figure
 from qkld.report.telling import tell
+from qkld.statistics.prompts.prompt_rows import ALL_QUANTS
 from qkld.statistics.prompts.router import ALL_PAIRS
-from qkld.statistics.prompts.rows import ALL_QUANTS
 
 CAPTIONS: Mapping[str, str] = {
     "kld_score": "Mean KLD of each quant against its score. Shaded, and filled markers: the zone. Dotted: the floor, "

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from qkld.analysis.own_table.request import parse_zone
+from qkld.analysis.own_table.zone_and_item_counts import parse_zone
 from qkld.errors import TableError
 from qkld.report.figures.axes import metric_name
 from qkld.report.numbers import NOT_AVAILABLE, p_value, printed, with_interval

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from qkld.report.figures.directional import NAMES as METRIC_NAMES
+from qkld.report.figures.directional_figure import NAMES as METRIC_NAMES
 from qkld.report.numbers import NOT_AVAILABLE, p_value, printed, significant, with_interval
-from qkld.statistics.prompts.rows import ALL_QUANTS
+from qkld.statistics.prompts.prompt_rows import ALL_QUANTS
 from qkld.study.text_table import TextTable
 
 Cell = Callable[[Mapping], str]

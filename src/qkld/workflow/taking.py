@@ -15,8 +15,8 @@ from qkld.study.provenance import METRICS_VERSION
 from qkld.study.schemas import write_table
 from qkld.study.sealing import read_sealed
 from qkld.study.taken import JobKey, Taken, read_taken, write_taken
-from qkld.workflow.keeping import PARAMETERS, SCHEMAS, read_kept
 from qkld.workflow.kept_jobs import OF, kept_files, kept_jobs, parameters_digest, run_files
+from qkld.workflow.kept_study import PARAMETERS, SCHEMAS, read_kept
 
 Choice = Literal["fitting", "all", "none"]
 """Which kept tables a run takes: those that fit; those, and it stops where one does not; none."""

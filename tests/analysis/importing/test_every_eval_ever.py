@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from qkld.analysis.every_eval_ever_records import Origin, share_items
 from qkld.analysis.gate.judging import Estimate
 from qkld.analysis.importing import import_items
 from qkld.analysis.importing.results import Asked, import_folder, import_results
-from qkld.analysis.sharing import Origin, share_items
 from qkld.errors import ParameterError, TableError
 from qkld.workflow import cli
 

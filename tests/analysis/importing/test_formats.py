@@ -10,7 +10,7 @@ import pytest
 from own_items import read_own_items
 
 from qkld.analysis.importing import FORMATS, import_items
-from qkld.analysis.importing.tables import IMPORTED
+from qkld.analysis.importing.imported_items import IMPORTED
 from qkld.errors import BenchmarkError, ParameterError, StatisticsError, TableError
 from qkld.study.schemas import read_table
 from qkld.workflow import cli

@@ -10,7 +10,7 @@ from own_items import read_own_items
 from qkld.analysis.importing import import_items
 from qkld.analysis.importing.groups import harness_groups, parse_groups
 from qkld.analysis.importing.harness_samples import read_harness_samples
-from qkld.analysis.own_table.items import Reading
+from qkld.analysis.own_table.answers_by_item import Reading
 from qkld.errors import BenchmarkError, ParameterError, TableError
 from qkld.workflow.cli import main
 

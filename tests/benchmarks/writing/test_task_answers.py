@@ -2,8 +2,8 @@
 
 import pytest
 
-from qkld.benchmarks import loading
-from qkld.benchmarks.loading import prompts_of
+from qkld.benchmarks import harness_tasks
+from qkld.benchmarks.harness_tasks import prompts_of
 from qkld.benchmarks.reference_items import windows_of
 from qkld.benchmarks.writing import Written
 from qkld.benchmarks.writing.task_answers import answer_items, stored_items
@@ -14,7 +14,7 @@ SHORT = {"task": "gsm8k", "chance": 0.0, "answer_tokens": 9}
 
 def test_items_come_back_from_the_store_s_windows(study, tiny):
     params = study(SHORT)
-    prompts = prompts_of(loading.fetched_task(params.benchmarks[0]), tiny.reference.tokenizer)
+    prompts = prompts_of(harness_tasks.fetched_task(params.benchmarks[0]), tiny.reference.tokenizer)
     answers = {p.request: Written((5, int(p.name)), "", True) for p in prompts}
     items = answer_items(prompts, answers)
     windows = windows_of(items)
@@ -26,7 +26,7 @@ def test_items_come_back_from_the_store_s_windows(study, tiny):
 
 
 def test_a_reference_whose_answer_broke_off_is_refused(study, tiny):
-    prompts = prompts_of(loading.fetched_task(study(SHORT).benchmarks[0]), tiny.reference.tokenizer)
+    prompts = prompts_of(harness_tasks.fetched_task(study(SHORT).benchmarks[0]), tiny.reference.tokenizer)
     answers = {p.request: Written((5,), "", True, finite=p.name != "3") for p in prompts}
     with pytest.raises(BenchmarkError, match="none for items 3"):
         answer_items(prompts, answers)

@@ -7,7 +7,7 @@ import pytest
 from tiny_models import make_tokenizer
 
 from qkld.compare.served.listed import Listed, as_top_k
-from qkld.compare.served.texts import TokenTexts
+from qkld.compare.served.token_texts import TokenTexts
 from qkld.compare.stores import Enclosure, kl_bounds
 
 VOCABULARY = 40

@@ -14,7 +14,7 @@ from qkld.divergence import HeadLogits, token_divergence
 from qkld.divergence.measuring import measure
 from qkld.errors import ModelError, TokenizerError
 from qkld.models import open_model
-from qkld.models.gguf import library as llamacpp_library
+from qkld.models.gguf import llamacpp_library
 from qkld.models.making import quantize_file
 from qkld.reference.recording import corpus_header, record_windows
 from qkld.reference.store import ReferenceStore

@@ -15,7 +15,7 @@ from qkld.errors import ModelError, SourceError
 from qkld.models import open_model
 from qkld.models.bits import StoredBits
 from qkld.models.gguf import open_in_torch as models_gguf
-from qkld.models.gguf.files import gguf_bits
+from qkld.models.gguf.gguf_files import gguf_bits
 from qkld.models.gguf.open_in_torch import converted_folder
 from qkld.sources import fetch
 from qkld.study.entries import GgufModel

@@ -10,9 +10,9 @@ from tiny_models import FACTS
 
 from qkld.errors import CorpusError, ModelError, ParameterError, SourceError
 from qkld.models import open_model
-from qkld.models.gguf.files import contents, read, tensor_data_sha256
+from qkld.models.gguf.gguf_files import contents, read, tensor_data_sha256
+from qkld.models.gguf.llama_as_gguf import write_gguf
 from qkld.models.gguf.open_in_torch import located, made_file
-from qkld.models.gguf.writing import write_gguf
 from qkld.models.making import equal_tensors, importance_of, make_study_files, quantize_file
 from qkld.models.making.study_files import IN_TORCH
 from qkld.study.entries import GgufModel

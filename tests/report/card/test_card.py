@@ -16,9 +16,9 @@ from conftest import REPOSITORY
 from qkld.analysis.measured import collect
 from qkld.analysis.study import load_study
 from qkld.errors import ParameterError, TableError
+from qkld.report.card.card_data import of_comparison, of_study, of_table
 from qkld.report.card.markdown import sentence
 from qkld.report.card.panel import Panel, panel_of_card
-from qkld.report.card.sources import of_comparison, of_study, of_table
 from qkld.statistics.items.score_differences import difference_interval
 from qkld.study.parquet import read_frame
 from qkld.workflow import cli

@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from qkld.report.figures.files import use_style
+from qkld.report.figures.figure_files import use_style
 from qkld.report.figures.styles import family_styles
 
 CUT = 0.05

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qkld.report.figures.bits import draw_bits_kld
-from qkld.report.figures.flips import draw_direction, draw_net, draw_volume, draw_volume_and_direction
-from qkld.report.figures.prompts import draw_prompt_kld
-from qkld.report.figures.reliability import WANTED, draw_reliability
-from qkld.report.figures.score import draw_kld_score
-from qkld.report.figures.variants import draw_variants
-from qkld.report.figures.zone_curve import draw_zone_curve
+from qkld.report.figures.bits_figure import draw_bits_kld
+from qkld.report.figures.flips_figure import draw_direction, draw_net, draw_volume, draw_volume_and_direction
+from qkld.report.figures.prompts_figure import draw_prompt_kld
+from qkld.report.figures.reliability_figure import WANTED, draw_reliability
+from qkld.report.figures.score_figure import draw_kld_score
+from qkld.report.figures.variants_figure import draw_variants
+from qkld.report.figures.zone_curve_figure import draw_zone_curve
 from qkld.statistics.noise.reliability import items_for_reliability
 
 CUT = 0.05

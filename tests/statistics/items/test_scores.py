@@ -17,7 +17,7 @@ from qkld.statistics.items.scores import (
 
 
 def drawn_answers(rng: np.random.Generator, questions: int = 20, answers: int = 10) -> pd.DataFrame:
-    """Several answers to each question, drawn at temperature: named and clustered as `qkld.benchmarks.table` does."""
+    """Several answers to each question, drawn at temperature: named and clustered as `item_table` does."""
     p = rng.beta(0.5, 0.8, questions)
     names = [f"{q}#{a}" for q in range(questions) for a in range(answers)]
     correct = (rng.random((questions, answers)) < p[:, None]).astype(int).ravel()

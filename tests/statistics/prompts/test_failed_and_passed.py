@@ -11,7 +11,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.prompts import failed_and_passed
 from qkld.statistics.prompts.failed_and_passed import log_ratio, ratio_interval
-from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_QUANTS, prompt_rows, short_benchmarks
+from qkld.statistics.prompts.prompt_rows import ALL_BENCHMARKS, ALL_QUANTS, prompt_rows, short_benchmarks
 
 prompt_table = from_items(failed_and_passed.prompt_table)
 

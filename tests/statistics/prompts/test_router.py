@@ -10,9 +10,9 @@ from simulated_study import simulated_study
 from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.prompts import router_tables
+from qkld.statistics.prompts.prompt_rows import ALL_BENCHMARKS
 from qkld.statistics.prompts.router import ALL_PAIRS, Routing, decisions, route, wilson
 from qkld.statistics.prompts.router_tables import BASES
-from qkld.statistics.prompts.rows import ALL_BENCHMARKS
 
 router_table = from_items(router_tables.router_table)
 

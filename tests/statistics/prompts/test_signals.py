@@ -10,7 +10,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.core.clustered import clustered_share, half_width
 from qkld.statistics.prompts import signals
-from qkld.statistics.prompts.rows import ALL_BENCHMARKS, ALL_QUANTS
+from qkld.statistics.prompts.prompt_rows import ALL_BENCHMARKS, ALL_QUANTS
 from qkld.statistics.prompts.signals import FORMS, pairs_within
 
 baseline_table = from_items(signals.baseline_table)

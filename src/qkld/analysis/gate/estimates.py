@@ -13,7 +13,7 @@ from scipy import stats
 
 from qkld.analysis.gate.judging import Estimate, Estimates
 from qkld.analysis.gate.thresholds import KLD, LOSS, SHARES, TOP1, TOP1_NAMES, Threshold
-from qkld.analysis.own_table.items import Reading, load_items
+from qkld.analysis.own_table.answers_by_item import Reading, load_items
 from qkld.analysis.own_table.labels import labels_of
 from qkld.analysis.own_table.measure import Columns, measured, usual_divergence
 from qkld.analysis.own_table.number_columns import Numbers, read_numbers

@@ -16,8 +16,8 @@ import pandas as pd
 from qkld.analysis.importing.choosing import Chosen, parse_chosen
 from qkld.analysis.importing.harness_samples import METRICS
 from qkld.analysis.importing.imported import QUANTS, Imported
+from qkld.analysis.importing.imported_items import IMPORTED, OPTIONAL
 from qkld.analysis.importing.reading import json_file, json_lines, unreadable
-from qkld.analysis.importing.tables import IMPORTED, OPTIONAL
 from qkld.errors import TableError
 from qkld.study.provenance import key_of
 from qkld.study.task_metrics import published_metric

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from qkld.analysis.importing.bfcl import read_bfcl
-from qkld.analysis.importing.code import read_evalplus, read_livecodebench
+from qkld.analysis.importing.bfcl_results import read_bfcl
+from qkld.analysis.importing.evalplus_and_livecodebench import read_evalplus, read_livecodebench
 from qkld.analysis.importing.groups import Groups, grouped
 from qkld.analysis.importing.harness_samples import read_harness_samples
+from qkld.analysis.importing.imported_items import COLUMNS, DIVERGENCES, IMPORTED
 from qkld.analysis.importing.inspect_logs import read_inspect
 from qkld.analysis.importing.long_table import read_long_table
 from qkld.analysis.importing.matching import check_metric_taken, check_same_items
-from qkld.analysis.importing.tables import COLUMNS, DIVERGENCES, IMPORTED
 from qkld.errors import ParameterError, TableError
 from qkld.statistics.core.checks import checked_kld
 from qkld.statistics.items.covariance import binary

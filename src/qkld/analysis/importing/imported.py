@@ -66,7 +66,7 @@ class Imported:
     Attributes
     ----------
     quants, windows, pairs : of schemas `QUANTS`, `WINDOWS`, `PAIRS`
-    items : of schema `qkld.analysis.importing.tables.IMPORTED`
+    items : of schema `qkld.analysis.importing.imported_items.IMPORTED`
     found : what each file was, a line each
     notes : what a reader should know
     """

@@ -8,8 +8,8 @@ import pandas as pd
 
 from qkld.analysis.importing.choice_columns import with_probabilities
 from qkld.analysis.importing.delimited import DELIMITERS
+from qkld.analysis.importing.imported_items import COLUMNS, OPTIONAL
 from qkld.analysis.importing.reading import json_file, json_lines, unreadable
-from qkld.analysis.importing.tables import COLUMNS, OPTIONAL
 from qkld.errors import TableError
 from qkld.study.parquet import read_frame
 

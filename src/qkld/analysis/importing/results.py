@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qkld.analysis.importing.bfcl import NAME as BFCL
+from qkld.analysis.importing.bfcl_results import NAME as BFCL
 from qkld.analysis.importing.every_eval_ever import NAME as RECORDS
 from qkld.analysis.importing.every_eval_ever import read_every_eval_ever
 from qkld.analysis.importing.fidelity_json import quants_of, read_fidelity_json

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from qkld.analysis.own_table.items import OwnItems
-from qkld.analysis.own_table.table import OwnTable
+from qkld.analysis.own_table.answers_by_item import OwnItems
+from qkld.analysis.own_table.checked_table import OwnTable
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import composite_score, score_column
 from qkld.statistics.items.scores import benchmark_scores

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from qkld.analysis.own_table.items import Loaded, OwnItems, Reading, items_of, load_items
+from qkld.analysis.own_table.answers_by_item import Loaded, OwnItems, Reading, items_of, load_items
+from qkld.analysis.own_table.checked_table import OwnTable, read_own_table
 from qkld.analysis.own_table.items_alone import table_of_items
 from qkld.analysis.own_table.measure import Columns
-from qkld.analysis.own_table.request import parse_zone
-from qkld.analysis.own_table.table import OwnTable, read_own_table
+from qkld.analysis.own_table.zone_and_item_counts import parse_zone
 from qkld.errors import TableError
 from qkld.statistics.core.checks import Missing
 
@@ -44,8 +44,8 @@ def read_given(
     Raises
     ------
     TableError, StatisticsError, BenchmarkError
-        As `read_own_table` and `qkld.analysis.own_table.items.load_items`; or if neither was given, or something of a
-        table was asked for and there is none.
+        As `read_own_table` and `qkld.analysis.own_table.answers_by_item.load_items`; or if neither was given, or
+        something of a table was asked for and there is none.
     """
     if table is None:
         return _items_alone(items, asked, reading, missing)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from qkld.analysis.importing.tables import item_divergence
-from qkld.analysis.own_table.items import Loaded
+from qkld.analysis.importing.imported_items import item_divergence
+from qkld.analysis.own_table.answers_by_item import Loaded
+from qkld.analysis.own_table.checked_table import OwnTable
 from qkld.analysis.own_table.labels import looks_like_reference, with_roles
-from qkld.analysis.own_table.table import OwnTable
 from qkld.errors import TableError
 from qkld.statistics.core.checks import composite_score, score_column
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from qkld.analysis.own_table.cells import evened
 from qkld.analysis.own_table.number_columns import Numbers
-from qkld.analysis.own_table.request import Zone
+from qkld.analysis.own_table.zone_and_item_counts import Zone
 from qkld.errors import TableError
 from qkld.statistics.core.checks import is_divergence, quants_of
 

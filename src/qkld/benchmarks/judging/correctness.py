@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qkld.benchmarks.judging.checkers import are_right
 
 if TYPE_CHECKING:
-    from qkld.benchmarks.loading import LoadedTask
+    from qkld.benchmarks.harness_tasks import LoadedTask
     from qkld.benchmarks.writing import Prompt, Written
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qkld.benchmarks.items import Item
-from qkld.benchmarks.writing.keeping import answers_key, kept_answers
+from qkld.benchmarks.writing.answer_files import answers_key, kept_answers
 from qkld.benchmarks.writing.prompts import Prompt, Sampling, Written
 from qkld.errors import BenchmarkError
 from qkld.models import OpenedModel

@@ -11,7 +11,7 @@ from qkld.compare.served.address import ServedModel
 from qkld.compare.served.client import Client
 from qkld.compare.served.forms import Form, LlamaServer, OpenAi, Vllm, probe_tokens
 from qkld.compare.served.listed import Listed, check_enough
-from qkld.compare.served.texts import TokenTexts
+from qkld.compare.served.token_texts import TokenTexts
 from qkld.errors import ServerError, TokenizerError
 from qkld.sources.tokenizer import PROBE
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from qkld.compare.served.client import Client
 from qkld.compare.served.listed import Listed
-from qkld.compare.served.texts import TokenTexts
+from qkld.compare.served.token_texts import TokenTexts
 from qkld.errors import ServerError, TokenizerError
 
 ALIGNED = 0.05

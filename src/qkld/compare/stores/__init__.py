@@ -1,12 +1,12 @@
 """Next-token distributions behind one reading interface: hidden states, llama.cpp's base files, top-k lists."""
 
+from qkld.compare.stores.any_store import open_store
 from qkld.compare.stores.base_file import BaseFile, seal_base_file, write_base_file
 from qkld.compare.stores.bounds import KLBounds, kl_bounds
 from qkld.compare.stores.comparing import BoundsSummary, compare_stores, summarise_bounds
 from qkld.compare.stores.converters import to_base_file, to_top_k
 from qkld.compare.stores.enclosure import Enclosure
 from qkld.compare.stores.interface import HiddenStates, LogitRows, Rows, Store
-from qkld.compare.stores.opening import open_store
 from qkld.compare.stores.topk import FloorForm, TopK, floor_form, top_k_of
 from qkld.compare.stores.topk_store import TopKHeader, TopKStore, write_top_k_store
 

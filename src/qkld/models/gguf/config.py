@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qkld.errors import ModelError
-from qkld.models.gguf.files import fact, tensors
+from qkld.models.gguf.gguf_files import fact, tensors
 
 GEMMA_27B = {"gemma2": 46, "gemma3": 62}
 """Architecture → layers of the size whose attention is scaled by width over heads, and not by the width of a head."""

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from qkld.models.devices import choose_device, choose_dtype
 from qkld.models.gguf.batch import as_batch
-from qkld.models.gguf.checks import check_same_model, check_vocabulary, rows_of_folder
-from qkld.models.gguf.files import Contents, contents
-from qkld.models.gguf.library import LlamaCpp, check_offload, library, version
+from qkld.models.gguf.gguf_files import Contents, contents
+from qkld.models.gguf.llamacpp_library import LlamaCpp, check_offload, library, version
 from qkld.models.gguf.open_in_torch import checked_files
+from qkld.models.gguf.same_model import check_same_model, check_vocabulary, rows_of_folder
 from qkld.models.opened import OpenedModel
 from qkld.sources.tokenizer import check_rows, tokenizer_sha256, vocabulary_size
 from qkld.study.entries import GgufModel

@@ -20,10 +20,10 @@ from qkld.errors import ModelError, SourceError
 from qkld.models.bits import StoredBits
 from qkld.models.folders import check_stated_hash, files_sha256, local_folder, snapshot
 from qkld.models.gguf.config import completed
-from qkld.models.gguf.files import check_parts, fact, gguf_bits, part_names, read, tensors
-from qkld.models.gguf.tokenizer import header_tokenizer
-from qkld.models.library import quiet_loading, transformers_library
+from qkld.models.gguf.gguf_files import check_parts, fact, gguf_bits, part_names, read, tensors
+from qkld.models.gguf.header_tokenizer import header_tokenizer
 from qkld.models.transformers import load_module
+from qkld.models.transformers_library import quiet_loading, transformers_library
 from qkld.study.entries import GgufModel, Importance, StoredModel, identity, source_of
 from qkld.study.locks import locked
 from qkld.study.paths import data_folder

@@ -17,7 +17,7 @@ from torch import nn
 
 from qkld.errors import ModelError, ParameterError
 from qkld.models.folders import local_folder, read_json
-from qkld.models.gguf.files import PLAIN_TYPES, fact, tensors
+from qkld.models.gguf.gguf_files import PLAIN_TYPES, fact, tensors
 from qkld.models.gguf.open_in_torch import converted_place, gguf_files, made_folder
 from qkld.models.opening import given_folder, stored_folder
 from qkld.models.quantizers.quantized import quantize_trunk

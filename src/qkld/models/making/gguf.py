@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from qkld.errors import ModelError, ParameterError
-from qkld.models.gguf.files import Contents, contents
-from qkld.models.gguf.library import LOG, library, said
+from qkld.models.gguf.gguf_files import Contents, contents
+from qkld.models.gguf.llamacpp_library import LOG, library, said
 from qkld.study.provenance import sha256_of_file, written_whole
 
 Values = Mapping[str, np.ndarray]

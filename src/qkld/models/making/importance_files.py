@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from qkld.errors import SourceError
-from qkld.models.gguf.files import read
+from qkld.models.gguf.gguf_files import read
 from qkld.study.provenance import written_whole
 
 SUMS, COUNTS = ".in_sum2", ".counts"

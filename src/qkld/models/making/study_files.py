@@ -11,9 +11,9 @@ from tqdm.auto import tqdm
 
 from qkld.errors import ModelError
 from qkld.models import OpenedModel, open_model
-from qkld.models.gguf.files import fact
+from qkld.models.gguf.gguf_files import fact
+from qkld.models.gguf.llama_as_gguf import write_gguf
 from qkld.models.gguf.open_in_torch import checked_files, importance_key, made_file, made_folder
-from qkld.models.gguf.writing import write_gguf
 from qkld.models.making.builds import basis_named, check_builds_differ, check_file_differs, note_use
 from qkld.models.making.gguf import Made, Values, described, equal_tensors, quantize_file
 from qkld.models.making.importance import check_disjoint, importance_of, importance_windows, measured_documents

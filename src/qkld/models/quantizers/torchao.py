@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qkld.models.library import quiet_loading
+from qkld.models.transformers_library import quiet_loading
 from qkld.study.entries import TorchaoModel
 
 QUANTIZES_EXPERTS = True

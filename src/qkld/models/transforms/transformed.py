@@ -11,8 +11,8 @@ import torch
 from qkld.errors import ModelError
 from qkld.models.folders import files_sha256, weight_files
 from qkld.models.gguf.open_in_torch import BITS_FILE
-from qkld.models.library import quiet_loading
 from qkld.models.transformers import load_module, quantization_of
+from qkld.models.transformers_library import quiet_loading
 from qkld.models.transforms.transforms import transform
 from qkld.study.entries import StoredModel
 from qkld.study.locks import locked

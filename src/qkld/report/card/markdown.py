@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from qkld.analysis.gate.judging import Estimate
+from qkld.report.card.card_data import CardData, CardRow
 from qkld.report.card.panel import Panel
-from qkld.report.card.sources import CardData, CardRow
 
 
 def card_text(data: CardData, *, figure: str, differences: Sequence[str] | None = None) -> str:

@@ -13,16 +13,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from qkld.analysis.own_table.table import OwnTable
+from qkld.analysis.own_table.checked_table import OwnTable
 from qkld.report.figures.axes import Styles, drawable, metric_name, unparsed
-from qkld.report.figures.decision import draw_decision
-from qkld.report.figures.files import column_figure, join_panels, save_figure, use_style
-from qkld.report.figures.flips import draw_volume_and_direction
+from qkld.report.figures.decision_figure import draw_decision
+from qkld.report.figures.figure_files import column_figure, join_panels, save_figure, use_style
+from qkld.report.figures.flips_figure import draw_volume_and_direction
 from qkld.report.figures.naming import name_points, short_names
-from qkld.report.figures.reliability import draw_reliability
-from qkld.report.figures.score import draw_kld_score
+from qkld.report.figures.reliability_figure import draw_reliability
+from qkld.report.figures.score_figure import draw_kld_score
 from qkld.report.figures.styles import cohort_styles
-from qkld.report.figures.zone_curve import draw_zone_curve
+from qkld.report.figures.zone_curve_figure import draw_zone_curve
 from qkld.statistics.core.checks import LEAST_QUANTS, quants_of, score_column
 
 WIDTH = 3.4

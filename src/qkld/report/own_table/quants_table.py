@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from qkld.analysis.own_table.table import OwnTable
+from qkld.analysis.own_table.checked_table import OwnTable
 from qkld.report.figures.axes import metric_name
 from qkld.report.numbers import printed, significant, size_text
 from qkld.statistics.core.checks import is_divergence, score_column

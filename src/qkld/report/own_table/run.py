@@ -12,11 +12,11 @@ import pandas as pd
 from qkld.analysis.correlation_tables import partial_table
 from qkld.analysis.evidence import Evidence, Part, Settings
 from qkld.analysis.flip_tables import decision_table, direction_table, flip_table, pair_table, thinning_table
+from qkld.analysis.own_table.answers_by_item import Reading
+from qkld.analysis.own_table.checked_table import OwnTable, describe_rows
 from qkld.analysis.own_table.given import Asked, read_given
-from qkld.analysis.own_table.items import Reading
 from qkld.analysis.own_table.measure import Columns
-from qkld.analysis.own_table.scores import doubts
-from qkld.analysis.own_table.table import OwnTable, describe_rows
+from qkld.analysis.own_table.score_columns import doubts
 from qkld.analysis.prompt_tables import (
     baseline_table,
     directional_table,
@@ -35,11 +35,11 @@ from qkld.analysis.zone_tables import (
     verdict_table,
 )
 from qkld.errors import StatisticsError
-from qkld.report.own_table.answer import answer_of
+from qkld.report.own_table.answer_in_words import answer_of
 from qkld.report.own_table.conclusions import conclusions
 from qkld.report.own_table.figures import save_figures
-from qkld.report.own_table.page import write_table_report
 from qkld.report.own_table.quants_table import quants_table
+from qkld.report.own_table.table_report import write_table_report
 from qkld.statistics.core.checks import Missing, is_divergence, quants_of, score_column
 from qkld.statistics.core.resampling import Resampling
 from qkld.statistics.flips.decision import DECISIONS, UNDECIDED, pair_counts
@@ -93,7 +93,7 @@ def analyse_table(
     reference : label of the reference's row; it enters no correlation
     zone : ``COLUMN<=NUMBER``, to be fixed before looking at scores
     out : folder for ``summary.json``, the result tables as CSV, figures and ``report.html``
-    items : answers item by item: see `qkld.analysis.own_table.items.load_items`
+    items : answers item by item: see `qkld.analysis.own_table.answers_by_item.load_items`
     n_items : score → items behind it, for standard errors where there are no items
     missing : "drop" leaves out quants with empty cells or missing answers, by name; "refuse" names them and stops
     margin : difference to the reference that does not matter, a fraction of 1, to be fixed beforehand

@@ -12,8 +12,8 @@ from qkld.statistics.core.checks import joined, noted, quants_of
 from qkld.statistics.core.correlations_of_resamples import correlation
 from qkld.statistics.items.covariance import NetNoise
 from qkld.statistics.items.probability import Score
+from qkld.statistics.noise.noise_and_verdict import verdict_table
 from qkld.statistics.noise.reliability import noise_mean_squares, reliability
-from qkld.statistics.noise.tables import verdict_table
 from qkld.study.registry import registered
 
 NAMES: Mapping[Score, str] = {"accuracy": "accuracy", "probability": "the probability of the right choice"}

@@ -19,7 +19,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.core.checks import noted
 from qkld.statistics.core.clustered import half_width
-from qkld.statistics.prompts.rows import PromptItems, labelled, refuse_short
+from qkld.statistics.prompts.prompt_rows import PromptItems, labelled, refuse_short
 from qkld.study.registry import registered
 
 

@@ -18,7 +18,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import Auroc, auroc
 from qkld.statistics.core.checks import joined, noted, one_line
 from qkld.statistics.core.clustered import clustered_share, half_width
-from qkld.statistics.prompts.rows import BASELINES, PromptItems, labelled, refuse_short
+from qkld.statistics.prompts.prompt_rows import BASELINES, PromptItems, labelled, refuse_short
 
 FORMS = ("as measured", "centred by quant")
 """How quants are compared on one prompt: by KLD, or by ln KLD less the quant's mean, so that a quant that diverges more

@@ -17,7 +17,7 @@ import pandas as pd
 from qkld.errors import StatisticsError
 from qkld.statistics.core.checks import Missing, checked_kld, complete_quants, noted, quants_of, score_column
 from qkld.statistics.core.resampling import Resampling
-from qkld.statistics.correlation.tables import correlation_table
+from qkld.statistics.correlation.metric_correlations import correlation_table
 from qkld.statistics.correlation.twoway import ItemDraws
 from qkld.statistics.items.score_differences import equivalence_p
 from qkld.statistics.zone.break_point import break_cuts

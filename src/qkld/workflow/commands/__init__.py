@@ -7,8 +7,12 @@ and needs no more than the base installation; a command imports what it needs wh
 
 from __future__ import annotations
 
-from qkld.workflow.commands import models, results, study
+from qkld.workflow.commands import commands_on_models, commands_on_results, commands_on_studies
 from qkld.workflow.commands.command import Command
 
-COMMANDS: tuple[Command, ...] = (*study.COMMANDS, *results.COMMANDS, *models.COMMANDS)
+COMMANDS: tuple[Command, ...] = (
+    *commands_on_studies.COMMANDS,
+    *commands_on_results.COMMANDS,
+    *commands_on_models.COMMANDS,
+)
 """In the order of `qkld --help`."""

@@ -16,6 +16,6 @@ there, or changes what they call, can still pass them unduly. It does no harm ou
 """
 
 from qkld.benchmarks.judging.sandbox.limits import Limits, Outcome
-from qkld.benchmarks.judging.sandbox.running import check_sandbox, run_python
+from qkld.benchmarks.judging.sandbox.run_in_sandbox import check_sandbox, run_python
 
 __all__ = ["Limits", "Outcome", "check_sandbox", "run_python"]

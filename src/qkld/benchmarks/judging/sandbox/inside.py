@@ -6,7 +6,7 @@ Two hops, each with a secret that the program is not told. The supervisor answer
 with, under the name in its job; the program's process has neither that pipe nor the job, as it forks off before the job
 is read, and it cannot open the supervisor's pipes, as the supervisor is not dumpable. The program's process says that
 its end was reached with a ticket that lies in a pipe until then: no print, exit status or stray write says the same. A
-program that knows of the ticket can; `qkld.benchmarks.judging.sandbox.running` sets a trap for it.
+program that knows of the ticket can; `qkld.benchmarks.judging.sandbox.run_in_sandbox` sets a trap for it.
 """
 
 from __future__ import annotations

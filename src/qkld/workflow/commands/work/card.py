@@ -12,12 +12,12 @@ from qkld.analysis.importing.reading import json_file
 from qkld.analysis.own_table.labels import UNQUANTIZED
 from qkld.analysis.study import load_study
 from qkld.errors import ParameterError
-from qkld.report.card.hub import evaluation_results, model_index
+from qkld.report.card.card_data import CardData, of_comparison, of_study, of_table
+from qkld.report.card.hub_drafts import evaluation_results, model_index
 from qkld.report.card.markdown import card_text, sentence
 from qkld.report.card.panel import panel_of_card
-from qkld.report.card.sources import CardData, of_comparison, of_study, of_table
-from qkld.report.figures.card import draw_card
-from qkld.report.figures.files import column_figure, save_figure, use_style
+from qkld.report.figures.card_figure import draw_card
+from qkld.report.figures.figure_files import column_figure, save_figure, use_style
 from qkld.study.provenance import written_whole
 
 WIDTH = 6.0

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from qkld.compare.request import Comparison, Request
+from qkld.compare.compare_request import Comparison, Request
 from qkld.compare.text import as_json, bounded_json, bounded_text, shown
 from qkld.study.provenance import write_json
 
@@ -24,7 +24,7 @@ def run_compare(options: argparse.Namespace) -> str:
     """
     given = {f.name: getattr(options, f.name) for f in fields(Request) if f.name != "quants"}
     request = Request(quants=tuple(options.quant), **given)
-    from qkld.compare.running import compare
+    from qkld.compare.measured_comparison import compare
 
     made = compare(request)
     exact = isinstance(made, Comparison)
@@ -37,8 +37,8 @@ def run_compare(options: argparse.Namespace) -> str:
 
 def _write_figure(path: Path, made: Comparison) -> None:
     """Mean KLD by position, of every quant and the floor."""
-    from qkld.report.figures.files import column_figure, save_figure, use_style
-    from qkld.report.figures.positions import draw_kld_by_position
+    from qkld.report.figures.figure_files import column_figure, save_figure, use_style
+    from qkld.report.figures.positions_figure import draw_kld_by_position
 
     use_style()
     figure, (ax,) = column_figure(WIDTH, ASPECT)

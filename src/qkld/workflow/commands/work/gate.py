@@ -111,8 +111,8 @@ def _of_models(options: argparse.Namespace) -> Estimates:
             found="none of them",
             do="name one",
         )
-    from qkld.compare.request import Comparison, Request
-    from qkld.compare.running import compare
+    from qkld.compare.compare_request import Comparison, Request
+    from qkld.compare.measured_comparison import compare
 
     given = {"text": options.text, "windows": options.windows, "context": options.context, "dtype": options.dtype}
     made = compare(Request(options.reference, (options.quant,), floor=False, **given))

@@ -11,9 +11,9 @@ import pandas as pd
 from qkld.analysis.importing.formats import FORMATS
 from qkld.analysis.importing.groups import parse_groups
 from qkld.analysis.importing.imported import PAIRS, QUANTS, WINDOWS, Imported
+from qkld.analysis.importing.imported_items import IMPORTED
 from qkld.analysis.importing.matching import metric_notes
 from qkld.analysis.importing.results import TABLE_FORMATS, Asked, import_folder, import_results
-from qkld.analysis.importing.tables import IMPORTED
 from qkld.errors import ParameterError
 from qkld.study.provenance import made_by, sha256_of_file
 from qkld.study.schemas import write_table

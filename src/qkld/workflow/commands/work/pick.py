@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qkld.errors import ParameterError
 from qkld.pick.answer import Answer
-from qkld.pick.request import TASKS, PickRequest, size_in_bytes
+from qkld.pick.pick_request import TASKS, PickRequest, size_in_bytes
 from qkld.study.paths import committed_studies, known_studies
 from qkld.study.provenance import write_json
 
@@ -73,9 +73,9 @@ def _refuse_options_of_files(options: argparse.Namespace) -> None:
 def _answered(request: PickRequest, *, measured: bool) -> Answer:
     """From tables where there are some: of items beside a table, or of a study. Models are run only for a folder."""
     if measured:
-        from qkld.pick.tables import answer_of_study, answer_of_table
+        from qkld.pick.answer_from_results import answer_of_study, answer_of_table
 
         return answer_of_study(request) if request.items is None else answer_of_table(request)
-    from qkld.pick.running import pick
+    from qkld.pick.picking import pick
 
     return pick(request)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qkld.errors import ParameterError
 from qkld.models import OpenedModel, open_model
-from qkld.models.gguf.files import fact
+from qkld.models.gguf.gguf_files import fact
 from qkld.models.making.gguf import Made, Values, check_types, equal_tensors, quantize_file
 from qkld.models.making.importance import SCORE_FROM, check_disjoint, importance_of, measured_documents, noted
 from qkld.models.making.importance_files import read_importance, write_importance

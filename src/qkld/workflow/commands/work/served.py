@@ -7,9 +7,9 @@ import shutil
 
 from qkld.compare.served.address import served_model
 from qkld.compare.served.asking import open_asker
-from qkld.compare.served.scoring import score_served
+from qkld.compare.served.served_items import score_served
 from qkld.errors import ParameterError
-from qkld.models.gguf.checks import rows_of_folder
+from qkld.models.gguf.same_model import rows_of_folder
 from qkld.models.opening import stored_folder, stored_tokenizer
 from qkld.sources.tokenizer import vocabulary_size
 from qkld.study.params import load_params

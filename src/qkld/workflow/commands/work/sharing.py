@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from qkld.analysis.every_eval_ever_records import Origin, share_items
 from qkld.analysis.gate.estimates import QuantsTable
 from qkld.analysis.gate.thresholds import KLD
 from qkld.analysis.importing import import_items
-from qkld.analysis.sharing import Origin, share_items
 
 
 def run_share(options: argparse.Namespace) -> str:
