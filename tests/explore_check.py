@@ -4,19 +4,56 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import papermill
+from jupyter_client import AsyncKernelClient, AsyncKernelManager
+from jupyter_client.channels import AsyncZMQSocketChannel
+from traitlets import Type
 
 from qkld.study.paths import project_root
 from qkld.workflow.notebooks import kernel_environment
 
 EXPLORER = Path("notebooks") / "explore" / "study.ipynb"
 LONGEST_CELL = 300
-"""Seconds after which a cell is taken for lost: a kernel on a crowded machine once never got its answer through."""
+"""Seconds after which a cell is taken for lost."""
+
+LOOK_AGAIN = 0.2
+"""Seconds between two looks at a socket on which a reply is awaited."""
+
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class WatchedChannel(AsyncZMQSocketChannel):
+    """A channel that looks again for what it waits for.
+
+    nbclient answers a widget on the socket on which it waits for the cell's reply. A reply that comes during that send
+    wakes nobody, because ZeroMQ tells of a message once, and would lie there until the wait for it is given up.
+    """
+
+    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+        """The next message; raises `Empty` where there is none after ``timeout`` seconds."""
+        begun = time.monotonic()
+        while not await self.socket.poll(int(1000 * LOOK_AGAIN)):
+            if timeout is not None and time.monotonic() - begun > timeout:
+                raise Empty
+        return await self._recv()
+
+
+class WatchedClient(AsyncKernelClient):
+    """A client that waits so for replies."""
+
+    shell_channel_class = Type(WatchedChannel)
+
+
+class WatchedManager(AsyncKernelManager):
+    """Starts a kernel with such a client."""
+
+    client_factory = Type(WatchedClient, AsyncKernelClient)
 
 
 def outputs_of(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -42,6 +79,7 @@ def check_explorer(repository: Path, output: Path, **parameters: Any) -> dict[st
         cwd=project_root(),
         progress_bar=False,
         execution_timeout=LONGEST_CELL,
+        kernel_manager_class=WatchedManager,
     )
     notebook = json.loads(output.read_text())
     outputs = list(outputs_of(notebook))
