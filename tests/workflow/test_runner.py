@@ -135,6 +135,15 @@ def test_a_users_targets_are_taken_for_targets_whatever_a_cluster_is_asked_for(o
     assert set(read.set_threads) == {"figures"}
 
 
+def test_snakemake_starts_without_the_grammar_that_takes_it_seconds(own_place):
+    command = runner.snakemake_command("smoke", cores=1)
+    started = [command[0], "-X", "importtime", *command[1:3], "--version"]
+    done = subprocess.run(started, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "jsonschema._format" in imported
+    assert "rfc3987_syntax.syntax_helpers" not in imported
+
+
 def test_a_profile_with_a_storage_starts_from_the_root(own_place):
     command = runner.snakemake_command("smoke", cores=1, profile="kubernetes")
     assert command[command.index("--directory") + 1] == str(own_place.root)

@@ -6,7 +6,6 @@ Papermill only warns of a parameter that the notebook does not have; here it is 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import json
 import os
@@ -14,14 +13,13 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from qkld.errors import ParameterError, StageError
 from qkld.study.paths import project_root
 from qkld.study.provenance import written_whole
 from qkld.study.sealing import DIGEST, altered
-from qkld.workflow.processes import KERNEL_START
+from qkld.workflow.processes import KERNEL_START, without_address_grammar
 
 PARAMETERS_TAG = "parameters"
 _ASSIGNMENT = re.compile(r"^([A-Za-z_]\w*)\s*(?::[^=]+)?=", re.MULTILINE)
@@ -107,20 +105,6 @@ def kernel_environment(threads: int | None = None) -> dict[str, str]:
     return variables | dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else variables
 
 
-def _papermill() -> ModuleType:
-    """Papermill, imported without a grammar of web addresses that a package below it builds on import and never uses.
-
-    jsonschema tries ``rfc3987_syntax`` and does without it; building it costs two seconds of processor time a job.
-    """
-    absent = {} if "rfc3987_syntax" in sys.modules else {"rfc3987_syntax": None}
-    sys.modules.update(absent)  # None makes an import of that name fail
-    try:
-        return importlib.import_module("papermill")
-    finally:
-        for name in absent:
-            del sys.modules[name]
-
-
 def run_notebook(stage: str, output: Path, parameters: Mapping[str, Any], *, threads: int | None = None) -> None:
     """Execute a stage's notebook from the project's root and keep the executed copy, also when a cell fails.
 
@@ -138,7 +122,8 @@ def run_notebook(stage: str, output: Path, parameters: Mapping[str, Any], *, thr
     StageError
         If a cell fails; the message holds the cell's error and where the executed notebook lies.
     """
-    papermill = _papermill()
+    with without_address_grammar():
+        import papermill
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 

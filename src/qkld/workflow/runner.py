@@ -83,7 +83,7 @@ def snakemake_command(
     root, folder = project_root(), profile_folder(profile)
     settings = _settings(profile)
     has_storage = "default-storage-provider" in settings
-    command = [sys.executable, "-m", "snakemake", *asked, "--snakefile", str(root / "Snakefile")]
+    command = [sys.executable, "-m", "qkld.workflow.snakemake", *asked, "--snakefile", str(root / "Snakefile")]
     command += ["--profile", str(folder), "--rerun-triggers", "params", "input", "mtime"]
     command += ["--config", f"study={study}", f"cores={cores}"]
     if "executor" not in settings:
