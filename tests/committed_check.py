@@ -20,13 +20,16 @@ from qkld.statistics.prompts.prompt_rows import ALL_BENCHMARKS
 from qkld.study.column import WORDS
 from qkld.study.columns import COLUMNS
 from qkld.study.params import load_params
+from qkld.study.parquet import read_note
 from qkld.study.paths import CommittedPaths
 from qkld.study.provenance import sha256_of_file
 from qkld.study.registry import OF_STUDIES
+from qkld.study.schemas import COHORT, FIDELITY, ITEMS, KEPT_TOKENS
 from qkld.workflow.rules import notebook_parameters
 
 matplotlib.use("Agg")
 ANALYSIS = ("04_correlation", "05_silent_zone", "06_volume_direction", "07_prompts")
+SCHEMAS = {schema.name: schema for schema in (COHORT, FIDELITY, ITEMS, KEPT_TOKENS)}
 TOLERANCE = 1e-6
 """Relative difference of a number that another processor's rounding may make."""
 
@@ -38,7 +41,7 @@ def listed_checksums(page: Path) -> dict[str, str]:
 
 
 def check_files(folder: Path, *, ended: bool = True) -> None:
-    """Every file is small, listed with its checksum, and without text; beside each result lies what made it."""
+    """Every file is small, listed with its checksum, without text and with its key; what made a result lies beside."""
     listed = listed_checksums(CommittedPaths(folder).page)
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "README.md"]
     assert set(listed) == {path.relative_to(folder).as_posix() for path in files if path.suffix != ".json"}
@@ -49,6 +52,8 @@ def check_files(folder: Path, *, ended: bool = True) -> None:
     for path in (folder / "items").iterdir():
         words = {field.name for field in pq.read_schema(path) if str(field.type).endswith("string")}
         assert words <= NAMES, path
+    for path in folder.rglob("*.parquet"):
+        assert set(SCHEMAS[read_note(path)["schema"]].key) <= set(pq.read_schema(path).names), path
     for path in (folder / "tokens").glob("*"):
         assert "token" not in pq.read_schema(path).names, path
 

@@ -53,6 +53,17 @@ def test_items_beside_others_are_read_as_a_user_gives_them(tmp_path):
     assert items["correct"].tolist() == own["q4"]["correct"].tolist()
 
 
+def test_the_key_stays_in_every_file_for_readers_that_know_no_base(tmp_path):
+    write_parquet(tmp_path / "q8.parquet", pa.Table.from_pandas(ITEMS.assign(model="q8")), {})
+    own = ITEMS.assign(model="q4")
+    write_parquet(
+        tmp_path / "q4.parquet", pa.Table.from_pandas(own), {}, tmp_path / "q8.parquet", key=("model", "item")
+    )
+    plain = pd.read_parquet(tmp_path / "q4.parquet")
+    pd.testing.assert_frame_equal(plain, own[["item", "model"]])
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "q4.parquet")[0].to_pandas()[own.columns], own)
+
+
 @pytest.mark.parametrize("change", ["shorter", "another order", "another type", "one number"])
 def test_what_is_not_alike_row_by_row_is_stored(change, tmp_path):
     other = {

@@ -285,7 +285,10 @@ def data_page(
 
 def _use(study: Study, *, ended: bool) -> str:
     """What the tables are good for."""
-    columns = "The documentation lists their columns; what several tables of a folder have alike lies in one of them."
+    columns = (
+        "The documentation lists their columns. Each file has those of its key; others that several tables of a folder "
+        "have alike lie in one of them."
+    )
     if ended:
         return (
             "From these tables every number of the study can be made again without a model: where `runs/` holds no run "

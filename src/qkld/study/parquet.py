@@ -2,13 +2,15 @@
 
 Parquet's page checksums leave headers and footer out, and a digest of values leaves out how they are stored. The digest
 lies in the footer, so that a table is one file that may be copied by itself; but for a table that was written beside
-another of its folder, whose columns it leaves out where they are alike.
+another of its folder, whose columns it leaves out where they are alike. Its key columns stay: whoever reads the file
+with another program knows what each row is of.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +40,17 @@ class AlteredFile(ValueError):
     """A file's bytes are not those that were written."""
 
 
-def write_parquet(path: Path, table: pa.Table, note: dict[str, Any], base: Path | None = None) -> None:
+def write_parquet(
+    path: Path, table: pa.Table, note: dict[str, Any], base: Path | None = None, key: Collection[str] = ()
+) -> None:
     """Write a table whole, with a note (JSON) and the file's digest in its footer.
 
     ``base`` is a file of the same folder that was written without one: columns that it has alike, row by row, are left
-    out, and `read_parquet` takes them from there.
+    out but for those of ``key``, and `read_parquet` takes them from there.
     """
     table = table.replace_schema_metadata(None)
     if base is not None:
-        table, alike = _apart(table, base)
+        table, alike = _apart(table, base, key)
         note = note | {BASE: alike} if alike["columns"] else note
     with written_whole(path) as temporary:
         with pq.ParquetWriter(temporary, table.schema, **_encoded(table.schema)) as writer:
@@ -128,10 +132,11 @@ def _read(path: Path) -> tuple[pa.Table, Any]:
 # --- a table beside another -------------------------------------------------------------------------------------------
 
 
-def _apart(table: pa.Table, path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """The table without the columns that another file has alike, and the note that says so."""
+def _apart(table: pa.Table, path: Path, key: Collection[str]) -> tuple[pa.Table, dict[str, Any]]:
+    """The table without the columns that another file has alike, its key kept, and the note that says so."""
     base, _ = _read(path)
-    alike = [name for name in table.column_names if name in base.column_names and _alike(table[name], base[name])]
+    shared = [name for name in table.column_names if name in base.column_names and name not in key]
+    alike = [name for name in shared if _alike(table[name], base[name])]
     return table.drop_columns(alike), {"file": path.name, "values": _values_digest(base, alike), "columns": alike}
 
 

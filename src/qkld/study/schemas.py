@@ -361,7 +361,7 @@ def write_table(
         arrow = table.arrow
     else:
         arrow = pa.Table.from_pandas(schema.checked(table), preserve_index=False)
-    write_parquet(path, arrow, {"schema": schema.name, "made_by": made}, base)
+    write_parquet(path, arrow, {"schema": schema.name, "made_by": made}, base, schema.key)
 
 
 def read_table(path: Path, schema: Schema, *, made_in: str) -> pd.DataFrame:
