@@ -34,8 +34,8 @@ def _answer(rows=ROWS, **more):
 
 def test_the_sentences_name_the_smallest_shown_and_the_smallest_not_shown_worse():
     shown, not_worse, still_open = _answer(seconds_an_item=0.5).sentences
-    assert shown == "Smallest file shown within 1 point of F16 (F16): Q5_K_M (5.7 GB, 45.60 bits)."
-    assert not_worse == "Smallest not shown worse: Q4_K_M (4.9 GB, 39.20 bits), but undecided."
+    assert shown == "Smallest file shown equivalent to F16 (F16), within 1 point: Q5_K_M (5.7 GB, 45.60 bits)."
+    assert not_worse == "Smallest file not shown worse: Q4_K_M (4.9 GB, 39.20 bits), but undecided."
     assert still_open.endswith("is the true one: Q4_K_M (about 2,600, 43 min here).")
 
 
@@ -46,19 +46,28 @@ def test_speeds_are_two_columns_and_a_note_that_says_where():
     assert lines[0].split()[-3:] == ["prefill", "decoding", "decision"]
     assert "1,230 / 987  20.2 / 19.5  equivalent" in lines[1]
     assert lines[2].split()[-8:-5] == ["–", "–", "left"]
-    assert lines[4] == (
+    assert lines[5] == (
         "Speed is in tokens a second: prefill of prompts of 128 and 512 tokens, and decoding behind each; it is in no "
         "decision. Measured here in llama.cpp 1, 2 threads of a processor. "
         "The reference: 1,230 / 987; 20.2 / 19.5."
     )
-    assert _answer(rows, speed_measured=("somewhere",)).lines()[4].endswith("The reference: –; –.")
+    assert _answer(rows, speed_measured=("somewhere",)).lines()[5].endswith("The reference: –; –.")
     assert "prefill" not in _answer(ROWS).lines()[0]
+
+
+def test_what_columns_and_decisions_are_is_said_below_the_table():
+    columns, decisions = _answer(ROWS).lines()[6:8]
+    assert columns.startswith("Bits are per weight. KLD is the divergence from F16 (F16) per token;")
+    assert columns.endswith("differences to F16 (F16) in points. In brackets: 95 % intervals of each file alone.")
+    assert decisions.startswith("Decisions are by the probability of the right choice. Equivalent: the difference is")
+    for word in ("Equivalent", "worse", "undecided"):
+        assert f"{word}:" in decisions
 
 
 def test_nothing_shown_is_said():
     only = tuple(row for row in ROWS if row.decision == "worse")
     assert _answer(only).sentences == [
-        "No file is shown within 1 point of F16 (F16).",
+        "No file is shown equivalent to F16 (F16), within 1 point.",
         "Every file that was asked is shown worse.",
     ]
 
@@ -70,7 +79,7 @@ def test_files_that_were_asked_nothing_are_not_called_worse():
 def test_the_table_has_a_line_a_file_and_both_scores():
     lines = _answer(notes=("The time ended.",)).lines()
     assert lines[0].split()[:3] == ["file", "GB", "bits"]
-    assert len(lines) == 1 + len(ROWS) + 1 + 4
+    assert len(lines) == 1 + len(ROWS) + 2 + 4
     assert "−0.40 [−1.00, +0.20]" in lines[1]
     assert "left out (mean KLD above 0.1)" in lines[5]
     assert lines[-1] == "The time ended."

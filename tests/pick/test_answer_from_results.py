@@ -37,13 +37,13 @@ def test_of_a_study_by_accuracy(simulated, capsys, tmp_path):
     second = probability_table(evidence).query("benchmark == @evidence.headline").set_index("label")
     bits = [row["bits"] for row in rows]
     assert bits == sorted(bits, reverse=True)
-    assert len(printed) >= len(rows) + 4
+    assert len(printed) >= len(rows) + 5
     for row in rows:
         assert row["accuracy"][0] == pytest.approx(table.loc[row["label"], "net"])
         assert row["items"] == table.loc[row["label"], "items"]
         assert row["probability"][0] == pytest.approx(second.loc[row["label"], "net"])
     shown = [row for row in rows if row["decision"] == "equivalent"]
-    assert f"{shown[-1]['label']} ({shown[-1]['bits']:.2f} bits)" in printed[len(rows) + 2]
+    assert f"{shown[-1]['label']} ({shown[-1]['bits']:.2f} bits)" in printed[len(rows) + 3]
 
 
 def test_what_is_about_files_is_refused_of_a_study(simulated, capsys):
@@ -101,4 +101,4 @@ def test_of_a_table_with_items_by_both_scores(table_and_items, capsys):
     near, far = (next(line for line in printed.splitlines() if line.startswith(name)) for name in ("near", "far"))
     assert near.endswith("equivalent")
     assert far.endswith("worse")
-    assert "Smallest file shown within 1 point of ref: near." in printed
+    assert "Smallest file shown equivalent to ref, within 1 point: near." in printed

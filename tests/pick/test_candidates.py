@@ -13,6 +13,7 @@ from tiny_models import make_module, save
 from qkld.errors import ModelError, ParameterError, SourceError, TokenizerError
 from qkld.models.making import quantize_file
 from qkld.pick.candidates import candidates_in, reference_of
+from qkld.pick.files import files_of_folder
 
 pytestmark = pytest.mark.model
 
@@ -114,6 +115,75 @@ def test_a_split_file_that_lacks_a_part_is_refused(tmp_path):
     sorted(tmp_path.iterdir())[-1].unlink()
     with pytest.raises(SourceError, match=r"-of-"):
         candidates_in(tmp_path)
+
+
+def test_parts_of_a_split_file_without_the_first_one_are_refused(files, tmp_path):
+    """What a stopped download leaves: the other parts would else be left out without a word."""
+    (tmp_path / "tiny-F32.gguf").symlink_to(files / "tiny-F32.gguf")
+    write_model(tmp_path / "big.gguf", tensors_a_part=8)
+    first, *others = sorted(tmp_path.glob("big-*"))
+    first.unlink()
+    with pytest.raises(SourceError, match=rf"first part of a split file is missing: {first.name}") as caught:
+        candidates_in(tmp_path)
+    assert caught.value.found == ", ".join(p.name for p in others)
+
+
+def test_names_are_taken_as_people_give_them(files, tmp_path):
+    """Blanks, brackets, umlauts; links to the blobs of a hub's cache; and another system's hidden files."""
+    folder, blobs = tmp_path / "Modelle [neu]", tmp_path / "blobs"
+    folder.mkdir()
+    blobs.mkdir()
+    (blobs / "b179c9").write_bytes((files / "tiny-F32.gguf").read_bytes())
+    (folder / "tiny (1) größer [F32].gguf").symlink_to(blobs / "b179c9")
+    (folder / "tiny Q4_0.gguf").write_bytes((files / "tiny-Q4_0.gguf").read_bytes())
+    (folder / "._tiny Q4_0.gguf").write_bytes(b"\x00\x05\x16\x07")
+    found = candidates_in(folder)
+    assert [c.label for c in found] == ["tiny-1-gr-er-F32", "tiny-Q4_0"]
+    assert reference_of(found, "tiny Q4_0.gguf").label == "tiny-Q4_0"
+    given = reference_of(found[1:], str(folder / "tiny (1) größer [F32].gguf"))
+    assert (given.label, given.full, given.size) == (found[0].label, True, found[0].size)
+
+
+def test_an_ending_in_capitals_is_refused_and_not_overlooked(files, tmp_path):
+    (tmp_path / "tiny-F32.gguf").symlink_to(files / "tiny-F32.gguf")
+    (tmp_path / "tiny-Q8_0.GGUF").symlink_to(files / "tiny-Q8_0.gguf")
+    with pytest.raises(SourceError, match=r"tiny-Q8_0.GGUF has an ending") as caught:
+        candidates_in(tmp_path)
+    assert caught.value.do.startswith("rename it to tiny-Q8_0.gguf")
+
+
+def test_a_link_to_a_blob_that_is_gone_is_refused(files, tmp_path):
+    (tmp_path / "tiny-F32.gguf").symlink_to(files / "tiny-F32.gguf")
+    (tmp_path / "tiny-Q8_0.gguf").symlink_to(tmp_path / "gone")
+    with pytest.raises(SourceError, match=r"tiny-Q8_0") as caught:
+        candidates_in(tmp_path)
+    assert "tiny-Q8_0" in caught.value.expected
+    assert "tiny-Q8_0" not in caught.value.found
+
+
+def test_an_adapter_beside_a_model_is_no_candidate(files, tmp_path):
+    (tmp_path / "tiny-F32.gguf").symlink_to(files / "tiny-F32.gguf")
+    writer = gguf.GGUFWriter(tmp_path / "lora.gguf", "llama")
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_tensor("blk.0.attn_q.weight.lora_a", np.ones((4, 4), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert [c.label for c in candidates_in(tmp_path)] == ["tiny-F32"]
+
+
+def test_downloads_that_are_not_complete_are_named(files, tmp_path):
+    (tmp_path / "tiny-F32.gguf").symlink_to(files / "tiny-F32.gguf")
+    (tmp_path / "tiny-Q8_0.gguf.part").write_bytes(b"GGUF")
+    (tmp_path / "tiny-F32.gguf.sha256").write_text("a hash")
+    assert files_of_folder(str(tmp_path)).notes == ["By its name a download is not complete: tiny-Q8_0.gguf.part."]
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused_with_its_folder(files):
+    with pytest.raises(SourceError, match="nothing to pick from") as caught:
+        files_of_folder(str(files / "tiny-F32.gguf"))
+    assert (caught.value.found, caught.value.do) == ("a file", f"give its folder, {files}")
 
 
 def test_a_vocabulary_alone_is_refused(files, tmp_path):

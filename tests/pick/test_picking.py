@@ -92,7 +92,27 @@ def test_files_that_do_not_fit_or_are_too_far_are_left_out(answer, request_of):
 def test_without_time_the_answer_is_what_there_is(request_of, tmp_path):
     answer = pick(replace(request_of, out=tmp_path, hours=1e-9))
     assert {row.decision for row in answer.rows} == {"left out"}
-    assert "The time was used before the KLD of tiny-Q8_0" in answer.sentences[-1]
+    told = "The time was used before the KLD of tiny-Q8_0, tiny-Q2_K, which takes about"
+    assert answer.sentences[-1].startswith(told)
+
+
+def test_a_time_that_ends_before_any_item_says_what_the_first_round_takes(request_of, answer, monkeypatch):
+    """By the items' tokens, at the speed of the text; KLD is there from an earlier run."""
+    from qkld.pick import running
+
+    clock = running.Clock(hours=1e-9, seconds_a_token=10.0)
+    monkeypatch.setattr(running, "Clock", lambda hours: clock)
+    monkeypatch.setattr(running, "_kld_of_all", lambda picking, files: [_known(picking, file) for file in files])
+    (request_of.out / "first").mkdir()
+    found = pick(replace(request_of, out=request_of.out / "first", hours=1e-9))
+    note = found.sentences[-1]
+    assert note.startswith("The time ended before round 1 of 6: its 2 items take about")
+    assert note.endswith("for 2 files.")
+
+
+def _known(picking, file):
+    picking.rows[file.label] = {}
+    return file
 
 
 def test_a_time_too_short_for_a_round_says_what_it_would_need(request_of, answer, monkeypatch):

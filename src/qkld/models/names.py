@@ -48,7 +48,7 @@ def model_entry(text: str, *, study: Study | None = None) -> ModelEntry:
         return made_entry(text)
     path = Path(text).expanduser()
     if path.exists():
-        return local_entry(path.resolve())
+        return local_entry(path.resolve() if path.is_dir() else path.parent.resolve() / path.name)  # a link's own name
     hub = _HUB.fullmatch(text)
     if hub is None:
         known = [] if study is None else [study.reference.label, *(q.label for q in study.quants)]

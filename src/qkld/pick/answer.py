@@ -68,10 +68,10 @@ class Answer:
 
     def _shown(self) -> str:
         found = [row for row in self.rows if row.decision == EQUIVALENT]
-        within = f"within {_points(self.margin)} of {self.reference}"
+        within = f"shown equivalent to {self.reference}, within {_points(self.margin)}"
         if not found:
-            return f"No file is shown {within}."
-        return f"Smallest file shown {within}: {_named(_smallest(found))}."
+            return f"No file is {within}."
+        return f"Smallest file {within}: {_named(_smallest(found))}."
 
     def _not_worse(self) -> str:
         asked = [row for row in self.rows if row.decision != LEFT_OUT]
@@ -79,14 +79,15 @@ class Answer:
         if not found:
             return "Every file that was asked is shown worse." if asked else "No file was asked any item."
         smallest = _smallest(found)
-        return f"Smallest not shown worse: {_named(smallest)}{', but undecided' * (smallest.decision == UNDECIDED)}."
+        still = ", but undecided" * (smallest.decision == UNDECIDED)
+        return f"Smallest file not shown worse: {_named(smallest)}{still}."
 
     def _open(self) -> list[str]:
         undecided = [row for row in self.rows if row.decision == UNDECIDED]
         if not undecided:
             return []
         each = "; ".join(self._settles(row) for row in undecided)
-        return [f"Undecided, and how many more items would settle it if the difference seen is the true one: {each}."]
+        return [f"Undecided, and how many more items would decide it if the difference seen is the true one: {each}."]
 
     def _settles(self, row: Row) -> str:
         if not row.items:
@@ -99,13 +100,19 @@ class Answer:
 
     def lines(self) -> list[str]:
         """Table and sentences for a terminal."""
+        return [*self.table.lines(), *self._explained(), *self._speed_note(), *self.sentences]
+
+    def _explained(self) -> list[str]:
+        """What the columns and the decisions are, for who sees nothing but these lines."""
         level = f"{100 * self.confidence:g} %"
-        note = (
-            f"Differences to {self.reference} in points, {level} intervals of each file alone. Decisions are by "
-            f"{WORDS[self.primary]}, margin {_points(self.margin)}: with {level} none is wrong, over all files "
-            "and rounds."
-        )
-        return [*self.table.lines(), note, *self._speed_note(), *self.sentences]
+        return [
+            f"Bits are per weight. KLD is the divergence from {self.reference} per token; top-1, how often both have "
+            "the same most likely token. Accuracy and probability, that of the right choice, are differences to "
+            f"{self.reference} in points. In brackets: {level} intervals of each file alone.",
+            f"Decisions are by {WORDS[self.primary]}. Equivalent: the difference is shown to be below "
+            f"{_points(self.margin)}; worse: a loss is shown; undecided: neither is shown. With {level} confidence no "
+            "decision is wrong, over all files and rounds.",
+        ]
 
     def _speed_note(self) -> list[str]:
         if not self.speed_measured:
@@ -124,7 +131,7 @@ class Answer:
 
     @property
     def table(self) -> TextTable:
-        header = ("file", "GB", "bits", "KLD, nats", "top-1, %", "accuracy", "probability", "items")
+        header = ("file", "GB", "bits", "KLD, nats", "top-1, %", "accuracy, points", "probability, points", "items")
         speed = ("prefill", "decoding") if self.speed_measured else ()
         cells = tuple(
             (*_cells(row), *(_speed_cells(row.speed) if speed else ()), f"{row.decision}{_in_brackets(row.note)}")

@@ -20,8 +20,8 @@ from qkld.models.names import distinct_labels, local_entry, model_entry
 from qkld.models.transformers import folder_config
 from qkld.study.entries import GgufModel, StoredModel
 
-NO_LANGUAGE_MODELS = ("clip", "imatrix")
-"""Architectures, or kinds, of GGUF files that lie beside a model's: a picture encoder, an importance matrix."""
+NO_LANGUAGE_MODELS = ("clip", "mmproj", "imatrix", "adapter", "controlvector")
+"""Architectures, or kinds, of GGUF files that lie beside a model's: of pictures, importance matrices, LoRA adapters."""
 
 
 @dataclass(frozen=True)
@@ -66,33 +66,61 @@ class Candidate:
 def candidates_in(folder: Path) -> list[Candidate]:
     """Every model of a folder, largest first: GGUF files, split ones once, and folders of safetensors.
 
+    Each file is read once: headers with a large vocabulary take seconds.
+
     Raises
     ------
     SourceError
-        If there is none.
+        If there is none, or the first part of a split file is missing.
     ModelError, TokenizerError
         If they are of several models, or have no common tokenizer.
     """
-    files = [p for p in sorted(folder.glob("*.gguf")) if _is_first(p) and is_language_model(p)]
     folders = [p for p in sorted(folder.iterdir()) if p.is_dir() and (p / "config.json").is_file() and weight_files(p)]
-    if not files and not folders:
+    found, first = list[Candidate](), None
+    for entry in distinct_labels([local_entry(path) for path in [*_first_parts(folder), *folders]], ["reference"]):
+        if isinstance(entry, GgufModel) and not is_language_model(gguf_files(entry)[0]):
+            continue
+        found.append(candidate(entry))
+        if found[-1].model == found[0].model:
+            first = check_vocabulary(found[-1], first)
+    if not found:
         raise SourceError(
             f"{folder} holds no model.",
             expected="GGUF files, or folders with config.json and safetensors",
             found=sorted(p.name for p in folder.iterdir())[:20],
             do="give the folder that the files lie in",
         )
-    entries = distinct_labels([local_entry(path) for path in [*files, *folders]], ["reference"])
-    found = sorted((candidate(entry) for entry in entries), key=lambda c: -c.size)
     check_one_model(found)
-    first = None
-    for own in found:
-        first = check_vocabulary(own, first)
-    return found
+    return sorted(found, key=lambda c: -c.size)
 
 
-def _is_first(file: Path) -> bool:
-    return file.name == part_names(file.name)[0]
+def _first_parts(folder: Path) -> list[Path]:
+    """GGUF files of a folder, of split ones the first part; hidden files are none of the user's.
+
+    Raises
+    ------
+    SourceError
+        If a part lies there without the first one, or a name ends in another spelling of ``.gguf``.
+    """
+    shown = [p for p in sorted(folder.iterdir()) if not p.is_dir() and not p.name.startswith(".")]
+    files = [p for p in shown if p.suffix.lower() == ".gguf"]
+    names = {p.name for p in files}
+    for file in files:
+        if file.suffix != ".gguf":
+            raise SourceError(
+                f"{file.name} has an ending that tools do not know.",
+                expected="a name that ends in .gguf",
+                found=file.suffix,
+                do=f"rename it to {file.stem}.gguf, or move it out of the folder",
+            )
+        if (part := part_names(file.name)[0]) not in names:
+            raise SourceError(
+                f"The first part of a split file is missing: {part}.",
+                expected=", ".join(part_names(file.name)),
+                found=", ".join(sorted(names & {*part_names(file.name)})),
+                do="download all parts, or move these out of the folder",
+            )
+    return [p for p in files if p.name == part_names(p.name)[0]]
 
 
 def is_language_model(file: Path) -> bool:

@@ -43,7 +43,17 @@ def files_of_folder(what: str) -> Files:
         raise SourceError(
             f"There is nothing to pick from at {what}.",
             expected="a folder of GGUF files or of checkpoints, a hub's owner/name, or a study",
-            found="no such folder",
-            do="correct the name",
+            found="a file" if folder.exists() else "no such folder",
+            do=f"give its folder, {folder.parent}" if folder.exists() else "correct the name",
         )
-    return Files(candidates_in(folder))
+    return Files(candidates_in(folder), _unfinished(folder))
+
+
+UNFINISHED = ("aria2", "crdownload", "download", "incomplete", "part", "partial", "tmp")
+"""What downloaders append to the name of a file that is not whole yet, or to that of their notes beside it."""
+
+
+def _unfinished(folder: Path) -> list[str]:
+    """A note that names downloads which are not complete."""
+    names = [p.name for p in sorted(folder.iterdir()) if p.suffix[1:].lower() in UNFINISHED and ".gguf" in p.stem]
+    return [f"By its name a download is not complete: {name}." for name in names]

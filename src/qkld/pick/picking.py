@@ -14,6 +14,7 @@ from qkld.compare.preparing import opened_session
 from qkld.compare.session import Session, let_go
 from qkld.errors import DiskError, ModelError, ParameterError
 from qkld.models import OpenedModel, open_model
+from qkld.models.opening import stored_tokenizer
 from qkld.pick.answer import LEFT_OUT, Answer, Interval, Row, Speeds, duration
 from qkld.pick.candidates import Candidate, reference_of
 from qkld.pick.files_to_pick import Files, files_of_folder
@@ -48,7 +49,11 @@ class Clock:
 
     @property
     def left(self) -> float:
-        return np.inf if self.hours is None else 3600 * self.hours - (time.monotonic() - self.begun)
+        return np.inf if self.hours is None else 3600 * self.hours - self.spent
+
+    @property
+    def spent(self) -> float:
+        return time.monotonic() - self.begun
 
 
 @dataclass
@@ -153,12 +158,14 @@ def _begun(request: PickRequest, files: Files, reference: Candidate) -> Picking:
     }
     folder = request.out / key_of(depends)[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    clock = Clock(request.hours)
+    clock, is_new = Clock(request.hours), not (folder / "reference").exists()
     comparison = Request(
         reference=REFERENCE, quants=(request.what,), windows=request.windows, text=request.text, floor=False
     )
     session = opened_session(comparison, folder, entry, None)
     picking = Picking(request, files, entry, session, ItemRun(folder, rounds), clock, notes=files.notes)
+    if is_new:
+        clock.seconds_a_token = clock.spent / _tokens(picking)
     if not reference.full:
         picking.notes.append(
             f"The reference is {reference.label}, itself {reference.kind}: all numbers are distances to it, and not to "
@@ -301,6 +308,9 @@ def _has_time(picking: Picking, items: Round, files: Sequence[Candidate]) -> boo
     needed = None if a_item is None else a_item * items.items * models
     if clock.left > 0 and (needed is None or needed <= clock.left):
         return True
+    if needed is None and clock.seconds_a_token is not None:
+        tokens = picking.run.tokens(items.number, stored_tokenizer(picking.reference))
+        needed = clock.seconds_a_token * tokens * models
     takes = "were not begun" if needed is None else f"take about {duration(needed)}"
     left = f", and {duration(clock.left)} was left" if clock.left > 0 else ""
     picking.notes.append(

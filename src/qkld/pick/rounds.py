@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -107,7 +107,7 @@ class ItemRun:
             partial = (
                 self.folder / "partial" / "items" / label / f"{name}-{partial_key(store, model, prompt_statistics=1)}"
             )
-            items = asked(task, model)
+            items = asked(task, model.tokenizer)
             scores = score_items(model, items, store, partial, pack_tokens=LAYOUT.pack_tokens, tile=TILE)
             rows.append(item_table(label, task, model.tokenizer, scores)[list(KEPT)])
         table = pa.Table.from_pandas(pd.concat(rows), preserve_index=False)
@@ -117,12 +117,17 @@ class ItemRun:
         """The reference's states on a round's items, recorded where they are not there."""
         root, found = self.folder / "reference-items", {}
         for name in self.rounds[number].lines:
-            items = asked(self.task(number, name), reference)
+            items = asked(self.task(number, name), reference.tokenizer)
             layout = f"{layout_name(reference, LAYOUT)}-{number}"
             header = items_header(name, items, reference, layout=layout)
             record_items(root, header, items, reference, pack_tokens=LAYOUT.pack_tokens)
             found[name] = ReferenceStore.open(header.folder(root), expected_key=header.key)
         return found
+
+    def tokens(self, number: int, tokenizer: Any) -> int:
+        """Tokens of a round's items: of their prompts and choices."""
+        tasks = [self.task(number, name) for name in self.rounds[number].lines]
+        return sum(len(item.tokens) for task in tasks for item in asked(task, tokenizer))
 
     def task(self, number: int, name: str) -> LoadedTask:
         """A task of the harness on the items of a round."""
@@ -133,9 +138,9 @@ class ItemRun:
         return self.tasks[number, name]
 
 
-def asked(task: LoadedTask, model: OpenedModel) -> list[Item]:
+def asked(task: LoadedTask, tokenizer: Any) -> list[Item]:
     """The items that a model is run on, each request once."""
-    return scored_items(distinct(items_of(task, model.tokenizer)), LAYOUT.item_kld)
+    return scored_items(distinct(items_of(task, tokenizer)), LAYOUT.item_kld)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def read(file: Path) -> Any:
             found=f"{type(error).__name__}: {error}"[:400],
             do="make the file again with today's llama.cpp, which dropped or has yet to get this type"
             if unknown_type
-            else "download the file again, and state its sha256 in the study",
+            else "download the file again",
         ) from error
 
 

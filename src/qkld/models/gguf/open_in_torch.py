@@ -128,7 +128,7 @@ def gguf_files(entry: GgufModel) -> list[Path]:
         raise SourceError(
             f"GGUF files of '{entry.label}' are missing.",
             expected=missing,
-            found=sorted(p.name for p in folder.glob("*.gguf")),
+            found=sorted(p.name for p in folder.glob("*.gguf") if p.is_file()),
             do=f"put them into {folder}, or correct the file names",
         )
     return [folder / name for name in names]
