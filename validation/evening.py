@@ -20,9 +20,9 @@ from qkld.models.gguf.open_in_torch import made_file, made_folder
 from qkld.models.making import make_study_files
 from qkld.models.making.study_files import IN_TORCH, source_file
 from qkld.pick.answer import NONE, Answer, Row
-from qkld.pick.request import PickRequest
-from qkld.pick.running import pick
-from qkld.pick.tables import answer_of_study
+from qkld.pick.answer_from_results import answer_of_study
+from qkld.pick.pick_request import PickRequest
+from qkld.pick.picking import pick
 from qkld.statistics.flips.decision import UNDECIDED
 from qkld.study.params import Study, load_params
 from qkld.study.processors import processor

@@ -13,7 +13,7 @@ from tiny_models import make_module, save
 from qkld.errors import ModelError, ParameterError, SourceError, TokenizerError
 from qkld.models.making import quantize_file
 from qkld.pick.candidates import candidates_in, reference_of
-from qkld.pick.files import files_of_folder
+from qkld.pick.files_to_pick import files_of_folder
 
 pytestmark = pytest.mark.model
 

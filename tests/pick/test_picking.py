@@ -98,11 +98,11 @@ def test_without_time_the_answer_is_what_there_is(request_of, tmp_path):
 
 def test_a_time_that_ends_before_any_item_says_what_the_first_round_takes(request_of, answer, monkeypatch):
     """By the items' tokens, at the speed of the text; KLD is there from an earlier run."""
-    from qkld.pick import running
+    from qkld.pick import picking
 
-    clock = running.Clock(hours=1e-9, seconds_a_token=10.0)
-    monkeypatch.setattr(running, "Clock", lambda hours: clock)
-    monkeypatch.setattr(running, "_kld_of_all", lambda picking, files: [_known(picking, file) for file in files])
+    clock = picking.Clock(hours=1e-9, seconds_a_token=10.0)
+    monkeypatch.setattr(picking, "Clock", lambda hours: clock)
+    monkeypatch.setattr(picking, "_kld_of_all", lambda own, files: [_known(own, file) for file in files])
     (request_of.out / "first").mkdir()
     found = pick(replace(request_of, out=request_of.out / "first", hours=1e-9))
     note = found.sentences[-1]
@@ -110,8 +110,8 @@ def test_a_time_that_ends_before_any_item_says_what_the_first_round_takes(reques
     assert note.endswith("for 2 files.")
 
 
-def _known(picking, file):
-    picking.rows[file.label] = {}
+def _known(own, file):
+    own.rows[file.label] = {}
     return file
 
 
