@@ -17,6 +17,7 @@ from qkld.errors import ParameterError
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import METRICS_VERSION
+from qkld.workflow import cli
 from qkld.workflow import rules as flow
 
 pytestmark = pytest.mark.pipeline
@@ -42,7 +43,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.fixture
-def jobs_after(finished: Place) -> Any:
+def dry_run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[Place], dict[str, int]]:
+    """Jobs by rule that a dry run names: of the command in this process, which starts Snakemake in another."""
+
+    def jobs(place: Place) -> dict[str, int]:
+        for name, value in place.variables.items():
+            monkeypatch.setenv(name, value)
+        status, said = cli.main(["run", "smoke", "--dry-run"]), "".join(capfd.readouterr())
+        assert status == 0, said
+        stats = re.search(r"^Job stats:\n(.*?)^total", said, re.MULTILINE | re.DOTALL)
+        counts = dict(re.findall(r"^(\w+) +(\d+)$", stats[1] if stats else "", re.MULTILINE))
+        return {rule: int(number) for rule, number in counts.items() if rule != "all"}
+
+    return jobs
+
+
+@pytest.fixture
+def jobs_after(finished: Place, dry_run: Callable[[Place], dict[str, int]]) -> Any:
     """Jobs by rule that a dry run names after an edit of the study's values; the edit is taken back afterwards."""
     file = finished.root / "params" / "smoke.yaml"
     original = file.read_text()
@@ -144,16 +161,7 @@ def finished_builds(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-def dry_run(place: Place) -> dict[str, int]:
-    """Jobs by rule that a dry run names."""
-    done = place.qkld("run", "smoke", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    stats = re.search(r"^Job stats:\n(.*?)^total", done.stdout + done.stderr, re.MULTILINE | re.DOTALL)
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", stats[1] if stats else "", re.MULTILINE))
-    return {rule: int(number) for rule, number in counts.items() if rule != "all"}
-
-
-def test_a_removed_basis_runs_nothing_and_one_build_that_is_missing_only_itself(finished_builds):
+def test_a_removed_basis_runs_nothing_and_one_build_that_is_missing_only_itself(finished_builds, dry_run):
     assert dry_run(finished_builds) == {}
     items = finished_builds.folder / "runs" / "smoke" / "items" / "hqq-3-rotate-2.parquet"
     content = items.read_text()
