@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import REPOSITORY
 
 from qkld.errors import DiskError, StageError, TableError
 from qkld.study.parquet import write_parquet
@@ -42,6 +43,11 @@ SMALL = Schema(
     key=("name",),
     more=True,
 )
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=lambda schema: schema.name)
+def test_a_stored_table_names_the_notebook_that_makes_it(schema):
+    assert (REPOSITORY / "notebooks" / f"{schema.notebook}.ipynb").is_file()
 
 
 def small(rows: int = 5, seed: int = 0) -> pd.DataFrame:

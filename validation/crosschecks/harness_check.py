@@ -160,7 +160,7 @@ def finished_run(params: Study, model: OpenedModel) -> Iterator[tuple[pd.DataFra
     """The reference's item table and what made it, its stores at `StudyPaths`; made anew where there is no table."""
     path = StudyPaths(params.study).items(model.label)
     if path.exists():
-        yield read_table_and_provenance(path, ITEMS, made_in="notebooks/03_benchmark_scores.ipynb")
+        yield read_table_and_provenance(path, ITEMS, made_in=ITEMS.made_in)
         return
     with tempfile.TemporaryDirectory(prefix="qkld-harness-check-") as folder:
         os.environ["QKLD_RUNS"] = folder

@@ -12,7 +12,7 @@ from qkld.errors import BenchmarkError, ModelError, StageError
 from qkld.statistics.items.scores import benchmark_scores, composite, composite_tasks, mean_probabilities
 from qkld.statistics.zone.variants import BASE_VARIANTS
 from qkld.study.params import FLOOR_BATCH, FLOOR_DTYPE, Corpus, Study
-from qkld.study.schemas import COHORT
+from qkld.study.schemas import COHORT, FIDELITY, ITEMS
 
 FLOOR_RECIPES = {
     FLOOR_BATCH: "the reference again, in another batch shape and thread count",
@@ -27,9 +27,6 @@ FLOOR_FACTOR = 3.0
 
 LARGEST_PLAIN_SHARE = 0.05
 """Share of a quant's trunk that may be left unquantized without a word; norms, biases and routers are far below it."""
-
-MADE_IN = {"fidelity": "notebook 02_quant_kld", "items": "notebook 03_benchmark_scores"}
-"""Schema → the notebook that writes its tables."""
 
 
 def contexts_of(corpus: Corpus) -> tuple[int, ...]:
@@ -130,7 +127,7 @@ def check_same_requests(items: pd.DataFrame) -> None:
                     f"Benchmark '{benchmark}' {problem}.",
                     expected=f"one request hash and one metric an item, and {models} models for each item",
                     found=f"items {', '.join(map(str, bad[:5]))}{' …' if len(bad) > 5 else ''} ({len(bad)} in all)",
-                    do="delete the item tables of this study and run notebook 03_benchmark_scores again",
+                    do=f"delete the item tables of this study and run {ITEMS.made_in} again",
                 )
 
 
@@ -148,7 +145,7 @@ def _metric(fidelity: pd.DataFrame, corpus: str, context: int, label: str) -> pd
             f"The fidelity table of '{label}' lacks a corpus and context of the study.",
             expected=f"corpus {corpus}, context {context}",
             found=sorted(set(zip(fidelity["corpus"], fidelity["context"], strict=True))),
-            do=f"run {MADE_IN['fidelity']} for '{label}' again",
+            do=f"run {FIDELITY.made_in} for '{label}' again",
         )
     return rows
 
@@ -249,7 +246,7 @@ def _at_floor(cohort: pd.DataFrame, fidelity_tables: Mapping[str, pd.DataFrame])
             "The floor of the compute dtype is not measured.",
             expected=f"a fidelity table of '{FLOOR_DTYPE}'",
             found="none",
-            do=f"run {MADE_IN['fidelity']} with quant = '{FLOOR_DTYPE}'",
+            do=f"run {FIDELITY.made_in} with quant = '{FLOOR_DTYPE}'",
         )
     floor = cohort.loc[cohort["label"] == FLOOR_DTYPE, "kl_mean"].item()
     return (cohort["role"] == "quant") & (cohort["kl_mean"] < FLOOR_FACTOR * floor)
@@ -271,7 +268,7 @@ def check_same_stores(stores: Mapping[str, Any]) -> None:
             "Some rows were measured against other stores of the reference than the rest.",
             expected=usual,
             found=f"{', '.join(others)} with {keys[others[0]]}",
-            do=f"run {MADE_IN['fidelity']} again for them",
+            do=f"run {FIDELITY.made_in} again for them",
         )
 
 
@@ -281,16 +278,16 @@ def build_cohort(
     item_tables: Mapping[str, pd.DataFrame],
     model_facts: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
-    """One row a model by `tables.COHORT`: reference, floors and quants, in this order.
+    """One row a model by `COHORT`: reference, floors and quants, in this order.
 
     Parameters
     ----------
     study
         The study's parameters.
     fidelity_tables
-        Label of a quant or floor → its table by `tables.FIDELITY`. The reference has none: its columns stay empty.
+        Label of a quant or floor → its table by `FIDELITY`. The reference has none: its columns stay empty.
     item_tables
-        Label of the reference, a quant or a basis's floor → its table by `tables.ITEMS`. Floor rows have no scores.
+        Label of the reference, a quant or a basis's floor → its table by `ITEMS`. Floor rows have no scores.
     model_facts
         Label → ``bits_per_weight``, ``bits_per_trunk_weight``, ``plain_trunk_share`` and ``weights_sha256``, as far as
         they are known.

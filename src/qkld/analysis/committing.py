@@ -165,16 +165,16 @@ def _result(loaded: LoadedStudy, name: str, fresh: CommittedPaths) -> KeptResult
 
 def kld_tables(paths: StudyPaths, fresh: CommittedPaths, label: str, *, tokens: bool = True) -> Iterator[KeptTable]:
     """What notebook 02 made of a quant or floor: its fidelity, and of its tokens what is kept."""
-    fidelity, made = _read(paths.fidelity(label), FIDELITY, "notebook 02_quant_kld")
+    fidelity, made = _read(paths.fidelity(label), FIDELITY, FIDELITY.made_in)
     yield KeptTable(fresh.fidelity(label), fidelity, FIDELITY, made)
     if tokens:
-        table, made = _read(paths.kld(label), TOKENS, "notebook 02_quant_kld")
+        table, made = _read(paths.kld(label), TOKENS, TOKENS.made_in)
         yield KeptTable(fresh.tokens(label), table[list(KEPT_TOKENS.columns)], KEPT_TOKENS, made)
 
 
 def item_tables(paths: StudyPaths, fresh: CommittedPaths, label: str) -> Iterator[KeptTable]:
     """What notebook 03 made of a model."""
-    items, made = _read(paths.items(label), ITEMS, "notebook 03_benchmark_scores")
+    items, made = _read(paths.items(label), ITEMS, ITEMS.made_in)
     yield KeptTable(fresh.items(label), without_texts(items), ITEMS, made)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from qkld.analysis.cohort import MADE_IN, build_cohort, check_same_stores, composite_of
+from qkld.analysis.cohort import build_cohort, check_same_stores, composite_of
 from qkld.study.params import Study, load_params
 from qkld.study.paths import StudyPaths
 from qkld.study.provenance import made_by
@@ -62,7 +62,7 @@ def _read(
     path_of: Callable[[str], Path], labels: Iterable[str], schema: Schema
 ) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]]]:
     found = {
-        label: read_table_and_provenance(path_of(label), schema, made_in=f"{MADE_IN[schema.name]} for '{label}'")
+        label: read_table_and_provenance(path_of(label), schema, made_in=f"{schema.made_in} for '{label}'")
         for label in labels
     }
     return {label: table for label, (table, _) in found.items()}, {label: made for label, (_, made) in found.items()}

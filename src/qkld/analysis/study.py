@@ -28,7 +28,7 @@ from qkld.study.schemas import COHORT, FIDELITY, ITEMS, KEPT_TOKENS, TOKENS, rea
 from qkld.study.sealing import altered, read_sealed, write_sealed
 from qkld.study.taken import read_taken
 
-_COLLECT = "notebooks 02_quant_kld and 03_benchmark_scores for every model, then notebook 03b_cohort"
+_COLLECT = f"notebooks {FIDELITY.notebook} and {ITEMS.notebook} for every model, then {COHORT.made_in}"
 
 
 class GivenKnob(NamedTuple):
@@ -159,14 +159,14 @@ class LoadedStudy:
             return None
         if self.committed is not None:
             return self._committed_items(FLOOR_BATCH)
-        made_in = f"notebook 03_benchmark_scores for '{FLOOR_BATCH}'"
+        made_in = f"{ITEMS.made_in} for '{FLOOR_BATCH}'"
         return read_table(self.paths.items(FLOOR_BATCH), ITEMS, made_in=made_in)
 
     @cached_property
     def fidelity(self) -> pd.DataFrame:
         """One row a quant or floor, corpus, context and metric, with intervals."""
         labels, paths = [*self.params.floors, *self.quants], self.committed or self.paths
-        made_in = "`git checkout studies`" if self.committed else "notebook 02_quant_kld"
+        made_in = "`git checkout studies`" if self.committed else FIDELITY.made_in
         tables = [read_table(paths.fidelity(label), FIDELITY, made_in=f"{made_in} for '{label}'") for label in labels]
         return pd.concat(tables, ignore_index=True)
 
@@ -184,7 +184,7 @@ class LoadedStudy:
                 self.committed.tokens(quant), KEPT_TOKENS, made_in=f"the study with `qkld run {self.params.study}`"
             )
         schema = KEPT_TOKENS if ("quant_kld", quant) in read_taken(self.paths).jobs else TOKENS
-        return read_table(self.paths.kld(quant), schema, made_in=f"notebook 02_quant_kld for '{quant}'")
+        return read_table(self.paths.kld(quant), schema, made_in=f"{TOKENS.made_in} for '{quant}'")
 
     def analysis(self, name: str) -> pd.DataFrame:
         """A result table of notebooks 04 to 07; an estimate that could not be computed is NaN, with a ``note``.

@@ -73,7 +73,7 @@ def known_floor(params: Study) -> float | None:
     path = StudyPaths(params.study).fidelity(FLOOR_DTYPE)
     if not path.exists():
         return None
-    rows = read_table(path, FIDELITY, made_in=f"notebook 02_quant_kld for '{FLOOR_DTYPE}'")
+    rows = read_table(path, FIDELITY, made_in=f"{FIDELITY.made_in} for '{FLOOR_DTYPE}'")
     head = params.headline
     own = (rows["corpus"] == head.corpus) & (rows["context"] == head.context) & (rows["metric"] == "kl_mean")
     value = float(rows.loc[own, "estimate"].iloc[0])

@@ -89,7 +89,7 @@ def measure(
 def _blocks(finished: list[tuple[Path, dict[int, tuple[int, ...]]]]) -> Iterator[pd.DataFrame]:
     """Each finished window's rows, once for each context at which they are scored."""
     for part, scored in finished:
-        table = read_table(part, TOKENS, made_in="notebooks/02_quant_kld.ipynb")
+        table = read_table(part, TOKENS, made_in=TOKENS.made_in)
         for context, positions in scored.items():
             if positions:  # a context that is scored in the first windows alone
                 yield table[table["position"].isin(positions)].assign(context=np.int32(context))

@@ -39,7 +39,8 @@ class Column:
 class Schema:
     """A table's name and columns. With ``more`` set, further columns may follow, such as one a benchmark.
 
-    ``says`` names its file below a study's run, and what a row is; it is empty where no study stores the table.
+    ``says`` names its file below a study's run, and what a row is; ``notebook`` is the one that makes it. Both are
+    empty where no study stores the table.
     """
 
     name: str
@@ -47,6 +48,12 @@ class Schema:
     key: tuple[str, ...]
     more: bool = False
     says: str = ""
+    notebook: str = ""
+
+    @property
+    def made_in(self) -> str:
+        """The notebook that makes the table, for messages that say what to run."""
+        return f"notebook {self.notebook}"
 
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with its columns in order and of their types, or a TableError that says what differs."""
@@ -147,6 +154,7 @@ TOKENS = Schema(
     },
     key=("corpus", "context", "window", "position"),
     says="`kld/<quant>.parquet`: one row per scored token",
+    notebook="02_quant_kld",
 )
 """One scored token a row. A value is missing (NaN) where either model's logits were not finite,
 and in every row of a floor that could not be computed."""
@@ -188,6 +196,7 @@ FIDELITY = Schema(
     },
     key=("quant", "corpus", "context", "metric"),
     says="`fidelity/<quant>.parquet`: one row per metric",
+    notebook="02_quant_kld",
 )
 
 ITEMS = Schema(
@@ -287,6 +296,7 @@ ITEMS = Schema(
     },
     key=("model", "benchmark", "item"),
     says="`items/<model>.parquet` and `items.parquet`: one row per benchmark item",
+    notebook="03_benchmark_scores",
 )
 
 COHORT = Schema(
@@ -325,6 +335,7 @@ COHORT = Schema(
     key=("label",),
     more=True,
     says="`cohort.parquet`: one row per model",
+    notebook="03b_cohort",
 )
 """Further columns: every fidelity variant, ``kl_mean_low`` and ``kl_mean_high`` (the clustered interval of kl_mean),
 ``score_<benchmark>`` as a fraction and ``composite``; mean probabilities of the right choice, where items have them, as
