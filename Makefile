@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 STUDY ?= demo
 CORES ?= 2
 RUNS ?= 2000
+HOURS ?= 3
 CLUSTERS := slurm-wlm munge rsync
 BROWSER := chromium
 
@@ -13,7 +14,7 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help reproduce test unit clusters slurm-test soak gpu browser browser-test lab plan bench published environment data docs architectures llamacpp sandbox calibrate clean
+.PHONY: help reproduce test unit clusters slurm-test soak gpu browser browser-test lab plan bench evening published environment data docs architectures llamacpp sandbox calibrate clean
 
 reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## run the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
@@ -62,6 +63,11 @@ calibrate: environment  ## simulate the error rates of every statistic, 2,000 co
 	$(BIN)/python -m validation.calibration --cores $(CORES) --runs $(RUNS)
 
 # As in a notebook's kernel (qkld.workflow.notebooks.kernel_environment): torch's threads leave the cores to the walk's own.
+evening: export OMP_NUM_THREADS := $(CORES)
+evening: export OPENBLAS_NUM_THREADS := $(CORES)
+evening: data llamacpp  ## pick among eleven GGUF files, beside their study → figures/evening; HOURS=3, resumed where stopped
+	$(BIN)/python -m validation.evening --hours $(HOURS)
+
 bench: export GOMP_SPINCOUNT := 10000
 bench: STUDY := demo
 bench: data  ## measure speed, memory and size against their limits → figures/bench

@@ -64,6 +64,12 @@ def test_what_columns_and_decisions_are_is_said_below_the_table():
         assert f"{word}:" in decisions
 
 
+def test_without_any_size_there_is_no_column_of_sizes():
+    unsized = tuple(replace(row, size=None) for row in ROWS)
+    assert _answer(unsized).table.columns[:2] == ("file", "bits")
+    assert _answer((*unsized[1:], ROWS[0])).table.columns[:3] == ("file", "GB", "bits")
+
+
 def test_nothing_shown_is_said():
     only = tuple(row for row in ROWS if row.decision == "worse")
     assert _answer(only).sentences == [

@@ -38,6 +38,14 @@ def test_what_qkld_pick_prints_is_what_its_page_shows(capsys):
     assert pages.pick_page() == f"```text\n$ qkld pick demo\n{capsys.readouterr().out}```"
 
 
+def test_an_evening_is_shown_as_it_is_kept_or_named_as_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("QKLD_FIGURES", str(tmp_path))
+    assert pages.evening_page() == "`make evening` has not been run here."
+    (tmp_path / "evening").mkdir()
+    (tmp_path / "evening" / "pick.md").write_text("```text\n$ qkld pick FOLDER\n```\n")
+    assert pages.evening_page() == "```text\n$ qkld pick FOLDER\n```\n"
+
+
 def test_rooms_stand_in_the_order_of_their_floors_and_import_downwards_only():
     order, arrows = list(pages.rooms()), pages.room_imports()
     assert order[-1] == "errors"

@@ -131,13 +131,23 @@ class Answer:
 
     @property
     def table(self) -> TextTable:
-        header = ("file", "GB", "bits", "KLD, nats", "top-1, %", "accuracy, points", "probability, points", "items")
+        size = ("GB",) if self._has_sizes else ()
+        header = ("file", *size, "bits", "KLD, nats", "top-1, %", "accuracy, points", "probability, points", "items")
         speed = ("prefill", "decoding") if self.speed_measured else ()
         cells = tuple(
-            (*_cells(row), *(_speed_cells(row.speed) if speed else ()), f"{row.decision}{_in_brackets(row.note)}")
+            (
+                *_cells(row, sized=self._has_sizes),
+                *(_speed_cells(row.speed) if speed else ()),
+                f"{row.decision}{_in_brackets(row.note)}",
+            )
             for row in self.rows
         )
         return TextTable("", "", (*header, *speed, "decision"), cells, words=frozenset({"decision"}))
+
+    @property
+    def _has_sizes(self) -> bool:
+        """Whether a file's size is known: studies and tables have bits per weight alone."""
+        return any(row.size is not None for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON values; what is not known, or not finite, is null."""
@@ -148,10 +158,11 @@ class Answer:
 WORDS = {"accuracy": "accuracy", "probability": "the probability of the right choice"}
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, *, sized: bool) -> tuple[str, ...]:
+    size = (NONE if row.size is None else f"{row.size / 1e9:.3g}",) if sized else ()
     return (
         row.label,
-        NONE if row.size is None else f"{row.size / 1e9:.3g}",
+        *size,
         f"{row.bits:.2f}" if np.isfinite(row.bits) else NONE,
         _interval(row.kld, 1, significant),
         NONE if row.top1 is None else f"{100 * row.top1:.1f}",

@@ -48,6 +48,7 @@ def write_pages(docs: Path) -> None:
         "published.md": published(),
         "estimates.md": estimates(),
         "pick.md": pick_page(),
+        "evening.md": evening_page(),
         **{f"results/{study}.md": text for study, text in results_pages().items()},
     }
     for name, text in texts.items():
@@ -147,6 +148,12 @@ def pick_page() -> str:
 
     answer = answer_of_study(PickRequest(SHOWN_STUDY, Path()))
     return f"```text\n$ qkld pick {SHOWN_STUDY}\n" + "\n".join(answer.lines()) + "\n```"
+
+
+def evening_page() -> str:
+    """What ``qkld pick`` printed of a folder of GGUF files, as `validation.evening` keeps it; or how to make that."""
+    kept = StudyPaths("evening").figures / "pick.md"
+    return kept.read_text(encoding="utf-8") if kept.exists() else "`make evening` has not been run here."
 
 
 # --- rooms ------------------------------------------------------------------------------------------------------------
