@@ -117,7 +117,7 @@ def llama_ids(file: Path, texts: Sequence[str], *, begin: bool = False) -> list[
     parameters = llama.llama_model_default_params()
     parameters.vocab_only = True
     model = llama.llama_model_load_from_file(os.fsencode(file), parameters)
-    assert model, f"llama.cpp does not load {file.name}"
+    assert model, f"llama.cpp cannot load {file.name}"
     vocabulary = llama.llama_model_get_vocab(model)
     found = []
     for text in texts:

@@ -78,7 +78,7 @@ class StageError(QkldError):
 def missing_models(error: ModuleNotFoundError) -> ModelError:
     """What a command that runs models says in the base installation."""
     return ModelError(
-        "Running models needs packages that the base installation leaves out.",
+        "Running models needs packages that are not part of the base installation.",
         expected="the extra 'models'",
         found=f"no module {error.name}",
         do='pip install "qkld[models]"',
@@ -92,8 +92,8 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 def forbidden_place(error: OSError) -> SourceError:
     """What a command says of a file that the system does not let it use."""
     return SourceError(
-        "The system does not let this file be used.",
-        expected="a place that may be read, or written where it is an output",
+        "This file cannot be accessed.",
+        expected="permission to read it, or to write it if it is an output",
         found=f"{error.strerror}: {str(error.filename)[:200]}",
         do="change its permissions or the path, or give another",
     )

@@ -193,7 +193,7 @@ def test_items_of_part_of_the_table_are_of_these_quants_and_scores(simulated):
 def test_scores_of_another_run_than_the_items_are_refused(simulated):
     own = own_table(simulated)
     own.cohort.loc[3, "score_sciq"] += 0.02
-    with pytest.raises(StatisticsError, match="Table and items give different scores") as raised:
+    with pytest.raises(StatisticsError, match="The table and the items give different scores") as raised:
         of_table(own, simulated.items)
     assert f"sciq of {own.cohort['label'][3]}" in raised.value.found
 

@@ -55,9 +55,9 @@ def test_another_value_is_said_and_written_beside(smoke, capsys):
         ("05_silent_zone", {"zone_cutt": 0.02}, "correct the name"),
         ("04_correlation", {"zone_cut": 0.02}, "give it to notebook 05_silent_zone"),
         ("03b_cohort", {"permutations": 99}, "give it to notebook 04_correlation or 05_silent_zone"),
-        ("00_make_quants", {"quants": ["q4"]}, "take the line out"),
-        ("02_quant_kld", {"model": "reference"}, "take the line out"),
-        ("explore/study", {"zone": 0.1}, "take the line out"),
+        ("00_make_quants", {"quants": ["q4"]}, "remove the line"),
+        ("02_quant_kld", {"model": "reference"}, "remove the line"),
+        ("explore/study", {"zone": 0.1}, "remove the line"),
     ],
 )
 def test_what_a_notebook_does_not_know_is_refused(stage, given, do, smoke):

@@ -65,7 +65,7 @@ def test_one_quant_is_enough_for_all_but_pairs(few):
     tables = {name: make(one) for name, make in TABLES.items()}
     assert tables["prompts"]["ratio"].notna().all()
     assert tables["prompt_within"]["auroc"].isna().all()
-    assert tables["router"]["note"].str.contains("nothing to route").all()
+    assert tables["router"]["note"].str.contains("No item can be routed").all()
 
 
 def test_direction_is_asked_of_the_composite_in_the_zone_of_notebook_05(simulated):

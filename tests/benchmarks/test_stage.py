@@ -116,9 +116,9 @@ def test_drawn_answers_are_rows_of_one_cluster_an_item(study, tiny):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"answer_tokens": 8}, "wrote its answers otherwise"),
-        ({"limit": 5}, "answered other prompts"),
-        ({"prompt": "chat"}, "no chat template"),
+        ({"answer_tokens": 8}, "other settings for written answers"),
+        ({"limit": 5}, "answered different prompts"),
+        ({"prompt": "chat"}, "chat template, but the model has none"),
     ],
 )
 def test_other_answers_than_the_reference_s_are_refused(study, tiny, change, message):
@@ -128,7 +128,7 @@ def test_other_answers_than_the_reference_s_are_refused(study, tiny, change, mes
 
 
 def test_a_chat_without_a_template_is_refused_before_anything_runs(study, tiny):
-    with pytest.raises(BenchmarkError, match="no chat template"):
+    with pytest.raises(BenchmarkError, match="chat template, but the model has none"):
         record_benchmarks(study(SHORT | {"prompt": "chat"}), tiny.reference)
 
 

@@ -150,7 +150,7 @@ def test_a_store_of_notebook_01_is_a_reference(own_place, tmp_path, capsys) -> N
     for more, message in (
         (("--reference", str(store.folder), *SMALL, "--context", "64"), "--context cannot be given with a store"),
         (("--reference", str(store.folder)), "cannot be made from a store"),
-        (("--reference", str(StudyPaths("smoke").reference)), "is no store but the folder of some"),
+        (("--reference", str(StudyPaths("smoke").reference)), "is not a store but a folder of stores"),
     ):
         assert cli.main(["compare", "--quant", "hqq:4,group=64", *more]) == 2
         assert message in capsys.readouterr().err
@@ -160,7 +160,7 @@ def test_a_store_of_notebook_01_is_a_reference(own_place, tmp_path, capsys) -> N
     ("arguments", "message"),
     [
         (("--quant", "hqq:4"), "--reference cannot be used"),
-        (("--reference", "hqq:4", "--quant", "hqq:4"), "A quantizer makes a quant, not a reference"),
+        (("--reference", "hqq:4", "--quant", "hqq:4"), "A quantizer cannot be the reference"),
         (("--reference", "nothing", "--quant", "hqq:4"), "'nothing' is no model"),
         (("--study", "smok", "--quant", "hqq:4"), "There is no study 'smok'"),
         (("--study", "smoke", "--quant", "hqq:4", "--quant", "hqq:4"), "given twice"),

@@ -57,7 +57,7 @@ def test_scalings_come_from_the_configuration():
 def test_a_head_with_another_scaling_is_refused(change):
     module = make_module()
     found = find_head(module)
-    with pytest.raises(ModelError, match="does not give the model's logits back"):
+    with pytest.raises(ModelError, match="does not reproduce the model's logits"):
         check_head(module, Head(found.weight, **change))
 
 

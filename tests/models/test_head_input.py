@@ -66,7 +66,7 @@ def test_a_head_that_is_never_called_is_refused():
         def forward(self, input_ids):
             return F.linear(self.model(input_ids).last_hidden_state, self.lm_head.weight)
 
-    with pytest.raises(ModelError, match="without a call of its output head"):
+    with pytest.raises(ModelError, match="without calling its output head"):
         head_input(Functional(make_module().config), input_ids=IDS)
 
 

@@ -55,7 +55,7 @@ def test_an_adapter_is_refused_before_its_weights_are_fetched(hub, compute):
     make_tokenizer().save_pretrained(hub.folder)
     (hub.folder / "adapter_config.json").write_text("{}")
     (hub.folder / "adapter_model.safetensors").write_bytes(b"large")
-    with pytest.raises(ModelError, match="holds an adapter"):
+    with pytest.raises(ModelError, match="contains an adapter"):
         open_model(entry(), reference=entry(), compute=compute)
     assert not [name for name in hub.fetched if name.endswith(".safetensors")]
 

@@ -105,7 +105,7 @@ def test_a_repository_is_opened_at_its_pinned_revision(tmp_path, tiny_folder, ti
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     entry = stored(repository="some/model", revision=revision)
     assert open_model(entry, reference=entry, compute=compute).padded_rows > 0
-    with pytest.raises(SourceError, match="could not be fetched"):
+    with pytest.raises(SourceError, match="could not be downloaded"):
         open_model(entry.model_copy(update={"revision": "f" * 40}), reference=tiny, compute=compute)
 
 
@@ -185,7 +185,7 @@ def test_tokens_beyond_the_head_are_refused_only_where_a_text_holds_one(tmp_path
     opened = open_model(entry, reference=entry, compute=compute)
     assert (opened.vocabulary, opened.padded_rows) == (rows, 0)
     opened.check_tokens([[0, 5, rows - 1], [3]])
-    with pytest.raises(TokenizerError, match=rf"(?s)no row for.*ids below {rows}.*{rows}: "):
+    with pytest.raises(TokenizerError, match=rf"(?s)not in the vocabulary.*ids below {rows}.*{rows}: "):
         opened.check_tokens([[0, 5], [rows]])
 
 

@@ -180,13 +180,13 @@ def test_adapters_are_refused_and_not_ignored(file, beside, tmp_path, tiny, comp
     if not beside:
         (folder / "model.safetensors").unlink()
     (folder / file).write_bytes(b"{}")
-    with pytest.raises(ModelError, match=rf"(?s)holds an adapter.*{file}.*merge"):
+    with pytest.raises(ModelError, match=rf"(?s)contains an adapter.*{file}.*merge"):
         open_model(stored(folder, label="quant"), reference=tiny, compute=compute)
 
 
 def test_a_folder_without_tokenizer_is_refused(tmp_path, tiny, compute):
     half().save_pretrained(tmp_path)
-    with pytest.raises(TokenizerError, match=r"(?s)no tokenizer.*copy the tokenizer"):
+    with pytest.raises(TokenizerError, match=r"(?s)no readable tokenizer.*copy the tokenizer"):
         open_model(stored(tmp_path, label="quant"), reference=tiny, compute=compute)
 
 

@@ -75,7 +75,7 @@ def test_the_primary_score_can_be_named(items, tmp_path):
 @pytest.mark.parametrize("asked", [{"probability_margin": 0.01}, {"primary_score": "probability"}])
 def test_a_margin_without_its_score_is_refused(items, tmp_path, asked):
     path = write(without_choices(items), tmp_path)
-    with pytest.raises(StatisticsError, match="second score is asked for and is not available"):
+    with pytest.raises(StatisticsError, match="was requested but is not available"):
         analyse_table(None, items=path, reference="ref", resampling=FEW, **asked)
 
 

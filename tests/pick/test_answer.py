@@ -99,7 +99,7 @@ def test_sizes_are_read_with_their_unit(text, size):
 
 @pytest.mark.parametrize("text", ["12", "GB", "0GB", "12 gigabytes", "-3GB"])
 def test_other_sizes_are_refused(text):
-    with pytest.raises(ParameterError, match="cannot be read"):
+    with pytest.raises(ParameterError, match="size is invalid"):
         size_in_bytes(text)
 
 

@@ -195,11 +195,11 @@ def test_a_vocabulary_alone_is_refused(files, tmp_path):
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
-    with pytest.raises(ModelError, match="holds no weights"):
+    with pytest.raises(ModelError, match="contains no weights"):
         candidates_in(tmp_path)
 
 
 def test_a_folder_without_models_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(SourceError, match="holds no model"):
+    with pytest.raises(SourceError, match="contains no model"):
         candidates_in(tmp_path)

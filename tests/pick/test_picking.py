@@ -165,7 +165,9 @@ def test_a_file_that_cannot_be_run_is_left_out_with_the_reason_and_the_others_ar
 
 
 def test_memory_that_no_file_fits_into_is_refused_before_anything_runs(request_of, tmp_path):
-    with pytest.raises(ParameterError, match=r"(?s)No file fits.*tiny-Q2_K, the smallest") as caught:
+    with pytest.raises(
+        ParameterError, match=r"(?s)No file fits into the memory limit.*tiny-Q2_K, the smallest"
+    ) as caught:
         pick(replace(request_of, fit=1000, out=tmp_path / "out"))
     assert "--context" in caught.value.do
     assert not (tmp_path / "out").exists()

@@ -89,7 +89,7 @@ def test_a_writer_goes_on_with_the_windows_that_are_missing(tmp_path: Path) -> N
     with StoreWriter(tmp_path, h, head(torch.float32)) as store:
         store.write(0, states(h)[0])
         store.write(3, states(h)[3])
-        with pytest.raises(StoreError, match="cannot be sealed"):
+        with pytest.raises(StoreError, match="is not complete"):
             store.seal()
     first = (h.folder(tmp_path) / "done" / "000000.json").stat().st_mtime_ns
     with StoreWriter(tmp_path, h, head(torch.float32)) as store:
@@ -179,7 +179,7 @@ def test_hidden_states_of_another_shape_or_dtype_are_refused(tmp_path: Path) -> 
     h = header()
     with StoreWriter(tmp_path, h, head(torch.float32)) as store:
         for wrong in (states(h)[0][:2], states(h)[0].double(), states(h)[0][:, :5]):
-            with pytest.raises(StoreError, match="other hidden states"):
+            with pytest.raises(StoreError, match="does not have the hidden states"):
                 store.write(0, wrong)
         assert store.missing() == [0, 1, 2, 3, 4]
 
@@ -222,7 +222,7 @@ with StoreWriter(Path(sys.argv[1]), h, head(torch.float32)) as store:
     try:
         store.write(1, states(h)[1])
     except StoreError as error:
-        print("refused:", "room on the disk" in str(error), store.missing())
+        print("refused:", "space on the disk" in str(error), store.missing())
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

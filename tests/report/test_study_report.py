@@ -39,7 +39,7 @@ def without_composite(simulated_copy):
         table = study.analysis(name)
         rows = table["benchmark"] == "composite"
         table.loc[rows, ["estimate", "low", "high"]] = np.nan
-        table.loc[rows, "note"] = "Column 'composite' has no number for some quants."
+        table.loc[rows, "note"] = "Column 'composite' has missing values for some quants."
         study.save_analysis(name, table)
     study.cohort[["composite", "composite_se"]] = np.nan
     return study

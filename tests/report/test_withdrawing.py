@@ -67,7 +67,7 @@ def test_numbers_and_tables_lose_the_table_and_say_why(made, files):
 @pytest.mark.parametrize("table", ["verdicts", "zone_members/x", "published"])
 def test_what_is_not_there_is_not_withdrawn(table, made, files, capsys):
     assert cli.main(["withdraw", "simulated", "--table", "verdict", "--table", table, "--why", WHY]) == 2
-    assert "nothing to withdraw" in (said := capsys.readouterr().err)
+    assert "No such table can be withdrawn" in (said := capsys.readouterr().err)
     assert table in said
     assert now(made) == files
     assert cli.main(["withdraw", "nobody", "--table", "verdict", "--why", WHY]) == 2

@@ -171,7 +171,7 @@ def test_no_space_left_is_said_and_leaves_nothing(data, sample, monkeypatch):
 
     broken = Asset("sample", sample.wheel, full, sample.files, "MIT")
     monkeypatch.setattr(fetching, "ASSETS", {"sample": broken})
-    with pytest.raises(SourceError, match="No space left"):
+    with pytest.raises(SourceError, match="The disk was full"):
         fetch("sample")
     assert left_behind(data / "assets") == []
 

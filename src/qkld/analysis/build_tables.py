@@ -58,10 +58,10 @@ class Replicates:
         own = cohort[cohort["label"].isin(inside) & (cohort["basis_kind"] == self.kind)]
         if own.empty:
             raise StatisticsError(
-                f"No build by {self.kind} lies among these quants.",
+                f"These quants include no build by {self.kind}.",
                 expected="builds of several recipes",
                 found="none",
-                do="take another zone, or make builds nearer to the reference",
+                do="use another zone, or make builds that are closer to the reference",
             )
         noise = self.evidence.noises[self.evidence.headline].of(list(own["label"]))
         return builds_of(noise, list(own["recipe_id"]), own[self.evidence.kld].to_numpy(float), list(own["basis_kind"]))

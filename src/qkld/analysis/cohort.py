@@ -125,7 +125,7 @@ def check_same_requests(items: pd.DataFrame) -> None:
             if len(bad):
                 raise BenchmarkError(
                     f"Benchmark '{benchmark}' {problem}.",
-                    expected=f"one request hash and one metric an item, and {models} models for each item",
+                    expected=f"one request hash and one metric per item, and {models} models for each item",
                     found=f"items {', '.join(map(str, bad[:5]))}{' …' if len(bad) > 5 else ''} ({len(bad)} in all)",
                     do=f"delete the item tables of this study and run {ITEMS.made_in} again",
                 )
@@ -142,7 +142,7 @@ def _metric(fidelity: pd.DataFrame, corpus: str, context: int, label: str) -> pd
     rows = fidelity[(fidelity["corpus"] == corpus) & (fidelity["context"] == context)].set_index("metric")
     if rows.empty:
         raise StageError(
-            f"The fidelity table of '{label}' lacks a corpus and context of the study.",
+            f"The fidelity table of '{label}' lacks a corpus and context length of the study.",
             expected=f"corpus {corpus}, context {context}",
             found=sorted(set(zip(fidelity["corpus"], fidelity["context"], strict=True))),
             do=f"run {FIDELITY.made_in} for '{label}' again",
@@ -265,7 +265,7 @@ def check_same_stores(stores: Mapping[str, Any]) -> None:
     others = [label for label, found in keys.items() if found != usual]
     if others:
         raise StageError(
-            "Some rows were measured against other stores of the reference than the rest.",
+            "Some rows were measured against different stores of the reference.",
             expected=usual,
             found=f"{', '.join(others)} with {keys[others[0]]}",
             do=f"run {FIDELITY.made_in} again for them",

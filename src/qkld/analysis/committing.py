@@ -203,7 +203,7 @@ def without_texts(items: pd.DataFrame) -> pd.DataFrame:
     words = [c for c in kept if not pd.api.types.is_numeric_dtype(kept[c]) and c not in NAMES]
     if words:
         raise TableError(
-            "A column of the items holds words that may be a benchmark's text.",
+            "A column of the items may hold a benchmark's text.",
             expected=f"words in {', '.join(sorted(NAMES))} alone",
             found=", ".join(words),
             do="name the column in qkld.analysis.committing.NAMES if it holds no text, else in TEXTS",

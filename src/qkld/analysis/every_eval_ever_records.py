@@ -103,10 +103,10 @@ def _places(models: Sequence[str], origin: Origin) -> dict[str, Place]:
     alike = [place.label for place in places.values() if folders.count(place.folder) > 1]
     if alike:
         raise ParameterError(
-            "Two models would be written to one folder.",
+            "Two models would be written to the same folder.",
             expected="labels that differ in letters and digits",
             found=alike,
-            do="rename one of them",
+            do="rename one of the models",
         )
     return places
 
@@ -117,10 +117,10 @@ def _place(model: str, origin: Origin) -> Place:
         developer, name = origin.developer or "", model
     if not developer or not name:
         raise ParameterError(
-            f"Model '{model}' names no developer.",
+            f"Model '{model}' does not name its developer.",
             expected="a label DEVELOPER/NAME, or --developer NAME",
             found=model,
-            do="name who made the model with --developer",
+            do="name the developer with --developer",
         )
     parts = [_safe(part) for part in (origin.collection, developer, name)]
     return Place(model, f"{developer}/{name}", "/".join(("data", *parts)))
@@ -202,7 +202,7 @@ def _check_divergences(models: Sequence[str], divergences: Mapping[str, Estimate
             "The table of quants has no mean KLD of these models.",
             expected=f"labels among {list(models)[:8]}, and a column of the mean KLD",
             found=f"a mean KLD of {list(divergences)[:8] or 'none'}",
-            do="give the table that was imported or measured with these items",
+            do="use the table of the same models as these items",
         )
 
 

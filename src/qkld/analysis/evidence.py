@@ -234,7 +234,7 @@ class Evidence:
         for part in ("answers", name) if name in OF_ANSWERS else (name,):
             if not self.has(part):
                 what, do = PARTS[part]
-                raise StatisticsError(f"This statistic rests on {what}.", expected=what, found="none", do=do)
+                raise StatisticsError(f"This statistic needs {what}.", expected=what, found="none", do=do)
         return self._parts[name]
 
     # --- the other score ----------------------------------------------------------------------------------------------

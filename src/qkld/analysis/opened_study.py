@@ -86,7 +86,7 @@ def _check_known(stage: str, given: Mapping[str, Any]) -> None:
             f"Notebook {stage} has no parameter {', '.join(unknown)}.",
             expected=", ".join(known),
             found=", ".join(f"{name} = {given[name]!r}" for name in unknown),
-            do=f"give it to notebook {' or '.join(owners)}" if owners else "correct the name, or take the line out",
+            do=f"give it to notebook {' or '.join(owners)}" if owners else "correct the name, or remove the line",
         )
 
 
@@ -106,7 +106,7 @@ def _literals(given: Mapping[str, Any]) -> Iterator[str]:
 def _refused(study: LoadedStudy) -> ParameterError:
     name = study.params.study
     return ParameterError(
-        f"Notebook {READ_BY_ALL} was given other parameters than study '{name}' has; every later one reads its stores.",
+        f"Notebook {READ_BY_ALL} must use the values of study '{name}', as all later notebooks read its stores.",
         expected=", ".join(f"{knob} = {value.own!r}" for knob, value in study.by_hand.items()),
         found=", ".join(f"{knob} = {value.given!r}" for knob, value in study.by_hand.items()),
         do=f"write the values into {params_file(name)}, or into a copy of it under another name, and open that study",
@@ -138,7 +138,7 @@ def default_study(stage: str) -> str:
         largest = max(kept, key=lambda name: len(load_params(name).quants))
         return _told(largest, "no study was run here yet, and its tables are in the repository")
     raise StageError(
-        f"No study was run here as far as notebook {stage} needs, and none was named.",
+        f"No study was named, and none was run far enough for notebook {stage}.",
         expected="a study's name, or a run of one",
         found="study = None",
         do=f"set study to one of {', '.join(known_studies())}, or run one first: `qkld run {FIRST}`",

@@ -51,7 +51,7 @@ def asks_only(items: list[Item]) -> Sequence[Answer]:
         Always.
     """
     raise BenchmarkError(
-        "This harness model was made to read items, not to answer them.",
+        "This harness model can read items but not answer them.",
         expected="a HarnessModel with an `answer` function",
         found=f"{len(items)} items to answer",
         do="score the items first, as notebooks/03_benchmark_scores.ipynb does",
@@ -130,7 +130,7 @@ class HarnessModel(TemplateLM):
         """
         if not getattr(self.tokenizer, "chat_template", None):
             raise BenchmarkError(
-                "A benchmark asks in a chat, and the model has no chat template.",
+                "A benchmark uses a chat template, but the model has none.",
                 expected="tokenizer.chat_template",
                 found="none",
                 do="write `prompt: plain` for the benchmark, or use a chat model",
@@ -193,7 +193,7 @@ class HarnessModel(TemplateLM):
 
 def _not_answered(kind: str) -> BenchmarkError:
     return BenchmarkError(
-        f"Requests of kind '{kind}' are not answered.",
+        f"Requests of kind '{kind}' are not supported.",
         expected="tasks that ask for log-likelihoods of continuations, or for written answers",
         found=f"a task that asks for {kind}",
         do="leave the task out of the study's benchmarks",

@@ -163,10 +163,10 @@ def load_task(benchmark: Benchmark, data: Path, items: tuple[int, ...] | None = 
     _check_kind(benchmark, judging)
     if len(task.eval_docs) != len(items):
         raise BenchmarkError(
-            f"Task '{name}' turns lines of its file into another number of items.",
+            f"Task '{name}' yields a different number of items than its file has lines.",
             expected=f"{len(items)} items from {len(items)} lines",
             found=f"{len(task.eval_docs)} items",
-            do="prepare the file so that one line is one item; items are named by their line",
+            do="prepare the file so that one line is one item; items are named by their line number",
         )
     return LoadedTask(benchmark, task, items, judging)
 
@@ -186,7 +186,7 @@ def items_of(task: LoadedTask, tokenizer: Any) -> list[Item]:
     if single:
         raise BenchmarkError(
             f"Task '{task.name}' has items without wrong choices.",
-            expected="at least two choices an item",
+            expected="at least two choices per item",
             found=f"one choice in items {', '.join(single[:5])}",
             do="use a multiple-choice task",
         )
@@ -220,17 +220,17 @@ def _check_kind(benchmark: Benchmark, judging: Judging | None) -> None:
     """Refuse keys of written answers where choices are compared, and a metric of choices where answers are written."""
     if judging is not None and benchmark.metric is not None:
         raise BenchmarkError(
-            f"In task '{benchmark.task}' the answer is written.",
-            expected="no metric: that is for multiple choice",
+            f"Task '{benchmark.task}' asks for a written answer.",
+            expected="no metric, which is for multiple choice",
             found=f"metric {benchmark.metric}",
-            do="take it out of the benchmark's entry",
+            do="remove it from the benchmark's entry",
         )
     if judging is None and benchmark.answer_tokens is not None:
         raise BenchmarkError(
-            f"In task '{benchmark.task}' no answer is written.",
-            expected="no answer_tokens, temperature, repeats or sampling_seed: it is of multiple choice",
+            f"Task '{benchmark.task}' is multiple choice.",
+            expected="no answer_tokens, temperature, repeats or sampling_seed",
             found=f"answer_tokens {benchmark.answer_tokens}",
-            do="take them out of the benchmark's entry",
+            do="remove them from the benchmark's entry",
         )
 
 
@@ -239,7 +239,7 @@ def _lines(name: str, data: Path) -> list[str]:
         raise BenchmarkError(
             f"The items of '{name}' are missing.", expected=data, found="no such file", do="run `qkld fetch`"
         )
-    read = json_lines(data, error=BenchmarkError, expected=f"the items of '{name}', one JSON object a line")
+    read = json_lines(data, error=BenchmarkError, expected=f"the items of '{name}', one JSON object per line")
     lines = [line.text for line in read]
     if not lines:
         raise BenchmarkError(

@@ -74,7 +74,7 @@ def _lengths(task: LoadedTask, document: dict[str, Any]) -> np.ndarray | None:
     lengths = np.array([float(len(choice)) for choice in task.task.doc_to_choice(document)])
     if not lengths.all():
         raise BenchmarkError(
-            f"A choice of '{task.name}' is empty, so that acc_norm cannot divide by its characters.",
+            f"A choice of '{task.name}' is empty, so acc_norm cannot divide by its length.",
             expected="a text for every choice",
             found=list(task.task.doc_to_choice(document)),
             do="correct the item's line, or write `metric: acc` for the benchmark",
@@ -92,7 +92,7 @@ def _checked(item: Item, sample: dict[str, Any], choices: Sequence[str], metric:
         right = choices.index(right)
     if not isinstance(right, int) or not 0 <= right < len(item.choices) or correct not in (0, 1):
         raise BenchmarkError(
-            f"Item {item.name} has no single right choice, or its task reports no '{metric}'.",
+            f"Item {item.name} has no single right choice, or its task does not report '{metric}'.",
             expected=f"one right choice below {len(item.choices)}, and {metric} 0 or 1",
             found=f"right choice {right!r}, {metric} {correct!r}",
             do="use a multiple-choice task with one right choice that reports it, or name another metric",

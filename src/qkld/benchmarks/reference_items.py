@@ -159,7 +159,7 @@ def record_items(
 def _compare_layout(task: str, stored: str, layout: str) -> None:
     if stored != layout:
         raise BenchmarkError(
-            f"The reference ran the items of '{task}' in another layout, or wrote its answers otherwise.",
+            f"The reference ran the items of '{task}' in another layout or with other settings for written answers.",
             expected=stored,
             found=layout,
             do=f"give {NOTEBOOK} and this notebook one pack_tokens and one entry of the benchmark, and both models "
@@ -172,7 +172,7 @@ def _compare_items(task: str, stored: Sequence[Window], found: Sequence[Window])
         theirs, mine = (w[place].name if place < len(w) else "no item" for w in (stored, found))
         if mine != theirs:
             raise BenchmarkError(
-                f"The items of '{task}' are not those that the reference was run on; item {place} differs.",
+                f"The items of '{task}' differ from those that the reference was run on, first at item {place}.",
                 expected=f"{theirs} (number in the file, request hash), as stored",
                 found=mine,
                 do=f"run {NOTEBOOK} again if the task, its file or its limit changed; else compare the tokenizers",

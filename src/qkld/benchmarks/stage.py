@@ -100,7 +100,7 @@ def _report_unanswered(label: str, task: str, scores: dict[str, ItemScore]) -> N
     unanswered = sum(score.answer.choice == NO_CHOICE for score in scores.values())
     if unanswered == len(scores):
         raise BenchmarkError(
-            f"'{label}' has no answer to any item of '{task}'.",
+            f"'{label}' has no valid answer to any item of '{task}'.",
             expected="finite log-probabilities of an item's choices",
             found=f"{unanswered} of {len(scores)} items with a logit that is not finite",
             do="run the model in compute_dtype float32, or leave it out of the study",

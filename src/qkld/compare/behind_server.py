@@ -64,16 +64,16 @@ def served_quants(request: Request) -> list[ServedModel]:
         if given and asked:
             raise ParameterError(
                 f"{option} cannot be given with a served quant.",
-                expected="figures that its top log-probabilities give",
+                expected="figures that can be computed from top log-probabilities",
                 found=option,
                 do=f"drop {option}",
             )
     if given and (len(given) < len(request.quants) or len(set(given)) < len(given)):
         raise ParameterError(
             "These quants cannot be compared together.",
-            expected="addresses of served models alone, each once: their KLD has bounds, others' an exact value",
+            expected="only served models, each once: for these the KLD has bounds, for others an exact value",
             found=", ".join(request.quants),
-            do="give served and other quants in two commands",
+            do="use two commands for served and other quants",
         )
     models = [served_model(text) for text in given]
     labels = [m.label for m in models]

@@ -100,7 +100,7 @@ def _check_options(request: Request) -> None:
         if given:
             raise ParameterError(
                 f"{option} cannot be given with a base file or a top-k store.",
-                expected="the store's own windows, and figures that its cut-off distributions give",
+                expected="the store's own windows, and figures that can be computed from truncated distributions",
                 found=given,
                 do=f"drop {option}, or give a model or a store of notebook 01 as --reference",
             )
@@ -124,8 +124,8 @@ def bounds_summary(tokens: pd.DataFrame, label: str, request: Request) -> pd.Dat
     finite = tokens[tokens["kl_low"].notna()]
     if finite.empty:
         raise StoreError(
-            f"No token of '{label}' has bounds.",
-            expected="logits that are numbers",
+            f"No token of '{label}' has finite logits.",
+            expected="finite logits",
             found=f"{len(tokens)} of {len(tokens)} tokens not finite",
             do="check the quant, or run it in --dtype float32",
         )

@@ -35,18 +35,18 @@ def reference_of(request: Request, study: Study | None) -> StoredModel | AnyStor
         return open_store(folder)
     if stores := sorted(p.parent.name for p in folder.glob("*/header.json")):
         raise StoreError(
-            f"{folder} is no store but the folder of some.",
+            f"{folder} is not a store but a folder of stores.",
             expected=f"one of {', '.join(stores)}",
-            found="the folder above",
+            found="the folder that contains them",
             do="name a store",
         )
     entry = model_entry(request.reference, study=study)
     if isinstance(entry, MadeModel):
         raise ParameterError(
-            "A quantizer makes a quant, not a reference.",
+            "A quantizer cannot be the reference.",
             expected="a stored model or a store as --reference",
             found=request.reference,
-            do="give the model that it is applied to",
+            do="give the model that the quantizer is applied to",
         )
     return entry.model_copy(update={"label": "reference"}) if study is None else entry
 
@@ -64,7 +64,7 @@ def quants_of(request: Request, study: Study | None, reference: StoredModel | An
     entries = [cached for entry in given for cached in _in_caches(request, entry)]
     if request.engine and not any(isinstance(entry, GgufModel) for entry in entries):
         raise ParameterError(
-            "--engine says what runs GGUF files.",
+            "--engine applies only to GGUF files.",
             expected="a .gguf file among the quants",
             found=", ".join(request.quants),
             do="drop --engine",
@@ -103,7 +103,7 @@ def _check_caches(request: Request, entries: Sequence[ModelEntry]) -> None:
     asked = [f"--cache-{name[-1]}" for name in ("cache_k", "cache_v") if getattr(request, name)]
     if asked and not any(map(_has_cache, entries)):
         raise ParameterError(
-            f"{asked[0]} is about llama.cpp's cache.",
+            f"{asked[0]} applies only to llama.cpp's cache.",
             expected="a .gguf file among the quants, and --engine llamacpp",
             found=", ".join(request.quants) + (f" in {request.engine}" if request.engine else ""),
             do=f"give both, or drop {' and '.join(asked)}",
@@ -158,7 +158,7 @@ def _from_store(request: Request, folder: Path, store: ReferenceStore, study: St
 def _check_made_by(store: ReferenceStore, model: OpenedModel) -> None:
     if model.weights_sha256 != store.header.model_sha256:
         raise StoreError(
-            "The store was made by another model than the study's reference.",
+            "The store was made from another model than the study's reference.",
             expected=store.header.model_sha256,
             found=model.weights_sha256,
             do="give the study that made the store, or its device and dtype",

@@ -53,7 +53,7 @@ def snapshot(entry: StoredModel, patterns: tuple[str, ...], ignored: tuple[str, 
             f"Model '{entry.label}' has no pinned revision.",
             expected="40 hex digits",
             found="revision still to be checked",
-            do=f"look it up at {entry.repository} and write it into the study",
+            do=f"look it up at {entry.repository} and add it to the study",
         )
     try:
         return Path(
@@ -66,10 +66,10 @@ def snapshot(entry: StoredModel, patterns: tuple[str, ...], ignored: tuple[str, 
         )
     except Exception as error:  # the hub raises many kinds: no network, no such repository, gated, offline
         raise SourceError(
-            f"The files of '{entry.label}' could not be fetched.",
+            f"The files of '{entry.label}' could not be downloaded.",
             expected=f"{entry.repository} at {entry.revision}",
             found=f"{type(error).__name__}: {error}"[:600],
-            do="check the network and the access, or copy the files to a folder and give its path",
+            do="check the network and your access rights, or copy the files to a folder and give its path",
         ) from error
 
 
@@ -91,7 +91,7 @@ def model_folder(entry: StoredModel) -> Path:
             f"Model '{entry.label}' has no safetensors." if not files else f"Files of '{entry.label}' are missing.",
             expected=f"{WEIGHTS}, or {INDEX} and the files it names, in {folder}",
             found=sorted(p.name for p in folder.iterdir())[:20],
-            do="get the files again, or convert the weights to safetensors in transformers' layout; "
+            do="download the files again, or convert the weights to safetensors in transformers' layout; "
             "pickled weights are refused because loading them runs code",
         )
     expected = getattr(entry, "sha256", None)
@@ -130,7 +130,7 @@ def _named_files(index: Path) -> list[Path]:
             f"{index} cannot be read.",
             expected="a weight_map: name of a tensor → name of its file",
             found=f"{names!r}"[:200],
-            do="get the file again",
+            do="download the file again",
         )
     return [index.parent / name for name in sorted(set(names.values()))]
 
@@ -152,18 +152,18 @@ def read_json(file: Path) -> dict[str, Any]:
         problem = type(value).__name__
     except ValueError as error:
         problem = str(error)
-    raise ModelError(f"{file} cannot be read.", expected="a JSON object", found=problem, do="get the file again")
+    raise ModelError(f"{file} cannot be read.", expected="a JSON object", found=problem, do="download the file again")
 
 
 def _check_no_adapter(folder: Path, label: str) -> None:
     found = [name for name in ADAPTERS if (folder / name).is_file()]
     if found:
         raise ModelError(
-            f"The folder of '{label}' holds an adapter, which is not applied.",
-            expected="the whole model's weights",
+            f"The folder of '{label}' contains an adapter, which qkld does not apply.",
+            expected="the weights of the whole model",
             found=f"{', '.join(found)} in {folder}",
-            do="merge the adapter into its base model first (peft: merge_and_unload), save that and give its "
-            "folder; or take the adapter's files out",
+            do="merge the adapter into its base model (peft: merge_and_unload), save the result and give its folder; "
+            "or remove the adapter's files",
         )
 
 
@@ -180,5 +180,5 @@ def check_stated_hash(label: str, found: str, expected: str) -> None:
             f"The weights of '{label}' have the wrong hash.",
             expected=expected,
             found=found,
-            do="get the file again, or correct the hash if the file is the one meant",
+            do="download the file again, or correct the hash if this is the right file",
         )

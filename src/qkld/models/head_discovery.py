@@ -107,7 +107,7 @@ def _first_proven(module: nn.Module, head: Head, forms: Iterable[Head]) -> tuple
             return form, hidden.dtype
     largest, beyond = differences[0]
     raise ModelError(
-        f"The head found in {type(module).__name__} does not give the model's logits back.",
+        f"The head found in {type(module).__name__} does not reproduce the model's logits.",
         expected="no difference beyond rounding",
         found=f"largest difference {largest:g}, {beyond} of {own.numel()} beyond rounding, with "
         f"{type(module.get_output_embeddings()).__name__}, scale {head.scale:g}, soft cap {head.softcap}",
@@ -148,8 +148,8 @@ def _own_logits(module: nn.Module, ids: Tensor, dtype: torch.dtype) -> Tensor:
             f"{type(module).__name__} cannot be run on token ids in {_dtype_name(dtype)}.",
             expected="logits of a few tokens",
             found=f"{type(error).__name__}{_place(error, module)}: {error}"[:400],
-            do="take another compute dtype, or weights: dequantized where its layers are quantized, or a class "
-            "that transformers runs on text alone",
+            do="use another compute dtype, or weights: dequantized if its layers are quantized, or a model class that "
+            "transformers runs on text alone",
         ) from error
 
 

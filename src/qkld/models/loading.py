@@ -86,10 +86,10 @@ def _check_plain(module: nn.Module, source: Sources, label: str) -> None:
     ]
     if packed:
         raise ModelError(
-            f"'{label}' holds packed weights, and nothing says how they are quantized.",
+            f"'{label}' has packed weights, but nothing states how they are quantized.",
             expected="floating-point weights, or a quantization_config in config.json",
             found=f"{len(packed)} packed, such as {packed[0]}",
-            do="get the folder again with the config.json that the quantizer wrote",
+            do="download the folder again with the config.json that the quantizer wrote",
         )
 
 
@@ -99,8 +99,8 @@ def _check_native(module: nn.Module, method: str, label: str) -> None:
         raise ModelError(
             f"'{label}' cannot be run natively here.",
             expected=f"layers of {method}",
-            found="plain ones: transformers dequantizes them where no kernel runs them",
-            do="take weights: dequantized, or a device with kernels for it",
+            found="plain layers; transformers dequantizes them if it has no kernel",
+            do="use weights: dequantized, or a device with kernels for this method",
         )
 
 
@@ -114,8 +114,8 @@ def made_model(
     if quantization_of(folder):
         raise ModelError(
             f"'{entry.label}' cannot be made from '{reference}'.",
-            expected="a reference with plain weights",
-            found="a quantized one",
+            expected="a reference with unquantized weights",
+            found="a quantized reference",
             do="choose the unquantized model as the reference",
         )
     native, is_spread = compute.weights == "native", compute.device_map == "auto"

@@ -53,9 +53,9 @@ def model_entry(text: str, *, study: Study | None = None) -> ModelEntry:
     if hub is None:
         known = [] if study is None else [study.reference.label, *(q.label for q in study.quants)]
         raise ParameterError(
-            f"'{text}' is no model.",
+            f"'{text}' is not a model.",
             expected=FORMS + (f"; the study's labels are {', '.join(known)}" if known else ""),
-            found="no such file or folder, and no other form",
+            found="no such file or folder, and none of these forms",
             do="correct the path or the name",
         )
     return hub_entry(text, **hub.groupdict())
@@ -129,7 +129,7 @@ def _value(text: str) -> int | bool | str:
 
 def _bad_quantizer(text: str, found: str) -> ParameterError:
     return ParameterError(
-        f"'{text}' is no quantizer that qkld can make.",
+        f"'{text}' is not a quantizer that qkld supports.",
         expected="torchao:int1 … int8 or float8 [,group=N][,mapping=asymmetric]; bitsandbytes:int8, nf4 or fp4 "
         "[,double_quant=true]; hqq:8, 6, 5, 4, 3 or 2 [,group=N]",
         found=found,
@@ -143,7 +143,7 @@ def local_entry(path: Path) -> StoredModel:
         return _stored("transformers", path.name, str(path), path=str(path))
     if path.suffix != ".gguf":
         raise ParameterError(
-            f"{path} is no model.", expected="a folder or a .gguf file", found=path.name, do="correct the path"
+            f"{path} is not a model.", expected="a folder or a .gguf file", found=path.name, do="correct the path"
         )
     return _stored("gguf", path.stem, str(path), path=str(path.parent), **_gguf_files(path.name))
 

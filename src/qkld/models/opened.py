@@ -96,10 +96,10 @@ class OpenedModel:
         if beyond:
             named = ", ".join(f"{i}: {self.tokenizer.convert_ids_to_tokens(i)!r}" for i in beyond[:5])
             raise TokenizerError(
-                f"The text holds tokens that '{self.label}' has no row for.",
+                f"The text contains tokens that are not in the vocabulary of '{self.label}'.",
                 expected=f"ids below {self.vocabulary}, the rows of its head",
                 found=named,
-                do="take these tokens out of the text, or use the tokenizer that the model was made with",
+                do="remove these tokens from the text, or use the model's own tokenizer",
             )
 
     def hidden(

@@ -187,10 +187,10 @@ def _check_dtype(entry: ModelEntry, found: torch.dtype, compute: Compute, dtype:
     if found != dtype:
         native = f" with weights: {compute.weights}" if compute.weights == "native" else ""
         raise ModelError(
-            f"'{entry.label}' computes in another dtype than is said of it.",
+            f"'{entry.label}' computes in another dtype than requested.",
             expected=f"hidden states in {dtype}",
             found=f"{found}{native}",
-            do="take that compute dtype, or weights: dequantized",
+            do="use that compute dtype, or weights: dequantized",
         )
 
 
@@ -204,7 +204,7 @@ def _check_made_hash(entry: ModelEntry, found: str) -> None:
     expected = getattr(entry, "weights_sha256", None)
     if expected is not None and expected != found:
         raise SourceError(
-            f"'{entry.label}' was made, but not with the weights stated.",
+            f"'{entry.label}' was made, but its weights do not have the stated hash.",
             expected=expected,
             found=found,
             do="use the library versions, compute dtype and compute.weights that the study was written with",

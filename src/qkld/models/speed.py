@@ -55,9 +55,9 @@ def measured_speed(model: OpenedModel, text: Sequence[int]) -> tuple[Speed, ...]
     if prompts[0] < 1:
         raise ModelError(
             f"The context of '{model.label}' is too short to measure its speed.",
-            expected=f"room for a prompt and {WRITTEN} tokens behind it",
+            expected=f"room for a prompt and {WRITTEN} generated tokens",
             found=f"{model.context_length:g} tokens",
-            do="leave the speed out",
+            do="leave out --speed",
         )
     tokens = [text[i % len(text)] for i in range(prompts[-1] + WRITTEN)]
     with _as_deployed(model), torch.inference_mode():

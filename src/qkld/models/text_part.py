@@ -48,10 +48,10 @@ def text_config(folder: Path, *, label: str) -> Any | None:
         raise _refusal(whole, label)
     if is_quantized:
         raise ModelError(
-            f"The text part of '{label}' cannot be loaded by itself.",
+            f"The text part of '{label}' cannot be loaded on its own.",
             expected="plain weights",
             found=f"{type(whole).__name__} with a saved quantization",
-            do="take a folder with the same weights in bfloat16, or a GGUF file of them",
+            do="use a folder with the same weights in bfloat16, or a GGUF file of them",
         )
     if hasattr(whole, "tie_word_embeddings"):  # then the whole model ties or not, whatever its text part says
         text.tie_word_embeddings = whole.tie_word_embeddings
@@ -73,7 +73,7 @@ def _also_sees(whole: Any, text: Any) -> bool:
 def _refusal(whole: Any, label: str) -> ModelError:
     return ModelError(
         f"Model '{label}' cannot be measured as a language model.",
-        expected="a causal language model that transformers has a class for, or one with a text part that is such",
+        expected="a causal language model known to transformers, or a model with such a text part",
         found=f"{type(whole).__name__}, model type {whole.model_type}",
         do="give a model that predicts the next token of a text",
     )

@@ -50,8 +50,8 @@ def load_tokenizer(folder: Path) -> Any:
 
 def _no_tokenizer(folder: Path, found: str) -> TokenizerError:
     return TokenizerError(
-        f"{folder} has no tokenizer that can be read.",
-        expected=f"one of {', '.join(sorted(VOCABULARIES))} or tokenizer.model, as the model was published with",
+        f"{folder} has no readable tokenizer.",
+        expected=f"one of {', '.join(sorted(VOCABULARIES))} or tokenizer.model, as published with the model",
         found=found,
         do="copy the tokenizer's files of the original model into the folder",
     )
@@ -90,14 +90,14 @@ def load_module(
     except Exception as error:  # damaged file, unknown architecture, missing library: all end here
         raise ModelError(
             f"Model '{label}' cannot be loaded.",
-            expected="a causal language model that transformers knows",
+            expected="a causal language model known to transformers",
             found=f"{type(error).__name__}: {error}"[:800],
-            do="correct or replace the files, or install the library its quantization needs",
+            do="correct or replace the files, or install the library that its quantization needs",
         ) from error
     lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if lacking:
         raise ModelError(
-            f"The files of '{label}' do not hold the whole model.",
+            f"The files of '{label}' do not contain the whole model.",
             expected="every tensor, in the shape that config.json gives it",
             found=f"{len(lacking)} missing or of another shape: {', '.join(lacking[:5])}",
             do=_mend(folder),
@@ -159,10 +159,10 @@ def quantization_of(folder: Path) -> dict[str, Any] | None:
     method = stated.get("quant_method") if isinstance(stated, dict) else stated
     if not isinstance(stated, dict) or method not in (None, "bitsandbytes", *AUTO_QUANTIZATION_CONFIG_MAPPING):
         raise ModelError(
-            f"{folder} states a quantization that is not known.",
+            f"{folder} states an unknown quantization.",
             expected=f"a quant_method among {', '.join(sorted(AUTO_QUANTIZATION_CONFIG_MAPPING))}",
             found=method,
-            do="get config.json again, or run the model with the engine that its quantization is made for",
+            do="download config.json again, or run the model with the engine that its quantization is intended for",
         )
     return stated
 

@@ -73,8 +73,8 @@ def check_finite(module: nn.Module, *, label: str) -> None:
                 f"'{label}' has weights that are not finite.",
                 expected="finite values",
                 found=f"NaN or infinity in {name}",
-                do="get or make the weights again; a group of equal values can do this, and so can an overflow of "
-                "float16, which bfloat16 and float32 have not",
+                do="download or make the weights again; possible causes are a group of equal values, or an "
+                "overflow in float16 (then use bfloat16 or float32)",
             )
 
 

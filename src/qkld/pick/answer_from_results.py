@@ -58,7 +58,7 @@ def _asked(evidence: Evidence, request: PickRequest) -> Evidence:
         raise StatisticsError(
             "The items have no probability of the right choice.",
             expected="items with that score, since --primary-score is probability",
-            found="right and wrong answers alone",
+            found="only right and wrong answers",
             do="give --primary-score accuracy, and its --margin",
         )
     return replace(evidence, settings=settings)

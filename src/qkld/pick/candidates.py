@@ -85,10 +85,10 @@ def candidates_in(folder: Path) -> list[Candidate]:
             first = check_vocabulary(found[-1], first)
     if not found:
         raise SourceError(
-            f"{folder} holds no model.",
+            f"{folder} contains no model.",
             expected="GGUF files, or folders with config.json and safetensors",
             found=sorted(p.name for p in folder.iterdir())[:20],
-            do="give the folder that the files lie in",
+            do="give the folder that contains the files",
         )
     check_one_model(found)
     return sorted(found, key=lambda c: -c.size)
@@ -139,10 +139,10 @@ def _of_gguf(entry: GgufModel) -> Candidate:
     shape, bits = shape_of_file(files[0]), gguf_bits(files)
     if not np.isfinite(bits.bits_per_weight):
         raise ModelError(
-            f"{files[0].name} holds no weights.",
+            f"{files[0].name} contains no weights.",
             expected="a model",
-            found="a header alone, as of a file that keeps a vocabulary",
-            do="take it out of the folder",
+            found="only a header, as in a vocabulary file",
+            do="remove it from the folder",
         )
     return Candidate(
         entry,
@@ -195,12 +195,12 @@ def check_one_model(found: Sequence[Candidate]) -> None:
     models = {c.model: [d.label for d in found if d.model == c.model] for c in found}
     if len(models) > 1:
         raise ModelError(
-            "The files are of several models.",
-            expected="files of one model: as many layers, and of one width",
+            "The files belong to several models.",
+            expected="files of one model, with the same number of layers and the same width",
             found="; ".join(
                 f"{layers} layers of width {width}: {', '.join(own)}" for (layers, width), own in models.items()
             ),
-            do="put the files of each model into a folder of its own",
+            do="put the files of each model into a separate folder",
         )
 
 
@@ -226,7 +226,7 @@ def check_vocabulary(own: Candidate, first: Vocabulary | None) -> Vocabulary | N
             "The files have no common tokenizer.",
             expected=f"the tokens of {first[0]}: {i} is {first[1][i]!r}",
             found=f"{len(differing)} others in {own.label}: {i} is {tokens[i]!r}",
-            do="take the file of the other tokenizer out",
+            do="remove the file with the other tokenizer",
         )
     return first
 
@@ -247,9 +247,9 @@ def reference_of(found: Sequence[Candidate], given: str | None) -> Candidate:
         raise ParameterError(
             "There is no reference: every file is quantized.",
             expected="a full-precision file (F32, BF16 or F16) among them, or --reference",
-            found=f"{largest.label}, the largest, is {largest.kind}: distances to it are not distances to the model",
+            found=f"{largest.label}, the largest, is {largest.kind}: KLDs to it are not KLDs to the model",
             do="give the model's full-precision file as --reference; or --reference "
-            f"{largest.label}, and read every number as one against {largest.kind}",
+            f"{largest.label}, and interpret every number as relative to {largest.kind}",
         )
     return full[0]
 
@@ -261,6 +261,9 @@ def _named(found: Iterable[Candidate], given: str) -> Candidate:
     entry = model_entry(given)
     if not isinstance(entry, StoredModel):
         raise ParameterError(
-            "A quantizer makes a quant, not a reference.", expected="a stored model", found=given, do="give its source"
+            "A quantizer cannot be the reference.",
+            expected="a stored model",
+            found=given,
+            do="give the model that it is applied to",
         )
     return candidate(entry)

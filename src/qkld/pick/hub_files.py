@@ -319,7 +319,7 @@ def _asked(ask: Callable[[], Any], what: str) -> Any:
             ) from error
         raise SourceError(
             f"{what} cannot be downloaded from the hub.",
-            expected="a repository that $HF_ENDPOINT answers for",
+            expected="a repository that $HF_ENDPOINT serves",
             found=f"{type(error).__name__}: {error}"[:400],
             do="correct the name, log in if it is gated, or download the files into a folder",
         ) from error

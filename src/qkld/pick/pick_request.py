@@ -31,7 +31,7 @@ def size_in_bytes(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None or float(found[1]) <= 0:
         raise ParameterError(
-            "A size cannot be read.", expected="a number with its unit, 12GB or 11.5GiB", found=text, do="correct it"
+            "The size is invalid.", expected="a number with its unit, 12GB or 11.5GiB", found=text, do="correct it"
         )
     return int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()])
 

@@ -99,10 +99,10 @@ def _files(request: PickRequest) -> Files:
         return files_of_hub(request.what, request.out / "files", **how)
     if request.remove:
         raise ParameterError(
-            "--remove is about files that are fetched here, and these are your own.",
-            expected="owner/name of a hub",
+            "--remove applies only to files downloaded by this command.",
+            expected="owner/name on a hub",
             found=request.what,
-            do="leave --remove out; nothing of a folder is ever removed",
+            do="leave out --remove; your own files are never removed",
         )
     return files_of_folder(request.what)
 
@@ -112,7 +112,10 @@ def _picked(request: PickRequest, files: Files) -> Answer:
     others = [c for c in files.found if c.entry != reference.entry]
     if not others:
         raise ParameterError(
-            "There is nothing to pick from.", expected="files beside the reference", found="none", do="add files"
+            "There are no files to choose from.",
+            expected="files besides the reference",
+            found="none",
+            do="add files to the folder",
         )
     if request.speed or request.engine == "llamacpp":
         for file in files.found:
@@ -135,10 +138,10 @@ def _fitting(request: PickRequest, files: Sequence[Candidate]) -> list[Candidate
     if not fitting:
         least = min(files, key=lambda c: c.memory(request.context))
         raise ParameterError(
-            "No file fits.",
+            "No file fits into the memory limit.",
             expected=f"at most {(request.fit or 0) / 1e9:.3g} GB with {request.context} tokens of cache",
             found=f"{least.label}, the smallest, takes {least.memory(request.context) / 1e9:.3g} GB",
-            do="give more memory to --fit, or fewer tokens to --context",
+            do="raise --fit, or lower --context",
         )
     return fitting
 

@@ -178,7 +178,7 @@ class StoreWriter:
             found = save_head(self.root, self._head)
             if found != self.header.head_sha256:
                 raise StoreError(
-                    "The head is not the header's.",
+                    "The head is not the one that the header states.",
                     expected=self.header.head_sha256,
                     found=found,
                     do="build the header from this head",
@@ -206,7 +206,7 @@ class StoreWriter:
         expected = (len(self.header.windows[window].positions), self.header.width)
         if tuple(hidden.shape) != expected or hidden.dtype != self.header.dtype:
             raise StoreError(
-                f"Window {window} has other hidden states than its header says.",
+                f"Window {window} does not have the hidden states that its header states.",
                 expected=f"{expected} {self.header.dtype}",
                 found=f"{tuple(hidden.shape)} {hidden.dtype}",
                 do="keep the hidden states of the window's positions, in the compute dtype",
@@ -220,16 +220,16 @@ class StoreWriter:
         except OSError as error:
             raise StoreError(
                 f"Window {window} could not be written to {self.folder}.",
-                expected="room on the disk",
+                expected="space on the disk",
                 found=error,
-                do="make room and run the same command again; finished windows are kept",
+                do="free some space and run the same command again; finished windows are kept",
             ) from error
 
     def seal(self) -> dict[str, Any]:
         """Write the manifest once every window is there; returns it."""
         if missing := self.missing():
             raise StoreError(
-                f"{self.folder} cannot be sealed.",
+                f"{self.folder} is not complete.",
                 expected="every window finished",
                 found=f"windows {missing[:5]} missing",
                 do=f"run {NOTEBOOK} again",

@@ -101,7 +101,7 @@ def item_text(study: LoadedStudy, benchmark: str, item: str) -> ItemText:
             f"Benchmark '{benchmark}' has no item '{item}' in this study.",
             expected=f"one of {loaded.items[:8]} …",
             found=item,
-            do="take an item of the item table",
+            do="use an item of the item table",
         )
     document = loaded.task.eval_docs[loaded.items.index(int(item))]
     return ItemText(loaded.task.doc_to_text(document), tuple(map(str, loaded.task.doc_to_choice(document))))
@@ -133,7 +133,7 @@ def item_rows(study: LoadedStudy, benchmark: str, item: str, quant: str) -> pd.D
             f"Item '{item}' of '{benchmark}' was not answered by both models.",
             expected=wanted,
             found=sorted(rows["model"]),
-            do="take an item and a quant of the item table",
+            do="use an item and a quant of the item table",
         )
     columns = ["answer", "right", "correct", "margin", "kl_prompt", "kl_choice_right", "kl_choice_mean"]
     columns += [c for c in ("metric",) if c in items]
@@ -190,7 +190,7 @@ def _cut_again(study: LoadedStudy, corpus: str, window: int) -> np.ndarray:
         raise TableError(
             f"The answers of '{corpus}' cannot be shown as text.",
             expected="a token table with the ids of its tokens",
-            found="the part of one that the repository keeps, and answers are the reference's own, in no corpus",
+            found="a table without token ids, as kept in the repository",
             do=f"choose another text, or run the study: `qkld run {study.params.study}`",
         )
     score_from = study.params.reference_logits.score_from
@@ -211,7 +211,7 @@ def window_tokens(tokens: pd.DataFrame, corpus: str, context: int, window: int) 
     if rows.empty:
         places = sorted(set(zip(tokens["corpus"], tokens["context"].astype(int), strict=True)))
         raise TableError(
-            "There is no such window.",
+            "This window does not exist.",
             expected=f"corpus and context among {places}; windows {sorted(part['window'].unique())[:8]}",
             found=(corpus, context, window),
             do="take one of these",

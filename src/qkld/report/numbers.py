@@ -71,7 +71,7 @@ def _key_columns(name: str, table: pd.DataFrame) -> list[str]:
             f"Table '{name}' has the same key twice.",
             expected=f"one row for each {keys}",
             found=table.loc[table.duplicated(keys), keys].head(3).to_dict("records"),
-            do="find the stage that wrote both",
+            do="find the notebook that wrote both",
         )
     return keys
 
@@ -88,7 +88,7 @@ def number(numbers: Mapping[str, Any], *parts: str) -> Any:
     if key not in numbers:
         near = [k for k in numbers if k.startswith(parts[0] + SEPARATOR) and k.endswith(SEPARATOR + parts[-1])][:3]
         raise StageError(
-            f"There is no number '{key}'.", expected=f"a key such as {near}", found=key, do="correct the key"
+            f"There is no value named '{key}'.", expected=f"a key such as {near}", found=key, do="correct the key"
         )
     return numbers[key]
 

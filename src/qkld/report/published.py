@@ -132,7 +132,7 @@ def family_of(label: str, cohort: PublishedCohort) -> str:
     fitting = [name for name, patterns in cohort.families.items() if any(fnmatchcase(label, p) for p in patterns)]
     if len(fitting) != 1:
         raise TableError(
-            f"Quant '{label}' of '{cohort.name}' is of no one family.",
+            f"Quant '{label}' of '{cohort.name}' does not match exactly one family.",
             expected=f"one of {list(cohort.families)}",
             found=fitting or "none",
             do="correct the patterns of `families` in published.yaml",

@@ -68,7 +68,7 @@ def without_tables(numbers: Mapping[str, Any], tables: Sequence[str], why: str) 
     lacking = [t for t in tables if t not in KEYS or not any(key.startswith(t + SEPARATOR) for key in numbers)]
     if lacking or not tables:
         raise TableError(
-            "There is nothing to withdraw.",
+            "No such table can be withdrawn.",
             expected=sorted({key.split(SEPARATOR)[0] for key in numbers} & set(KEYS)),
             found=lacking or "no table",
             do="name result tables that the study's numbers hold",

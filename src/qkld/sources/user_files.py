@@ -28,10 +28,10 @@ def found_file(given: GivenFile, sha256: str) -> Path:
     path = given_data_folder() / given.path
     if not path.is_file():
         raise SourceError(
-            f"{given.path} does not exist, and no package of the index contains it.",
+            f"{given.path} does not exist, and no package in the index contains it.",
             expected=f"{path}, with SHA-256 {sha256}",
             found="no such file",
             do=f"put {given.origin}, into a folder as {given.path}, set {GIVEN_DATA} to that folder, and run the "
-            "same command again; or take the benchmark out of the study",
+            "same command again; or remove the benchmark from the study",
         )
     return path

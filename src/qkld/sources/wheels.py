@@ -48,7 +48,7 @@ def kept_wheel(wheel: Wheel, folder: Path) -> Path:
                 f"{name} has the wrong hash and was removed.",
                 expected=wheel.sha256,
                 found=error,
-                do="do not use it: another file is published under this name",
+                do="do not use this file; its content differs from the pinned one",
             ) from error
 
 

@@ -96,7 +96,7 @@ def test_no_text_of_a_question_is_shared(items, tmp_path):
 @pytest.mark.parametrize("models", [("a:b", "a?b"), ("own/a", "a")])
 def test_two_models_in_one_folder_are_refused(items, tmp_path, models):
     renamed = items.assign(model=items["model"].map(dict(zip(("f16", "Q4:K_M"), models, strict=True))))
-    with pytest.raises(ParameterError, match="one folder") as error:
+    with pytest.raises(ParameterError, match="the same folder") as error:
         share_items(renamed, tmp_path, OWN)
     assert all(repr(model) in error.value.found for model in models)
     assert not list(tmp_path.iterdir())
@@ -106,7 +106,7 @@ def test_a_model_needs_a_developer(items, tmp_path, capsys):
     items.to_csv(tmp_path / "items.csv", index=False)
     asked = ["share", str(tmp_path / "items.csv"), "--organization", "tests", "--out", str(tmp_path / "out")]
     assert cli.main(asked) == 2
-    assert "names no developer" in capsys.readouterr().err
+    assert "does not name its developer" in capsys.readouterr().err
     assert cli.main([*asked, "--developer", "own"]) == 0
 
 

@@ -125,7 +125,7 @@ def test_the_table_goes_into_analyse(tmp_path, capsys):
     ],
 )
 def test_what_was_not_measured_alike_is_refused(tmp_path, one, two, what):
-    with pytest.raises(TableError, match="not measured alike") as error:
+    with pytest.raises(TableError, match="measured differently") as error:
         import_results("quants", [write(tmp_path, one=one, two=two)])
     assert what in error.value.problem
 
@@ -150,11 +150,11 @@ def test_a_label_twice_is_refused(tmp_path):
 def test_a_folder_with_nothing_says_what_is_there(tmp_path):
     (tmp_path / "notes.md").write_text("nothing")
     (tmp_path / "m_eval_results.json").write_text("{}")
-    with pytest.raises(TableError, match="no results that can be read") as error:
+    with pytest.raises(TableError, match="no results in a recognized format") as error:
         import_folder(tmp_path)
     assert "--label" in error.value.found
 
 
 def test_options_of_logs_belong_to_logs(tmp_path):
-    with pytest.raises(ParameterError, match="belongs to logs"):
+    with pytest.raises(ParameterError, match="only be used with logs"):
         import_results("quants", [tmp_path], Asked(windows=3))

@@ -78,7 +78,7 @@ def test_models_that_were_asked_otherwise_are_refused(tmp_path, section, value):
     other = results("b", arc_easy=0.5)
     other[section]["arc_easy"] = value
     put(tmp_path, "b", other)
-    with pytest.raises(TableError, match="not asked alike"):
+    with pytest.raises(TableError, match="tested differently"):
         import_results("lm-eval", [tmp_path])
 
 

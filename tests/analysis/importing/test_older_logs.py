@@ -154,7 +154,7 @@ def test_a_log_that_was_cut_anywhere_gives_no_wrong_number(write, today, version
 
 def test_two_texts_in_one_file_are_refused(write):
     both = whole(of_january(TODAY, "Q4_0")) + whole(of_january(LOGS / "tiny-output.log", "Q2_K"))
-    with pytest.raises(TableError, match="not of one reference and one text") as error:
+    with pytest.raises(TableError, match="from different references or texts") as error:
         read_llama_perplexity([write(both)])
     assert "Q4_0" in error.value.found
     assert "Q2_K" in error.value.found
@@ -164,7 +164,7 @@ def test_two_runs_at_once_in_one_file_are_refused(write):
     one, two = (of_january(LOGS / f"kld-{kind}.log", kind)[1] for kind in ("Q4_0", "Q8_0"))
     with pytest.raises(TableError) as error:
         read_llama_perplexity([write("\n".join(line for pair in zip(one, two, strict=True) for line in pair))])
-    assert "let each run write its own log" in error.value.do
+    assert "write one log per run" in error.value.do
 
 
 def test_a_quant_whose_logits_are_not_finite_is_named_with_its_window(write):

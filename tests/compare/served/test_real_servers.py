@@ -172,7 +172,10 @@ def test_a_server_that_dies_is_gone_on_from_and_another_model_refused(files, mod
         )
     path.write_bytes((files / "other.gguf").read_bytes())
     command, port = llama_server(path)
-    with running(*command, port=port) as server, pytest.raises(ServerError, match="is another model than when"):
+    with (
+        running(*command, port=port) as server,
+        pytest.raises(ServerError, match="is not the model that gave the first answers"),
+    ):
         recorded(server, path, models, windows, tmp_path / "served")
 
 

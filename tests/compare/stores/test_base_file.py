@@ -72,7 +72,9 @@ def test_a_file_of_another_size_is_refused_with_both_sizes(tmp_path: Path, size:
     seal_of(path).unlink()
     data = path.read_bytes()
     path.write_bytes(data + b"x" if size == 1 else data[:size])
-    with pytest.raises(StoreError, match="no base file" if size in (0, 7) else "size that its header states") as error:
+    with pytest.raises(
+        StoreError, match="not a base file" if size in (0, 7) else "size that its header states"
+    ) as error:
         BaseFile(path)
     if size == -1:
         assert f"{len(data):,} bytes" in str(error.value)

@@ -133,7 +133,7 @@ def test_a_row_without_its_largest_code_is_refused(rng: np.random.Generator) -> 
 def test_rows_whose_codes_can_not_sum_to_one_are_refused(rng: np.random.Generator) -> None:
     words = encode_rows(rng.standard_normal((4, 41)).astype(F) * 8)
     words[1, 4:40] = 65535
-    with pytest.raises(StoreError, match="no probability distribution"):
+    with pytest.raises(StoreError, match="not a probability distribution"):
         rows_of(words, 41).enclosure(slice(None))
 
 
@@ -147,12 +147,12 @@ def test_the_header_says_where_everything_lies() -> None:
 @pytest.mark.parametrize(
     ("beginning", "message"),
     [
-        (b"", "no base file"),
+        (b"", "not a base file"),
         (b"GGUF" + bytes(16), "a GGUF model"),
         (b"HFKLDR\0\0" + bytes(12), "hipfire's file of top-k logits"),
         (b"_logits_" + struct.pack("<i", 512), "12 bytes"),
-        (b"_logits_" + struct.pack("<iii", 512, 100, 0), "makes no sense"),
-        (b"_logits_" + struct.pack("<iii", -5, 100, 4), "makes no sense"),
+        (b"_logits_" + struct.pack("<iii", 512, 100, 0), "is invalid"),
+        (b"_logits_" + struct.pack("<iii", -5, 100, 4), "is invalid"),
     ],
 )
 def test_foreign_and_aborted_files_are_named(beginning: bytes, message: str) -> None:

@@ -202,5 +202,5 @@ def test_intervals_that_hold_no_distribution_are_refused() -> None:
 
 def test_other_shapes_are_refused(rng: np.random.Generator) -> None:
     one, other = (Enclosure.exact(log_softmax(rng.standard_normal((3, v)))) for v in (40, 41))
-    with pytest.raises(StoreError, match="different tokens"):
+    with pytest.raises(StoreError, match="different vocabularies"):
         kl_bounds(one, other)

@@ -129,7 +129,7 @@ def test_stores_of_other_windows_do_not_compare(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="another window 2"):
         compared(store, hidden_store(tmp_path / "c", (*small_windows()[:2], other)))
     apart = tuple(Window(w.name, w.tokens, (0, 1), w.cluster) for w in small_windows())
-    with pytest.raises(StoreError, match="share no position"):
+    with pytest.raises(StoreError, match="no position in common"):
         compared(store, hidden_store(tmp_path / "d", apart))
 
 

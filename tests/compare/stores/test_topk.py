@@ -96,7 +96,7 @@ def test_rows_with_nan_are_counted_and_refused(rng: np.random.Generator) -> None
 def test_ids_that_can_not_be_are_refused(ids: list[int]) -> None:
     one = np.zeros(1, np.float32)
     row = TopK(np.array([ids]), np.log([[0.5, 0.2]]).astype(np.float32), one, np.array([2]), one - 3, one, one + 0.5)
-    with pytest.raises(StoreError, match=r"different ids in \[0, 41\)"):
+    with pytest.raises(StoreError, match=r"distinct ids in \[0, 41\)"):
         row.enclosure(41)
 
 

@@ -156,11 +156,11 @@ def test_a_file_of_another_model_is_refused(tmp_path, rng):
     check_same_model(write(tmp_path / "1.gguf", weight, blocks=2), tmp_path, label="q")
     extra = write(tmp_path / "2.gguf", weight, blocks=3, more=[("llama.nextn_predict_layers", 1)])
     check_same_model(extra, tmp_path, label="q")
-    with pytest.raises(ModelError, match=r"(?s)another model.*'layers': 2.*'layers': 3"):
+    with pytest.raises(ModelError, match=r"(?s)different model.*'layers': 2.*'layers': 3"):
         check_same_model(write(tmp_path / "3.gguf", weight, blocks=3), tmp_path, label="q")
     wider = write(tmp_path / "4.gguf", weight, blocks=2, width=256)
     check_same_model(wider, tmp_path, label="q", reshaped=True)
-    with pytest.raises(ModelError, match="another model"):
+    with pytest.raises(ModelError, match="different model"):
         check_same_model(wider, tmp_path, label="q")
 
 

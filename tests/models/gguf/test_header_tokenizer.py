@@ -81,7 +81,7 @@ def test_placeholders_of_padding_are_no_tokens(tmp_path):
     ("facts", "message"),
     [
         ({"tokens": None}, r"'m' has no tokenizer"),
-        ({"tokens": ["a", "b", "a"]}, r"(?s)tokens twice.*'a'"),
+        ({"tokens": ["a", "b", "a"]}, r"(?s)duplicate tokens.*'a'"),
         ({"pre": "unheard-of"}, r"(?s)tokenizer\.ggml\.pre one of.*unheard-of.*Hugging Face folder"),
         ({"pre": None}, r"tokenizer\.ggml\.pre None"),
         ({"model": "rwkv"}, r"kind rwkv"),

@@ -136,7 +136,7 @@ def test_an_architecture_without_other_bases_is_named(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["GPTNeoX", "Qwen2"])
 def test_an_architecture_without_other_bases_is_named_before_anything_runs(tmp_path, kind):
     study = study_of(stored(save(tmp_path / "other", make_module(kind))), {**GROUPED, "builds": {"rotate": [1]}})
-    with pytest.raises(ModelError, match=r"(?s)no builds of it.*llama or mistral") as refused:
+    with pytest.raises(ModelError, match=r"(?s)builds cannot be made.*llama or mistral") as refused:
         check_has_bases(study)
     assert refused.value.found == {"GPTNeoX": "gpt_neox", "Qwen2": "qwen2"}[kind]
 

@@ -53,7 +53,7 @@ def test_windows_in_another_order_give_the_same_and_hooks_are_gone(opened):
 
 
 def test_an_architecture_that_gguf_does_not_know_is_refused(opened):
-    with pytest.raises(ModelError, match="no name in GGUF files"):
+    with pytest.raises(ModelError, match="no known GGUF name"):
         gguf_names(opened.module, ["model.layers.0.self_attn.q_proj"], "unheard-of")
     with pytest.raises(ModelError, match="strange_proj"):
         gguf_names(opened.module, ["model.layers.0.strange_proj"], "llama")

@@ -92,7 +92,7 @@ def test_a_card_gives_its_panel_back(tmp_path, name):
 def test_other_files_have_no_panel(tmp_path, text):
     path = tmp_path / "card.md"
     path.write_text(text)
-    with pytest.raises(TableError, match="no card of qkld"):
+    with pytest.raises(TableError, match="not a card of qkld"):
         panel_of_card(path)
 
 
@@ -100,7 +100,7 @@ def test_what_the_source_does_not_say_may_be_added_and_nothing_else():
     silent = Panel(**{**WHOLE.__dict__, "dtype": ""})
     assert silent.with_said({"dtype": "float32 on cpu"}).id == WHOLE.id
     for said in ({"dtype": "float16"}, {"texts": "mine"}, {"colour": "red"}):
-        with pytest.raises(ParameterError, match="cannot be said"):
+        with pytest.raises(ParameterError, match="cannot be given with --say"):
             WHOLE.with_said(said)
 
 
@@ -116,7 +116,7 @@ def test_a_comparison(tmp_path):
 
 
 def test_bounds_are_no_figures(tmp_path):
-    with pytest.raises(TableError, match="no comparison with figures"):
+    with pytest.raises(TableError, match="not a comparison with figures"):
         of_comparison({"made_by": {}, "bounds": []}, tmp_path / "c.json")
 
 

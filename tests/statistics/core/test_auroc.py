@@ -124,7 +124,7 @@ def test_refusals():
         auroc([1, 2, 3], [True, False, False], minimum=2)
     with pytest.raises(StatisticsError, match="1 not finite"):
         auroc([1, np.nan, 3], [True, False, False])
-    with pytest.raises(StatisticsError, match="none of them of one quant"):
+    with pytest.raises(StatisticsError, match="never both of the same quant"):
         auroc([1, 2], [True, False], [0, 1])
     with pytest.raises(StatisticsError, match="at least 2 prompts"):
         auroc([1, 2], [True, False]).interval([7, 7], 0.95)

@@ -70,7 +70,7 @@ def test_within_families_scores_move_inside_only(rng):
     scores = shift + rng.normal(size=20)
     assert max_t(metrics, scores, resampling=SETTINGS).p.max() < 0.01
     assert max_t(metrics, scores, resampling=SETTINGS, families=families).p.min() > 0.02
-    with pytest.raises(StatisticsError, match="change places within a family"):
+    with pytest.raises(StatisticsError, match="be permuted within a family"):
         max_t(metrics, scores, resampling=SETTINGS, families=[str(i) for i in range(20)])
 
 

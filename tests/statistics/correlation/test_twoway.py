@@ -108,5 +108,5 @@ def test_items_must_be_those_of_the_table(rng):
         draws.of("t", ["q3", "q1"], scores[[3, 2]])
     with pytest.raises(StatisticsError, match="none for q9"):
         draws.of("t", ["q9"], [0.5])
-    with pytest.raises(StatisticsError, match="not drawn equally often"):
+    with pytest.raises(StatisticsError, match="numbers of resamples of quants and items differ"):
         TwoWay(np.ones((30, 7)), draws.redrawn["t"])

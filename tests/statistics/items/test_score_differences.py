@@ -164,7 +164,7 @@ def test_interval_covers_the_mean_of_tasks_that_differ(rng):
 
 @pytest.mark.parametrize("counts", [(-1, 0, 5), (3, 3, 5), (0.5, 0, 5), (0, 0, 0), (np.nan, 0, 5)])
 def test_counts_that_are_none_are_refused(counts):
-    with pytest.raises(StatisticsError, match="no counts of items"):
+    with pytest.raises(StatisticsError, match="not valid counts of items"):
         score_z(*counts, 0.0)
 
 

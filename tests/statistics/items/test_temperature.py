@@ -99,5 +99,5 @@ def test_no_temperature_makes_sure_choices_of_equal_ones():
 def test_answers_that_no_temperature_changes_have_none(reference, quant):
     """Such as the 0 and 1 of a model of which only the answer is known."""
     sides = ({"own": choices_of(scores, np.zeros(30))} for scores in (reference, quant))
-    with pytest.raises(StatisticsError, match="cannot be told"):
+    with pytest.raises(StatisticsError, match="is not identifiable"):
         explained_by_scale(*sides)

@@ -92,7 +92,7 @@ def test_bad_input_is_named():
     with pytest.raises(StatisticsError, match="no item noise between the quants"):
         _ = cochran_q(noise_of(np.zeros(8), np.zeros((8, 8)))).p
     shared = noise_of_differences("task", np.tile([[1], [0], [-1], [0]], (9, 8)), labels_of(8))
-    with pytest.raises(StatisticsError, match="some of these quants have right and others wrong"):
+    with pytest.raises(StatisticsError, match="some of these quants answer right and others wrong"):
         _ = cochran_q(shared).tested
     with pytest.raises(StatisticsError, match="1 missing"):
         known_kld([0.1, np.nan])

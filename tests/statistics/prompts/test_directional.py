@@ -253,7 +253,7 @@ def test_items_with_a_missing_value_and_tasks_without_a_column(rng):
     fitted = cross_fit(tasks, metrics_of(DIVERGENCE), splits=2, rng=rng)
     assert fitted.notes["expected_net"] == "without two"
     assert fitted.notes["item_kld"] == ""
-    with pytest.raises(StatisticsError, match="too few items to be halved"):
+    with pytest.raises(StatisticsError, match="too few items to be split in halves"):
         task_shifts(items[items["item"] < "00003"], "one", reference="ref", quants=["q00"], divergence=DIVERGENCE)
 
 

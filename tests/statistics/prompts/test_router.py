@@ -100,7 +100,7 @@ def test_models_that_never_disagree_have_no_accuracy(items):
     table = router_table(items, models=["torchao-8-g32", "twin"], benchmarks=["sciq"], divergence="kl_prompt",
                          confidence=0.95)  # fmt: skip
     assert table["accuracy"].isna().all()
-    assert "nothing to route" in table["note"].iloc[0]
+    assert "No item can be routed" in table["note"].iloc[0]
     assert table["note"].iloc[1]
 
 

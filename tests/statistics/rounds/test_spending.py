@@ -90,5 +90,5 @@ def test_a_round_that_was_not_looked_at_says_nothing():
 
 @pytest.mark.parametrize("shares", [(), (0.5, 0.5), (0.0, 1.0), (0.5, 1.2)])
 def test_rounds_that_do_not_rise_are_refused(shares):
-    with pytest.raises(StatisticsError, match="rounds are not in order"):
+    with pytest.raises(StatisticsError, match="rounds must grow"):
         SpendingRule("none", shares, pocock)

@@ -198,7 +198,7 @@ def of_items(items: pd.DataFrame, quant: str, reference: str, scores: Iterable[s
             continue
         if not answers[quant].index.equals(answers[reference].index):
             raise StatisticsError(
-                f"'{quant}' and '{reference}' did not answer the same items of {score}.",
+                f"'{quant}' and '{reference}' were not tested on the same items of {score}.",
                 expected=f"{len(answers[reference])} items, those of '{reference}'",
                 found=f"{len(answers[quant])} items of '{quant}'",
                 do="run both on the same items",
@@ -252,7 +252,7 @@ def of_comparison(value: Any, quant: str, source: Path) -> tuple[Estimates, list
     rows = value.get("fidelity") if isinstance(value, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "quant" in row for row in rows):
         raise TableError(
-            f"{source} is no comparison.",
+            f"{source} is not a comparison.",
             expected="the file of `qkld compare --json`, with rows of fidelity",
             found=type(value).__name__ if not isinstance(value, dict) else f"keys {list(value)[:6]}",
             do="name that file, or a table",

@@ -97,7 +97,7 @@ def thresholds_of(
     found += [_required(text) for text in require]
     if not found:
         raise ParameterError(
-            "A gate needs a threshold.",
+            "No threshold was given.",
             expected="--max-kld, --min-top1, --max-loss or --require",
             found="none",
             do="name one, for example --max-kld 0.02",
@@ -155,7 +155,7 @@ def _check_range(threshold: Threshold) -> None:
     low, high = next((ends for start, ends in RANGES.items() if metric.startswith(start)), (-math.inf, math.inf))
     if not low <= threshold.bound <= high:
         raise ParameterError(
-            f"The threshold {threshold} lies outside the metric's range.",
+            f"The threshold {threshold} is outside the metric's range.",
             expected=f"a bound from {low:g} to {high:.4g}" if high < math.inf else f"a bound of {low:g} or more",
             found=f"{threshold.bound:g}",
             do="correct the bound, or its sign",

@@ -77,7 +77,7 @@ def _model(path: Path) -> str:
 def _unpaired(alone: Iterable[Part], files: dict[str, dict[Part, Path]]) -> TableError:
     named = [f"{p.category} of {p.model} in {'result' if p in files['result'] else 'score'} files only" for p in alone]
     return TableError(
-        "Answers and scores of BFCL do not go together.",
+        "Answers and scores of BFCL do not match.",
         expected=EXPECTED + ", both for every model and category",
         found="; ".join(sorted(named)[:5]) or "no such file",
         do="give the folders result and score of one run, after `bfcl evaluate`",
@@ -85,8 +85,8 @@ def _unpaired(alone: Iterable[Part], files: dict[str, dict[Part, Path]]) -> Tabl
 
 
 def _rows(part: Part, results: Path, scores: Path) -> list[dict[str, Any]]:
-    answers = [_answer(results, number, line) for number, line in json_lines(results, expected="an answer a line")]
-    lines = [value for _, value in json_lines(scores, expected="a line of totals, then wrong answers")]
+    answers = [_answer(results, number, line) for number, line in json_lines(results, expected="one answer per line")]
+    lines = [value for _, value in json_lines(scores, expected="a line of totals, then the wrong answers")]
     try:
         totals, wrong = lines[0], {line["id"] for line in lines[1:]}
         counted = (totals["total_count"], totals["total_count"] - totals["correct_count"])

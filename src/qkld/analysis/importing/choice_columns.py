@@ -169,7 +169,7 @@ def _both(logp: np.ndarray, right: np.ndarray, lengths: np.ndarray | None, by_le
 def _check(holds: bool, source: str, found: str, expected: str) -> None:
     if not holds:
         raise TableError(
-            f"{source} has columns of each choice that cannot be read.",
+            f"{source} has unreadable columns of the choices.",
             expected=expected,
             found=found,
             do="give probability_0, probability_1, … or logp_0, logp_1, … in nats, and `right`",

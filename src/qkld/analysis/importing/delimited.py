@@ -51,7 +51,7 @@ def read_text_tables(path: Path) -> list[TableInText]:
     found = list(_markdown_tables(text, path)) or [_delimited_table(text, path)]
     whole = [table for table in found if len(table.cells)]
     if not whole:
-        raise TableError(f"{path} is empty.", expected="a header and one row or more", found="no rows", do="fill it")
+        raise TableError(f"{path} is empty.", expected="a header and at least one row", found="no rows", do="fill it")
     return whole
 
 
@@ -140,8 +140,8 @@ def _framed(rows: Sequence[tuple[int, list[str]]], path: Path) -> pd.DataFrame:
 
 def _unreadable(path: Path, line: int, expected: str, found: object) -> TableError:
     return TableError(
-        f"{path}, line {line}, is no row of the table.",
+        f"{path}, line {line}, is not a row of the table.",
         expected=expected,
         found=found,
-        do="correct the line; a cell that holds the sign between cells has to stand in quotes",
+        do="correct the line; put a cell that contains the separator in quotes",
     )

@@ -178,10 +178,10 @@ def _check_one_form(found: Sequence[tuple[Path, Form, Row]]) -> None:
 
 def _apart(one: Path, two: Path, what: str, first: Any, second: Any) -> TableError:
     return TableError(
-        f"The quants are not measured alike: another {what}.",
+        f"The quants were measured differently: {what}.",
         expected=f"{json.dumps(first, ensure_ascii=False)} as in {one}",
         found=f"{json.dumps(second, ensure_ascii=False)} in {two}",
-        do="import what was measured alike by itself",
+        do="import quants separately if they were measured differently",
     )
 
 

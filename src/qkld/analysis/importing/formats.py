@@ -149,8 +149,8 @@ def _check_call(name: str, paths: Sequence[Path], labels: Sequence[str], of_samp
         f"A file of '{name}' does not say which model it is of.": (
             not (naming == "never" and not labels), f"{len(paths)} --label, one a file", "none", "give one for each"
         ),
-        "Labels and files do not go together.": (
-            not labels or len(labels) == len(paths), f"{len(paths)} labels, one a file in order", list(labels),
+        "The numbers of labels and files differ.": (
+            not labels or len(labels) == len(paths), f"{len(paths)} labels, one per file, in order", list(labels),
             "give one --label for each file",
         ),
         "A filter belongs to samples of lm-evaluation-harness.": (

@@ -75,7 +75,7 @@ def _unmatched(name: str, patterns: Sequence[str], present: Sequence[str], doubl
         f"The group '{name}' cannot be made.",
         expected=f"benchmarks that match {', '.join(patterns)}, each in one group",
         found=f"{', '.join(doubled[:8])} in another group too" if doubled else f"benchmarks {present[:8]}",
-        do="name parts that are there, each once",
+        do="name benchmarks of the items, each once",
     )
 
 

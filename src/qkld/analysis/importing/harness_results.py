@@ -135,10 +135,10 @@ def _check_alike(runs: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
                 first, own = known.setdefault((section, task), (file, value))
                 if own != value and task in run["results"]:
                     raise TableError(
-                        f"Models were not asked alike: another {meaning} of {task}.",
+                        f"Models were tested differently on {task}: {meaning}.",
                         expected=f"{own} as in {first}",
                         found=f"{value} in {file}",
-                        do="run these models on one version of the harness, with one prompt and limit",
+                        do="run these models with the same version of the harness, prompt and limit",
                     )
 
 

@@ -99,7 +99,7 @@ def _model(path: Path) -> str:
 
 
 def _rows(path: Path, model: str, task: str, filters: Chosen, metrics: Chosen) -> Iterator[dict[str, Any]]:
-    samples = [(n, s if isinstance(s, dict) else {}) for n, s in json_rows(path, expected="a sample a line")]
+    samples = [(n, s if isinstance(s, dict) else {}) for n, s in json_rows(path, expected="one sample per line")]
     wanted = _filter(path, task, [str(s.get("filter", NO_FILTER)) for _, s in samples], filters)
     for number, sample in samples:
         if str(sample.get("filter", NO_FILTER)) == wanted:
@@ -155,7 +155,7 @@ def _no_answer(path: Path, number: int, sample: dict, held: Sequence[str], metri
     else:
         found = f"metrics {', '.join(held) or 'none'}" + ("" if "doc_id" in sample else ", no doc_id")
     return TableError(
-        f"{path}, line {number}, is no sample with a right or wrong answer.",
+        f"{path}, line {number}, is not a sample with a right or wrong answer.",
         expected=f"JSON with doc_id, and {f'{metric!r}' if metric else f'one of {METRICS}'}, 0 or 1",
         found=found,
         do="name the metric that is 1 for a right answer with --metric NAME or --metric TASK=NAME",

@@ -57,10 +57,10 @@ def _common_windows(runs: Runs, wanted: int | None) -> int | None:
         lacking = [label for label, run in runs.items() if _at(run, wanted) is None]
         if lacking:
             raise TableError(
-                f"Not every log has window {wanted}.",
+                f"Some logs do not reach window {wanted}.",
                 expected=f"a row of window {wanted} in every running table",
                 found="; ".join(f"{label}: {_extent(runs[label])}" for label in lacking[:NAMED]),
-                do="take fewer windows, or leave these logs out",
+                do="use fewer windows, or leave these logs out",
             )
         return wanted
     counts = {label: _windows_measured(run) for label, run in runs.items()}
@@ -88,10 +88,10 @@ def _uneven(runs: Runs, counts: Mapping[str, int | None], short: set[str]) -> Ta
     shown = [f"{label}: {_extent(run)}" for label, run in runs.items()]
     more = f"; and {len(shown) - NAMED} more" if len(shown) > NAMED else ""
     return TableError(
-        "The logs are not of the same windows." if not short else "A log ends before its run does.",
-        expected="closing figures after as many windows in every log",
+        "The logs cover different windows." if not short else "A log is incomplete.",
+        expected="final figures after the same number of windows in every log",
         found=cut + "; ".join(shown[:NAMED]) + more,
-        do=(f"compare the first windows alone with --windows {least}, or " if possible else "")
+        do=(f"compare only the first windows with --windows {least}, or " if possible else "")
         + "run these quants again",
     )
 

@@ -124,8 +124,8 @@ def read_log(path: Path) -> list[Run]:
         raise TableError(
             f"{path} holds no result of llama-perplexity.",
             expected=EXPECTED,
-            found="no row of a running table, no closing figure and no item",
-            do="give the program's whole output: `llama-perplexity … > quant.log 2>&1`",
+            found="no running table, no final figures and no item",
+            do="give the program's complete output: `llama-perplexity … > quant.log 2>&1`",
         )
     for run in runs:
         _check_totals(run)
@@ -207,10 +207,10 @@ def _check_next(run: Run, place: int, own: int, last: int | None, *, gaps: bool)
     if last is None or own == last + 1 or (gaps and own > last):
         return
     raise TableError(
-        f"{run.path}, line {place}, does not go on from the row before it.",
+        f"{run.path}, line {place}, does not continue the row before it.",
         expected=f"row {last + 1}",
         found=f"row {own}: the output of several runs at once, or a damaged file",
-        do="let each run write its own log",
+        do="write one log per run",
     )
 
 
@@ -220,10 +220,10 @@ def _correct(run: Run, place: int, item: int, share: float) -> int:
     right = share * item / 100
     if abs(right - round(right)) > 0.01 or round(right) - before not in (0, 1):
         raise TableError(
-            f"{run.path}, line {place}: the running score is of another run.",
+            f"{run.path}, line {place}: the running score belongs to another run.",
             expected=f"{before} or {before + 1} right answers of {item}",
             found=f"{share} % of {item}",
-            do="let each run write its own log",
+            do="write one log per run",
         )
     run.share = share
     return round(right) - before
@@ -233,10 +233,10 @@ def _item_of_two(run: Run, place: int, item: dict[str, str], correct: int) -> It
     taken, right = int(item["taken"]), int(item["right"])
     if correct != int(taken == right):
         raise TableError(
-            f"{run.path}, line {place}: answer and running score do not go together.",
+            f"{run.path}, line {place}: the answer contradicts the running score.",
             expected=f"a running score that {'rises' if taken == right else 'falls'}",
             found=line_of(item),
-            do="let each run write its own log",
+            do="write one log per run",
         )
     return Item(int(item["item"]), correct, (number(item["first"]), number(item["second"])), taken - 1, right - 1)
 
@@ -256,10 +256,10 @@ def _check_totals(run: Run) -> None:
         closing = run.figures.get(name)
         if closing is not None and abs(closing.value - running) > HALF * step * 1.1 and last.window >= _windows(run):
             raise TableError(
-                f"{run.place}: the running table and the closing figures are not of one run.",
+                f"{run.place}: the running table and the final figures belong to different runs.",
                 expected=f"{name} {running:g} as after window {last.window}, the last",
-                found=f"{closing.value:g} in the closing figures",
-                do="let each run write its own log",
+                found=f"{closing.value:g} in the final figures",
+                do="write one log per run",
             )
 
 

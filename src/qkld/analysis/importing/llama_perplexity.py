@@ -109,8 +109,8 @@ def _all_runs(paths: Sequence[Path], labels: Sequence[str]) -> tuple[list[tuple[
     """(label, run) of every run in the files, and notes on files of folders that hold none."""
     if labels and len(labels) != len(paths):
         raise ParameterError(
-            "Labels and files do not go together.",
-            expected=f"{len(paths)} labels, one a file in order",
+            "The numbers of labels and files differ.",
+            expected=f"{len(paths)} labels, one per file, in order",
             found=list(labels),
             do="give one --label for each file",
         )
@@ -144,16 +144,16 @@ def _named(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
     Raises
     ------
     TableError
-        If a log holds several runs and does not say which models they are of.
+        If a log holds several runs and does not name their models.
     """
     nameless = [run for run in runs if model_name(run) is None]
     alike = len(nameless) > 1 and any(a.kind == b.kind for i, a in enumerate(nameless) for b in nameless[:i])
     if alike:
         raise TableError(
-            f"{runs[0].path} holds several runs and does not say which models they are of.",
+            f"{runs[0].path} holds several runs and does not name their models.",
             expected="the name of the model's file, as the program logs it on its standard error",
-            found=f"runs that begin in lines {', '.join(str(run.line) for run in nameless[:8])}",
-            do="let each run write its own log, named by its model, or keep the standard error: `> all.log 2>&1`",
+            found=f"runs starting at lines {', '.join(str(run.line) for run in nameless[:8])}",
+            do="write one log per run, named after its model, or keep the standard error: `> all.log 2>&1`",
         )
     for run in runs:
         yield model_name(run) or _name_of_log(run.path), run
@@ -182,7 +182,7 @@ def _one_each(runs: Sequence[tuple[str, Run]]) -> tuple[dict[str, Run], list[str
             continue
         if (other.figures, other.windows) != (run.figures, run.windows):
             raise TableError(
-                f"Two logs are of '{label}' and have different figures.",
+                f"Two logs of '{label}' have different figures.",
                 expected="one log for each model",
                 found=f"{other.place}; {run.place}",
                 do="leave one out, or name each with --label",
@@ -226,7 +226,7 @@ def _items(runs: Sequence[tuple[str, Run]], benchmark: str | None) -> pd.DataFra
         task = _benchmark(run, benchmark)
         if task is None:
             raise TableError(
-                f"{run.place} does not say of which task its items are.",
+                f"{run.place} does not name the task of its items.",
                 expected="a line `hellaswag_score : …` or `multiple_choice_score: …`, on the program's standard error",
                 found=f"{len(run.items)} items",
                 do="name the task with --benchmark NAME",
@@ -234,7 +234,7 @@ def _items(runs: Sequence[tuple[str, Run]], benchmark: str | None) -> pd.DataFra
         other = parts.setdefault((label, task), run)
         if other is not run and other.items != run.items:
             raise TableError(
-                f"Two logs are of '{label}' and {task} and have different figures.",
+                f"Two logs of '{label}' and {task} have different figures.",
                 expected="one log for each model and task",
                 found=f"{other.place}; {run.place}",
                 do="leave one out, or name each with --label; name tasks with --benchmark",
@@ -247,10 +247,10 @@ def _check_whole(run: Run) -> None:
     wanted = run.facts.get("selected") or run.facts.get("loaded")
     if wanted is not None and len(run.items) < int(wanted):
         raise TableError(
-            f"{run.place} ends before its task does.",
+            f"{run.place} ends before its task is complete.",
             expected=f"{wanted} items",
             found=f"{len(run.items)}",
-            do="run it again; an item that does not fit into the context ends the program: give it a larger -c",
+            do="run it again; if an item does not fit into the context, give a larger -c",
         )
 
 

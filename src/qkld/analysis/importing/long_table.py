@@ -43,10 +43,10 @@ def read_long_table(path: Path, *, label: str | None = None) -> pd.DataFrame:
     lacking = [c for c in COLUMNS if c not in items]
     if lacking or items.empty:
         raise TableError(
-            f"{path} is no table of items.",
-            expected=f"columns {COLUMNS}, one row a model, benchmark and item",
+            f"{path} is not a table of items.",
+            expected=f"columns {COLUMNS}, one row per model, benchmark and item",
             found=f"missing {lacking}, {len(items)} rows; the file has {[str(c) for c in items][:12]}",
-            do="bring it into this long form",
+            do="convert it to this long form",
         )
     items = with_probabilities(items.assign(correct=_answers(items["correct"])), source=str(path))
     return items[[*COLUMNS, *(c for c in OPTIONAL if c in items and items[c].notna().any())]]

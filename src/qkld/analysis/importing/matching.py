@@ -120,7 +120,7 @@ def _mismatch(problems: Sequence[str], do: str) -> BenchmarkError:
     more = [f"and {len(problems) - NAMED} more"] if len(problems) > NAMED else []
     return BenchmarkError(
         "The models' items do not match.",
-        expected="the same items, asked in the same way, for every model",
+        expected="the same items with the same prompts for every model",
         found="\n            ".join([*problems[:NAMED], *more]),
         do=do,
     )

@@ -46,7 +46,7 @@ def unreadable(path: Path, expected: str, found: object, *, line: int | None = N
         f"{place} cannot be imported.",
         expected=expected,
         found=problem,
-        do="give the file as the tool wrote it, and the format that it is of",
+        do="give the file as the tool wrote it, and name its format",
     )
 
 

@@ -38,10 +38,10 @@ def check_one_reference(runs: Mapping[str, Run]) -> None:
             own.append(label)
     if len(groups) > 1:
         raise TableError(
-            "The logs are not of one reference and one text.",
+            "The logs are from different references or texts.",
             expected="the same perplexity of the reference, PPL(base), at every window",
             found="\n            ".join(_described(group, runs) for group in groups[:NAMED]),
-            do="import each group by itself",
+            do="import each group separately",
         )
 
 

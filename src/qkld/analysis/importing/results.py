@@ -101,7 +101,7 @@ def _check_options(name: str, asked: Asked) -> None:
     odd = [option for option, value in of_logs.items() if value is not None and name != LOGS]
     if odd:
         raise ParameterError(
-            f"{', '.join(odd)} belongs to logs of llama-perplexity.",
+            f"{', '.join(odd)} can only be used with logs of llama-perplexity.",
             expected="none of these options",
             found=name,
             do="drop it",
@@ -132,7 +132,7 @@ def import_folder(path: Path, asked: Asked | None = None) -> Imported:
     notes = [f"{len(files)} of '{name}': {_advice(name, files)}" for name, files in kinds.items() if name in ADVICE]
     if not parts:
         raise TableError(
-            f"{path} holds no results that can be read as they are.",
+            f"{path} holds no results in a recognized format.",
             expected=", ".join((*TABLE_FORMATS, *FORMATS)),
             found="; ".join(notes) or _contents(path),
             do="name the format and the files: `qkld import FORMAT FILES… --out FOLDER`",
@@ -161,7 +161,7 @@ def found_in(path: Path) -> dict[str, list[Path]]:
     """
     if not path.is_dir():
         raise TableError(
-            f"{path} is no folder and no format.",
+            f"{path} is neither a folder nor a format.",
             expected=f"a folder, or one of {', '.join((*TABLE_FORMATS, *FORMATS))} with files",
             found="a file" if path.is_file() else "nothing of that name",
             do="name the format first: `qkld import llama-perplexity LOGS… --out FOLDER`",
@@ -227,8 +227,8 @@ def _joined(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     both = sorted(set(table["label"]) & set(other["label"]))
     if shared and both:
         raise TableError(
-            "Two files say the same thing of one quant.",
-            expected=f"one source of {', '.join(shared[:4])}",
+            "Two files report the same metric for one quant.",
+            expected=f"one source for {', '.join(shared[:4])}",
             found=", ".join(both[:4]),
             do="import them one after the other",
         )

@@ -86,7 +86,7 @@ def items_of(
             "Answers of some models are missing.",
             expected="every model of the table on the same items",
             found=", ".join(f"{model}: {why}" for model, why in list(short.items())[:8]),
-            do="give them, or leave out models without them with --missing drop",
+            do="provide them, or leave out these models with --missing drop",
         )
     if short:
         notes.append(f"left out of what needs items, for missing answers: {', '.join(short)}")
@@ -158,10 +158,10 @@ def _tables_of(path: Path) -> list[Path]:
 
 def _nothing_shared(items: pd.DataFrame, path: Path, labels: Sequence[str], scores: Sequence[str]) -> TableError:
     return TableError(
-        f"{path} has no answers of the table's models to its benchmarks.",
+        f"{path} has no answers of the table's models on its benchmarks.",
         expected=f"models among {list(labels)[:8]}, benchmarks among {list(scores)}",
         found=f"models {sorted(items['model'].unique())[:8]}, benchmarks {sorted(items['benchmark'].unique())[:8]}",
-        do=" or ".join(["name models and benchmarks alike in both", *_suggestions(items, scores)]),
+        do=" or ".join(["use the same names of models and benchmarks in both", *_suggestions(items, scores)]),
     )
 
 

@@ -211,16 +211,16 @@ def _check_columns(fidelity: str | None, scores: Sequence[str], present: Sequenc
     doubled = sorted({s for s in scores if s == fidelity or list(scores).count(s) > 1})
     if not scores:
         raise TableError(
-            "The scores cannot be used: no column was named as one.",
-            expected="one score column or more, of benchmark results",
+            "No score column was named or recognized.",
+            expected="at least one column of benchmark scores",
             found=f"none; the table has {list(present)}",
             do=f'name them, for example --scores "{",".join(likely_scores(present)[:4]) or "mmlu"}"',
         )
     if doubled:
         raise TableError(
             "The scores cannot be used.",
-            expected=f"one score column or more, each once, and none of them the fidelity column {fidelity!r}",
-            found=f"{', '.join(doubled)} in more than one place",
+            expected=f"at least one score column, each once, and not the fidelity column {fidelity!r}",
+            found=f"{', '.join(doubled)} more than once",
             do="name every score once",
         )
 
@@ -243,7 +243,7 @@ def _with_names(table: pd.DataFrame, wanted: Sequence[str], path: Path) -> pd.Da
         near = [repr(c) for name in missing for c in names if plain_name(name) in plain_name(c)]
         meant = f", perhaps {' or '.join(near[:4])}" if near else ", whose first line is its header"
         raise TableError(
-            f"{path} lacks columns that were named." if missing else f"{path} has a column twice.",
+            f"{path} lacks columns that you named." if missing else f"{path} has a column twice.",
             expected=list(wanted),
             found=f"missing {missing}; the table has {names}" if missing else f"twice {doubled}",
             do=f"name columns of the table{meant}",
@@ -319,9 +319,9 @@ def _check_quants(cohort: pd.DataFrame) -> None:
     if not (cohort["role"] == "quant").any():
         raise TableError(
             "The table has no quant.",
-            expected="a row for each quant beside the reference",
+            expected="a row for each quant besides the reference",
             found=list(cohort["label"]),
-            do="give the quants' rows too",
+            do="add the rows of the quants",
         )
 
 
@@ -331,7 +331,7 @@ def _without_empty(cohort: pd.DataFrame, fidelity: str | None, scores: Sequence[
     kept = [s for s in scores if score_column(s) not in empty]
     if fidelity in empty or not kept:
         raise TableError(
-            "A column that is needed has no value for any quant.",
+            "A required column is empty for every quant.",
             expected=f"values of {fidelity}, and of at least one of {list(scores)}",
             found=f"all empty: {', '.join(c.removeprefix('score_') for c in empty)}",
             do="name other columns",
@@ -350,8 +350,8 @@ def _complete(
     if gaps.to_numpy().any() and missing == "refuse":
         cells = [f"{c.removeprefix('score_')} of {cohort.at[i, 'label']}" for c in columns for i in gaps.index[gaps[c]]]
         raise StatisticsError(
-            "Some quants have no value in a column that was named.",
-            expected="a value in every cell of a quant, or none in the whole column",
+            "Some quants have missing values.",
+            expected="a value for every quant, or an empty column",
             found=f"empty: {some(cells)}",
             do="name the reference's row with --reference, fill the cells, or leave these quants out with "
             "--missing drop",
@@ -372,7 +372,7 @@ def _refuse_constant(cohort: pd.DataFrame, fidelity: str | None) -> None:
     values = quants_of(cohort)[fidelity]
     if len(values) > 1 and values.nunique() == 1:
         raise TableError(
-            f"'{fidelity}' has one value for all quants.",
+            f"'{fidelity}' has the same value for all quants.",
             expected="at least two different values among the quants",
             found=f"{values.iloc[0]:g} for all {len(values)} quants",
             do="name another column as --fidelity",

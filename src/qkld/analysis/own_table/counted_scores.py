@@ -36,8 +36,8 @@ def _check_same_scores(cohort: pd.DataFrame, shares: pd.DataFrame, rounding: flo
     ]
     if cells:
         raise StatisticsError(
-            "Table and items give different scores.",
+            "The table and the items give different scores.",
             expected=f"the share of right answers, to the table's last decimal ({rounding:g})",
             found="; ".join(cells[:3]) + (f" and {len(cells) - 3} more" if len(cells) > 3 else ""),
-            do="take scores and items from one run and one metric",
+            do="use scores and items of one run and one metric",
         )

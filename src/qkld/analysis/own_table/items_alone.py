@@ -38,16 +38,16 @@ def table_of_items(loaded: Loaded, scores: Sequence[str] | None, *, reference: s
             f"{path} has no items of some scores.",
             expected=wanted,
             found=f"none of {lacking}; benchmarks {present[:8]}",
-            do="name benchmarks that have items, or put parts together with --group",
+            do="name benchmarks that have items, or combine subtasks with --group",
         )
     labels = pd.Series(sorted(items["model"].unique()))
     cohort = with_roles(labels, None, reference)
     if not (cohort["role"] == "quant").any():
         raise TableError(
-            f"{path} has no quant.",
-            expected="items of one model or more beside the reference",
+            f"{path} has no items of a quant.",
+            expected="items of at least one model besides the reference",
             found=list(labels),
-            do="give the quants' items too",
+            do="add the items of the quants",
         )
     return _own(items[items["benchmark"].isin(wanted)], cohort, wanted, loaded.item_kld)
 

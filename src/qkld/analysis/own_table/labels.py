@@ -118,7 +118,7 @@ def _check_labels(labels: pd.Series, empty: pd.Series, column: str, table: pd.Da
         others = [c for c in table if c != column and not _is_numbers(table[c])]
         more = f", or tell rows apart by several columns: --label '{column},{others[0]}'" if others else ""
         raise TableError(
-            f"{source} has a quant twice, or one without a label.",
+            f"{source} has duplicate or missing labels.",
             expected=f"each value of '{column}' once",
             found="; ".join(what for what, holds in found.items() if holds),
             do=f"give every quant its own label{more}",
@@ -151,7 +151,7 @@ def with_roles(labels: pd.Series, roles: pd.Series | None, reference: str | None
     references = cohort.loc[cohort["role"] == "reference", "label"]
     if unknown or len(references) > 1:
         raise TableError(
-            "The roles of the rows are not clear.",
+            "The roles of the rows are ambiguous.",
             expected=f"each role one of {ROLES}, at most one reference",
             found=f"unknown {unknown}, references {list(references)}",
             do="correct the column 'role', or name the reference with --reference",

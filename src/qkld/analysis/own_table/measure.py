@@ -130,10 +130,10 @@ def _unit_of(column: str, numbers: Numbers) -> str:
     odd = numbers.unit if numbers.unit and numbers.unit not in units else "%" if _PERCENT.search(column) else None
     if odd:
         raise TableError(
-            f"'{column}' is no KL divergence by its unit.",
+            f"'{column}' is not a KL divergence, judging by its unit.",
             expected=f"nats or bits, or no unit; one of {list(NATS)}",
             found=odd,
-            do="name another column as --fidelity, or say the unit with --unit",
+            do="name another column as --fidelity, or state the unit with --unit",
         )
     words = [numbers.unit, *re.findall("[a-z0-9]+", _MILLI.sub("m", column.lower()))]
     return next((units[word] for word in words if word in units), "nats")

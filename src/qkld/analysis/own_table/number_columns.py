@@ -83,12 +83,12 @@ def read_numbers(table: pd.DataFrame, columns: Sequence[str], *, source: str, fo
 def _refused(source: str, bad: Sequence[_Bad]) -> TableError:
     more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     twofold = any(cell.readings for cell in bad)
-    what = "can be read in two ways" if all(cell.readings for cell in bad) else "are no numbers"
+    what = "can be read in two ways" if all(cell.readings for cell in bad) else "are not numbers"
     return TableError(
         f"{source} has cells that {what}.",
-        expected="finite numbers, with ±, a unit or marks where these are meant so; or an empty cell",
+        expected="finite numbers, optionally with ±, a unit or marks; or an empty cell",
         found="; ".join(map(str, bad[:NAMED])) + more,
-        do="write these cells so that one reading stays"
+        do="write these cells unambiguously"
         if twofold
         else "correct those cells, name another column, or empty them and leave these quants out with --missing drop",
     )

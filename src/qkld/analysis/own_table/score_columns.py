@@ -92,11 +92,11 @@ def score_unit(table: pd.DataFrame, scores: Sequence[str], percent: Sequence[str
     if (low >= 0).all() and ((high > 1) | said).all() and (high <= 100).all():
         return "percent"
     raise TableError(
-        "The unit of the scores is not clear.",
+        "The unit of the scores is ambiguous.",
         expected="all scores within 0 and 1, or all in percent up to 100",
         found=", ".join(f"{c}: {low[c]:g} to {high[c]:g}" for c in scores),
-        do="bring all score columns to one unit, write counts of right answers as 264/400, and leave out what is no "
-        "accuracy, such as a perplexity",
+        do="use one unit for all score columns, write counts of right answers as 264/400, and leave out columns "
+        "that are not accuracies, such as a perplexity",
     )
 
 
@@ -104,9 +104,9 @@ def _refuse_others(scores: Sequence[str]) -> None:
     odd = [s for s in scores if is_divergence(s) or not NO_ACCURACY.isdisjoint(_words(s))]
     if odd:
         raise TableError(
-            "Columns that are named as scores are no accuracies.",
+            "Columns that were named as scores are not accuracies.",
             expected="shares of right answers, from 0 to 1 or in percent",
-            found=f"{', '.join(odd)}: by the name a perplexity, a loss, an agreement or the like",
+            found=f"{', '.join(odd)}: by name a perplexity, a loss or an agreement",
             do="leave them out of --scores; one of them can be the --fidelity. Rename a column that is an accuracy",
         )
 

@@ -58,7 +58,7 @@ def read_table_file(path: Path, wanted: Sequence[str]) -> FileTable:
         table = _chosen(path, read_text_tables(path), wanted)
         found = _under_header(FileTable(table.cells, table.form), wanted)
     if found.cells.empty:
-        raise TableError(f"{path} is empty.", expected="one quant a row", found="no rows", do="fill it")
+        raise TableError(f"{path} is empty.", expected="one quant per row", found="no rows", do="fill it")
     return _turned(found, wanted)
 
 
@@ -92,10 +92,10 @@ def _chosen(path: Path, tables: Sequence[TableInText], wanted: Sequence[str]) ->
         return fitting[0]
     shown = "; ".join(f"line {t.line}: {', '.join(map(str, t.cells))[:120]}" for t in (fitting or tables)[:5])
     raise TableError(
-        f"{path} holds {len(tables)} tables; the columns that were named are in {len(fitting) or 'none'} of them.",
+        f"{path} holds {len(tables)} tables; {len(fitting) or 'none'} of them have the columns that you named.",
         expected=f"one table with {', '.join(wanted)}",
         found=shown,
-        do="put the table that is meant into a file of its own, or name columns that one table has",
+        do="copy the table you mean into its own file, or name columns of one table",
     )
 
 
@@ -156,7 +156,7 @@ def _json_rows(path: Path) -> pd.DataFrame:
 
 def _rows_of(path: Path) -> list[dict[str, Any]]:
     if path.suffix.lower() != ".json":
-        values = [line.value for line in json_lines(path, error=TableError, expected="a quant a line, in JSON")]
+        values = [line.value for line in json_lines(path, error=TableError, expected="one quant per line, as JSON")]
     else:
         values = _quants(json_file(path, expected=EXPECTED))
     if not values or not all(isinstance(value, dict) for value in values):

@@ -53,7 +53,7 @@ def parse_zone(text: str) -> Zone:
             "The zone cannot be read.",
             expected='COLUMN<=NUMBER, for example "kl_mean<=0.02"',
             found=repr(text),
-            do="give one column, one of <= < >= >, and one number",
+            do="give one column, one of <= < >= > and one number",
         ) from None
 
 
@@ -71,7 +71,7 @@ def parse_item_counts(text: str, scores: Sequence[str], *, of: str = "items") ->
         if name not in scores or name in counts or not number.isdigit() or int(number) < 1:
             raise TableError(
                 f"The numbers of {of} cannot be read.",
-                expected=f"NAME=NUMBER, separated by commas, each name once of {list(scores)}",
+                expected=f"NAME=NUMBER, separated by commas, each name once, from {list(scores)}",
                 found=repr(part),
                 do='write for example "mmlu=400,arc_challenge=299"',
             )

@@ -96,7 +96,7 @@ def ask(command: str, items: Sequence[dict[str, Any]]) -> list[Any]:
             f"bfcl-eval gave no answer to '{command}'.",
             expected=f"{len(items)} answers",
             found=(done.stderr or done.stdout)[-600:],
-            do=f"remove {folder} and run the same command again: it is made again",
+            do=f"remove {folder} and run the same command again",
         )
     return found
 
@@ -123,7 +123,7 @@ def _make(folder: Path) -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SourceError(
-                    "The environment of bfcl-eval cannot be made.",
+                    "The environment of bfcl-eval could not be created.",
                     expected=", ".join(REQUIREMENTS),
                     found=(done.stderr or done.stdout).strip()[-600:],
                     do="check the network and pip's index settings, then run the same command again",

@@ -44,10 +44,10 @@ def program(problem: Mapping[str, Any], completion: str) -> str:
     if {"test_list", "test_setup_code"} <= set(problem):
         return "\n".join([completion, problem["test_setup_code"], *problem["test_list"]])
     raise BenchmarkError(
-        "A problem cannot be judged as code.",
+        "This item is not a supported coding problem.",
         expected="prompt, test and entry_point (HumanEval), or test_list and test_setup_code (MBPP)",
         found=sorted(problem),
-        do="take the items of benchmark-humaneval or benchmark-mbpp, or name the fields of your file so",
+        do="take the items of benchmark-humaneval or benchmark-mbpp, or use these field names in your file",
     )
 
 

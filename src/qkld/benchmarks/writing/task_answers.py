@@ -75,7 +75,7 @@ def stored_items(task: str, prompts: Sequence[Prompt], windows: Sequence[Window]
         known = place < min(len(distinct), len(windows))
         if not known or windows[place].tokens[: len(distinct[place].tokens)] != distinct[place].tokens:
             raise BenchmarkError(
-                f"The reference answered other prompts of '{task}'; prompt {place} differs.",
+                f"The reference answered different prompts of '{task}', first at prompt {place}.",
                 expected=windows[place].name if place < len(windows) else f"{len(windows)} prompts, as stored",
                 found=f"item {distinct[place].name}" if place < len(distinct) else f"{len(distinct)} prompts",
                 do=f"run {NOTEBOOK} again if the task, its file or its limit changed; else compare the tokenizers",

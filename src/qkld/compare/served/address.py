@@ -66,7 +66,7 @@ def served_model(text: str) -> ServedModel:
     settings = [s.partition("=") for s in (match["settings"] or "").split(",") if s] if match else []
     if match is None or not all(equals and value for _, equals, value in settings):
         raise ParameterError(
-            f"'{text}' is no address of a served model.", expected=FORM, found=text, do="correct the address"
+            f"'{text}' is not an address of a served model.", expected=FORM, found=text, do="correct the address"
         )
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", match["model"].rsplit("/", 1)[-1]).strip("-._")[:80] or "served"
     values = {name: _number(value) for name, _, value in settings}

@@ -95,8 +95,8 @@ def check_same_model(path: Place, asker: Asker, tokens: Sequence[int], position:
     gap = max((abs(before[t] - found[t]) if t in found else float("inf")) for t in likely)
     if gap > ALIGNED:
         raise ServerError(
-            f"'{asker.model.label}' is another model than when its first answers were asked for.",
-            expected=f"the log-probabilities of then, to {ALIGNED} nats",
+            f"'{asker.model.label}' is not the model that gave the first answers.",
+            expected=f"the earlier log-probabilities, to {ALIGNED} nats",
             found=f"one that differs by {gap:.3g}",
             do=f"serve the same model, or delete {path.parent}",
         )

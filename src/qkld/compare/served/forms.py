@@ -143,7 +143,7 @@ class OpenAi:
                 f"The server of '{self._client.model.label}' reads other tokens than the reference.",
                 expected=f"{len(tokens)} tokens",
                 found=read,
-                do="serve a quant of the same model with its own tokenizer, and without a token put in front",
+                do="serve a quant of the same model with its own tokenizer, and without an added first token",
             )
         logprobs = first_choice(self._client, answer).get("logprobs") or {}
         return list(logprobs.get("top_logprobs") or [])
@@ -196,10 +196,10 @@ def round_trip(tokenizer: Any, tokens: Sequence[int]) -> str:
     again = tokenizer(text, add_special_tokens=False)["input_ids"]
     if list(again) != list(tokens):
         raise TokenizerError(
-            "These tokens cannot be sent to a server that takes text only.",
-            expected=f"text that becomes the same {len(tokens)} tokens again",
-            found=f"{len(again)} tokens, other ones from place {_first_difference(tokens, again)} on",
-            do="use a server that takes token ids (vLLM, llama-server), or other windows",
+            "These tokens cannot be sent to a server that accepts only text.",
+            expected=f"text that is tokenized to the same {len(tokens)} tokens",
+            found=f"{len(again)} tokens, different from position {_first_difference(tokens, again)} on",
+            do="use a server that accepts token ids (vLLM, llama-server), or other windows",
         )
     return text
 
@@ -220,7 +220,7 @@ def first_choice(client: Client, answer: Any) -> dict[str, Any]:
 def too_few(client: Client, expected: str, found: object) -> ServerError:
     """The error of a server that gives no or not enough log-probabilities of a prompt."""
     return ServerError(
-        f"The server of '{client.model.label}' gives no usable log-probabilities of a prompt.",
+        f"The server of '{client.model.label}' returns no usable log-probabilities of a prompt.",
         expected=expected,
         found=found,
         do="switch them on (llama-cpp-python: --logits_all true), or name the server's form with #model,api=",

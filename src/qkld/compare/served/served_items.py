@@ -47,10 +47,10 @@ def score_served(asker: Asker, benchmarks: Sequence[Benchmark], partial: Path) -
         tables.append(item_table(asker.model.label, task, asker.tokenizer, scores))
     if not tables:
         raise BenchmarkError(
-            "The study has no task that a served model can be scored on.",
+            "The study has no multiple-choice task for a served model.",
             expected="a task of multiple choice",
             found=", ".join(b.task for b in benchmarks),
-            do="take another study",
+            do="use another study",
         )
     table = pd.concat(tables)
     empty = [c for c in table if c in ITEMS.columns and ITEMS.columns[c].optional and table[c].isna().all()]
@@ -94,7 +94,7 @@ def _choice(asker: Asker, item: Item, choice: Sequence[int]) -> tuple[float, boo
     if lacking:
         raise ServerError(
             f"The server of '{asker.model.label}' returns too few log-probabilities to score item {item.name}.",
-            expected=f"that of every token of a choice, beside the {asker.model.top_k} most likely",
+            expected=f"that of every token of a choice, besides the {asker.model.top_k} most likely",
             found=f"none of token {lacking[0]}",
             do="ask for more with #model,top_k=N, or use a server that gives the prompt's own tokens (vLLM)",
         )

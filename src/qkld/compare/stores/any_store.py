@@ -26,7 +26,7 @@ def open_store(name: str | Place) -> Store:
     if (path / "windows").exists():
         return TopKStore(path)
     raise StoreError(
-        f"{name} is no store.",
+        f"{name} is not a store.",
         expected="a folder with hidden.zarr or windows, or a base file",
         found="neither" if path.exists() else "nothing there",
         do="name the store's own folder or file",

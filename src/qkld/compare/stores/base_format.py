@@ -98,13 +98,13 @@ class BaseHeader:
         if magic not in MAGICS:
             known = next((what for start, what in FOREIGN.items() if magic.startswith(start)), None)
             found = repr(magic) + (f": {known}" if known else "")
-            raise StoreError(f"{name} is no base file.", expected=sorted(MAGICS), found=found, do="name a base file")
+            raise StoreError(f"{name} is not a base file.", expected=sorted(MAGICS), found=found, do="name a base file")
         if len(beginning) < HEADER_BYTES:
             raise _cut(name, f"{HEADER_BYTES} bytes of header", f"{len(beginning)} bytes")
         header = cls(*struct.unpack("<iii", beginning[8:HEADER_BYTES]), MAGICS[magic])
         if header.context < 4 or header.vocabulary < 2 or header.chunks < 1:
             raise StoreError(
-                f"The header of {name} makes no sense.",
+                f"The header of {name} is invalid.",
                 expected="a window of at least 4 tokens, 2 tokens of vocabulary, 1 window",
                 found=f"{header.context}, {header.vocabulary} and {header.chunks}",
                 do="the file was altered or its writer was stopped: make it again",
@@ -125,7 +125,7 @@ class BaseHeader:
 
 def _cut(name: object, expected: str, found: str) -> StoreError:
     return StoreError(
-        f"{name} has not the size that its header states.",
+        f"{name} does not have the size that its header states.",
         expected=expected,
         found=found,
         do="its writer was stopped, its disk was full, or it was altered: make the file again",
@@ -147,8 +147,8 @@ def encode_rows(logits: NDArray[np.floating[Any]], clamp: float = CLAMPS[0]) -> 
     if not np.isfinite(largest).all():
         bad = int((~np.isfinite(largest)).sum())
         raise StoreError(
-            "Logits that are no numbers cannot be written to a base file.",
-            expected="in every row a finite maximum",
+            "Logits that are not finite cannot be written to a base file.",
+            expected="a finite maximum in every row",
             found=f"{bad} of {len(x)} rows without one",
             do="check the model, or run it in compute_dtype float32",
         )
@@ -189,10 +189,10 @@ class BaseRows:
         if not good.all():
             row = int(np.flatnonzero(~good)[0])
             raise StoreError(
-                f"Row {row} of a base file's window is none that its writers leave.",
+                f"Row {row} of a base file's window is not valid.",
                 expected=f"a span of at most {CLAMPS[-1]:g} nats (version 1) and largest code {whole}",
                 found=f"span {spans[row]:.6g}, least log-probability {floor[row]:.6g}, largest code {top[row]}",
-                do="the file was altered, or a version of another model's vocabulary: make it again",
+                do="the file was altered or made with another vocabulary: make it again",
             )
 
     @property

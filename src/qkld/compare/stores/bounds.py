@@ -43,7 +43,7 @@ def kl_bounds(reference: Enclosure, quant: Enclosure) -> KLBounds:
     """
     if reference.shape != quant.shape:
         raise StoreError(
-            "Reference and quant know different tokens.",
+            "Reference and quant have different vocabularies or windows.",
             expected=f"(tokens, vocabulary) = {reference.shape}",
             found=quant.shape,
             do="compare stores of the same windows and the same tokenizer",

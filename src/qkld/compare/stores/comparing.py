@@ -94,10 +94,10 @@ def _lists(reference: Store, quant: Store, k: int | None, floor: float | None) -
     chosen = k if k is not None else min(own, default=0)
     if not 1 <= chosen <= min([reference.vocabulary, *own]):
         raise StoreError(
-            "Eq. 5 is taken from two lists of top tokens.",
-            expected=f"a k from 1 to {min([reference.vocabulary, *own])}, what both stores know",
+            "The top-k estimate (Eq. 5) needs two lists of top tokens.",
+            expected=f"a k from 1 to {min([reference.vocabulary, *own])}, which both stores contain",
             found=k,
-            do="give k beside the floor",
+            do="give k as well as the floor",
         )
     return Lists(chosen, floor)
 
@@ -143,8 +143,8 @@ def summarise_bounds(tables: Iterable[pd.DataFrame]) -> BoundsSummary:
         tokens, positions = tokens + len(finite), positions + len(table)
     if not tokens:
         raise StoreError(
-            "No position has bounds.",
-            expected="logits that are numbers",
+            "No position has finite logits.",
+            expected="finite logits",
             found=f"{positions} positions, none of them finite",
             do="check both models, or run them in compute_dtype float32",
         )
@@ -170,7 +170,7 @@ def check_same_windows(reference: Store, quant: Store) -> None:
     for what, (expected, found) in facts.items():
         if expected != found or what.startswith("window"):
             raise StoreError(
-                f"The stores {reference.name} and {quant.name} do not belong together: another {what}.",
+                f"The stores {reference.name} and {quant.name} do not match: different {what}.",
                 expected=expected,
                 found=found,
                 do="make both from the same corpus with the same tokenizer",
@@ -182,7 +182,7 @@ def _shared(reference: tuple[int, ...], quant: tuple[int, ...]) -> tuple[NDArray
     positions, own, other = np.intersect1d(reference, quant, assume_unique=True, return_indices=True)
     if not len(positions):
         raise StoreError(
-            "The stores share no position of a window.",
+            "The stores have no position in common.",
             expected=f"some of {reference[:3]} …",
             found=f"{quant[:3]} …",
             do="keep the second half of each window in both, as llama.cpp does",

@@ -93,7 +93,7 @@ def _check_mass(missed: Floats) -> None:
     wrong = np.flatnonzero(missed > MASS_TOLERANCE)
     if len(wrong):
         raise StoreError(
-            f"Row {wrong[0]} holds no probability distribution.",
+            f"Row {wrong[0]} is not a probability distribution.",
             expected="probabilities that can sum to 1 within their rounding",
             found=f"a sum that misses 1 by {missed[wrong[0]]:.3g} at least; {len(wrong)} such rows",
             do="the file was altered or is of another format: make it again",

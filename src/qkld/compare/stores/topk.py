@@ -87,8 +87,8 @@ class TopK:
         repeated = (ordered[:, 1:] == ordered[:, :-1]).any()
         if repeated or (ordered.size and not (ordered[:, 0].min() >= 0 and ordered[:, -1].max() < vocabulary)):
             raise StoreError(
-                "A top-k row lists tokens that cannot be.",
-                expected=f"different ids in [0, {vocabulary})",
+                "A top-k row lists invalid tokens.",
+                expected=f"distinct ids in [0, {vocabulary})",
                 found="an id twice" if repeated else f"[{ordered.min()}, {ordered.max()}]",
                 do="the store was made with another tokenizer, or altered: make it again",
             )
@@ -104,7 +104,7 @@ def top_k_of(known: Enclosure, k: int) -> TopK:
     """
     if not 1 <= k <= known.shape[1] or np.isnan(known.low).any():
         raise StoreError(
-            "No top k can be taken.",
+            "The top k tokens cannot be selected.",
             expected=f"1 ≤ k ≤ {known.shape[1]} and log-probabilities that are numbers",
             found=f"k = {k}, {int(np.isnan(known.low).any(axis=1).sum())} rows with NaN",
             do="choose another k, or run the model in compute_dtype float32",

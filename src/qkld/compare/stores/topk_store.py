@@ -118,7 +118,7 @@ def _write_window(folder: Place, index: int, top_k: TopK, window: Window, k: int
     expected = (len(window.positions), k)
     if top_k.ids.shape != expected:
         raise StoreError(
-            f"Window {window.name} has another top k than its header says.",
+            f"Window {window.name} has another k than its header states.",
             expected=f"(positions, k) = {expected}",
             found=top_k.ids.shape,
             do="give one row for each position of the window",

@@ -83,7 +83,7 @@ def sequences_of(seen: np.ndarray, positions: np.ndarray) -> tuple[tuple[int, ..
         raise ModelError(
             "This attention mask cannot be given to llama.cpp.",
             expected="a tree: each token sees all earlier ones of its own sequences",
-            found=f"{int((together != seen).sum())} of {seen.size} pairs of tokens that differ from one",
-            do="run the texts one a row",
+            found=f"{int((together != seen).sum())} of {seen.size} pairs of tokens that differ from a tree",
+            do="run one text per row",
         )
     return tuple(tuple(int(s) for s in np.flatnonzero(column)) for column in member.T)

@@ -73,7 +73,7 @@ def _check_scales(file: Path, architecture: str, label: str) -> None:
     lost = {key: value for key, value in stated.items() if value not in (None, 0, 1)}
     if lost:
         raise ModelError(
-            f"The header of '{label}' scales what torch is not given.",
+            f"The header of '{label}' uses a scaling that is not supported in torch.",
             expected=f"no {', '.join(SCALES)} other than 1",
             found=lost,
             do="run it with engine llamacpp",
@@ -97,7 +97,7 @@ def _rope_scaling(files: Sequence[Path], architecture: str, label: str) -> dict[
     if kind == "yarn" and context:
         return {"rope_type": "yarn", "factor": said["factor"], "original_max_position_embeddings": context}
     raise ModelError(
-        f"The header of '{label}' scales rotary frequencies in a way that torch is not given.",
+        f"The header of '{label}' uses a rotary scaling that is not supported in torch.",
         expected="factors for each frequency, linear, or yarn with the original context",
         found=f"{architecture}.rope.scaling: {said}",
         do="run it with engine llamacpp",

@@ -51,7 +51,7 @@ def read(file: Path) -> Any:
             f"{file.name} cannot be read.",
             expected="tensor types that gguf knows" if unknown_type else "a whole GGUF file",
             found=f"{type(error).__name__}: {error}"[:400],
-            do="make the file again with today's llama.cpp, which dropped or has yet to get this type"
+            do="make the file again with a current llama.cpp: the type was dropped, or this gguf package is too old"
             if unknown_type
             else "download the file again",
         ) from error
@@ -88,7 +88,7 @@ def check_parts(files: Sequence[Path]) -> None:
         found = fact(file, "split.no") or 0, fact(file, "split.count") or 1
         if found != (number, len(files)):
             raise ModelError(
-                f"{file.name} is another part of a split model than its place says.",
+                f"{file.name} is out of place among the parts of a split model.",
                 expected=f"part {number + 1} of {len(files)}",
                 found=f"part {found[0] + 1} of {found[1]}",
                 do="give all parts of one model, the first one as `file`",

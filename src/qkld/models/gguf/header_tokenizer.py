@@ -84,7 +84,7 @@ def header_tokenizer(file: Path, *, label: str) -> Any:
 
 def _unknown(label: str, expected: str, found: str) -> TokenizerError:
     return TokenizerError(
-        f"No tokenizer can be made from the header of '{label}'.",
+        f"The header of '{label}' does not define a tokenizer that qkld supports.",
         expected=expected,
         found=found,
         do="give the model's Hugging Face folder as the reference; this file can then be a quant",

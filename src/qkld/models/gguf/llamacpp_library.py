@@ -95,7 +95,7 @@ def check_offload(label: str) -> None:
     """
     if not library().llama_supports_gpu_offload():
         raise ModelError(
-            f"'{label}' is to run on a GPU, and llama-cpp-python was built without one.",
+            f"'{label}' should run on a GPU, but llama-cpp-python was built without GPU support.",
             expected="a build with CUDA (or Metal)",
             found="a build for the CPU alone",
             do="run `make llamacpp CMAKE_ARGS=-DGGML_CUDA=on`, or set compute.device to cpu",
@@ -164,10 +164,10 @@ class LlamaCpp:
         )
         if not model:
             raise ModelError(
-                f"llama.cpp does not load '{self.label}'.",
+                f"llama.cpp cannot load '{self.label}'.",
                 expected="a model of an architecture and tensor types that this llama.cpp runs",
                 found=said(),
-                do="get the file again, or a newer llama-cpp-python in requirements-llamacpp.lock",
+                do="download the file again, or use a newer llama-cpp-python in requirements-llamacpp.lock",
             )
         return model
 
@@ -227,7 +227,7 @@ class LlamaCpp:
         if sequences > MOST_SEQUENCES:
             raise ModelError(
                 f"One batch for '{self.label}' has too many sequences for llama.cpp.",
-                expected=f"at most {MOST_SEQUENCES} choices of items that are run together",
+                expected=f"at most {MOST_SEQUENCES} choices of items in one batch",
                 found=sequences,
                 do="lower benchmark_scores.pack_tokens",
             )

@@ -222,7 +222,7 @@ def _check_dequantizable(label: str, files: Sequence[Path]) -> None:
             dequantize(tensor.data[:1], tensor.tensor_type)
         except NotImplementedError as error:
             raise ModelError(
-                f"'{label}' holds tensors that torch cannot be given.",
+                f"'{label}' contains tensors that cannot be converted for torch.",
                 expected="types that the gguf package dequantizes",
                 found=f"{kind} in {tensor.name}",
                 do="run it with engine: llamacpp",

@@ -45,10 +45,10 @@ def header_tokens(file: Path, *, label: str) -> list[str | None]:
     doubled = sorted(token for token, count in Counter(tokens).items() if count > 1 and token)
     if doubled:
         raise TokenizerError(
-            f"'{label}' has tokens twice in its vocabulary.",
-            expected="every token once: llama.cpp stops at such a file",
+            f"'{label}' has duplicate tokens in its vocabulary.",
+            expected="every token once; llama.cpp stops at such a file",
             found=", ".join(f"{token!r}" for token in doubled[:5]),
-            do="make the file again with today's llama.cpp",
+            do="make the file again with a current llama.cpp",
         )
     return [None if token == f"[PAD{i}]" else token for i, token in enumerate(tokens)]
 
@@ -68,7 +68,7 @@ def check_same_model(file: Path, folder: Path, *, label: str, reshaped: bool = F
     compared = {"layers"} if reshaped else {"layers", "width"}
     if any(found[name] != expected[name] for name in compared if expected[name] is not None):
         raise ModelError(
-            f"'{label}' is a file of another model than the reference.",
+            f"'{label}' is a file of a different model than the reference.",
             expected=expected,
             found={**found, "architecture": fact(file, "general.architecture")},
             do="use a quant of the reference",

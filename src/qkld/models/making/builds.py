@@ -78,7 +78,7 @@ def check_has_bases(study: Study) -> None:
     found = architecture_of(reference)
     if found not in MODEL_TYPES:
         raise ModelError(
-            f"'{reference.label}' has no other basis, so there are no builds of it.",
+            f"'{reference.label}' cannot be put into another basis, so builds cannot be made.",
             expected=f"an architecture that can be rotated and permuted: {' or '.join(MODEL_TYPES)}",
             found=found,
             do="take the builds out of the study's quants, or add the architecture to qkld.models.transforms",
@@ -166,10 +166,10 @@ def first_block(module: nn.Module) -> nn.Module:
 def equal_builds(recipe: str, basis: Basis, found: str) -> ModelError:
     """What is said of builds that are one quant."""
     return ModelError(
-        f"Builds of '{recipe}' are equal, tensor by tensor, but for the change of basis.",
-        expected=f"a quantizer whose error is another one in basis {basis.name}",
+        f"Builds of '{recipe}' are equal, tensor by tensor, apart from the change of basis.",
+        expected=f"a quantizer whose error differs in basis {basis.name}",
         found=found,
-        do="give this quant builds of rotate, or none" if basis.kind == "permute" else "leave its builds out",
+        do="use builds of rotate for this quant, or none" if basis.kind == "permute" else "leave its builds out",
     )
 
 

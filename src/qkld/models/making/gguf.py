@@ -62,10 +62,10 @@ def check_types(types: Iterable[str]) -> None:
     unknown = [t for t in asked if t not in known]
     if unknown or not asked:
         raise ParameterError(
-            "There is no such GGUF type.",
+            "Unknown GGUF type.",
             expected=", ".join(known),
             found=", ".join(unknown) or "none",
-            do="use llama.cpp's names",
+            do="use llama.cpp's type names",
         )
 
 
@@ -138,8 +138,8 @@ def _as_array(llama: ModuleType, importance: Values) -> tuple[Any, list[np.ndarr
 
 def _refused(source: Path, asked: str, importance: Values | None) -> ModelError:
     return ModelError(
-        f"llama.cpp does not make {asked} of {source.name}.",
-        expected="a whole model, and for types below 3 bits an importance matrix of it",
+        f"llama.cpp cannot make {asked} from {source.name}.",
+        expected="a whole model, and an importance matrix for types below 3 bits",
         found=f"{said()} ({'with' if importance is not None else 'without'} an importance matrix)",
         do="give an importance matrix of this model, or ask for another type",
     )

@@ -104,7 +104,7 @@ def gguf_names(module: nn.Module, layers: Iterable[str], architecture: str) -> d
     unknown = [layer for layer, name in found.items() if name is None]
     if unknown:
         raise ModelError(
-            f"{len(unknown)} layers of this model have no name in GGUF files.",
+            f"{len(unknown)} layers of this model have no known GGUF name.",
             expected=f"layers of architecture {architecture}",
             found=", ".join(unknown[:3]),
             do="compute the importance matrix with llama.cpp's llama-imatrix, and give its file",
@@ -164,7 +164,7 @@ def check_disjoint(taken: Iterable[str], measured: Mapping[str, Iterable[str]]) 
                 f"The text of the importance matrix is also in corpus '{corpus}', which KLD is measured on.",
                 expected="no document in both",
                 found=f"{len(shared)}, the first: {own[shared[0]].strip()[:NAMED]!r}",
-                do="give it other text, or fewer windows",
+                do="use other text, or fewer windows",
             )
 
 

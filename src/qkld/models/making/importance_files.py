@@ -107,8 +107,8 @@ def _bytes(stream: BytesIO, count: int) -> bytes:
 
 def _unreadable(path: Path, found: object) -> SourceError:
     return SourceError(
-        f"{path.name} is no importance matrix.",
+        f"{path.name} is not an importance matrix.",
         expected="a file of llama-imatrix: GGUF with in_sum2 and counts, or the older .dat",
         found=found,
-        do="make it again, or let it be computed",
+        do="make it again, or let qkld compute it",
     )

@@ -167,10 +167,10 @@ def header_of(reference: StoredModel) -> Path:
     """
     if not isinstance(reference, GgufModel):
         raise ModelError(
-            f"No GGUF files can be made of '{reference.label}'.",
+            f"No GGUF files can be made from '{reference.label}'.",
             expected="a reference of method gguf",
             found=f"method {reference.method}",
-            do="convert it with llama.cpp's convert_hf_to_gguf.py, and take the F32 or BF16 file as the reference",
+            do="convert it with llama.cpp's convert_hf_to_gguf.py, and use the F32 or BF16 file as the reference",
         )
     return checked_files(reference)[0]
 
@@ -179,8 +179,8 @@ def _check_distinct(made: dict[str, Made]) -> None:
     labels: dict[Any, str] = {one.file: label for label, one in made.items()}
     for first, second in equal_tensors(made.values()):
         raise ModelError(
-            f"Quants '{labels[first.file]}' and '{labels[second.file]}' are the same, tensor by tensor.",
+            f"Quants '{labels[first.file]}' and '{labels[second.file]}' are identical, tensor by tensor.",
             expected=f"a {first.asked} and a {second.asked} file",
             found=f"twice {first.contents.name}: {first.contents.shares}",
-            do="take one of them out of the study, or pad the reference so that the types fit its widths",
+            do="remove one of them from the study, or pad the reference so that the types fit its widths",
         )

@@ -166,7 +166,7 @@ def _check_groups(widths: dict[str, int], entry: MadeModel) -> None:
     """Refuse a trunk without anything to quantize, or whose input widths no groups divide."""
     if not widths:
         raise ModelError(
-            f"'{entry.label}' has nothing to quantize.",
+            f"'{entry.label}' has no layers to quantize.",
             expected="linear layers in the trunk",
             found="none",
             do="choose a reference whose layers are torch.nn.Linear",
@@ -175,7 +175,7 @@ def _check_groups(widths: dict[str, int], entry: MadeModel) -> None:
     for name, width in widths.items():
         if group is not None and width % group:
             raise ModelError(
-                f"'{entry.label}' cannot be made: layer {name} does not divide into groups.",
+                f"'{entry.label}' cannot be made: the width of layer {name} is not a multiple of the group size.",
                 expected=f"an input width that is a multiple of {group}",
                 found=width,
                 do="choose a group size that divides the width of every layer",

@@ -228,7 +228,7 @@ def padded_config(config: Any, multiple: int) -> Any:
     if wide.hidden_size % wide.num_attention_heads:  # transformers refuses to open such a configuration
         raise ModelError(
             f"This {config.model_type} model cannot be padded to multiples of {multiple}.",
-            expected=f"a stream that divides among its {wide.num_attention_heads} heads",
+            expected=f"a hidden size that is divisible by its {wide.num_attention_heads} heads",
             found=f"{wide.hidden_size} wide",
             do="choose another multiple for reference.pad",
         )
@@ -257,7 +257,7 @@ def _check_supported(module: nn.Module) -> None:
             f"{type(module).__name__} cannot be padded, rotated or permuted.",
             expected=f"a model of type {' or '.join(MODEL_TYPES)} with plain weights and no more than their layers",
             found=found,
-            do="take reference.pad, rotate and permute and the quants' builds out of the study, or add the layer to "
+            do="remove reference.pad, rotate, permute and the quants' builds from the study, or add the layer to "
             "qkld.models.transforms.transforms with the algebra that keeps its function",
         )
 

@@ -200,7 +200,7 @@ def _answers(path: Path, scores: Sequence[str], labels: Sequence[str]) -> pd.Dat
             f"{path} has no answers of the table's models.",
             expected=f"models among {', '.join(labels[:NAMED])}",
             found=", ".join(map(str, items["model"].unique()[:NAMED])),
-            do="name models alike in both",
+            do="use the same model names in both",
         )
     return own
 
@@ -217,7 +217,7 @@ def _check_there(wanted: Sequence[str], names: Mapping[str, str], path: Path) ->
     missing = [name for name in wanted if plain_name(name) not in names]
     if missing:
         raise TableError(
-            f"{path} lacks columns that were named.", expected=list(wanted), found=list(names.values()),
+            f"{path} lacks columns that you named.", expected=list(wanted), found=list(names.values()),
             do=f"name columns of the table instead of {', '.join(missing)}",
         )  # fmt: skip
 
@@ -273,7 +273,7 @@ def of_comparison(value: Mapping[str, Any], source: Path) -> CardData:
     made, fidelity = value.get("made_by"), value.get("fidelity")
     if not isinstance(made, dict) or not isinstance(fidelity, list) or "models" not in made:
         raise TableError(
-            f"{source} is no comparison with figures.",
+            f"{source} is not a comparison with figures.",
             expected="the file of `qkld compare --json` of two models that ran here",
             found=f"keys {list(value)[:6]}",
             do="name that file, or a table",

@@ -21,7 +21,7 @@ _COMMENT = re.compile(r"<!-- qkld-panel (?P<panel>\{.*?\}) -->", re.DOTALL)
 
 @dataclass(frozen=True)
 class Panel:
-    """How figures were measured; a part that the source does not say is empty.
+    """How figures were measured; a part that the source does not state is empty.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Panel:
 
     @property
     def missing(self) -> list[str]:
-        """Parts that the source does not say."""
+        """Parts that the source does not state."""
         without_hash = [t for t in self.texts if not t.get("hash")]
         empty = [name for name, value in asdict(self).items() if not value]
         return [*empty, *(["hash of the text"] if without_hash else [])]
@@ -64,8 +64,8 @@ class Panel:
             own = getattr(self, part, None)
             if part not in SAYABLE or (own and own != text):
                 raise ParameterError(
-                    f"'{part}' of the panel cannot be said.",
-                    expected=f"one of {', '.join(SAYABLE)} that the source does not say",
+                    f"'{part}' cannot be given with --say.",
+                    expected=f"one of {', '.join(SAYABLE)} that the source does not state",
                     found=f"{own} already" if own else repr(part),
                     do="leave it out",
                 )
@@ -115,7 +115,7 @@ def panel_of_card(path: Path) -> Panel:
         return Panel(**{**values, "texts": tuple(values["texts"])})
     except (TypeError, KeyError, ValueError) as error:
         raise TableError(
-            f"{path} is no card of qkld.",
+            f"{path} is not a card of qkld.",
             expected="a card.md with its panel in a comment",
             found="no such comment" if found is None else f"{type(error).__name__}: {error}",
             do="name a card that `qkld card` wrote",

@@ -55,10 +55,10 @@ def family_styles(families: Iterable[str]) -> Mapping[str, FamilyStyle]:
     n = len(colours)
     if len(order) > n * n:
         raise ParameterError(
-            "A study has more quant families than colours and markers can tell apart.",
+            "A study has more quant families than colours and markers can distinguish.",
             expected=f"at most {n * n} families",
             found=len(order),
-            do="give quants of one quantizer one family",
+            do="assign quants of the same quantizer to one family",
         )
     return {f: FamilyStyle(colours[i % n], MARKERS[(i + i // n) % n]) for i, f in enumerate(order)}
 

@@ -164,10 +164,10 @@ def _check_second(given: Evidence | None, second: Mapping[str, Any]) -> None:
     asked += ["the primary score"] if primary == "probability" else []
     if asked and (given is None or not given.has("probability")):
         raise StatisticsError(
-            "The second score is asked for and is not available.",
+            "The probability of the right choice was requested but is not available.",
             expected="items with the probability of the right choice, or the choices' log-probabilities",
             found=f"{' and '.join(asked)}, and no such score",
-            do="give them with --items as columns logp_0, logp_1, … beside `right`, or leave out what was asked of it",
+            do="give them with --items as columns logp_0, logp_1, … beside `right`, or leave out these options",
         )
 
 

@@ -99,7 +99,7 @@ class Builds:
         if not basis.shape[1]:
             raise StatisticsError(
                 "No recipe has builds to compare.",
-                expected="at least 2 builds of a recipe beside those that a slope within recipes takes",
+                expected="at least 2 builds of a recipe, besides those that the slope within recipes uses",
                 found=f"{self.kld.size} builds of {len(self.names)} recipes",
                 do="make two or three builds of each recipe",
             )
@@ -127,17 +127,17 @@ def builds_of(noise: NetNoise, recipes: Sequence[str], kld: ArrayLike, kinds: Se
     lengths = {"net scores": len(noise.labels), "recipes": len(recipes), "KLDs": values.size, "kinds": len(kinds)}
     if len(set(lengths.values())) > 1:
         raise StatisticsError(
-            "Builds have scores, recipes, KLDs and kinds of other numbers.",
-            expected="one of each for every build",
+            "Scores, recipes, KLDs and kinds of the builds differ in number.",
+            expected="one of each per build",
             found=lengths,
             do="give all in the same order",
         )
     if len(set(kinds)) != 1:
         raise StatisticsError(
-            "Builds of several kinds are no replicates of each other.",
-            expected="one kind of draw: rotations, signed permutations or texts of a calibration",
+            "Builds of different kinds are not replicates of each other.",
+            expected="one kind of build: rotations, signed permutations or calibration texts",
             found=", ".join(sorted(set(kinds))) or "none",
-            do="analyse each kind for itself, and leave builds in the given basis out",
+            do="analyse each kind separately, and leave out builds in the original basis",
         )
     if len(set(recipes)) < LEAST_RECIPES:
         raise StatisticsError(
@@ -150,8 +150,8 @@ def builds_of(noise: NetNoise, recipes: Sequence[str], kld: ArrayLike, kinds: Se
     if np.ptp(found.root_of_recipe) == 0:
         raise StatisticsError(
             "All recipes have the same mean KLD.",
-            expected="recipes of different displacement",
+            expected="recipes with different KLD",
             found=f"{values[0]:g} nats for each",
-            do="add recipes of other bits",
+            do="add recipes with other numbers of bits",
         )
     return found

@@ -58,9 +58,9 @@ def auroc(values: ArrayLike, positive: ArrayLike, strata: ArrayLike | None = Non
     pairs = others[positive].sum()
     if not pairs:
         raise StatisticsError(
-            "No two rows can be compared.",
-            expected="a quant with a row of each outcome",
-            found=f"{int(positive.sum())} and {int((~positive).sum())} rows, none of them of one quant",
+            "No rows can be compared.",
+            expected="a quant with rows of both outcomes",
+            found=f"{int(positive.sum())} and {int((~positive).sum())} rows, never both of the same quant",
             do="use more items",
         )
     estimate = float((others * wins)[positive].sum() / pairs)
@@ -71,17 +71,17 @@ def _checked(values: ArrayLike, positive: ArrayLike, minimum: int) -> tuple[np.n
     values, positive = np.asarray(values, dtype=float), np.asarray(positive, dtype=bool)
     if values.ndim != 1 or values.shape != positive.shape or not np.isfinite(values).all():
         raise StatisticsError(
-            "An AUROC needs one finite value and one outcome a row.",
+            "An AUROC needs one finite value and one outcome per row.",
             expected="two equally long columns of finite values and outcomes",
             found=f"shapes {values.shape} and {positive.shape}, {int((~np.isfinite(values)).sum())} not finite",
-            do="leave rows without a value out by name",
+            do="leave out the rows without a value",
         )
     if min(positive.sum(), (~positive).sum()) < minimum:
         raise StatisticsError(
             "Too few items of one outcome.",
             expected=f"at least {minimum} of each",
             found=f"{int(positive.sum())} and {int((~positive).sum())}",
-            do="use more items, or a benchmark of another difficulty",
+            do="use more items, or a benchmark of different difficulty",
         )
     return values, positive
 

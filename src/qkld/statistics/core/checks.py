@@ -41,7 +41,7 @@ def paired_columns(
             f"{names[0]} and {names[1]} are not two columns of one table.",
             expected="two columns of equal length",
             found=f"shapes {x.shape} and {y.shape}",
-            do="give one value a quant for both",
+            do="give one value per quant for both",
         )
     if x.size < least:
         raise StatisticsError(
@@ -59,17 +59,17 @@ def _refuse_missing_and_constant(name: str, column: np.ndarray, least: int) -> N
     missing = int((~np.isfinite(column)).sum())
     if missing:
         raise StatisticsError(
-            f"Column '{name}' has no number for some quants.",
+            f"Column '{name}' has missing values for some quants.",
             expected=f"a finite value for each of at least {least} quants",
             found=f"{missing} of {column.size} missing or not finite",
-            do="leave those quants out by name, or measure them",
+            do="leave out these quants, or measure them",
         )
     if (column == column[0]).all():
         raise StatisticsError(
             f"Column '{name}' is constant.",
             expected=f"at least 2 distinct values among at least {least} quants",
             found=f"{column[0]:g} for all {column.size} quants",
-            do="a constant has no correlation; use more items or other quants",
+            do="use more items or other quants; a constant has no correlation",
         )
 
 
@@ -106,10 +106,10 @@ def checked_kld(kld: ArrayLike, *, name: str = "KLD", labels: Sequence[str] | No
         if labels is not None:
             cells = [f"{cell} ({label})" for cell, label in zip(cells, np.asarray(labels)[bad], strict=True)]
         raise StatisticsError(
-            f"'{name}' is negative, which no KL divergence is.",
+            f"'{name}' is negative, which is impossible for a KL divergence.",
             expected=f"0 nats or more; down to {-ROUNDING:g} counts as 0",
             found=_some(cells),
-            do="measure those quants again with a reference that keeps its logits exactly, or leave them out",
+            do="measure these quants again with exact reference logits, or leave them out",
         )
     return np.where(values < 0, 0.0, values)
 
@@ -166,7 +166,7 @@ def _refuse_doubled(quants: pd.DataFrame) -> None:
                 "A quant is in the cohort twice.",
                 expected=f"each {column} once",
                 found=_some(list(doubled)),
-                do="take the copy out: it would count as evidence of its own",
+                do="remove the copy; it would count as an independent quant",
             )
 
 
@@ -198,10 +198,10 @@ def complete_quants(
     gaps = quants[filled].isna()
     if gaps.to_numpy().any() and missing == "refuse":
         raise StatisticsError(
-            "Some quants have no value in a column that is correlated.",
+            "Some quants have missing values in a column to be correlated.",
             expected="a value in every cell, or none in the whole column",
             found=_some([f"{c} of {label}" for c in filled for label in quants.loc[gaps[c], "label"]]),
-            do='measure them, take them out, or leave them out by missing="drop"',
+            do='measure these quants, or leave them out with missing="drop"',
         )
     left_out = gaps.any(axis=1)
     kept = quants[~left_out].reset_index(drop=True)

@@ -28,7 +28,7 @@ def clustered_error(influence: ArrayLike, clusters: ArrayLike) -> tuple[float, i
     k = int(index.max()) + 1 if index.size else 0
     if k < 2:
         raise StatisticsError(
-            "One prompt has no interval.", expected="at least 2 prompts", found=k, do="use more items"
+            "One prompt is too few for an interval.", expected="at least 2 prompts", found=k, do="use more items"
         )
     return float(np.sqrt(k / (k - 1) * (np.bincount(index, np.asarray(influence, dtype=float)) ** 2).sum())), k
 

@@ -99,7 +99,7 @@ def check_enough(quants: int) -> None:
             "Too few quants for a bootstrap interval.",
             expected=f"at least {LEAST_FOR_INTERVAL} quants, from which its coverage was simulated",
             found=quants,
-            do="read the exact interval, or measure more quants",
+            do="use the exact interval, or measure more quants",
         )
 
 
@@ -130,7 +130,7 @@ def jackknife_correlations(x: ArrayLike, y: ArrayLike, method: Method = "spearma
     if np.isnan(values).any():
         raise StatisticsError(
             "The jackknife leaves a constant column.",
-            expected="at least 2 distinct values whichever quant is left out",
+            expected="at least 2 distinct values after leaving out any quant",
             found="one quant differs from all others",
             do="use quants with more distinct values",
         )

@@ -83,10 +83,10 @@ def check_exchangeable(x: np.ndarray, y: np.ndarray, families: np.ndarray) -> No
     """
     if not any(len(set(y[families == g])) > 1 and len(set(x[families == g])) > 1 for g in np.unique(families)):
         raise StatisticsError(
-            "No two quants can change places within a family.",
+            "No two quants can be permuted within a family.",
             expected="a family with at least 2 quants that differ in metric and score",
             found=f"{np.unique(families).size} families of {x.size} quants",
-            do="use the permutation over all quants, or measure more quants a family",
+            do="use the permutation over all quants, or measure more quants per family",
         )
 
 

@@ -49,7 +49,7 @@ def difference_of_strengths(
             "Two correlations of different quants cannot be compared.",
             expected=f"{n} quants in both",
             found=pairs[1][0].size,
-            do="take the quants that have both",
+            do="use the quants that have both",
         )
     rho = [correlation_of_columns(*pair, "spearman") for pair in pairs]
     draws = [correlations_of_counts(resampling.counts(n), *pair, "spearman") for pair in pairs]

@@ -68,7 +68,7 @@ def partial_correlation(
     for name, rho in with_control.items():
         if abs(rho) > _ALIKE:
             raise StatisticsError(
-                f"'{name}' and '{names[2]}' rank the quants alike: at equal {names[2]} nothing is left of it.",
+                f"'{name}' and '{names[2]}' rank the quants identically, so nothing is left at equal {names[2]}.",
                 expected="|ρ| below 1",
                 found=f"ρ = {rho:.6f} over {x.size} quants",
                 do="use quants of equal size from different quantizers",

@@ -38,7 +38,7 @@ def _ranked(metrics: ArrayLike, scores: ArrayLike, names: Sequence[str]) -> tupl
     columns = np.asarray(metrics, dtype=float)
     if columns.ndim != 2 or columns.shape[1] != len(names) or not names:
         raise StatisticsError(
-            "Metrics are not one column a name.",
+            "Metrics and their names do not match.",
             expected=f"shape (quants, {len(names)}), at least one metric",
             found=f"shape {columns.shape}",
             do="give a table of quants by metrics",

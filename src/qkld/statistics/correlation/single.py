@@ -225,7 +225,7 @@ def without_each_family(
     names = np.unique(families)
     if names.size < 2:
         raise StatisticsError(
-            "There is no second family.",
+            "Only one family is present.",
             expected="at least 2 families",
             found=f"only {', '.join(map(str, names))}",
             do="add quants of another quantizer",

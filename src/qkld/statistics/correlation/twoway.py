@@ -63,10 +63,10 @@ class ItemDraws:
         absent = [label for label in labels if label not in self.labels]
         if absent:
             raise StatisticsError(
-                "Some quants have a score and no items.",
+                "Some quants have a score but no items.",
                 expected="items of every quant of the table",
                 found=f"none for {', '.join(map(str, absent))}",
-                do="give their items, or leave these quants out",
+                do="add their items, or leave these quants out",
             )
         columns = [self.labels.index(label) for label in labels]
         counted = self.observed[benchmark][columns]
@@ -76,7 +76,7 @@ class ItemDraws:
                 f"Items and table give different scores on '{benchmark}'.",
                 expected=f"the items' mean, to {SAME_SCORE:g}",
                 found=", ".join(str(label) for label, wrong in zip(labels, other, strict=True) if wrong),
-                do="take scores and items from one run, as fractions of 1",
+                do="use scores and items of one run, as fractions of 1",
             )
         return self.redrawn[benchmark][:, columns]
 
@@ -141,10 +141,10 @@ class TwoWay:
     def __post_init__(self) -> None:
         if self.counts.shape != self.scores.shape:
             raise StatisticsError(
-                "Quants and items were not drawn equally often.",
+                "The numbers of resamples of quants and items differ.",
                 expected=f"scores of shape {self.counts.shape}, resamples by quants",
                 found=self.scores.shape,
-                do="draw the items with the study's number of resamples",
+                do="resample the items as often as the quants",
             )
 
     @cached_property

@@ -103,7 +103,9 @@ def decision_table(
     """
     quants = quants_of(cohort)
     if quants.empty:
-        raise StatisticsError("There is nothing to decide.", expected="at least 1 quant", found="none", do="add quants")
+        raise StatisticsError(
+            "There is no quant to decide on.", expected="at least 1 quant", found="none", do="add quants"
+        )
     sizes = quants[size].to_numpy(dtype=float) if size in quants else np.full(len(quants), np.nan)
     everything = list(dict.fromkeys([*benchmarks, *tasks]))
     answers = differences(items, reference=reference, tasks=everything, labels=list(quants["label"]))
@@ -231,7 +233,7 @@ def pair_table(
     labels = list(quants["label"])
     if len(labels) < 2 or not tasks:
         raise StatisticsError(
-            "There is nothing to order.",
+            "There are no quants to order.",
             expected="at least 2 quants and 1 benchmark",
             found=f"{len(labels)} quants, {len(tasks)} benchmarks",
             do="add quants, or a benchmark",

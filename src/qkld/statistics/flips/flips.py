@@ -52,7 +52,7 @@ class Flips:
     def __post_init__(self) -> None:
         if self.model_right - self.reference_right != self.leapfrogs - self.drops:
             raise StatisticsError(
-                "Scores and flips do not agree.",
+                "Scores and flips contradict each other.",
                 expected=f"L − D = {self.model_right - self.reference_right}, the difference of right answers",
                 found=f"L − D = {self.leapfrogs} − {self.drops}",
                 do="count both from the same items",
@@ -106,7 +106,7 @@ def count_flips(reference_correct: ArrayLike, model_correct: ArrayLike) -> Flips
         or not (np.isin(reference, (0, 1)) & np.isin(model, (0, 1))).all()
     ):
         raise StatisticsError(
-            "Flips need one right or wrong answer an item from both models.",
+            "Flips need one right or wrong answer per item from both models.",
             expected="two equally long, non-empty columns of 0 and 1",
             found=f"shapes {reference.shape} and {model.shape}, values {np.unique([*reference, *model])[:4]}",
             do="give both models' `correct` on the same items",
@@ -221,7 +221,7 @@ def _benchmark_rows(
     models = [model for model in answered if model != reference]
     if reference not in answered or not models:
         raise StatisticsError(
-            f"There is nothing to compare on '{benchmark}'.",
+            f"No models can be compared on '{benchmark}'.",
             expected=f"answers of the reference '{reference}' and of at least one other model",
             found=f"answers of {', '.join(answered)}",
             do="run notebook 03_benchmark_scores for the models that are missing",

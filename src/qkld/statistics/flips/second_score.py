@@ -150,7 +150,9 @@ def _of_units(moved: Moved, clusters: Clusters) -> dict[str, Any]:
 def _labels(cohort: pd.DataFrame) -> list[str]:
     labels = list(quants_of(cohort)["label"])
     if not labels:
-        raise StatisticsError("There is nothing to decide.", expected="at least 1 quant", found="none", do="add quants")
+        raise StatisticsError(
+            "There is no quant to decide on.", expected="at least 1 quant", found="none", do="add quants"
+        )
     return labels
 
 

@@ -63,7 +63,7 @@ def excess_flips(
     units = np.unique(drawn).size
     if units < 2:
         raise StatisticsError(
-            "Too few items.", expected="at least 2 items, or clusters of them", found=units, do="use more"
+            "Too few items.", expected="at least 2 items, or clusters of them", found=units, do="use more items"
         )
     found = clustered_mean(difference.astype(float), drawn, confidence)
     return Excess(found.estimate, found.low, found.high)

@@ -73,8 +73,8 @@ def checked_answers(matrix: ArrayLike, models: int, benchmark: str) -> np.ndarra
     answers = binary(matrix).astype(bool)
     if len(answers) != models:
         raise StatisticsError(
-            f"The answers on '{benchmark}' are of other models.",
-            expected=f"{models} rows, one a model, and one column an item",
+            f"The answers on '{benchmark}' do not match the models.",
+            expected=f"{models} rows, one per model, and one column per item",
             found=f"shape {answers.shape}",
             do="give each model's correctness on the same items",
         )
@@ -92,10 +92,10 @@ def item_units(answers: np.ndarray, clusters: ArrayLike | None, benchmark: str) 
     sums, sizes = sums[:, :-1], sums[:, -1]
     if len(sizes) < 2:
         raise StatisticsError(
-            f"Benchmark '{benchmark}' has too few items to be redrawn.",
+            f"Benchmark '{benchmark}' has too few items to be resampled.",
             expected="at least 2 items, or clusters of items",
-            found=f"{answers.shape[1]} items, {len(sizes)} of them or of their clusters drawn one by one",
-            do="use more items, or name clusters that were drawn one by one",
+            found=f"{answers.shape[1]} items, {len(sizes)} units that are drawn independently",
+            do="use more items, or name clusters that were drawn independently",
         )
     order = np.lexsort((*sums.T[::-1], sizes))
     exact = np.float32 if answers.dtype == bool and len(sizes) * sizes.max() < 2**24 else np.float64

@@ -91,10 +91,10 @@ def binary(correct: ArrayLike) -> NDArray[np.int8]:
     others = values[~np.isin(values, (0, 1))]
     if values.ndim != 2 or others.size:
         raise StatisticsError(
-            "Correctness is not one right or wrong answer an item and model.",
-            expected="a table items × models of 0 and 1, without gaps",
+            "Correctness must be one right or wrong answer per item and model.",
+            expected="a table items × models of 0 and 1, without missing values",
             found=f"shape {values.shape}, {others.size} other values, for example {others[:3].tolist()}",
-            do="give `correct` as 0 or 1; a graded score needs a threshold first",
+            do="give `correct` as 0 or 1; apply a threshold to graded scores",
         )
     return values.astype(np.int8)
 
@@ -138,10 +138,10 @@ def item_covariance(differences: ArrayLike, clusters: ArrayLike | None = None) -
     sums = unit_sums(values - values.mean(axis=0), clusters)
     if len(sums) < LEAST_UNITS:
         raise StatisticsError(
-            "Too few items for their noise.",
+            "Too few items to estimate their noise.",
             expected=f"at least {LEAST_UNITS} items, or clusters of items",
-            found=f"{len(values)} items, {len(sums)} of them or of their clusters drawn one by one",
-            do="use more items, or name those clusters that were drawn one by one",
+            found=f"{len(values)} items, {len(sums)} units that are drawn independently",
+            do="use more items, or name the clusters that were drawn independently",
         )
     return sums.T @ sums * (len(sums) / (len(sums) - 1)) / len(values) ** 2
 
@@ -203,10 +203,10 @@ def item_clusters(items: pd.DataFrame, benchmark: str, index: pd.Index) -> NDArr
     named = drawn_as(rows).groupby(rows["item"]).agg(["nunique", "first"])
     if (named["nunique"] != 1).any():
         raise StatisticsError(
-            f"Items of '{benchmark}' are not in one cluster each.",
+            f"Some items of '{benchmark}' are in several clusters.",
             expected="the same cluster for an item in every model's rows",
             found=f"{int((named['nunique'] != 1).sum())} items with several",
-            do="name one cluster an item",
+            do="name one cluster per item",
         )
     return named["first"].reindex(index).to_numpy()
 

@@ -72,10 +72,10 @@ def checked_probabilities(values: ArrayLike, *, name: str = PROBABILITY) -> np.n
     others = found[(found < 0) | (found > 1)]
     if others.size:
         raise StatisticsError(
-            f"'{name}' is no probability.",
+            f"'{name}' is not a probability.",
             expected="numbers from 0 to 1",
             found=f"{others.size} of {found.size} values, for example {others[:3].tolist()}",
-            do="give the right choice's probability among the choices; log-probabilities go into columns logp_0, "
+            do="give the right choice's probability among the choices; put log-probabilities into columns logp_0, "
             "logp_1, … beside `right`",
         )
     return found

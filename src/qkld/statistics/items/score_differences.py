@@ -27,7 +27,7 @@ def _counts(leapfrogs: ArrayLike, drops: ArrayLike, items: ArrayLike) -> tuple[n
     whole = all((np.isfinite(v) & (v >= 0) & (v == np.floor(v))).all() for v in (up, down, total))
     if not whole or (total < 1).any() or (up + down > total).any():
         raise StatisticsError(
-            "Leapfrogs and drops are no counts of items.",
+            "Leapfrogs and drops are not valid counts of items.",
             expected="whole numbers from 0, at least one item, and leapfrogs + drops at most the items",
             found=f"leapfrogs {_short(up)}, drops {_short(down)}, items {_short(total)}",
             do="count all three on the same items",

@@ -64,10 +64,10 @@ def drawn_as(items: pd.DataFrame) -> pd.Series:
     lacking = items.loc[items["cluster"].isna(), "benchmark"]
     if len(lacking):
         raise StatisticsError(
-            "Some items name no cluster.",
+            "Some items have no cluster.",
             expected="a cluster in every row, or no column of that name",
             found=f"none in {len(lacking)} of {len(items)} rows, of {', '.join(map(str, lacking.unique()[:4]))}",
-            do="name an item that is drawn by itself as its own cluster",
+            do="give items that are drawn independently their own cluster",
         )
     return items["cluster"]
 
@@ -192,7 +192,7 @@ def composite_tasks(
     unknown = sorted(set(scores["benchmark"]) - set(benchmarks)) + [b for b in benchmarks if b not in own.index]
     if unknown:
         raise StatisticsError(
-            "Benchmarks, chance levels and the reference's scores do not match.",
+            "A chance level or a score of the reference is missing.",
             expected=f"a chance level and a score of '{reference}' for each benchmark",
             found=f"one of them missing for {', '.join(unknown)}",
             do="give the benchmark its chance in the study's YAML, and run notebook 03 for the reference",

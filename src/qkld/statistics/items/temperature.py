@@ -89,14 +89,14 @@ def fitted_scale(reference: Tasks, quant: Tasks) -> float:
     ends = -np.log(LARGEST_SCALE), np.log(LARGEST_SCALE)
     if above(ends[0]) < 0 or above(ends[1]) > 0:
         raise StatisticsError(
-            "No temperature makes the reference as sharp as a quant.",
+            "No temperature gives the reference the entropy of a quant.",
             expected=f"a scale of log-probabilities from {1 / LARGEST_SCALE:g} to {LARGEST_SCALE:g}",
             found=f"a mean entropy of {wanted:.4g} nats",
-            do="leave out a quant whose choices are all alike",
+            do="leave out quants whose choices all have the same probability",
         )
     if wanted == 0 or above(ends[0]) == above(ends[1]):
         raise StatisticsError(
-            "A temperature cannot be told: all choices are sure, or all are alike.",
+            "The temperature is not identifiable: all choices are certain, or all have the same probability.",
             expected="probabilities of an item's choices that differ and lie between 0 and 1",
             found=f"a mean entropy of {wanted:.4g} nats at more than one scale",
             do="give log-probabilities of the choices, not answers as 0 and 1",

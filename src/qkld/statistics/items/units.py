@@ -35,9 +35,9 @@ def unit_sums(values: ArrayLike, clusters: ArrayLike | None = None) -> Floats:
     if index.size != len(values):
         raise StatisticsError(
             "Clusters and items do not match.",
-            expected=f"a cluster for each of {len(values)} items",
+            expected=f"one cluster for each of {len(values)} items",
             found=f"{index.size} clusters",
-            do="name one cluster an item",
+            do="name one cluster per item",
         )
     sums = np.zeros((int(index.max()) + 1, values.shape[1]))
     np.add.at(sums, index, values)

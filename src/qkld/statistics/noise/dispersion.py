@@ -186,7 +186,7 @@ def least_dispersion(noise: NetNoise, *, predictors: int = 1, level: float = 0.0
     count = n - 1 - predictors
     if count < 1:
         raise StatisticsError(
-            "Too few quants for the least dispersion that can be seen.",
+            "Too few quants for the smallest detectable dispersion.",
             expected=f"at least {predictors + 2} quants",
             found=f"{n}",
             do="measure more quants, or widen the subset",

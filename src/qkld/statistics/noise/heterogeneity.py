@@ -45,10 +45,10 @@ def known_kld(kld: ArrayLike) -> Floats:
     bad = ~np.isfinite(values)
     if bad.any():
         raise StatisticsError(
-            "KLD is not known for every quant.",
+            "KLD is missing for some quants.",
             expected=f"a finite number for each of {values.size} quants",
             found=f"{int(bad.sum())} missing or not finite",
-            do="measure those quants, or leave them out by name",
+            do="measure these quants, or leave them out",
         )
     return values
 
@@ -65,10 +65,10 @@ def shape_values(shape: str, kld: ArrayLike) -> Floats:
     zeros = int((values == 0).sum())
     if shape == "log" and zeros:
         raise StatisticsError(
-            "A KLD of 0 has no logarithm.",
+            "The logarithm of a KLD of 0 is not defined.",
             expected="KLD above 0 for every quant",
             found=f"{zeros} of {values.size} at 0",
-            do="use the shapes linear and sqrt, or leave quants without any divergence out",
+            do="use the shapes linear and sqrt, or leave out quants with KLD 0",
         )
     return SHAPES[shape](values)
 
@@ -165,7 +165,7 @@ class Contrasts:
         if not between > RANK * float(np.trace(self.noise.covariance)):
             raise StatisticsError(
                 "There is no item noise between the quants.",
-                expected="items that some of these quants have right and others wrong",
+                expected="items that some of these quants answer right and others wrong",
                 found="none",
                 do="use more items or other quants",
             )

@@ -76,7 +76,7 @@ def predictive_range(
     rho = spearman_of_draws(k[inside], noise_draws(part, monotone_fit(noise, k)[inside], draws, rng=rng))
     if draws < 1 or np.isnan(rho).any():
         raise StatisticsError(
-            "No redrawn scores.", expected="at least 1 draw", found=f"{draws}", do="ask for more draws"
+            "No simulated scores were requested.", expected="at least 1 draw", found=f"{draws}", do="use more draws"
         )
     low, median, high = np.quantile(rho, [(1 - coverage) / 2, 0.5, (1 + coverage) / 2])
     p = (1 + int((rho >= observed - 1e-12).sum())) / (1 + draws)

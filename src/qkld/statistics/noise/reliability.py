@@ -71,7 +71,7 @@ def reliability(squares: MeanSquares, confidence: float) -> Reliability:
     """
     if squares.quants <= 0:
         raise StatisticsError(
-            "The scores have no reliability: they are constant.",
+            "The reliability of constant scores is not defined.",
             expected="at least 2 distinct scores",
             found="the same score for every quant",
             do="use more items or other quants",

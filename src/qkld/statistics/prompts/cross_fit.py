@@ -58,7 +58,7 @@ def task_shifts(items: pd.DataFrame, task: str, *, reference: str, quants: Seque
     ).of(kept)
     if np.unique(clusters[kept]).size < LEAST_UNITS:
         raise StatisticsError(
-            f"Task '{task}' has too few items to be halved.",
+            f"Task '{task}' has too few items to be split in halves.",
             expected=f"at least {LEAST_UNITS} items, or clusters of items, without a missing value",
             found=f"{np.unique(clusters[kept]).size} of {len(right)} items",
             do="use more items, or leave out the quants that lack values",

@@ -68,7 +68,7 @@ def held_out_ranks(metric: np.ndarray, net: np.ndarray) -> np.ndarray:
     defined = ranks.any(axis=1) & other.any(axis=1)
     if defined.mean() < LEAST_DEFINED:
         raise StatisticsError(
-            "The metric or the net is the same for every quant in most halves of the items.",
+            "In most halves of the items, the metric or the net loss is the same for every quant.",
             expected=f"two values or more in {LEAST_DEFINED:.0%} of halves",
             found=f"{defined.mean():.0%} of {defined.size}",
             do="use more items or more quants",

@@ -151,8 +151,8 @@ def sharpening(shifts: Shifts) -> np.ndarray:
     known = shifts.reference_right
     if known.all() or not known.any():
         raise StatisticsError(
-            "There is nothing to weigh right against wrong answers by.",
-            expected="items that the reference has right, and items that it has wrong",
+            "The reference's answers are all right or all wrong.",
+            expected="items that the reference answers right, and items that it answers wrong",
             found=f"{int(known.sum())} of {known.size} right",
             do="use more items",
         )

@@ -27,10 +27,10 @@ def _groups(kld: ArrayLike, failed: ArrayLike, minimum: int) -> tuple[np.ndarray
     kld, failed = np.asarray(kld, dtype=float), np.asarray(failed, dtype=bool)
     if kld.ndim != 1 or kld.shape != failed.shape or not np.isfinite(kld).all() or (kld < 0).any():
         raise StatisticsError(
-            "Failed and passed items need one divergence each.",
+            "Every failed or passed item needs one KLD.",
             expected="two equally long columns, KLD finite and not negative",
             found=f"shapes {kld.shape} and {failed.shape}, {int((~(kld >= 0)).sum())} missing or negative",
-            do="leave out items without a divergence by name",
+            do="leave out items without a KLD",
         )
     few = min(int(failed.sum()), int((~failed).sum()))
     if few < minimum:
@@ -38,7 +38,7 @@ def _groups(kld: ArrayLike, failed: ArrayLike, minimum: int) -> tuple[np.ndarray
             "Too few failed or passed items.",
             expected=f"at least {minimum} of each",
             found=f"{int(failed.sum())} failed, {int((~failed).sum())} passed",
-            do="use more items, or a benchmark of another difficulty",
+            do="use more items, or a benchmark of different difficulty",
         )
     return kld, failed
 
@@ -155,7 +155,7 @@ def _with_enough(known: pd.DataFrame, minimum: int) -> pd.DataFrame:
     used = known[known["stratum"].isin(enough)]
     if used.empty:
         raise StatisticsError(
-            "No pool.",
+            "No quant has enough failed and passed items to be pooled.",
             expected=f"a quant with at least {minimum} failed and {minimum} passed items",
             found=f"none of {len(failed)}",
             do="use more items",

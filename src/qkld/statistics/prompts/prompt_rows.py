@@ -87,7 +87,7 @@ def prompt_rows(
     lacking = [column for column in needs if column not in items]
     if lacking:
         raise StatisticsError(
-            "The items lack columns that this is about.",
+            "The items lack columns that this analysis needs.",
             expected=list(needs),
             found=f"no {', '.join(lacking)}",
             do="run notebook 03_benchmark_scores again, or name another column",

@@ -122,7 +122,7 @@ def _aligned(
             "The router needs both models' answer and KLD on the same items.",
             expected="four equally long columns, every KLD finite",
             found=f"shapes {sorted(shapes)}, {missing} items without a KLD",
-            do="give the same items in the same order; leave items without a KLD out by name",
+            do="give the same items in the same order; leave out items without a KLD",
         )
     return columns
 
@@ -137,7 +137,7 @@ def wilson(routing: Routing, confidence: float) -> tuple[float, float]:
     """
     if not routing.items:
         raise StatisticsError(
-            "There is nothing to route.",
+            "No item can be routed.",
             expected="at least 1 item on which exactly one model is right",
             found="none",
             do="use more items or models that differ more",

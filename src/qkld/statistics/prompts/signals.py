@@ -154,10 +154,10 @@ def flip_signal_table(prompts: PromptItems, *, minimum_failed: int, confidence: 
     """
     if prompts.rows["reference_right"].isna().all():
         raise StatisticsError(
-            "Answers flip against a reference.",
+            "Flips are counted against a reference.",
             expected="prompts with the reference's answers",
             found="no reference",
-            do="name it where the prompts are put together",
+            do="name the reference when the prompts are collected",
         )
     divergence, short = prompts.divergence, prompts.short
     table = []

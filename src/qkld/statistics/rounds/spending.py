@@ -118,8 +118,8 @@ class SpendingRule:
         ends = (0.0, *self.shares)
         if not self.shares or not all(a < b for a, b in zip(ends, self.shares, strict=False)) or ends[-1] > 1:
             raise StatisticsError(
-                "The rounds are not in order.",
-                expected="shares of all items that rise, above 0 and at most 1",
+                "The rounds must grow.",
+                expected="increasing shares of all items, above 0 and at most 1",
                 found=list(self.shares),
                 do="give each round more items than the one before",
             )

@@ -168,5 +168,5 @@ def _check(values: Floats) -> None:
             "A mean or quantile needs finite values.",
             expected="at least one value, all finite",
             found=f"{len(values)} values, {int((~np.isfinite(values)).sum())} not finite",
-            do="count and leave out the non-finite tokens first; if all are, the model does not run in this dtype",
+            do="leave out the non-finite tokens first; if all are non-finite, the model does not run in this dtype",
         )

@@ -127,7 +127,7 @@ def detectable_difference(error: float, clusters: int, *, confidence: float, pow
 def _check_power(power: float) -> None:
     if not 0 < power < 1:
         raise StatisticsError(
-            "That is no power of a test.", expected="a number between 0 and 1", found=power, do="take 0.8"
+            "The statistical power is out of range.", expected="a number between 0 and 1", found=power, do="take 0.8"
         )
 
 
@@ -213,8 +213,8 @@ def paired_difference(
 def _check_finite(finite: pd.DataFrame, place: tuple[str, int], labels: tuple[str, str]) -> None:
     if finite.empty:
         raise StatisticsError(
-            f"'{labels[0]}' and '{labels[1]}' share no token of corpus '{place[0]}' with finite logits.",
-            expected="tokens at which both are finite",
+            f"'{labels[0]}' and '{labels[1]}' have no token of corpus '{place[0]}' at which both are finite.",
+            expected="tokens with finite logits of both",
             found="none",
             do="check the quants, or run them in compute_dtype float32",
         )
@@ -292,7 +292,7 @@ def paired_table(
     """
     if not pairs:
         raise StatisticsError(
-            "A pair needs two quants.", expected="at least one pair", found="none", do="measure one more"
+            "A pair needs two quants.", expected="at least one pair", found="none", do="measure one more quant"
         )
     how = {"confidence": confidence, "bootstrap": bootstrap, "power": power, "floor": floor}
     parts = [

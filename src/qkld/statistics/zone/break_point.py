@@ -64,7 +64,7 @@ class _Hinges:
         if not self.breaks.size:
             raise StatisticsError(
                 "Too few quants for a break point.",
-                expected=f"at least {2 * least} quants with a KLD above 0, {least} on either side of some value",
+                expected=f"at least {2 * least} quants with a KLD above 0, {least} on each side",
                 found=f"{x.size} quants, {values.size} different KLDs",
                 do="measure more quants, or fix the zone's cut beforehand",
             )

@@ -184,7 +184,7 @@ def _one_a_quant(kld: ArrayLike, quants: int) -> np.ndarray:
     values = checked_kld(kld)
     if values.shape != (quants,) or np.isnan(values).any():
         raise StatisticsError(
-            "KLD and answers are not of the same quants.",
+            "KLD and answers belong to different quants.",
             expected=f"one KLD for each of {quants} quants, in the order of the answers",
             found=f"shape {values.shape}, {int(np.isnan(values).sum())} missing",
             do="give KLD and answers of the same quants",

@@ -89,7 +89,7 @@ def _refuse_missing(column: pd.Series, rule: str) -> None:
             f"The zone by rule {rule} needs '{column.name}' for every quant.",
             expected=f"{len(column)} values",
             found=f"{int(column.isna().sum())} missing",
-            do='measure those quants, use another rule, or leave them out by missing="drop"',
+            do='measure these quants, use another rule, or leave them out with missing="drop"',
         )
 
 
@@ -97,7 +97,7 @@ def _reference_score(cohort: pd.DataFrame, score: str) -> float:
     reference = cohort.loc[cohort["role"] == "reference", score]
     if len(reference) != 1 or reference.isna().any():
         raise StatisticsError(
-            "The score margin has nothing to measure from.",
+            "The score margin needs a reference.",
             expected=f"one reference row with a {score}",
             found=f"{len(reference)} rows, {int(reference.isna().sum())} without a value",
             do="run notebook 03_benchmark_scores for the reference, or use rule kld_cut",

@@ -78,7 +78,7 @@ def test_a_sandbox_that_does_not_hold_a_limit_runs_nothing(monkeypatch, forgotte
     changed = bubblewrap.SUPERVISOR.replace(loop, f"    del limits['{forgotten}']\n{loop}")
     monkeypatch.setattr(bubblewrap, "SUPERVISOR", changed)
     run_in_sandbox.check_sandbox.cache_clear()
-    with pytest.raises(SandboxError, match=f"(?s)does not hold its limits.*({found})"):
+    with pytest.raises(SandboxError, match=f"(?s)does not enforce its limits.*({found})"):
         run_python("raise AssertionError('it ran')")
     run_in_sandbox.check_sandbox.cache_clear()
 

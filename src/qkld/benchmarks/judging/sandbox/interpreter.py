@@ -42,7 +42,7 @@ def bare_interpreter() -> Interpreter:
     if found and os.getuid():
         return found[0]
     raise SandboxError(
-        "No Python to run generated code in.",
+        "No Python was found to run generated code.",
         expected=f"{name} in a folder that every user may read and that is in no home, for example /usr/bin/{name}",
         found=[str(i.executable) for i in found] or "none",
         do=f"install it from the distribution, for example `apt-get install {name}`",

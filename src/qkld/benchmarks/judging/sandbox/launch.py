@@ -140,9 +140,9 @@ def _outcome(conversation: _Conversation, nonce: str, *, late: bool, seconds: fl
 def _not_started(said: str) -> SandboxError:
     return SandboxError(
         "The sandbox did not start.",
-        expected="a supervisor that takes its job",
+        expected="a supervisor process that accepts its job",
         found=said,
-        do="run where namespaces may be made, which `python -m qkld.benchmarks.judging.sandbox` tells: a container "
+        do="run where namespaces are allowed, which `python -m qkld.benchmarks.judging.sandbox` tells: a container "
         "often forbids those of a sandbox inside it, and some systems forbid them to ordinary users (see "
         "`sysctl -a | grep userns`)",
     )

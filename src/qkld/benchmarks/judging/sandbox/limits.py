@@ -49,7 +49,7 @@ class Limits:
                     f"A program cannot be run with this {field.name}.",
                     expected=f"{kind} above 0",
                     found=value,
-                    do="give a limit: a program without one could run, or fill the machine, for ever",
+                    do="give a limit: without one, a program could run forever or fill the disk",
                 )
 
 

@@ -77,7 +77,7 @@ def check_sandbox() -> None:
     outcome = exchange(launch(_GENTLE), _GENTLE_PROGRAM, _GENTLE)
     if not outcome.passed:
         raise SandboxError(
-            "The sandbox does not hold its limits here, so nothing is run in it.",
+            "The sandbox does not enforce its limits here, so nothing is run in it.",
             expected="a process and memory refused to a program that asks for too much, as no root",
             found=f"{outcome.status}: {outcome.error} {outcome.stderr}".strip(),
             do="run on another machine, or leave tasks of family code out of the study",

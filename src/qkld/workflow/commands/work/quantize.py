@@ -70,7 +70,7 @@ def _gguf_entry(text: str, study: Study | None) -> GgufModel:
     entry = model_entry(text, study=study)
     if not isinstance(entry, GgufModel):
         raise ParameterError(
-            f"No GGUF files can be made of '{text}'.",
+            f"No GGUF files can be made from '{text}'.",
             expected="a GGUF file, or a study's reference that is one",
             found=f"a model of method {entry.method}",
             do="convert it with llama.cpp's convert_hf_to_gguf.py",
