@@ -33,7 +33,7 @@ STEP = 2.0**-30
 
 
 def choice_scores(logp: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
-    """What an item's choices are compared by, in nats an answer: (choices,).
+    """What an item's choices are compared by, in nats per answer: (choices,).
 
     ln p of each choice for ``acc``; L̄ ln p / L for ``acc_norm``, with ``lengths`` L and their mean L̄. So the largest is
     the metric's own answer, and the scale is that of a whole answer. ln p / L alone would be hundreds of times flatter.
