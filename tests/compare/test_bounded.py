@@ -139,7 +139,7 @@ def test_another_vocabulary_a_foreign_file_and_too_long_windows_are_refused(
     logits = np.zeros((WINDOWS, len(base_positions(CONTEXT)), 330), dtype=np.float32)
     write_base_file(tmp_path / "other.kld", tokens, logits, 330)
     (tmp_path / "text.kld").write_text("not a base file")
-    for name, message in (("other.kld", "another vocabulary"), ("text.kld", "is not a base file")):
+    for name, message in (("other.kld", "different vocabulary"), ("text.kld", "is not a base file")):
         arguments = ["compare", "--reference", str(tmp_path / name), "--quant", str(folders[1]), *HOW]
         assert cli.main(arguments) == 2
         assert message in capsys.readouterr().err

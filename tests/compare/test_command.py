@@ -161,7 +161,7 @@ def test_a_store_of_notebook_01_is_a_reference(own_place, tmp_path, capsys) -> N
     [
         (("--quant", "hqq:4"), "--reference cannot be used"),
         (("--reference", "hqq:4", "--quant", "hqq:4"), "A quantizer cannot be the reference"),
-        (("--reference", "nothing", "--quant", "hqq:4"), "'nothing' is no model"),
+        (("--reference", "nothing", "--quant", "hqq:4"), "'nothing' is not a model"),
         (("--study", "smok", "--quant", "hqq:4"), "There is no study 'smok'"),
         (("--study", "smoke", "--quant", "hqq:4", "--quant", "hqq:4"), "given twice"),
         (("--study", "smoke", "--quant", "hqq:4", "--bootstrap", "10"), "--bootstrap cannot be used"),

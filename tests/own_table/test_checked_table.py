@@ -215,5 +215,5 @@ def test_no_column_is_correlated_with_itself_or_counted_twice(read, scores, foun
 
 
 def test_there_has_to_be_a_score(read):
-    with pytest.raises(TableError, match=r"(?s)at least one score column.*found: +none"):
+    with pytest.raises(TableError, match=r"(?s)at least one column of benchmark scores.*found: +none"):
         read(scores=())

@@ -162,7 +162,7 @@ def test_headings_between_rows_are_no_quants_and_names_like_sums_may_be_meant(tm
 
 
 def test_a_table_of_the_reference_alone_has_no_quant(tmp_path):
-    with pytest.raises(TableError, match="has no items of a quant"):
+    with pytest.raises(TableError, match="has no quant"):
         own_table(tmp_path, "quant,kld,mmlu\nbf16,0,65\n", reference="bf16")
 
 

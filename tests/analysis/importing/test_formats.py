@@ -229,7 +229,7 @@ def test_tables_that_are_none_are_refused(tmp_path, change, error, message):
         ("helm", ["a"], {}, "There is no such format"),
         ("csv", [], {}, "No file was given"),
         ("bfcl", ["a"], {"labels": ["q8"]}, "name their models"),
-        ("evalplus", ["a"], {}, "does not name their models"),
+        ("evalplus", ["a"], {}, "do not name their models"),
         ("csv", ["a", "b"], {"labels": ["q8"]}, "2 labels"),
         ("csv", ["a"], {"filter_name": "strict"}, "A filter belongs to"),
     ],

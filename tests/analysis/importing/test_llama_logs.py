@@ -224,7 +224,7 @@ def test_a_log_that_was_cut_off_is_refused_and_its_windows_can_be_compared(write
     found = read_llama_perplexity(paths, windows=33).quants.set_index("label")
     for label, row in found.iterrows():
         assert row["kl_mean"] == pytest.approx(runs[label].kl[:33].mean(), abs=6e-6)
-    with pytest.raises(TableError, match="Not every log has window 34"):
+    with pytest.raises(TableError, match="Some logs do not reach window 34"):
         read_llama_perplexity(paths, windows=34)
 
 

@@ -176,7 +176,7 @@ def test_a_folder_of_two_models_is_refused_or_said(tmp_path):
         import_folder(tmp_path)
     assert all(label in error.value.found for label in ("Q4_0", "tiny"))
     (tmp_path / "b" / "tiny.log").rename(tmp_path / "b" / "Q4_0.log")
-    with pytest.raises(TableError, match="Two logs are of 'Q4_0'"):
+    with pytest.raises(TableError, match="Two logs of 'Q4_0'"):
         import_folder(tmp_path)
     shutil.copy(LOGS / "tiny-base.log", tmp_path / "b" / "Q4_0.log")
     (tmp_path / "b" / "Q4_0.log").rename(tmp_path / "b" / "tiny-base.log")

@@ -163,7 +163,7 @@ def _decides(
     own: OwnTable, tables: Mapping[str, pd.DataFrame], zone: str | None, sizes: Mapping[str, int] | None
 ) -> str:
     if own.fidelity is None:
-        return f"No metric was given; the answers compared are {sum((sizes or {}).values()):,} items a model."
+        return f"No metric was given; the answers compared are {sum((sizes or {}).values()):,} items per model."
     subset = "zone" if zone is not None else "full"
     where = "near the reference" if zone is not None else "over all quants"
     verdict, noise = _row(tables, "verdict", subset), _row(tables, "score_noise", subset)
