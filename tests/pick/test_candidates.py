@@ -181,7 +181,7 @@ def test_downloads_that_are_not_complete_are_named(files, tmp_path):
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused_with_its_folder(files):
-    with pytest.raises(SourceError, match="nothing to pick from") as caught:
+    with pytest.raises(SourceError, match="no model files to choose from") as caught:
         files_of_folder(str(files / "tiny-F32.gguf"))
     assert (caught.value.found, caught.value.do) == ("a file", f"give its folder, {files}")
 

@@ -41,7 +41,7 @@ def files_of_folder(what: str) -> Files:
     folder = Path(what).expanduser()
     if not folder.is_dir():
         raise SourceError(
-            f"{what} was not found.",
+            f"There are no model files to choose from at {what}.",
             expected="a folder of GGUF files or of checkpoints, a hub's owner/name, or a study",
             found="a file" if folder.exists() else "no such folder",
             do=f"give its folder, {folder.parent}" if folder.exists() else "correct the name",

@@ -66,7 +66,7 @@ def test_composites_take_both_scores_alike(rng):
 def test_values_that_are_no_probabilities(rng, broken):
     table = pd.DataFrame(rng.random((5, 2)), columns=["ref", "q0"])
     table.loc[3, "q0"] = broken
-    with pytest.raises(StatisticsError, match="not a probability|no probability"):
+    with pytest.raises(StatisticsError, match=r"not a probability|no probability"):
         probability_differences(table, "ref", ["q0"])
 
 

@@ -147,7 +147,8 @@ def _check_call(name: str, paths: Sequence[Path], labels: Sequence[str], of_samp
             not (naming == "always" and labels), "no --label", list(labels), "rename the models' folders instead"
         ),
         f"Files of '{name}' do not name their models.": (
-            not (naming == "never" and not labels), f"{len(paths)} labels, one per file, in order", "none", "give one --label for each file"
+            not (naming == "never" and not labels), f"{len(paths)} labels, one per file", "none",
+            "give one --label for each file",
         ),
         "The numbers of labels and files differ.": (
             not labels or len(labels) == len(paths), f"{len(paths)} labels, one per file, in order", list(labels),

@@ -2,7 +2,7 @@
 
 Multiplying all of a model's choice scores by one number changes no answer and moves the probability of the right choice
 all the same. So the reference's scores are multiplied by the number that gives them the quant's mean entropy; what that
-does to the probability is the part that scale explains. The number is fitted on some of the items and applied to the others.
+does to the probability is the part that scale explains. The number is fitted on some items and applied to the others.
 """
 
 from __future__ import annotations
