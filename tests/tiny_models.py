@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from qkld.study.entries import TransformersModel
+from qkld.study.params import Compute
 
 FACTS = {"maker": "test", "recipe": "random", "nominal_bits": 16.0}
 """What every entry states and no test here depends on."""
@@ -29,6 +30,17 @@ SMALL = {
     "pad_token_id": 1,
 }
 """A decoder small enough to open in a second; 20 rows of its head have no token."""
+
+
+COMPUTE = Compute(
+    device="cpu",
+    compute_dtype="float32",
+    head_dtype="compute_dtype",
+    device_map="none",
+    weights="dequantized",
+    vocabulary_tile=64,
+)
+"""In float32 on a CPU; these models' vocabularies are some tiles long."""
 
 
 def make_tokenizer(size=300, text=("def f(x): return x + 1\n", "The quick brown fox, 12345 times.")):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import make_module, save, stored
+from tiny_models import COMPUTE, make_module, save, stored
 
 from qkld.compare.live import LiveModel, live_model
 from qkld.compare.stores import BaseFile, compare_stores, open_store, summarise_bounds, to_top_k, write_base_file
@@ -16,18 +16,9 @@ from qkld.compare.stores.base_file import base_positions
 from qkld.divergence import FullLogits, token_divergence
 from qkld.errors import CorpusError
 from qkld.models import OpenedModel, open_model
-from qkld.study.params import Compute
 from qkld.workflow import cli
 
 CONTEXT, WINDOWS = 24, 3
-COMPUTE = Compute(
-    device="cpu",
-    compute_dtype="float32",
-    head_dtype="compute_dtype",
-    device_map="none",
-    weights="dequantized",
-    vocabulary_tile=64,
-)
 HOW = ("--device", "cpu", "--dtype", "float32", "--bootstrap", "100")
 
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tiny_models import FACTS, GGUF, make_module, save, stored
+from tiny_models import COMPUTE, FACTS, GGUF, make_module, save, stored
 
 from qkld.study.entries import GgufModel
-from qkld.study.params import Compute
 
 
 @pytest.fixture(scope="session")
 def compute():
     """The demo's settings on a CPU."""
-    return Compute(
-        device="cpu",
-        compute_dtype="float32",
-        head_dtype="compute_dtype",
-        device_map="none",
-        weights="dequantized",
-        vocabulary_tile=8192,
-    )
+    return COMPUTE.model_copy(update={"vocabulary_tile": 8192})
 
 
 @pytest.fixture(scope="session")

@@ -6,24 +6,15 @@ import numpy as np
 import pytest
 import torch
 from tiny_gguf_files import write_model
-from tiny_models import make_module, save
+from tiny_models import COMPUTE, make_module, save
 
 from qkld.errors import ModelError
 from qkld.models import open_model
 from qkld.models.names import local_entry
 from qkld.models.speed import PROMPTS, WRITTEN, measured_speed, prompts_within, writer
-from qkld.study.params import Compute
 
 pytestmark = pytest.mark.model
 
-COMPUTE = Compute(
-    device="cpu",
-    compute_dtype="float32",
-    head_dtype="compute_dtype",
-    device_map="none",
-    weights="dequantized",
-    vocabulary_tile=64,
-)
 TOKENS = [0, 5, 61, 7, 8, 9, 3, 80, 44, 13, 10, 2]
 
 

@@ -12,14 +12,13 @@ import pandas as pd
 
 from qkld.compare.compare_request import Request
 from qkld.compare.live import live_model
-from qkld.compare.session import let_go
+from qkld.compare.session import compute_of, let_go
 from qkld.compare.stores import BaseFile, TopKStore, compare_stores
-from qkld.divergence.per_token import TILE
 from qkld.errors import ParameterError, StoreError
 from qkld.models import OpenedModel, open_model
 from qkld.statistics.tokens.clusters import ClusterBootstrap, Interval, few_clusters_note
 from qkld.study.entries import ModelEntry
-from qkld.study.params import Compute, Study
+from qkld.study.params import Study
 from qkld.study.provenance import made_by
 
 BOUNDED = {
@@ -65,14 +64,7 @@ def compare_bounded(
         If a window is longer than a quant's context.
     """
     _check_options(request)
-    compute = Compute(
-        device=request.device,
-        compute_dtype=request.dtype,
-        head_dtype="compute_dtype",
-        device_map=request.device_map,
-        weights=request.weights,
-        vocabulary_tile=TILE,
-    )
+    compute = compute_of(request, device=request.device, dtype=request.dtype)
     tokens, facts = {}, {}
     for quant in quants:
         model = open_model(quant, reference=study.reference if study else quant, compute=compute)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from qkld.compare.compare_request import DEFAULT_CONTEXT, DEFAULT_TEXT, DEFAULT_WINDOWS, SCORE_FROM, Request
-from qkld.compare.session import Session, let_go
+from qkld.compare.session import Session, compute_of, let_go
 from qkld.compare.stores import BaseFile, HiddenStates, TopKStore, open_store
-from qkld.divergence.per_token import TILE
 from qkld.errors import CorpusError, ParameterError, StoreError
 from qkld.models import OpenedModel, open_model
 from qkld.models.names import distinct_labels, model_entry
@@ -19,7 +18,7 @@ from qkld.sources import fetch
 from qkld.sources.corpora import OWN_LENGTH, CorpusWindows, read_documents, scored_by_context, text_windows
 from qkld.sources.tokenizer import start_of_text
 from qkld.study.entries import GgufModel, MadeModel, ModelEntry, StoredModel, each_cache
-from qkld.study.params import Compute, Corpus, Study
+from qkld.study.params import Corpus, Study
 
 AnyStore: TypeAlias = HiddenStates | BaseFile | TopKStore
 
@@ -116,7 +115,7 @@ def opened_session(
     """A session against a store as it is, or against one recorded in ``folder`` from the reference model."""
     if not isinstance(reference, StoredModel):
         return _from_store(request, folder, reference.store, study)
-    compute = _compute(request, request.device, request.dtype)
+    compute = compute_of(request, device=request.device, dtype=request.dtype)
     model = open_model(reference, reference=reference, compute=compute)
     corpus, windows = _windows(request, model)
     header = corpus_header(windows, model)
@@ -143,7 +142,8 @@ def _from_store(request: Request, folder: Path, store: ReferenceStore, study: St
             )
     header = store.header
     device = header.device if request.device == "auto" else request.device
-    compute = _compute(request, device, header.compute_dtype if request.dtype == "auto" else request.dtype)
+    dtype = header.compute_dtype if request.dtype == "auto" else request.dtype
+    compute = compute_of(request, device=device, dtype=dtype)
     lengths = {len(w.tokens) for w in header.windows}
     context = lengths.pop() if len(lengths) == 1 else OWN_LENGTH
     scored = [{context: tuple(p + 1 for p in w.positions)} for w in header.windows]
@@ -163,17 +163,6 @@ def _check_made_by(store: ReferenceStore, model: OpenedModel) -> None:
             found=model.weights_sha256,
             do="give the study that made the store, or its device and dtype",
         )
-
-
-def _compute(request: Request, device: str, dtype: str) -> Compute:
-    return Compute(
-        device=device,
-        compute_dtype=dtype,
-        head_dtype="compute_dtype",
-        device_map=request.device_map,
-        weights=request.weights,
-        vocabulary_tile=TILE,
-    )
 
 
 def _windows(request: Request, model: OpenedModel) -> tuple[Corpus, CorpusWindows]:

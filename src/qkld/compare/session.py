@@ -59,6 +59,18 @@ class Session:
         let_go()
 
 
+def compute_of(request: Request, *, device: str, dtype: str) -> Compute:
+    """How every model of a comparison is opened; a store may know device and dtype better than the request."""
+    return Compute(
+        device=device,
+        compute_dtype=dtype,
+        head_dtype="compute_dtype",
+        device_map=request.device_map,
+        weights=request.weights,
+        vocabulary_tile=TILE,
+    )
+
+
 def let_go() -> None:
     """Give a model's memory back before the next one is opened."""
     gc.collect()

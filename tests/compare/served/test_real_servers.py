@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from real_servers import llama_cpp_python, llama_server, running
-from tiny_models import FACTS
+from tiny_models import COMPUTE, FACTS
 
 from qkld.compare.served import open_asker, record_served, sendable, served_header, served_model
 from qkld.divergence import FullLogits, token_divergence
@@ -17,21 +17,12 @@ from qkld.errors import ServerError
 from qkld.models import OpenedModel, open_model
 from qkld.sources.windows import Window
 from qkld.study.entries import GgufModel
-from qkld.study.params import Compute
 from qkld.workflow import cli
 
 pytestmark = pytest.mark.model
 
 CONTEXT, WINDOWS = 24, 3
 TEXT = "The quick brown fox, 12345 times. def f(x): return x + 1\n" * 12
-COMPUTE = Compute(
-    device="cpu",
-    compute_dtype="float32",
-    head_dtype="compute_dtype",
-    device_map="none",
-    weights="dequantized",
-    vocabulary_tile=64,
-)
 HOW = ("--device", "cpu", "--dtype", "float32", "--bootstrap", "100", "--no-floor")
 SIZE = ("--windows", str(WINDOWS), "--context", str(CONTEXT))
 
