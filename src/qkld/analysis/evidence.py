@@ -1,8 +1,8 @@
 """What every result table of notebooks 04 to 07 rests on, of a study and of a table of one's own alike.
 
-`Evidence` is made in two ways and read by the functions of `correlation_tables`, `zone_tables`, `flip_tables` and
-`prompt_tables`. These hand its parts to the statistics of the same names, which take plain arrays and tables and know
-nothing of studies.
+`Evidence` is made in two ways and read by the functions of `correlation_tables`, `zone_tables`, `score_tables`,
+`flip_tables`, `build_tables` and `prompt_tables`. These hand its parts to the statistics of the same names, which take
+plain arrays and tables and know nothing of studies.
 """
 
 from __future__ import annotations
