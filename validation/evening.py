@@ -106,8 +106,7 @@ def _cells(row: Row) -> tuple[str, str, str]:
 
 def page(answer: Answer, beside: TextTable, command: str) -> str:
     """What the documentation shows: the printed lines, the machine's rate, and the study's decisions."""
-    lines = "\n".join(answer.lines())
-    return f"```text\n$ {command}\n{lines}\n```\n\n{_rate(answer.seconds_an_item)}\n\n{beside.markdown()}\n"
+    return "\n\n".join([answer.page(command), _rate(answer.seconds_an_item), beside.markdown()]) + "\n"
 
 
 def _rate(seconds: float | None) -> str:

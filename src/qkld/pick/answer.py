@@ -100,7 +100,16 @@ class Answer:
 
     def lines(self) -> list[str]:
         """Table and sentences for a terminal."""
-        return [*self.table.lines(), *self._explained(), *self._speed_note(), *self.sentences]
+        return [*self.table.lines(), *self._below]
+
+    def page(self, command: str) -> str:
+        """The same as Markdown: the table as a terminal shows it below the command, and what follows as a quotation."""
+        table, below = "\n".join(self.table.lines()), "\n>\n".join(f"> {line}" for line in self._below)
+        return f"```text\n$ {command}\n{table}\n```\n\n{below}"
+
+    @property
+    def _below(self) -> list[str]:
+        return [*self._explained(), *self._speed_note(), *self.sentences]
 
     def _explained(self) -> list[str]:
         """What the columns and the decisions are, for who sees nothing but these lines."""

@@ -142,12 +142,12 @@ def _help(command: Command) -> str:
 
 
 def pick_page() -> str:
-    """What ``qkld pick`` prints of the study whose tables the repository keeps, as a terminal shows it."""
+    """What ``qkld pick`` prints of the study whose tables the repository keeps."""
     from qkld.pick.answer_from_results import answer_of_study
     from qkld.pick.pick_request import PickRequest
 
     answer = answer_of_study(PickRequest(SHOWN_STUDY, Path()))
-    return f"```text\n$ qkld pick {SHOWN_STUDY}\n" + "\n".join(answer.lines()) + "\n```"
+    return answer.page(f"qkld pick {SHOWN_STUDY}")
 
 
 def evening_page() -> str:
