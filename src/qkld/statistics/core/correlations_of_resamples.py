@@ -105,6 +105,9 @@ def _blocks(*arrays: np.ndarray) -> list[tuple[np.ndarray, ...]]:
 
 def defined_resamples(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Which resamples hold at least two distinct values; ``values`` as for `ranks_in_resamples`."""
+    if values.ndim == 1:
+        equal = (values[:, None] == values[None, :]).astype(counts.dtype)
+        return (counts @ equal).max(axis=1) < counts.sum(axis=1)
     drawn = counts > 0
     low = np.where(drawn, values, np.inf).min(axis=1)
     return np.where(drawn, values, -np.inf).max(axis=1) > low
