@@ -250,7 +250,7 @@ def small_study(device: str, folder: Path) -> list[Line]:
         seconds = time.monotonic() - start
     if done.returncode:
         raise QkldError("The small study did not end.", expected="0", found=done.stderr[-2000:], do="see the message")
-    return [Line("a study of three quants, notebooks 01 to 08", f"{seconds:.0f} s"), *_fidelity(folder)]
+    return [Line("a study of three quants, notebooks 01 to 08", f"{seconds:.0f} s"), *fidelity_lines(folder)]
 
 
 @contextmanager
@@ -267,13 +267,13 @@ def _project(device: str, folder: Path) -> Iterator[dict[str, str]]:
     yield {**os.environ, "QKLD_ROOT": str(own), "QKLD_DATA": str(data_folder()), "QKLD_RUNS": str(folder / "runs")}
 
 
-def _fidelity(folder: Path) -> list[Line]:
-    """Mean KLD of each quant of the study."""
+def fidelity_lines(folder: Path) -> list[Line]:
+    """Mean KLD of each quant of the smoke study that was run in a folder."""
     import pandas as pd
 
     cohort = pd.read_parquet(folder / "runs" / "smoke" / "cohort.parquet")
     quants = cohort[cohort["kl_mean"].notna()]
-    return [Line(f"mean KLD of {row.model}", f"{row.kl_mean:.5f} nats") for row in quants.itertuples()]
+    return [Line(f"mean KLD of {row.label}", f"{row.kl_mean:.5f} nats") for row in quants.itertuples()]
 
 
 # --- record -----------------------------------------------------------------------------------------------------------

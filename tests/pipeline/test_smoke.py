@@ -42,6 +42,7 @@ from qkld.study.registry import FIGURES, OF_STUDIES
 from qkld.study.schemas import TOKENS, read_table
 from qkld.workflow import runner
 from qkld.workflow.plan import measured_labels, scored_labels
+from validation.gpu import fidelity_lines
 from validation.soak.disks import fill_disks, sizes_to_try, small_disk, used_bytes
 from validation.soak.flips import HELD, flip_bytes
 from validation.soak.kills import kill_at_random, survived
@@ -463,6 +464,13 @@ def test_the_report_of_the_unbroken_run_names_what_is_missing(smoke_study: Place
     assert all(label in report for label in study.quants)
     numbers = study_numbers(study)
     assert all(numbers[f"cohort/{label}/kl_mean"] > 0 for label in study.quants)
+
+
+def test_the_check_on_a_card_tells_the_mean_kld_of_every_quant_of_such_a_run(smoke_study: Place):
+    told = {line.what: line.found for line in fidelity_lines(smoke_study.folder)}
+    known = load_study("smoke").cohort.set_index("label")["kl_mean"].dropna()
+    assert told == {f"mean KLD of {label}": f"{kld:.5f} nats" for label, kld in known.items()}
+    assert set(load_study("smoke").quants) <= set(known.index)
 
 
 @pytest.mark.notebook
