@@ -1,9 +1,11 @@
 # Every target sets the environment up by itself. VENV=… takes another folder for it, STUDY=… another study.
+# FAULTS=… says how many faults `make soak` injects, such as FAULTS="--kills 2 --flips 100".
 VENV ?= .venv
 PYTHON ?= python3.11
 STUDY ?= demo
 CORES ?= 2
 RUNS ?= 2000
+FAULTS ?=
 HOURS ?= 3
 CLUSTERS := slurm-wlm munge rsync
 BROWSER := chromium
@@ -31,7 +33,7 @@ slurm-test: data clusters  ## run a study on a one-node SLURM cluster, started f
 
 soak: STUDY := smoke
 soak: data  ## fault injection: kills, changed bytes, full disks, studies started twice → figures/soak; an hour on two cores
-	$(BIN)/python -m validation.soak --cores $(CORES)
+	$(BIN)/python -m validation.soak --cores $(CORES) $(FAULTS)
 
 gpu: data  ## checks on a CUDA GPU, in six minutes: tests, kernel, speed and a small study → figures/gpu
 	$(BIN)/python -m validation.gpu
