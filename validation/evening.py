@@ -46,11 +46,11 @@ PLACE = Path("figures", "evening", "pick.md")
 
 @dataclass(frozen=True)
 class Evening:
-    """What is asked: hours, windows of the KLD, items of each benchmark at most, and a folder to work in."""
+    """What is asked: hours, windows of the KLD, items of each benchmark at most or all, and a folder to work in."""
 
     hours: float
     windows: int
-    limit: int
+    limit: int | None
     work: Path = WORK
 
     @property
@@ -61,7 +61,8 @@ class Evening:
     @property
     def command(self) -> str:
         """What a user types for the same."""
-        options = f"--engine llamacpp --windows {self.windows} --limit {self.limit} --hours {self.hours:g}"
+        limit = "" if self.limit is None else f" --limit {self.limit}"
+        options = f"--engine llamacpp --windows {self.windows}{limit} --hours {self.hours:g}"
         return f"qkld pick FOLDER {options} --probability-margin {MARGIN:g}"
 
 
@@ -121,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=3.0)
     parser.add_argument("--windows", type=int, default=8, help="windows of 512 tokens")
-    parser.add_argument("--limit", type=int, default=64, help="items of each benchmark at most")
+    parser.add_argument("--limit", type=int, help="items of each benchmark at most")
     parser.add_argument("--work", type=Path, default=WORK)
     evening, study = Evening(**vars(parser.parse_args())), load_params(STUDY)
     link_files(study, evening.work / "files")

@@ -42,9 +42,9 @@ def test_decisions_are_compared_where_both_decide(kept):
 def test_the_page_has_the_printed_lines_the_rate_and_the_comparison(kept):
     own = Answer((Row("a-Q8_0", "", 1, 8.0),), "a-F32", evening.MARGIN, "probability", 0.95, seconds_an_item=0.25)
     beside = evening.agreement(own, kept, {"q8-0": "a-Q8_0"})
-    page = evening.page(own, beside, evening.Evening(hours=3, windows=8, limit=64).command)
+    page = evening.page(own, beside, evening.Evening(hours=3, windows=8, limit=None).command)
     for line in own.lines():
         assert line in page
-    assert "$ qkld pick FOLDER --engine llamacpp --windows 8 --limit 64 --hours 3 --probability-margin 0.05" in page
+    assert "$ qkld pick FOLDER --engine llamacpp --windows 8 --hours 3 --probability-margin 0.05" in page
     assert "The slowest file took 0.25 s an item on " in page
     assert beside.note in page
