@@ -255,7 +255,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         f"- **{words}** ({sum(o.refused == words for o in outcomes)}): {sentence}."
         for words, sentence in REASONS.items()
     )
-    return f"""# Architectures
+    return f"""# Model architectures
 
 The result of `qkld compare` for every causal language model that transformers {transformers.__version__} registers, by
 model type: a random model of its smallest configuration, NF4 against bfloat16, computed in float32. The list is made by

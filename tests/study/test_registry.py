@@ -84,8 +84,8 @@ def test_words_come_back_as_they_were_written(label):
 
 def test_an_interval_has_three_columns_with_their_meanings():
     assert interval("auroc") == ("auroc", "auroc_low", "auroc_high")
-    assert COLUMNS["auroc_high"].meaning.startswith("upper end of its interval (DeLong's")
-    assert COLUMNS["auroc_low"].meaning == "lower end of the same"
+    assert COLUMNS["auroc_high"].meaning.startswith("upper end of auroc's interval (DeLong's")
+    assert COLUMNS["auroc_low"].meaning.startswith("lower end of auroc's interval")
     assert {COLUMNS[c].unit for c in interval("net")} == {"fraction of 1"}
 
 

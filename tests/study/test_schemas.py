@@ -145,7 +145,7 @@ def test_an_optional_column_may_be_left_out_and_comes_back_where_it_is_there(tmp
         write_table(tmp_path / "t.parquet", table, schema, MADE)
         back = read_table(tmp_path / "t.parquet", schema, made_in="02")
         assert list(back.columns) == [c for c in ("name", "extra") if c in table]
-    assert describe(schema).splitlines()[-1] == "| `extra` | float64 | more; there only where it was asked for |"
+    assert describe(schema).splitlines()[-1] == "| `extra` | float64 | more; optional |"
     with pytest.raises(TableError, match="empty"):
         schema.checked(whole.assign(extra=[1.5, np.nan]))
 

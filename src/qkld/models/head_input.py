@@ -56,7 +56,7 @@ def head_input(module: nn.Module, **inputs: Any) -> Tensor:
 def _one_a_token(module: nn.Module, states: Tensor, ids: Tensor) -> Tensor:
     if states.shape[:-1] != ids.shape:
         raise ModelError(
-            f"{type(module).__name__} calls its output head with something else than one state per token.",
+            f"{type(module).__name__} calls its output head with other states than one per token.",
             expected=f"{(*ids.shape, 'width')}",
             found=tuple(states.shape),
             do="measure this model with an engine that gives whole logits, such as llama.cpp",

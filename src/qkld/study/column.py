@@ -43,5 +43,6 @@ def columns_of(
     found = dict(meanings)
     for stem, of_what in (intervals or {}).items():
         low, high = ends(stem)
-        found |= {high: f"upper end of {of_what}", low: "lower end of the same"}
+        whole = f"{stem}'s {of_what.removeprefix('its ')}" if of_what.startswith("its ") else of_what
+        found |= {high: f"upper end of {whole}", low: f"lower end of {whole}"}
     return {name: Column(meaning, unit, empty) for name, meaning in found.items()}

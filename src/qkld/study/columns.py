@@ -22,7 +22,7 @@ _WORDS = columns_of(
         "decision": "`equivalent` to the reference within the margin, else `worse`, `better` or `undecided`; "
         "after Holm over the quants and both tests of each",
         "decision_accuracy": "the decision by accuracy, the other score",
-        "decision_alone": "the same for a quant that was the only one asked about",
+        "decision_alone": "the decision if this quant were the only one tested",
         "family": "quantizer family",
         "form": "`as measured`, or `centred by quant`: ln KLD less the quant's mean",
         "kind": "`direction`: signed by the right answers; `volume`: says only how far answers move",
@@ -39,17 +39,17 @@ _WORDS = columns_of(
         "primary_score": "the score that decides, named beforehand: `accuracy`, or `probability` of the right choice",
         "quantity": "what the metric is correlated with: a column of `flips`",
         "reading": "what a difference of probabilities is: `scale; no choice changed`, `flatter` or `sharper` where "
-        "one temperature explains it, `choices` where the rest stands out; empty where nothing does",
+        "one temperature explains it, `choices` where the rest is significant; empty where neither is",
         "reason": "why a task does not enter the composite",
-        "residual_test": "how that p was found, as for `cochran_test`",
-        "rests_on": "quants without which the verdict would be another: those left out, or one with at least "
+        "residual_test": "how `residual_p` was found, as for `cochran_test`",
+        "rests_on": "quants without which the verdict would be different: those left out, or one with at least "
         "half of the leverage on √KLD; the headline is undetermined then",
         "role": "`composite` or `control`",
         "rule": "how the zone is chosen",
         "same_ranks_as": "variants that rank these quants exactly alike, or exactly the other way round",
-        "says": "the answer by both scores where they differ, and whose error rate is meant",
+        "says": "the answer by both scores where they differ, and which of them the error rate refers to",
         "selection": "what the rule does to the correlation inside",
-        "set_aside": "quants that stand apart from the line in √KLD",
+        "set_aside": "outliers from the line in √KLD",
         "settles_as": "the verdict that the estimate points to",
         "subset": "`full` cohort or `zone`",
         "verdict": "`noise-limited`, `direction missing`, `carried` or `undetermined`; empty where there can be "
@@ -77,7 +77,7 @@ _TRUTHS = columns_of(
 _QUANTS_KNOWN = columns_of(
     "quants",
     {
-        "n": "quants that enter; in `build_correlations` recipes, or builds",
+        "n": "quants used; in `build_correlations` recipes, or builds",
     },
     empty=0,
 )
@@ -97,7 +97,8 @@ _COUNTS_KNOWN = columns_of(
         "distinct_metric": "different values of the metric: fewer than n where there are ties",
         "distinct_score": "different values of the score",
         "undefined_resamples": "bootstrap resamples with a constant column",
-        "zeros": "items with a KLD of 0; of a correlation, quants with a metric of 0: in ranks, in no logarithm",
+        "zeros": "items with a KLD of 0; of a correlation, quants with a metric of 0, which are in ranks but not in "
+        "logarithms",
     },
     empty=0,
 )
@@ -108,7 +109,7 @@ _QUANTS = columns_of(
         "n_full": "quants of the cohort",
         "n_high": "most quants in the zone of a split",
         "n_low": "fewest quants in the zone of a split",
-        "n_median": "median of the same",
+        "n_median": "median number of quants in the zone over splits",
         "n_zone": "quants in the zone",
     },
 )
@@ -119,13 +120,13 @@ _ITEMS = columns_of(
         "choices_changed": "items on which another choice is the most probable than under the reference",
         "drops": "items that the reference has right and the quant wrong",
         "failed": "items that the model has wrong",
-        "items_at_least": "items that it takes even if R²_true is as far from ½ as the data allow",
+        "items_at_least": "items to settle the verdict even if R²_true is as far from ½ as the data allow",
         "items_for_reliability": "items of the same kind that give a reliability of 0.8, by Spearman and Brown",
         "items_half_point": "items that find a true difference of 0.5 points to the reference with power .8; "
         "empty where the flip rate is below it",
         "items_needed": "items in all that would decide an undecided quant, or order a pair that is not, with "
         "power .8 after Holm, were the difference seen the true one",
-        "items_point": "the same for 1 point",
+        "items_point": "items that find a true difference of 1 point to the reference with power .8",
         "items_to_settle_accuracy": "items to settle by accuracy",
         "items_to_settle_probability": "items to settle by the probability of the right choice",
         "items_to_settle": "items with which the verdict is expected with power 0.8, were the estimates true",
@@ -145,13 +146,13 @@ _ITEMS = columns_of(
 _CLUSTERS = columns_of(
     "clusters",
     {
-        "clusters": "clusters that the interval rests on: documents or windows; of scores, what is drawn: items, "
+        "clusters": "clusters used for the interval: documents or windows; of scores, what is drawn: items, "
         "or clusters of them such as several answers to one item",
-        "clusters_right": "those of them with a right answer",
-        "clusters_wrong": "those of them with a wrong answer",
+        "clusters_right": "clusters with a right answer",
+        "clusters_wrong": "clusters with a wrong answer",
         "lower_a": "clusters in which label_a has the lower mean KLD",
-        "lower_b": "clusters in which label_b has",
-        "tied_clusters": "clusters in which both have the same",
+        "lower_b": "clusters in which label_b has the lower mean KLD",
+        "tied_clusters": "clusters in which both have the same mean KLD",
     },
 )
 
@@ -160,14 +161,14 @@ _TOKENS = columns_of(
     {
         "context": "context length in tokens; 0 where every window has its own",
         "nonfinite": "scored tokens left out because a model's logits were not finite",
-        "tokens": "scored tokens that entered",
+        "tokens": "scored tokens used",
     },
 )
 
 _WINDOWS = columns_of(
     "windows",
     {
-        "windows": "windows that they lie in",
+        "windows": "windows of the compared tokens",
         "windows_needed": "windows that tell the two apart with power 0.8, were difference and spread those found "
         "here; inf where there is no difference",
     },
@@ -192,7 +193,7 @@ _NATS = columns_of(
     {
         "detectable": "smallest true difference of mean KLD that these windows find with power 0.8",
         "edge": "KLD at which half of the subsets tell a quant from the reference",
-        "floor_kld": "mean KLD of `floor-dtype` there; subtracted from nothing",
+        "floor_kld": "mean KLD of `floor-dtype` on the same corpus and context; never subtracted",
         "kl_mean": "mean KLD on the headline corpus, per token",
         "kld_a": "mean KLD of label_a over the tokens that are finite for both",
         "kld_b": "the same of label_b",
@@ -208,13 +209,13 @@ _FRACTIONS = columns_of(
         "always_better": "accuracy of always taking the model with the higher score",
         "by_scale": "part of `net` that one refitted temperature of the reference explains: the reference at the "
         "quant's mean entropy of choices, less the reference; fitted on other items",
-        "by_scale_se": "its standard error over items, that of the temperature with it",
+        "by_scale_se": "its standard error over items, including that of the temperature",
         "chance": "score of guessing by the benchmark's metric; of the router ½",
         "composite": "unweighted mean of the scores of the tasks that enter it",
         "difference": "score of label_a − score of label_b",
         "excess": "flip_rate − self_flip_rate: how much more a quant flips than the reference with itself",
         "excess_high": "upper end of its interval, paired by item and clustered where items are",
-        "excess_low": "lower end of the same; above 0 where a quant disagrees with the reference beyond its own noise",
+        "excess_low": "lower end of its interval; above 0 where a quant disagrees beyond the reference's own noise",
         "expected_reliability": "by Spearman and Brown from that of all items",
         "flip_rate": "volume / items; of several benchmarks the mean of their rates",
         "improvement_fraction": "leapfrogs / volume, of several benchmarks by their mean rates: net = flip_rate "
@@ -248,16 +249,16 @@ _FRACTIONS = columns_of(
         "reliability_volume": "reliability of the flip rate",
         "score": "share of items answered right; in `probability` the mean probability of the right choice",
         "rest": "net less by_scale",
-        "rest_se": "its standard error, as of by_scale",
+        "rest_se": "its standard error, which includes that of the fitted scale",
         "score_se": "root mean squared standard error of the quants' scores, from the number of items: √(p(1 − p)/N)",
         "se": "standard error of the score over items, or clusters of them",
         "self_flip_rate": "f₀, self_flips / items: the flip rate of the reference with itself in another batch shape",
-        "share_stronger": "share of resamples in which it is above 0",
+        "share_stronger": "share of resamples in which `stronger_by` is above 0",
         "share_zero": "zeros / items",
         "slope_above": "change of the score for an e-fold of KLD above the break",
         "slope_below": "the same below the break",
         "tau": "standard deviation of true differences beyond noise and that shape (Paule and Mandel)",
-        "told_apart": "share of quants and subsets told from the reference at 5 %",
+        "told_apart": "share of quants and subsets distinguished from the reference at the 5 % level",
     },
     intervals={
         "equivalence": "the 90 % interval that equivalence rests on",
@@ -276,7 +277,7 @@ _CORRELATIONS = columns_of(
         "√reliability",
         "attainable_high": "the same at the upper end of the reliability's interval",
         "attainable_low": "the same at its lower end; 0 where that is not above 0",
-        "bootstrap_high": "upper end of the same",
+        "bootstrap_high": "upper end of the cluster bootstrap's percentile interval",
         "bootstrap_low": "lower end of the cluster bootstrap's percentile interval",
         "critical": "|ρ| at which a variant is significant among all (max-T over all quants)",
         "disattenuated": "the correlation corrected for the scores' noise; empty unless the reliability's "
@@ -289,11 +290,11 @@ _CORRELATIONS = columns_of(
         "high": "upper end of the interval: percentile bootstrap over quants for a correlation (the paper's), of 8 or "
         "more",
         "low": "lower end of the interval",
-        "null_high": "upper end of where ρ would lie were true scores monotone in the metric: 95 % of redrawn scores",
-        "null_low": "lower end of the same: 5 % of redrawn scores",
-        "null_median": "median of the same",
+        "null_high": "upper end of ρ if true scores were monotone in the metric: 95 % of redrawn scores",
+        "null_low": "lower end of ρ if true scores were monotone in the metric: 5 % of redrawn scores",
+        "null_median": "median of ρ if true scores were monotone in the metric",
         "partial": "Spearman's ρ at an equal control",
-        "predictive_high": "upper end, 95 %",
+        "predictive_high": "upper end of the range of predictive_low, 95 %",
         "predictive_low": "lower end, 5 %, of the ρ that new items show if true scores are the fitted monotone "
         "curve of KLD",
         "rho_metric_control": "ρ of metric and control",
@@ -304,7 +305,7 @@ _CORRELATIONS = columns_of(
         "same_half": "median correlation in the zone on the items that chose it; `estimate` is on the others",
         "selection_effect": "median over splits of the correlation on the items that chose it less that on the others",
         "split_high": "97.5 % of the correlations over splits of the items; no confidence interval",
-        "split_low": "2.5 % of the same",
+        "split_low": "2.5 % of the correlations over splits of the items",
         "stronger_by": "|estimate| − |estimate_baseline|",
         "thinned_gap": "|rho_thinned| − |rho_net|",
         "without_family_high": "largest correlation with one family left out",
@@ -331,7 +332,7 @@ _P_VALUES = columns_of(
         "fisher_p": "Fisher's exact test of who is routed to against who is right",
         "p": "two-sided permutation p, the observed arrangement counted; exact up to 7 quants",
         "p_adjusted": "permutation p adjusted for choosing among all variants (single-step max-T)",
-        "p_adjusted_within_families": "the same with scores changing places within a family only",
+        "p_adjusted_within_families": "the same, permuting scores only within a family",
         "p_break": "wild bootstrap p of one straight line in ln KLD against a hinge",
         "p_difference": "two-sided p of no difference to the reference (Tango's score test; of probabilities "
         "Student's t)",
@@ -341,20 +342,20 @@ _P_VALUES = columns_of(
         "p_equivalent_holm": "the same after Holm over the quants and both tests of each (Shaffer's form)",
         "p_exact": "two-sided exact McNemar p of as many leapfrogs as drops",
         "p_holm": "p after Holm over all pairs",
-        "p_midp": "two-sided mid-p of the same: the headline, less conservative at few flips",
+        "p_midp": "two-sided mid-p of McNemar's test: the headline, less conservative at few flips",
         "p_partial": "p of no correlation at an equal control",
         "p_ranks": "p of the partial correlation on ranks alone, which rejects .06 to .08 at .05; `p_partial` is "
         "the larger of it and the one on normal scores",
-        "p_within_families": "the same with scores changing places within a family only",
-        "predictive_p": "share of such ρ at or above the observed one, that one counted",
+        "p_within_families": "two-sided permutation p, permuting scores only within a family",
+        "predictive_p": "share of the ρ from new items at or above the observed one, which is counted too",
         "residual_p": "the largest p of the three shapes",
         "residual_p_linear": "p of no differences beyond noise and a line in KLD",
         "residual_p_log": "the same for a line in ln KLD; empty where a KLD is 0",
         "residual_p_sqrt": "the same for a line in √KLD",
-        "sign_p": "exact two-sided p of as many such clusters for either",
+        "sign_p": "exact two-sided p of the sign test of lower_a against lower_b",
         "t_p": "two-sided p of no difference, by t on clusters − 1 degrees of freedom and the standard error CR1",
         "t_p_holm": "the same after Holm over the pairs of that corpus and context",
-        "z_fisher_p": "Fisher's exact test of the same",
+        "z_fisher_p": "Fisher's exact test of who z_accuracy's router chooses against who is right",
     },
 )
 
@@ -367,9 +368,9 @@ _OTHER_NUMBERS = columns_of(
         "KLD_a − ln KLD_b where b is the right one",
         "auroc_drop": "AUROC of KLD for answers that became wrong, over items that the reference has right",
         "auroc_leapfrog": "AUROC of KLD for answers that became right, over items that the reference has wrong",
-        "bucket_from": "its lower edge: nats of the reference's entropy, or position in the window; empty for all "
-        "tokens",
-        "bucket_to": "its upper edge, which belongs to the next bucket",
+        "bucket_from": "lower edge of the bucket: nats of the reference's entropy, or position in the window; empty "
+        "for all tokens",
+        "bucket_to": "upper edge of the bucket, which belongs to the next bucket",
         "cochran_q": "Cochran's Q of equal true scores, under the covariance of the items' noise; by sign flips "
         "the sum of squared differences from the mean, each over its standard error and the mean one",
         "cut": "mean KLD at or below which a quant is counted, nats; for `score_margin` and `equivalence` a "
@@ -384,12 +385,12 @@ _OTHER_NUMBERS = columns_of(
         "drop_less_leapfrog": "auroc_drop − auroc_leapfrog: 0 where displacement has no direction, above 0 where "
         "it has",
         "edge_slope": "slope of ln edge on ln items: −2/3 to −0.8 for a smooth loss, −1.2 and below for drift",
-        "edge_slope_high": "largest with one quant left out",
-        "edge_slope_low": "smallest with one quant left out",
+        "edge_slope_high": "largest edge_slope with one quant left out",
+        "edge_slope_low": "smallest edge_slope with one quant left out",
         "entropy": "accuracy of a router to the model with the lower entropy of its own (of the choices, else of the "
         "reference that its KLD is against); empty where the two are equal everywhere",
         "gain": "AUROC of KLD less the baseline's; of a metric, its ρ less that of −mean KLD",
-        "hinge_gain": "AICc of a score linear in KLD less AICc of the hinge in ln KLD: at 0 or below the break is none",
+        "hinge_gain": "AICc of a score linear in KLD less AICc of the hinge in ln KLD: at 0 or below there is no break",
         "inflation": "variance inflation of the metric beside the control, 1/(1 − ρ²): above 5 a partial "
         "correlation near 0 says nothing",
         "metric_right": "1 where the better quant of an ordered pair has the lower metric, 0 where the higher",

@@ -178,16 +178,18 @@ FIDELITY = Schema(
         "quant": Column("str", "label of the quant, or of a floor row"),
         "corpus": Column("str", "corpus of the study"),
         "context": Column("int32", "context length in tokens; 0 where every window has its own"),
-        "metric": Column("str", "see fidelity.METRICS"),
-        "estimate": Column("float64", "value of the metric; none where the note says why", missing=True),
+        "metric": Column("str", "name of the metric, such as kl_mean, kl_p99 or top1_agreement"),
+        "estimate": Column(
+            "float64", "value of the metric; missing if it cannot be computed, as `note` explains", missing=True
+        ),
         "low": Column(
             "float64", "lower end of the clustered interval: CR1 for a mean, bootstrap for a quantile", missing=True
         ),
-        "high": Column("float64", "upper end of the same", missing=True),
+        "high": Column("float64", "upper end of this interval", missing=True),
         "bootstrap_low": Column("float64", "lower end of the cluster bootstrap's percentile interval", missing=True),
-        "bootstrap_high": Column("float64", "upper end of the same", missing=True),
-        "tokens": Column("int64", "scored tokens that entered the estimate"),
-        "clusters": Column("int64", "clusters that the interval rests on"),
+        "bootstrap_high": Column("float64", "upper end of this interval", missing=True),
+        "tokens": Column("int64", "scored tokens used for the estimate"),
+        "clusters": Column("int64", "clusters used for the interval"),
         "nonfinite": Column("int64", "scored tokens left out because a model's logits were not finite"),
         "note": Column(
             "str",
@@ -209,7 +211,7 @@ ITEMS = Schema(
         "correct": Column("int8", "1 where the model's answer is right, else 0"),
         "metric": Column(
             "str",
-            "what says that it is right: acc, acc_norm, exact_match, pass@1, …; see qkld.study.task_metrics",
+            "metric by which it is right: acc, acc_norm, exact_match, pass@1, …; see qkld.study.task_metrics",
             optional=True,
         ),
         "answer": Column(
@@ -254,10 +256,12 @@ ITEMS = Schema(
         "written": Column("str", "answer that the model wrote, as it was judged", missing=True, optional=True),
         "answer_tokens": Column("Int32", "tokens of the written answer", missing=True, optional=True),
         "truncated": Column(
-            "boolean", "the written answer reached its longest length before it ended", missing=True, optional=True
+            "boolean", "the written answer reached the maximum length before it ended", missing=True, optional=True
         ),
         "cluster": Column(
-            "str", "what is drawn together: answers drawn to one item; intervals are clustered by it", optional=True
+            "str",
+            "items that are resampled together, such as several answers to one item; intervals are clustered by it",
+            optional=True,
         ),
         "logp_right": Column("float64", "ln p of the right choice under the model, nats", missing=True, optional=True),
         "logp_reference_answer": Column(
@@ -285,13 +289,13 @@ ITEMS = Schema(
         ),
         "choice_scores": Column(
             "object",
-            "list of what the choices are compared by, nats an answer, in single precision: ln p, or mean length · "
-            "ln p / length where the metric is acc_norm",
+            "list of the values by which the choices are compared, nats per answer, in single precision: ln p, or "
+            "mean length · ln p / length where the metric is acc_norm",
             True,
             True,
         ),
         "base": Column(
-            "str", "reference that the model's KLs are against, where items of several are put together", optional=True
+            "str", "reference of the model's KLDs, if items of several references are combined", optional=True
         ),
     },
     key=("model", "benchmark", "item"),
@@ -308,7 +312,7 @@ COHORT = Schema(
         "method": Column("str", "how the model is opened: transformers, bitsandbytes, torchao, hqq, gguf"),
         "maker": Column("str", "who made the file"),
         "recipe": Column("str", "how it was quantized"),
-        "recipe_id": Column("str", "what the builds of one recipe share; else the label", optional=True),
+        "recipe_id": Column("str", "id shared by all builds of a recipe; otherwise the label", optional=True),
         "basis": Column(
             "str",
             "basis of the given weights that it was made in, such as rotate-3; empty: the reference's",
@@ -320,7 +324,7 @@ COHORT = Schema(
             "float64", "bits per weight as stored, without embeddings and head", missing=True
         ),
         "plain_trunk_share": Column(
-            "float64", "share of the trunk's weights that no quantizer has touched", missing=True, optional=True
+            "float64", "share of the trunk's weights that is not quantized", missing=True, optional=True
         ),
         "weights_sha256": Column("str", "hash of the weights as computed with", missing=True),
         "at_floor": Column("bool", "mean KL below three times the floor of the compute dtype"),
@@ -330,7 +334,7 @@ COHORT = Schema(
             missing=True,
             optional=True,
         ),
-        "note": Column("str", "why a floor has no fidelity, or is no floor; else empty", optional=True),
+        "note": Column("str", "why a floor has no fidelity or is not a floor; otherwise empty", optional=True),
     },
     key=("label",),
     more=True,
@@ -351,7 +355,7 @@ def describe(schema: Schema) -> str:
     for name, column in schema.columns.items():
         shown = f"**`{name}`**" if name in schema.key else f"`{name}`"
         meaning = column.meaning + ("; may be missing" if column.missing else "")
-        meaning += "; there only where it was asked for" if column.optional else ""
+        meaning += "; optional" if column.optional else ""
         rows.append((shown, column.dtype, meaning))
     return table_of_words(("column", "type", "meaning"), tuple(rows)).markdown()
 

@@ -131,13 +131,13 @@ def _default(of: Mapping[str, Any]) -> str:
 
 
 def command_line_page() -> str:
-    """``qkld --help`` and the help of every command, as a terminal of 100 columns shows them."""
+    """``qkld --help`` and the help of every command, as a terminal of 90 columns shows them."""
     return "\n\n".join(f"## `qkld {one.name}`\n\n```text\n{_help(one)}\n```" for one in COMMANDS)
 
 
 def _help(command: Command) -> str:
     parser = command.add_to(argparse.ArgumentParser(prog="qkld").add_subparsers())
-    parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=100)
+    parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=90)
     return parser.format_help().strip()
 
 

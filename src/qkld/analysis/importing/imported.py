@@ -20,7 +20,7 @@ QUANTS = Schema(
             "float64", "its standard error over blocks of windows, where the running table tells them", True, True
         ),
         "kl_mean_low": Column("float64", "lower end of the 95 % interval of the same", True, True),
-        "kl_mean_high": Column("float64", "upper end of the same", True, True),
+        "kl_mean_high": Column("float64", "upper end of this interval", True, True),
         "note": Column("str", "what to be careful of; else empty", True, True),
     },
     key=("label",),
@@ -47,7 +47,7 @@ PAIRS = Schema(
         "label_b": Column("str", "the next one"),
         "kld_difference": Column("float64", "mean KLD of b minus that of a, nats"),
         "low": Column("float64", "lower end of its 95 % interval, by t over blocks of windows", missing=True),
-        "high": Column("float64", "upper end of the same", missing=True),
+        "high": Column("float64", "upper end of this interval", missing=True),
         "t_p": Column("float64", "two-sided p that there is no difference", missing=True),
         "t_p_holm": Column("float64", "the same, adjusted by Holm's method over the pairs", missing=True),
         "windows": Column("int32", "windows that both were measured on"),
