@@ -10,7 +10,7 @@ import pytest
 from qkld.errors import ParameterError
 from qkld.pick.answer import Answer, Row, duration
 from qkld.pick.pick_request import PickRequest, size_in_bytes
-from qkld.pick.rounds import planned_rounds
+from qkld.pick.rounds import LEAST_ITEMS, planned_rounds, rule_of
 
 
 def _row(label, size, decision, **known):
@@ -111,12 +111,20 @@ def test_options_out_of_range_are_refused(wrong, tmp_path):
 
 def test_rounds_share_no_item_and_have_all_of_them():
     rounds = planned_rounds({"a": 640, "b": 77}, seed=1)
-    assert [r.items for r in rounds][:2] == [20 + 2, 20 + 3]
+    assert [r.items for r in rounds] == [320 + 38, 320 + 39]  # a quarter would be 179
     for task, size in (("a", 640), ("b", 77)):
         lines = [line for r in rounds for line in r.lines[task]]
         assert sorted(lines) == list(range(size))
     assert rounds == planned_rounds({"a": 640, "b": 77}, seed=1)
     assert rounds != planned_rounds({"a": 640, "b": 77}, seed=2)
+
+
+@pytest.mark.parametrize(("items", "rounds"), [(7168, 6), (1600, 4), (400, 2), (399, 1), (12, 1)])
+def test_the_first_round_has_two_hundred_items_or_all_there_are(items, rounds):
+    rule = rule_of(items)
+    assert len(rule.shares) == rounds
+    assert rule.shares[-1] == 1
+    assert rounds == 1 or rule.shares[0] * items >= LEAST_ITEMS
 
 
 def test_durations_are_said_as_people_do():

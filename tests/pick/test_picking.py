@@ -28,6 +28,7 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QKLD_DATA", str(folder / "data"))
         patch.setattr(tiny_gguf_files, "CONTEXT", 4096)
+        patch.setattr("qkld.pick.rounds.LEAST_ITEMS", 2)  # six rounds of few items
         source = write_model(folder / "files" / "tiny-F32.gguf")
         for kind in ("Q8_0", "Q2_K"):
             quantize_file(source, folder / "files" / f"tiny-{kind}.gguf", kind)

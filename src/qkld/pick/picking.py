@@ -20,13 +20,13 @@ from qkld.pick.candidates import Candidate, reference_of
 from qkld.pick.files_to_pick import Files, files_of_folder
 from qkld.pick.hub_files import files_of_hub, is_repository
 from qkld.pick.pick_request import PickRequest
-from qkld.pick.rounds import REFERENCE, Answered, ItemRun, Round, items_there, planned_rounds
+from qkld.pick.rounds import LEAST_ITEMS, REFERENCE, Answered, ItemRun, Round, items_there, planned_rounds
 from qkld.pick.speed_of_files import engine_of, kept_speed
 from qkld.statistics.flips.decision import UNDECIDED
 from qkld.statistics.flips.direction import flip_counts
 from qkld.statistics.items.paired_means import paired_means
 from qkld.statistics.items.score_differences import difference_interval
-from qkld.statistics.rounds.deciding import CHOSEN, decided
+from qkld.statistics.rounds.deciding import decided
 from qkld.statistics.rounds.looks import Look
 from qkld.statistics.tokens.fidelity import summarise
 from qkld.study.entries import StoredModel
@@ -158,6 +158,7 @@ def _begun(request: PickRequest, files: Files, reference: Candidate) -> Picking:
         "windows": request.windows,
         "text": str(request.text),
         "engine": request.engine,
+        "first_round": LEAST_ITEMS,
     }
     folder = request.out / key_of(depends)[:12]
     folder.mkdir(parents=True, exist_ok=True)
@@ -294,7 +295,7 @@ def _decide(picking: Picking, files: Sequence[Candidate]) -> None:
         answered = _answered(picking, number, names)
         looks.append(answered.look(picking.request.primary, picking.request.primary_margin, among=labels))
         level = 1 - picking.request.confidence
-        found = decided(looks, CHOSEN, margin=picking.request.primary_margin, level=level)
+        found = decided(looks, picking.run.rule, margin=picking.request.primary_margin, level=level)
         _note_scores(picking, answered, len(labels))
         for label, decision in zip(labels, found.decision, strict=True):
             picking.rows[label]["decision"] = str(decision)
@@ -397,7 +398,9 @@ def _answer(picking: Picking, files: Sequence[Candidate], fitting: Sequence[Cand
         confidence=request.confidence,
         notes=tuple(picking.notes),
         seconds_an_item=picking.clock.seconds_an_item,
-        made_by=made_by(rule=CHOSEN.name, shares=CHOSEN.shares, tasks=request.tasks, seed=request.seed),
+        made_by=made_by(
+            rule=picking.run.rule.name, shares=picking.run.rule.shares, tasks=request.tasks, seed=request.seed
+        ),
     )
 
 

@@ -26,8 +26,9 @@ from qkld.statistics.flips.direction import differences, flip_counts
 from qkld.statistics.items.paired_means import Moved
 from qkld.statistics.items.probability import PROBABILITY, Score, probability_differences
 from qkld.statistics.items.scores import correct_matrix
-from qkld.statistics.rounds.deciding import DOUBLING
+from qkld.statistics.rounds.deciding import CHOSEN
 from qkld.statistics.rounds.looks import Look, accuracy_look, mean_look
+from qkld.statistics.rounds.spending import SpendingRule
 from qkld.study.params import Benchmark, BenchmarkScores
 from qkld.study.parquet import read_parquet, write_parquet
 from qkld.study.texts import json_lines
@@ -38,6 +39,10 @@ LAYOUT = BenchmarkScores(pack_tokens=512, item_kld="choices")
 
 KEPT = ("model", "benchmark", "item", "correct", PROBABILITY)
 """Columns that are kept of an item's row."""
+
+
+LEAST_ITEMS = 200
+"""Items of the first round, as simulated: with heavy-tailed changes, tests of ten or twenty are wrong too often."""
 
 
 class Round(NamedTuple):
@@ -51,13 +56,20 @@ class Round(NamedTuple):
         return sum(map(len, self.lines.values()))
 
 
+def rule_of(items: int) -> SpendingRule:
+    """`CHOSEN` for so many items in all: its rounds from the first one on that ends with `LEAST_ITEMS`."""
+    shares = tuple(share for share in CHOSEN.shares if share * items >= LEAST_ITEMS)
+    return SpendingRule(CHOSEN.name, shares or (1.0,), CHOSEN.spending)
+
+
 def planned_rounds(sizes: Mapping[str, int], *, seed: int) -> tuple[Round, ...]:
     """Rounds over tasks with so many items each: every task gives the same share of its items, in a drawn order.
 
     The order depends on the seed and the task's size alone, so that a later run has the same rounds.
     """
     orders = {task: np.random.default_rng(seed).permutation(size) for task, size in sizes.items()}
-    ends = [{task: round(share * size) for task, size in sizes.items()} for share in DOUBLING]
+    shares = rule_of(sum(sizes.values())).shares
+    ends = [{task: round(share * size) for task, size in sizes.items()} for share in shares]
     begins = [dict.fromkeys(sizes, 0), *ends[:-1]]
     return tuple(
         Round(n, {task: tuple(sorted(map(int, order[begin[task] : end[task]]))) for task, order in orders.items()})
@@ -81,6 +93,11 @@ class ItemRun:
     folder: Path
     rounds: tuple[Round, ...]
     tasks: dict[tuple[int, str], LoadedTask] = field(default_factory=dict)
+
+    @property
+    def rule(self) -> SpendingRule:
+        """The rule of these rounds."""
+        return rule_of(sum(own.items for own in self.rounds))
 
     def kept(self, number: int, label: str) -> Path:
         return self.folder / "items" / f"{number}" / f"{label}.parquet"
