@@ -78,7 +78,8 @@ class Cluster:
     def inside(self, *command: str, hidden: Path | None = None) -> list[str]:
         """A command in a mount namespace where this cluster's configuration is the machine's own.
 
-        Snakemake's executor takes ``SLURM_CONF`` away from a job's steps, so that only the usual place is left. With
+        Snakemake's executor takes ``SLURM_CONF`` away from a job's steps, so that only the usual place is left. Daemons
+        know their folder by that place too: the names of their sockets may have 107 letters at most. With
         ``hidden``, what lies in that folder is not seen in there: the folder is an empty one of the namespace's own.
         """
         mounts = [f"mount --bind {shlex.quote(str(self.folder))} {ETC}"]
@@ -216,7 +217,7 @@ def cluster(
     key.chmod(0o400)
     controller_port, node_port = free_ports(2)
     values = {
-        "folder": folder, "controller_port": controller_port, "node_port": node_port, "kept_seconds": kept_seconds,
+        "folder": ETC, "controller_port": controller_port, "node_port": node_port, "kept_seconds": kept_seconds,
         "cores": os.cpu_count(), "memory_mb": psutil.virtual_memory().total // 2**20 - 500,
         "default": "YES" if default else "NO", "gpus": f"Gres=gpu:{gpu_model}:1" if gpu_model else "",
     }  # fmt: skip
@@ -226,8 +227,8 @@ def cluster(
     made = Cluster(folder)
     try:
         made.start(
-            "munged", "--foreground", "--force", f"--socket={folder}/munge.socket", f"--key-file={key}",
-            f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munge.seed",
+            "munged", "--foreground", "--force", f"--socket={ETC}/munge.socket", f"--key-file={ETC}/{key.name}",
+            f"--pid-file={ETC}/munged.pid", f"--log-file={ETC}/munged.log", f"--seed-file={ETC}/munge.seed",
         )  # fmt: skip
         wait_for((folder / "munge.socket").exists)
         made.start("slurmctld", "-D")
