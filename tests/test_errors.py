@@ -16,13 +16,13 @@ def test_an_error_says_what_is_wrong_expected_found_and_to_be_done():
     error = TokenizerError("The vocabulary differs.", expected=["a"], found=2, do="use another quant")
     assert str(error).split("\n") == [
         "The vocabulary differs.",
-        "  expected: ['a']",
+        "  expected: a",
         "  found:    2",
         "  do:       use another quant",
     ]
     assert (error.problem, error.expected, error.found, error.do) == (
         "The vocabulary differs.",
-        "['a']",
+        "a",
         "2",
         "use another quant",
     )

@@ -11,12 +11,19 @@ class QkldError(Exception):
     """Base of every error that qkld raises on purpose: what is wrong, what was expected, what was found, what to do."""
 
     def __init__(self, problem: str, *, expected: object, found: object, do: str) -> None:
-        super().__init__(f"{problem}\n  expected: {expected}\n  found:    {found}\n  do:       {do}")
-        self.problem, self.expected, self.found, self.do = problem, str(expected), str(found), do
+        self.problem, self.expected, self.found, self.do = problem, _in_words(expected), _in_words(found), do
+        super().__init__(f"{problem}\n  expected: {self.expected}\n  found:    {self.found}\n  do:       {do}")
 
     def __reduce__(self) -> tuple[Callable[[str], QkldError], tuple[str]]:
         """How other processes get it: pickle would give the whole message for the problem."""
         return partial(type(self), expected=self.expected, found=self.found, do=self.do), (self.problem,)
+
+
+def _in_words(value: object) -> str:
+    """A list of names as ``a, b``, without Python's brackets and quotes; an empty one as ``none``."""
+    if isinstance(value, list | tuple | set) and all(isinstance(name, str) for name in value):
+        return ", ".join(sorted(value) if isinstance(value, set) else value) or "none"
+    return str(value)
 
 
 class ParameterError(QkldError):

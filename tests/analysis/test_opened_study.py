@@ -127,7 +127,7 @@ def test_where_nothing_was_run_it_is_one_that_the_repository_keeps(two_studies, 
     assert default_study("08_findings") == "gguf", "of the kept ones the largest"
     assert "no study was run here yet" in capsys.readouterr().out
     assert default_study("01_reference_logits") == "smoke"
-    with pytest.raises(StageError, match="notebook 03_benchmark_scores needs"):
+    with pytest.raises(StageError, match="for notebook 03_benchmark_scores"):
         default_study("03_benchmark_scores")
 
 

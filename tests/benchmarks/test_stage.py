@@ -140,5 +140,5 @@ def test_items_without_an_answer_are_counted_and_a_model_without_any_is_refused(
     assert capsys.readouterr().out == ""
     _report_unanswered("tiny", task.name, without_answers(scores, list(scores)[:3]))
     assert "tiny on arc_easy: 3 of 8 items" in capsys.readouterr().out
-    with pytest.raises(BenchmarkError, match="no answer to any item of 'arc_easy'"):
+    with pytest.raises(BenchmarkError, match="no valid answer to any item of 'arc_easy'"):
         _report_unanswered("tiny", task.name, without_answers(scores, scores))

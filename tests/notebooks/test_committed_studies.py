@@ -116,7 +116,7 @@ def test_where_no_tokens_are_kept_their_tables_are_shown_as_made(elsewhere, tmp_
     shutil.copytree(project_root(), root, ignore=shutil.ignore_patterns("tokens"))
     monkeypatch.setenv("QKLD_ROOT", str(root))
     study = load_study(NAME)
-    assert "keeps no tokens" in study.origin
+    assert "without its token tables" in study.origin
     for make in (paired_fidelity, fidelity_breakdown):
         pd.testing.assert_frame_equal(make(study), study.analysis(make.__name__))
 

@@ -79,7 +79,7 @@ def test_four_quants_can_not_show_a_relation(tmp_path):
 def test_too_few_quants_are_said_to_be_too_few(tmp_path):
     path = table(tmp_path, ["ref,0,0.5", "a,0.1,0.5", "b,0.2,0.4"])
     summary = analyse_table(path, "kld", ["mmlu"], "ref", resampling=QUICK)
-    assert "a correlation takes 4 or more" in summary["answer"]["headline"]
+    assert "a correlation needs at least 4" in summary["answer"]["headline"]
 
 
 def test_few_quants_are_said_to_decide_little(tmp_path):
@@ -93,10 +93,10 @@ def test_few_quants_are_said_to_decide_little(tmp_path):
 def test_a_relation_that_is_shown_leaves_the_noise_unknown_without_items(tmp_path):
     rows = [f"q{i},{0.01 * i},{70 - i}" for i in range(1, 10)]
     bare = analyse_table(table(tmp_path, rows), "kld", ["mmlu"], resampling=QUICK)["answer"]["decides"]
-    assert "more than chance" in bare
-    assert "how large that noise is, is not known without --items or --n-items" in bare
+    assert "exceeds chance" in bare
+    assert "without --items or --n-items the size of that noise is unknown" in bare
     counted = analyse_table(table(tmp_path, rows), "kld", ["mmlu"], n_items={"mmlu": 4000}, resampling=QUICK)
-    assert "not known" not in counted["answer"]["decides"]
+    assert "unknown" not in counted["answer"]["decides"]
 
 
 def test_a_zone_is_offered_in_the_table_s_own_name(tmp_path):

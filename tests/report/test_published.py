@@ -142,7 +142,7 @@ def test_every_quant_is_of_one_family(name):
 
 
 def test_a_quant_of_no_family_is_named():
-    with pytest.raises(TableError, match="'awq' of 'llama3-8b' is of no one family"):
+    with pytest.raises(TableError, match="'awq' of 'llama3-8b' does not match exactly one family"):
         family_of("awq", COHORTS["llama3-8b"])
 
 

@@ -95,4 +95,4 @@ def test_only_run_passes_arguments_on(capsys):
 
 def test_an_unknown_profile_names_the_known_ones(own_place, capsys):
     assert cli.main(["run", "smoke", "--profile", "slurmm", "--dry-run"]) == 2
-    assert "['kubernetes', 'local', 'slurm']" in capsys.readouterr().err
+    assert "kubernetes, local, slurm" in capsys.readouterr().err

@@ -97,7 +97,7 @@ def test_recipes_too_few_for_the_analysis_resolve_nothing(recipes):
     assert (design.within, design.between) == (0, 0)
     assert builds_lines(study)[1:] == [
         f"Builds: {3 * recipes} of {recipes} recipes, by rotate.",
-        "  - variances cannot be estimated: that takes 4 recipes of one kind of basis",
+        "  - variances cannot be estimated: this needs 4 recipes of one kind of basis",
     ]
 
 

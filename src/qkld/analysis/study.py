@@ -103,7 +103,9 @@ class LoadedStudy:
             return f"tables of the run of '{self.params.study}' here{registered}"
         commit = str(self._cohort_and_provenance[1]["commit"])
         said = f"no run of '{self.params.study}' here: its tables in the repository, made at commit {commit}"
-        tokens = "" if self.keeps_tokens else "; it keeps no tokens, so what rests on them is not made again"
+        tokens = (
+            "" if self.keeps_tokens else "; without its token tables, results that need them are not computed again"
+        )
         return f"{said}{tokens}{registered}"
 
     @property

@@ -14,6 +14,7 @@ from qkld.analysis.study import LoadedStudy
 from qkld.report.figures.axes import floor_of
 from qkld.report.findings import headline_numbers
 from qkld.report.numbers import flat_numbers, printed, significant
+from qkld.report.sentences import count
 from qkld.report.study_tables import notes_of, parameter_rows
 from qkld.statistics.flips.one_item import MOST
 from qkld.study.params import FLOOR_DTYPE
@@ -86,7 +87,7 @@ def limits_of(study: LoadedStudy) -> list[str]:
     ]
     if len(used):
         error = printed(shown_score(study).reference_error, 1, percent=True)
-        sizes = f"{int(used['items'].sum())} items in {len(used)} benchmarks"
+        sizes = f"{int(used['items'].sum())} items in {count(len(used), 'benchmark')}"
         limits.insert(
             1 + len(registered),
             f"The composite rests on {sizes}; the reference's has a standard error of {error} points.",

@@ -64,4 +64,4 @@ def with_knobs(study: Study, stage: str, **values: Any) -> Study:
     whole = study.model_dump(mode="json")
     for section in STAGES[stage]:
         whole[section] |= {name: values[name] for name in whole[section] if values.get(name) is not None}
-    return validated(Study, whole, source=f"notebook {stage} of study '{study.study}'")
+    return validated(Study, whole, source=f"Study '{study.study}' with these parameters of notebook {stage}")

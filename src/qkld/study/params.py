@@ -371,7 +371,9 @@ def load_params(study: str, path: Path | None = None) -> Study:
     path = path or params_file(study)
     if not path.exists():
         known = known_studies(path.parent)
-        raise ParameterError(f"There is no study '{study}'.", expected=known, found=study, do=f"write {path}")
+        raise ParameterError(
+            f"There is no study '{study}'.", expected=known, found=study, do=f"use one of these, or write {path}"
+        )
     parsed = parse_study(read_yaml(path), source=str(path))
     if parsed.study != path.stem:
         raise ParameterError(

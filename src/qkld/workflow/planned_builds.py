@@ -115,7 +115,7 @@ def builds_lines(study: Study) -> list[str]:
 def _design_lines(study: Study, kind: str, design: Design, items: Mapping[str, int] | None) -> list[str]:
     lines = ["", f"Builds: {design.builds} of {design.recipes} recipes, by {kind}."]
     if design.recipes < LEAST_RECIPES:
-        return [*lines, f"  - variances cannot be estimated: that takes {LEAST_RECIPES} recipes of one kind of basis"]
+        return [*lines, f"  - variances cannot be estimated: this needs {LEAST_RECIPES} recipes of one kind of basis"]
     for name, freedom in (("builds of a recipe", design.within), ("recipes", design.between)):
         lines.append(f"  - the variance between {name} " + _known(freedom, study.correlation.correlation_confidence))
     if items and design.within > 0:

@@ -33,7 +33,7 @@ def test_soft_caps_are_the_headers(tmp_path):
 
 @pytest.mark.parametrize("key", ["attention.scale", "logit_scale", "embedding_scale", "residual_scale"])
 def test_a_scale_that_no_configuration_takes_is_refused(tmp_path, key):
-    with pytest.raises(ModelError, match=rf"(?s)'m' scales what torch.*'{key}': 0\.5"):
+    with pytest.raises(ModelError, match=rf"(?s)'m' uses a scaling that is not supported in torch.*'{key}': 0\.5"):
         completed(transformers.LlamaConfig(**SIZES), header(tmp_path / "m.gguf", more={key: 0.5}), label="m")
     completed(transformers.LlamaConfig(**SIZES), header(tmp_path / "n.gguf", more={key: 1.0}), label="m")
 
@@ -46,7 +46,7 @@ def test_a_header_that_scales_nothing_leaves_the_configuration(tmp_path):
 
 def test_a_scaling_that_is_not_known_is_refused(tmp_path):
     files = header(tmp_path / "m.gguf", type="longrope", factor=4.0)
-    with pytest.raises(ModelError, match=r"(?s)'m' scales rotary.*'type': 'longrope'.*engine llamacpp"):
+    with pytest.raises(ModelError, match=r"(?s)'m' uses a rotary scaling.*'type': 'longrope'.*engine llamacpp"):
         completed(transformers.LlamaConfig(**SIZES), files, label="m")
 
 

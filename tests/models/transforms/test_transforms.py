@@ -193,7 +193,7 @@ def test_further_layers_and_quantized_weights_are_refused_by_name():
 
 def test_widths_that_transformers_can_not_open_are_refused():
     module = make_module(hidden_size=99, num_attention_heads=3, num_key_value_heads=3, head_dim=16)
-    with pytest.raises(ModelError, match=r"(?s)divides among its 3 heads.*112 wide.*another multiple"):
+    with pytest.raises(ModelError, match=r"(?s)is divisible by its 3.*112 wide.*another multiple"):
         pad(module, 16)
 
 

@@ -1,4 +1,4 @@
-"""Cards of a study, a table and a comparison: what stands on them, and when two are like for like."""
+"""Cards of a study, a table and a comparison: what stands on them, and when two are comparable."""
 
 from __future__ import annotations
 
@@ -275,12 +275,12 @@ def test_two_cards_are_held_against_each_other(tmp_path, capsys):
         (tmp_path / f"{name}.json").write_text(json.dumps(comparison(**more)))
     other = tmp_path / "a" / "card.md"
     assert card(capsys, tmp_path / "a.json", "--out", tmp_path / "a")[0] == 0
-    assert "like for like with the other card" in card(
+    assert "comparable with the other card" in card(
         capsys, tmp_path / "b.json", "--against", other, "--out", tmp_path / "b")[1]  # fmt: skip
     status, said = card(capsys, tmp_path / "c.json", "--against", other, "--out", tmp_path / "c")
     assert status == 0
     assert "dtype: bfloat16 on cpu here, float32 on cpu there" in said
-    assert "Not like for like" in (tmp_path / "c" / "card.md").read_text(encoding="utf-8")
+    assert "Not comparable with the other card" in (tmp_path / "c" / "card.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("arguments", [[], ["nowhere.csv"], ["--study", "no-such-study"], ["t.csv", "--study", "demo"]])

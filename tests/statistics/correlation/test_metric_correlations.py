@@ -42,7 +42,7 @@ def test_table_takes_quants_only(rng):
     assert table["n"].tolist() == [10, 10]
     assert table["range_metric"].iloc[0] == 1
     assert np.isnan(table["estimate"].iloc[1])
-    assert "'composite' has no number for some quants" in table["note"].iloc[1]
+    assert "'composite' has missing values for some quants" in table["note"].iloc[1]
     assert "10 of 10 missing" in table["note"].iloc[1]
 
 

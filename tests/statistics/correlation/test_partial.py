@@ -61,7 +61,7 @@ def test_p_is_the_larger_one_of_ranks_and_normal_scores(shape, rng):
 
 def test_bits_that_rank_as_the_metric_leave_nothing():
     bits = np.arange(8.0)
-    with pytest.raises(StatisticsError, match="'kl_mean' and 'bits' rank the quants alike"):
+    with pytest.raises(StatisticsError, match="'kl_mean' and 'bits' rank the quants identically"):
         partial_correlation(np.exp(-bits), [3, 1, 2, 5, 4, 8, 6, 7], bits, names=("kl_mean", "s", "bits"))
     with pytest.raises(StatisticsError, match="at least 5 quants"):
         partial_correlation([1, 2, 3, 4], [2, 1, 4, 3], [1, 3, 2, 4])

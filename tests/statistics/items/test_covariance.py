@@ -148,7 +148,7 @@ def test_bad_input_is_named(items):
         )
     with pytest.raises(StatisticsError, match="at least 2 items"):
         item_covariance(np.ones((1, 3)))
-    with pytest.raises(StatisticsError, match="a cluster for each of 4 items"):
+    with pytest.raises(StatisticsError, match="one cluster for each of 4 items"):
         item_covariance(np.ones((4, 3)), [1, 2])
     with pytest.raises(StatisticsError, match="same quants"):
         composite_noise([])

@@ -123,7 +123,7 @@ def test_tokens_that_are_not_finite_in_either_are_left_out_and_counted(rng: np.r
     assert (found["nonfinite"], found["tokens"]) == (3, 397)
     both = a["kl"].notna() & b["kl"].notna()
     assert found["kld_a"] == pytest.approx(a["kl"][both].mean(), rel=1e-12)
-    with pytest.raises(StatisticsError, match="share no token of corpus 'prose'"):
+    with pytest.raises(StatisticsError, match="have no token of corpus 'prose'"):
         compared(a, b.assign(kl=np.nan))
 
 

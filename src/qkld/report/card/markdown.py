@@ -122,10 +122,12 @@ def _panel(panel: Panel) -> str:
         "versions": ", ".join(f"{name} {value}" for name, value in panel.versions.items()),
     }
     said = "\n".join(f"| {name} | {value} |" for name, value in rows.items() if value)
-    return f"| | |\n|---|---|\n{said}\n\nCards of one panel are like for like; others are not comparable."
+    return f"| | |\n|---|---|\n{said}\n\nCards with the same panel are comparable; others are not."
 
 
 def _against(differences: Sequence[str]) -> str:
     if not differences:
         return "Like for like with the card it was held against: the same panel."
-    return "Not like for like with the card it was held against:\n\n" + "\n".join(f"- {line}" for line in differences)
+    return "Not comparable with the other card, because these parts differ:\n\n" + "\n".join(
+        f"- {line}" for line in differences
+    )

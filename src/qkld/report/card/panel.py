@@ -72,7 +72,7 @@ class Panel:
         return replace(self, **said)
 
     def differences(self, other: Panel) -> list[str]:
-        """What differs between two panels, each part in a line; empty where they are like for like."""
+        """What differs between two panels, each part in a line; empty where they are comparable."""
         own, others = _flat(asdict(self)), _flat(asdict(other))
         names = [*own, *(name for name in others if name not in own)]
         return [

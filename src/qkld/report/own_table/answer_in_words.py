@@ -132,7 +132,7 @@ def relation_of(own: OwnTable, row: Mapping[str, Any] | None) -> str:
     metric = metric_of(own)
     if row is None or pd.isna(row["estimate"]):
         few = row is None or row["n"] < LEAST_QUANTS
-        why = f"a correlation takes {LEAST_QUANTS} or more" if few else "the scores or the metric are all alike"
+        why = f"a correlation needs at least {LEAST_QUANTS}" if few else "the scores or the metric are all alike"
         return f"nothing can be said of {metric} and score ({why})"
     rho, p = row["estimate"], row["p"]
     expected = (rho > 0) if own.falling else (rho < 0)
@@ -174,12 +174,12 @@ def _decides(
     row = _row(tables, "correlation", subset)
     if row is not None and row["n"] < LEAST_QUANTS:
         few = "Too few quants" if zone is None else f"Too few quants {where}"
-        return f"{few}: {row['n']}, and a correlation takes {LEAST_QUANTS} or more."
+        return f"{few}: {row['n']}, and a correlation needs at least {LEAST_QUANTS}."
     if row is not None and row["n"] == LEAST_QUANTS:
         return f"Too few quants {where}: with {LEAST_QUANTS}, chance alone often puts all in order."
     if row is not None and row["p"] < SIGNIFICANT:
-        unknown = "" if noise is not None else "; how large that noise is, is not known without --items or --n-items"
-        return f"The relation {where} is more than chance, so it shows in spite of the noise in the scores{unknown}."
+        unknown = "" if noise is not None else "; without --items or --n-items the size of that noise is unknown"
+        return f"The relation {where} exceeds chance, so it is visible despite the noise in the scores{unknown}."
     if noise is not None and not pd.isna(noise["attainable_high"]):
         return f"{_of_noise(noise, where)}."
     few = row is not None and row["n"] < FEW_QUANTS
@@ -240,7 +240,7 @@ def _smallest(own: OwnTable, decided: pd.DataFrame | None, margin: float, *, has
     if decided is None:
         items = [] if has_items else ["answers item by item (--items)"]
         lacking = [*items, *([] if own.reference else ["the reference named (--reference)"])]
-        return f"Not tested; that takes {' and '.join(lacking) or 'the answers of the reference too'}."
+        return f"Not tested; this needs {' and '.join(lacking) or 'the answers of the reference too'}."
     equivalent = decided[decided["decision"] == "equivalent"]
     if equivalent.empty:
         return _none_equivalent(decided, margin)
@@ -290,8 +290,8 @@ def lines_of(summary: Mapping[str, Any], *, report: str | None) -> list[str]:
         ("zone", _inside(summary)),
         ("decides", answer["decides"] or "nothing was asked of a metric"),
         ("smallest", answer["smallest"]),
-        ("decisions", answer["decisions"] or "none: they take --items and --reference"),
-        ("order", answer["order"] or ("one quant alone" if summary["items"] else "not tested: it takes --items")),
+        ("decisions", answer["decisions"] or "none: they need --items and --reference"),
+        ("order", answer["order"] or ("one quant alone" if summary["items"] else "not tested: this needs --items")),
         ("read as", "; ".join(summary["read"])),
         ("mind", f"{notes[0]}{more}" if notes else "nothing unusual was found in the table"),
         ("report", report or "not written"),
@@ -305,5 +305,5 @@ def _inside(summary: Mapping[str, Any]) -> str:
     if summary["zone"]:
         return f"{summary['zone']}: {count(len(summary['zone_quants']))}"
     if not summary["zone_example"]:
-        return "none: it takes a table" if summary["fidelity"] else "none: there is no metric"
+        return "none: this needs a table" if summary["fidelity"] else "none: there is no metric"
     return f'none given; name one before looking at the scores, such as --zone "{summary["zone_example"]}"'

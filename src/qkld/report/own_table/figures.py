@@ -41,7 +41,7 @@ WIDE = 100.0
 
 CAPTIONS = {
     "kld_score": "Each quant's distance from the reference (left: nearer) against its score. Line: the reference; "
-    "grey: ± one standard error of its score, where it is known. Names stand where there is room.",
+    "grey: ± one standard error of its score, where it is known. Names are shown where there is room.",
     "zone_score": "The same near the reference alone, where one chooses.",
     "decision": "Score − reference score of every quant, by falling size where it is known. Thin: 95 % interval of the "
     "difference; thick: the one that equivalence rests on; grey: the margin. Decisions hold for all quants together "

@@ -90,7 +90,7 @@ def analyse_table(
     alone fidelity, scores : its columns; scores are fractions or percent, which is recognised and stated. Without a
     fidelity
         column the one that is a mean KL divergence by its name is taken; without any, the rest is given
-    reference : label of the reference's row; it enters no correlation
+    reference : label of the reference's row; it is not part of any correlation
     zone : ``COLUMN<=NUMBER``, to be fixed before looking at scores
     out : folder for ``summary.json``, the result tables as CSV, figures and ``report.html``
     items : answers item by item: see `qkld.analysis.own_table.answers_by_item.load_items`

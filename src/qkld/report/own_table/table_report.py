@@ -33,7 +33,7 @@ TERMS = {
     "KLD": "Kullback–Leibler divergence of a quant's next-token probabilities from the reference's, averaged over the "
     "tokens of a text, in nats. 0: both predict the same. It says how far a quant is from the reference, and not "
     "whether it is worse.",
-    "reference": "The model before quantization. It enters no correlation.",
+    "reference": "The model before quantization. It is not part of any correlation.",
     "zone": "The quants near the reference, by a cut that is fixed before scores are looked at: where one chooses.",
     "ρ": "Spearman's rank correlation over the quants: −1 where the lower metric always has the higher score, 0 where "
     "there is no relation, +1 the other way round. The interval says where ρ may lie with other quants.",
@@ -151,7 +151,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _lacking(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """What cannot be concluded, with what it would take."""
-    return [f"{e['conclusion']}: takes {'; '.join(e['needs'])}" for e in entries if not e["available"]]
+    return [f"{e['conclusion']}: needs {'; '.join(e['needs'])}" for e in entries if not e["available"]]
 
 
 def _empty(tables: Mapping[str, pd.DataFrame], own: OwnTable) -> list[str]:

@@ -47,7 +47,11 @@ def run_card(options: argparse.Namespace) -> str:
     panel = data.panel.id or f"none: the source does not say {', '.join(data.panel.missing)}"
     lines = [*origin, sentence(data), f"panel: {panel}", f"card: {options.out / 'card.md'}", *_mind(data)]
     if differences is not None:
-        lines += ["like for like with the other card"] if not differences else ["not like for like:", *differences]
+        lines += (
+            ["comparable with the other card"]
+            if not differences
+            else ["not comparable with the other card:", *differences]
+        )
     return "\n".join(lines) + "\n"
 
 
