@@ -44,7 +44,7 @@ from qkld.workflow import runner
 from qkld.workflow.plan import measured_labels, scored_labels
 from validation.gpu import fidelity_lines
 from validation.soak.disks import fill_disks, sizes_to_try, small_disk, used_bytes
-from validation.soak.flips import HELD, flip_bytes
+from validation.soak.flips import HELD, files_by_kind, flip_bytes, reader_of
 from validation.soak.kills import kill_at_random, survived
 from validation.soak.studies import ANALYSED, StudyFolder, same_tables, without
 from validation.soak.twice import started_twice
@@ -420,6 +420,12 @@ def whole(smoke_run: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("QKLD_RUNS", "QKLD_FIGURES"):
         monkeypatch.setenv(name, whole.variables()[name])
     return whole
+
+
+def test_every_file_of_the_run_has_a_reader_that_a_changed_byte_would_meet(smoke_study: Place):
+    run, files = StudyPaths("smoke").run, files_by_kind(StudyPaths("smoke").run)
+    assert files.keys() == HELD.keys()
+    assert all(callable(reader_of(path, run)) for paths in files.values() for path in paths)
 
 
 @pytest.mark.soak

@@ -60,6 +60,10 @@ HELD: Mapping[str, str] = {
 """Kind of file → what its reader gives that is compared."""
 
 
+PAGES = ".html"
+"""Ending of the report and of the interactive plot, which are for people: nothing reads them again."""
+
+
 def kind_of(path: Path) -> str:
     """The kind of a file, by its path below the run folder."""
     top, name = path.parts[0], path.name
@@ -214,10 +218,10 @@ def _flipped_in(paths: Sequence[Path], run: Path, rng: np.random.Generator) -> F
 
 
 def files_by_kind(run: Path) -> dict[str, list[Path]]:
-    """Every file below a run that has a byte, by kind."""
+    """Every file below a run that has a byte, by kind, but for `PAGES`."""
     files: dict[str, list[Path]] = {kind: [] for kind in HELD}
     for path in sorted(run.rglob("*")):
-        if path.is_file() and path.stat().st_size:
+        if path.is_file() and path.stat().st_size and path.suffix != PAGES:
             files[kind_of(path.relative_to(run))].append(path)
     return {kind: paths for kind, paths in files.items() if paths}
 
