@@ -236,5 +236,6 @@ def coloured_text(rows: pd.DataFrame, decode: Callable[[int], str]) -> str:
         style = f"background:rgba(213,94,0,{0.85 * strength(row['kl']):.2f})"
         spans.append(f'<span style="{style}" title="{hover}">{html.escape(decode(row["token"]))}</span>')
     mean = rows["kl"].mean()
-    scale = f"mean KL {significant(mean)} nats over {len(rows)} tokens; colour from 10^{FAINTEST:g} to 10^{STRONGEST:g}"
+    scale = f"mean KL {significant(mean)} nats over {len(rows)} tokens; colour from {10**FAINTEST:g}"
+    scale += f" to {10**STRONGEST:g} nats"
     return f"<p><small>{scale}</small></p><div style='white-space:pre-wrap;line-height:1.7'>{''.join(spans)}</div>"
