@@ -99,7 +99,7 @@ def test_two_versions_of_the_harness_are_said_beside_samples_too(files, tmp_path
     changed = results("reference", own_choice=0.5) | {"versions": {"own_choice": 2.0}}
     put(tmp_path, "reference", changed)
     (note,) = import_folder(tmp_path, asked).notes
-    assert note.startswith("Models were not asked alike: another version of own_choice. Expected 1.0")
+    assert note.startswith("Models were tested differently on own_choice: version. Expected 1.0")
 
 
 def test_a_task_of_one_model_twice_is_refused(tmp_path):
