@@ -7,7 +7,7 @@ page with what made them, their licences and a checksum of each file.
 
 from __future__ import annotations
 
-import gzip
+import lzma
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -83,7 +83,7 @@ class KeptResult:
     def write(self, base: Path | None) -> None:
         """Pack the table and copy what made it; there is no ``base`` of a result."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_bytes(gzip.compress(self.source.read_bytes(), mtime=0))
+        self.path.write_bytes(lzma.compress(self.source.read_bytes(), preset=lzma.PRESET_EXTREME | 9))
         shutil.copyfile(self.source.with_suffix(".json"), self.made)
 
 

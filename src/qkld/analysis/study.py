@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import zlib
+import lzma
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -253,8 +252,8 @@ def _unpacked(path: Path) -> bytes:
     """
     data = path.read_bytes()
     try:
-        return gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError, zlib.error):
+        return lzma.decompress(data) if path.suffix == ".xz" else data
+    except lzma.LZMAError:
         return data
 
 

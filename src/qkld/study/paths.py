@@ -107,7 +107,7 @@ class CommittedPaths:
 
     def analysis(self, table: str) -> Path:
         """A result table of notebooks 04 to 07, as the study's run made it, packed."""
-        return self.folder / "analysis" / f"{table}.csv.gz"
+        return self.folder / "analysis" / f"{table}.csv.xz"
 
     def made(self, table: str) -> Path:
         """What made a result table."""

@@ -171,7 +171,7 @@ def _export(options: argparse.Namespace) -> None:
     from qkld.analysis.committing import export_study
 
     kept = export_study(options.study, options.out, tokens=not options.without_tokens)
-    tables = sum(path.suffix in (".parquet", ".gz") for path in kept.folder.rglob("*"))
+    tables = sum(path.suffix in (".parquet", ".xz") for path in kept.folder.rglob("*"))
     print(f"{kept.folder}: {tables} tables and {kept.page.name}")
 
 
