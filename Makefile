@@ -23,7 +23,7 @@ reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## run the whole stu
 
 test: STUDY := demo
 test: data llamacpp  ## all tests, including the smoke study and a one-node cluster; reports the time of each part
-	$(BIN)/pytest -n $(CORES) --budget -m "not cluster_study and not jupyterlab and not soak"
+	$(BIN)/pytest -n $(CORES) --budget -m "not cluster_study and not jupyterlab"
 
 unit: environment  ## tests that need no model, network or notebook
 	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel and not sandbox"
