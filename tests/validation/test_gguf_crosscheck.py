@@ -8,6 +8,7 @@ import torch
 
 from qkld.compare.stores.base_file import write_base_file
 from qkld.models import open_model
+from qkld.models.making.study_files import IN_TORCH
 from validation.crosschecks import gguf_crosscheck
 from validation.crosschecks.tiny_gguf import write_tiny
 
@@ -27,7 +28,7 @@ def files(script, tmp_path_factory):
         patch.setenv("QKLD_DATA", str(folder / "data"))
         write_tiny(folder / "tiny.gguf")
         entry = script.entry_of(folder / "tiny.gguf")
-        model = open_model(entry, reference=entry, compute=script.IN_FLOAT32)
+        model = open_model(entry, reference=entry, compute=IN_TORCH)
     tokens = np.random.default_rng(5).integers(0, 256, SHAPE)
     with torch.inference_mode():
         rows = [model.module(torch.tensor(t)[None]).logits[0, 32:63].numpy() for t in tokens]

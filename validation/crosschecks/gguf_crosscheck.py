@@ -41,6 +41,7 @@ from qkld.models.gguf.gguf_files import contents
 from qkld.models.gguf.llama_as_gguf import write_gguf
 from qkld.models.gguf.llamacpp_library import version
 from qkld.models.gguf.open_in_torch import gguf_files
+from qkld.models.making.study_files import IN_TORCH
 from qkld.models.opening import stored_folder
 from qkld.models.transformers import load_module
 from qkld.sources import fetch
@@ -50,7 +51,6 @@ from qkld.study.provenance import made_by, sha256_of_file, write_json
 from tools.build_llama_cpp import built
 from validation.crosschecks.llama_figures import llama_figures, llama_log_probabilities, llama_tokens
 from validation.crosschecks.llama_perplexity import (
-    IN_FLOAT32,
     Pair,
     Runner,
     processor,
@@ -146,7 +146,7 @@ def compared(check: Check, run_here: GgufModel, run_there: Path) -> dict[str, Fi
     """An engine's figures of one file beside those that llama-perplexity, run meanwhile, prints of it or of another."""
     with ThreadPoolExecutor(1) as beside:
         printing = beside.submit(check.runner.figures, run_there, check.base)
-        model = open_model(run_here, reference=check.reference, compute=IN_FLOAT32)
+        model = open_model(run_here, reference=check.reference, compute=IN_TORCH)
         logits = logits_of(model, check.base)
         ours = {"by_llama": by_llama(check.base, logits), "by_qkld": by_qkld(check.logits, check.base, logits)}
         printed = printing.result()
@@ -177,7 +177,7 @@ def prepared(pair: Pair, runner: Runner) -> Check:
     """The base file, and the reference's own logits of its windows."""
     base = runner.base_file(pair.base, pair)
     reference = entry_of(pair.base)
-    logits = logits_of(open_model(reference, reference=reference, compute=IN_FLOAT32), base)
+    logits = logits_of(open_model(reference, reference=reference, compute=IN_TORCH), base)
     return Check(runner, pair, base, reference, logits)
 
 

@@ -31,12 +31,12 @@ import torch
 from qkld.analysis.importing.llama_lines import figures_of
 from qkld.compare.stores import BaseFile, HiddenStates, to_base_file
 from qkld.models import OpenedModel, open_model
+from qkld.models.making.study_files import IN_TORCH
 from qkld.reference.recording import corpus_header, record_windows
 from qkld.reference.store import ReferenceStore
 from qkld.sources import ASSETS, fetch
 from qkld.sources.corpora import CorpusWindows, read_documents
 from qkld.study.entries import GgufModel
-from qkld.study.params import Compute
 from qkld.study.provenance import made_by, sha256_of_file, write_json
 from tools.build_llama_cpp import LlamaCpp, built
 from validation.crosschecks.llama_figures import llama_figures, tokens_of_files
@@ -46,14 +46,6 @@ from validation.crosschecks.tiny_gguf import write_tiny
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WINDOWS = 4
 ATTEMPTS = 10
-IN_FLOAT32 = Compute(
-    device="cpu",
-    compute_dtype="float32",
-    head_dtype="compute_dtype",
-    device_map="none",
-    weights="dequantized",
-    vocabulary_tile=8192,
-)
 
 
 @dataclass(frozen=True)
@@ -171,7 +163,7 @@ def reference_entry() -> GgufModel:
 
 def opened() -> OpenedModel:
     """SmolLM2 from the same file in torch, float32."""
-    return open_model(reference_entry(), reference=reference_entry(), compute=IN_FLOAT32)
+    return open_model(reference_entry(), reference=reference_entry(), compute=IN_TORCH)
 
 
 def written_here(base: BaseFile, folder: Path) -> tuple[BaseFile, dict[str, Any]]:

@@ -23,7 +23,16 @@ from qkld.study.preregistration import Preregistration, preregistration
 from qkld.study.provenance import key_of, made_by, sha256_of_file, written_whole
 from qkld.study.registry import OF_STUDIES
 from qkld.study.result_table import REMARK, Table
-from qkld.study.schemas import COHORT, FIDELITY, ITEMS, KEPT_TOKENS, TOKENS, read_table, read_table_and_provenance
+from qkld.study.schemas import (
+    COHORT,
+    FIDELITY,
+    ITEMS,
+    KEPT_TOKENS,
+    TOKENS,
+    Schema,
+    read_table,
+    read_table_and_provenance,
+)
 from qkld.study.sealing import altered, read_sealed, write_sealed
 from qkld.study.taken import read_taken
 
@@ -160,16 +169,18 @@ class LoadedStudy:
             return None
         if self.committed is not None:
             return self._committed_items(FLOOR_BATCH)
-        made_in = f"{ITEMS.made_in} for '{FLOOR_BATCH}'"
-        return read_table(self.paths.items(FLOOR_BATCH), ITEMS, made_in=made_in)
+        return read_table(self.paths.items(FLOOR_BATCH), ITEMS, made_in=self._maker(ITEMS, FLOOR_BATCH))
 
     @cached_property
     def fidelity(self) -> pd.DataFrame:
         """One row a quant or floor, corpus, context and metric, with intervals."""
         labels, paths = [*self.params.floors, *self.quants], self.committed or self.paths
-        made_in = "`git checkout studies`" if self.committed else FIDELITY.made_in
-        tables = [read_table(paths.fidelity(label), FIDELITY, made_in=f"{made_in} for '{label}'") for label in labels]
+        tables = [read_table(paths.fidelity(label), FIDELITY, made_in=self._maker(FIDELITY, label)) for label in labels]
         return pd.concat(tables, ignore_index=True)
+
+    def _maker(self, schema: Schema, label: str) -> str:
+        """What brings a model's table back: git for one that is committed, else its notebook."""
+        return "`git checkout studies`" if self.committed else f"{schema.made_in} for '{label}'"
 
     def measured_by(self, label: str) -> dict[str, Any]:
         """What measured a quant or floor: commit, versions, and of its model dtype and device."""
