@@ -93,7 +93,7 @@ def test_a_study_and_its_tables_give_the_same_numbers_to_the_bit(make, both):
 
 @pytest.mark.parametrize("make", [*FROM_ANSWERS, score_tables.two_scores_table, score_tables.probability_table])
 def test_a_statistic_without_items_says_what_to_give(make, simulated):
-    with pytest.raises(StatisticsError, match="rests on answers item by item") as raised:
+    with pytest.raises(StatisticsError, match="needs answers item by item") as raised:
         make(of_table(own_table(simulated), None))
     assert "--items" in raised.value.do
     assert "03_benchmark_scores" in raised.value.do

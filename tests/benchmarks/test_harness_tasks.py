@@ -217,7 +217,7 @@ def test_choices_may_be_asked_in_a_chat(write_lines, tokenizer):
 @pytest.mark.parametrize("name", ["gsm8k", "arc_easy"])
 def test_a_chat_without_a_template_is_refused(name, write_lines, tokenizer):
     task = load(name, write_lines([(ROWS | WRITTEN)[name]]), prompt="chat")
-    with pytest.raises(BenchmarkError, match=r"no chat template(.|\n)*prompt: plain"):
+    with pytest.raises(BenchmarkError, match=r"uses a chat template, but the model has none(.|\n)*prompt: plain"):
         (items_of if name in ROWS else prompts_of)(task, tokenizer)
 
 

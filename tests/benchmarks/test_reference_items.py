@@ -85,10 +85,10 @@ def test_a_recorded_benchmark_is_opened(recorded):
 @pytest.mark.parametrize(
     ("items", "first"),
     [
-        ([*ITEMS[:4], Item("4", (*ITEMS[4].prompt, 1), ITEMS[4].choices), *ITEMS[5:]], "item 4 differs"),
-        (ITEMS[:-1], "item 11 differs"),
-        ([*ITEMS, Item("12", (1,), ((2,), (3,)))], "item 12 differs"),
-        ([ITEMS[1], ITEMS[0], *ITEMS[2:]], "item 0 differs"),
+        ([*ITEMS[:4], Item("4", (*ITEMS[4].prompt, 1), ITEMS[4].choices), *ITEMS[5:]], "first at item 4"),
+        (ITEMS[:-1], "first at item 11"),
+        ([*ITEMS, Item("12", (1,), ((2,), (3,)))], "first at item 12"),
+        ([ITEMS[1], ITEMS[0], *ITEMS[2:]], "first at item 0"),
     ],
 )
 def test_other_items_than_the_reference_s_are_refused(recorded, items, first):

@@ -132,7 +132,7 @@ def test_a_grid_of_caches_by_position_up_to_the_context(files):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--cache-k", "q8_0"), "--cache-k is about llama.cpp's cache"),
+        (("--cache-k", "q8_0"), "--cache-k applies only to llama.cpp's cache"),
         (("--engine", "llamacpp", "--cache-v", "q8_0,q6_k"), "--cache-v cannot be used"),
         (("--engine", "llamacpp", "--figure", "kld.bmp"), "--figure cannot be used"),
         (("--score-from", "1"), "--score-from cannot be used"),

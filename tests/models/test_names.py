@@ -45,7 +45,7 @@ def test_a_quantizer_is_read_with_its_settings(text: str, kind: type, settings: 
     ],
 )
 def test_an_impossible_quantizer_names_what_is_wrong(text: str, found: str) -> None:
-    with pytest.raises(ParameterError, match=f"'{text}' is no quantizer that qkld can make(.|\n)*{found}"):
+    with pytest.raises(ParameterError, match=f"'{text}' is not a quantizer that qkld supports(.|\n)*{found}"):
         model_entry(text)
 
 
@@ -78,7 +78,7 @@ def test_a_label_of_the_study_comes_first() -> None:
     study = load_params("smoke")
     assert model_entry("bnb-nf4", study=study) == study.entry("bnb-nf4")
     assert model_entry("reference", study=study) == study.reference
-    with pytest.raises(ParameterError, match=r"'bnb-nf5' is no model(.|\n)*labels are reference, torchao-int8-g32"):
+    with pytest.raises(ParameterError, match=r"'bnb-nf5' is not a model(.|\n)*labels are reference, torchao-int8-g32"):
         model_entry("bnb-nf5", study=study)
 
 

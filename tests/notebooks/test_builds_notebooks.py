@@ -109,7 +109,7 @@ def test_variances_are_of_the_kind_that_has_recipes_enough(study):
     assert (full["sd_low"] <= full["sd_high"]).all()
     notes = table.query("basis_kind == 'permute'").groupby("subset")["note"].unique()
     assert notes["full"].item().startswith("Too few recipes for variance components: 1 recipes, 2 builds")
-    assert notes["zone"].item().startswith("No build by permute lies among these quants: none")
+    assert notes["zone"].item().startswith("These quants include no build by permute: none")
 
 
 def test_recipes_are_what_is_permuted_and_left_out(study):

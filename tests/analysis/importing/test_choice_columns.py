@@ -101,7 +101,7 @@ def test_columns_that_can_not_be_probabilities(imported, items, found):
 
 @pytest.mark.parametrize("value", [1.2, -0.1, 62.0])
 def test_a_probability_outside_0_to_1_is_refused(imported, value):
-    with pytest.raises(StatisticsError, match="'probability_right' is no probability"):
+    with pytest.raises(StatisticsError, match="'probability_right' is not a probability"):
         imported(long(probability_right=value))
 
 

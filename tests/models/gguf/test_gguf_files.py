@@ -53,7 +53,7 @@ def test_parts_in_a_wrong_order_are_refused(tmp_path, rng):
         for i in range(2)
     ]
     check_parts(files)
-    with pytest.raises(ModelError, match=r"1\.gguf is another part"):
+    with pytest.raises(ModelError, match=r"1\.gguf is out of place among the parts"):
         check_parts(files[::-1])
     with pytest.raises(ModelError, match=r"(?s)part 1 of 1.*part 1 of 2"):
         check_parts(files[:1])

@@ -116,7 +116,7 @@ def test_an_unknown_type_is_refused_with_those_there_are(folder, whole):
 
 def test_a_damaged_source_is_refused(folder, whole):
     (folder / "cut.gguf").write_bytes(whole.read_bytes()[:100_000])
-    with pytest.raises(ModelError, match=r"does not make Q8_0 of cut\.gguf"):
+    with pytest.raises(ModelError, match=r"cannot make Q8_0 from cut\.gguf"):
         quantize_file(folder / "cut.gguf", folder / "x.gguf", "Q8_0")
     assert not (folder / "x.gguf").exists()
 

@@ -73,7 +73,7 @@ def test_experts_have_counts_of_their_own_and_one_that_was_never_reached_weighs_
 def test_what_is_none_is_refused(tmp_path, content):
     path = tmp_path / "imatrix.dat"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"imatrix\.dat is no importance matrix"):
+    with pytest.raises(SourceError, match=r"imatrix\.dat is not an importance matrix"):
         read_importance(path)
 
 
