@@ -196,7 +196,7 @@ def test_several_filters_are_refused(samples):
 def test_lines_that_are_no_samples_are_refused(samples, line):
     path = samples / "q8" / f"samples_arc_easy_{TIME}.jsonl"
     path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(TableError, match=r"line 4, (is no sample|cannot be used)"):
+    with pytest.raises(TableError, match=r"line 4, (is not a sample|cannot be used)"):
         read_own_items(samples, **CALL)
 
 
