@@ -220,7 +220,7 @@ def test_an_importance_matrix_of_text_that_the_study_measures_is_refused(place, 
 def test_equal_files_of_a_study_are_refused(place, folder):
     narrow = folder / "narrow.gguf"
     study = study_of(narrow, [made("Q2_K"), made("Q3_K_S")])
-    with pytest.raises(ModelError, match=r"(?s)'Q2_K' and 'Q3_K_S' are the same.*twice Q4_0"):
+    with pytest.raises(ModelError, match=r"(?s)'Q2_K' and 'Q3_K_S' are identical.*twice Q4_0"):
         make_study_files(study, threads=1)
 
 
