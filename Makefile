@@ -64,12 +64,12 @@ calibrate: export OPENBLAS_NUM_THREADS := 1
 calibrate: environment  ## simulate the error rates of every statistic, 2,000 cohorts per cell; under an hour on two cores
 	$(BIN)/python -m validation.calibration --cores $(CORES) --runs $(RUNS)
 
-# As in a notebook's kernel (qkld.workflow.notebooks.kernel_environment): torch's threads leave the cores to the walk's own.
 evening: export OMP_NUM_THREADS := $(CORES)
 evening: export OPENBLAS_NUM_THREADS := $(CORES)
 evening: data llamacpp  ## pick among eleven GGUF files, beside their study → figures/evening; HOURS=3, resumed where stopped
 	$(BIN)/python -m validation.evening --hours $(HOURS)
 
+# As in a notebook's kernel (qkld.workflow.notebooks.kernel_environment): torch's threads leave the cores to the walk's own.
 bench: export GOMP_SPINCOUNT := 10000
 bench: STUDY := demo
 bench: data  ## measure speed, memory and size against their limits → figures/bench
