@@ -9,6 +9,8 @@ from conftest import REPOSITORY
 MOST_OF_A_FOLDER = 1_000_000
 MOST_OF_A_FILE = 3_000_000
 MOST_OF_A_CLONE = 12_000_000
+MOST_OF_THE_MAIN_STUDY = 12_000_000
+MAIN = Path("studies", "main")
 
 
 def git(*arguments: str) -> str:
@@ -36,6 +38,13 @@ def test_no_file_is_large_and_none_holds_what_a_run_makes_again():
 
 
 def test_a_first_clone_is_small(tmp_path: Path):
-    git("clone", "--quiet", "--depth", "1", f"file://{REPOSITORY}", str(tmp_path / "clone"))
-    size = sum(path.lstat().st_size for path in (tmp_path / "clone").rglob("*") if not path.is_dir())
-    assert size < MOST_OF_A_CLONE
+    """Beside the main study's tables, which have a limit of their own; a clone has them twice, as git packs them."""
+    clone = tmp_path / "clone"
+    git("clone", "--quiet", "--depth", "1", f"file://{REPOSITORY}", str(clone))
+    main = bytes_below(clone / MAIN)
+    assert main < MOST_OF_THE_MAIN_STUDY
+    assert bytes_below(clone) - 2 * main < MOST_OF_A_CLONE
+
+
+def bytes_below(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
