@@ -42,7 +42,7 @@ EVERY = 4
 
 HOLDS = {
     "within": Bound("σ_w's interval, on contrasts within recipes, holds it", "at least", 0.9),
-    "between": Bound("σ_u's interval, with σ_w as fitted, holds it", "at least", 0.9),
+    "between": Bound("σ_u's interval, with σ_w estimated, holds it", "at least", 0.9),
 }
 SIZE = {
     "within": Bound("differences between builds where there are none", "at most", 0.06),

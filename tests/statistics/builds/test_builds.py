@@ -16,6 +16,7 @@ from qkld.statistics.builds.components import (
     between_p,
     fit,
     profile,
+    scatter_of_builds,
     shapes_of_within,
     slopes,
     variance_components,
@@ -24,6 +25,7 @@ from qkld.statistics.builds.components import (
 from qkld.statistics.builds.design import Builds, builds_of
 from qkld.statistics.builds.recipes import leave_one_recipe_out, r2_by_design, recipe_correlations, recipe_orders
 from qkld.statistics.items.covariance import NetNoise, noise_of_differences
+from qkld.statistics.noise.dispersion import Scatter, dispersion
 
 SE = 0.004
 """Standard error of one build's score difference in simulated worlds, a fraction of 1."""
@@ -236,6 +238,31 @@ def test_recipes_are_not_told_apart_by_builds_about_as_far_apart_as_item_noise(r
         fitted = fit(world(rng, recipes=recipes, builds=builds, within=within))
         rejected += between_p(fitted, between_contrasts(fitted.builds, fitted.within)) < 0.05
     assert stats.binomtest(rejected, 400, 0.06, "greater").pvalue > 0.01
+
+
+def test_the_interval_between_recipes_counts_the_builds_variance_as_an_estimate(rng):
+    """Taken for known, .85 of 1,000 cohorts of 10 recipes of 2 builds had an interval with the truth."""
+    held = []
+    for _ in range(120):
+        builds = world(rng, builds=2, within=0.004)
+        held.append(variance_components(builds, confidence=0.95).set_index("component").loc["between", "low"] == 0)
+    assert stats.binomtest(sum(held), 120, 0.94, "less").pvalue > 0.01
+
+
+def test_noise_of_builds_widens_the_interval_and_none_that_was_fitted_as_0_does(rng):
+    fitted = fit(world(rng, builds=2, between=0.01, within=0.006))
+    left, scatter = between_contrasts(fitted.builds, fitted.within), scatter_of_builds(fitted)
+    known, estimated = dispersion(left, 0.95), dispersion(left, 0.95, scatter)
+    assert estimated.estimate == known.estimate
+    assert estimated.low < known.low
+    assert scatter_of_builds(replace(fitted, within=0.0)) is None
+
+
+def test_an_estimated_variance_is_drawn_with_the_item_noise_that_was_taken_off_it(rng):
+    drawn = Scatter(np.eye(3), items=0.5, df=40).drawn(rng)
+    assert drawn.mean() == pytest.approx(1, abs=0.05)
+    assert drawn.var() == pytest.approx(2 * 1.5**2 / 40, rel=0.15)
+    assert Scatter(np.eye(3), items=50, df=4).drawn(rng).min() == 0
 
 
 def test_an_interval_of_r2_is_known_where_some_simulated_cohorts_have_no_variance(rng):

@@ -21,7 +21,7 @@ from qkld.errors import StatisticsError
 from qkld.statistics.builds.design import Builds
 from qkld.statistics.items.covariance import NetNoise
 from qkld.statistics.items.units import Floats
-from qkld.statistics.noise.dispersion import dispersion
+from qkld.statistics.noise.dispersion import Scatter, dispersion
 from qkld.statistics.noise.heterogeneity import Contrasts, contrasts, ridged
 
 Shape = Literal["constant", "proportional"]
@@ -137,10 +137,27 @@ def between_contrasts(builds: Builds, within: float, shape: Shape = "constant") 
     The noise counts as known, since σ_w² is part of it.
     """
     noise, averaging = builds.noise, builds.averaging
-    own = averaging * (within * profile(builds, shape)) @ averaging.T
-    covariance = averaging @ noise.covariance @ averaging.T + own
+    covariance = averaging @ noise.covariance @ averaging.T + noise_of_builds(builds, within, shape)
     means = NetNoise(builds.names, averaging @ noise.net, covariance, noise.items, noise.units, noise.has_reference)
     return contrasts(means, builds.root_of_recipe)
+
+
+def noise_of_builds(builds: Builds, within: float, shape: Shape = "constant") -> Floats:
+    """Covariance that builds of variance σ_w² give the means of their recipes, (recipes, recipes)."""
+    return builds.averaging * (within * profile(builds, shape)) @ builds.averaging.T
+
+
+def scatter_of_builds(fitted: Fit) -> Scatter | None:
+    """The noise of builds in recipes' means, as estimated within recipes; None where it was fitted as 0."""
+    if fitted.at_zero(fitted.within):
+        return None
+    builds = fitted.builds
+    return Scatter(noise_of_builds(builds, fitted.within), item_noise(builds) / fitted.within, builds.within.count)
+
+
+def item_noise(builds: Builds) -> float:
+    """Mean variance that items give a contrast within recipes, a squared fraction of 1."""
+    return float((builds.within.projection * builds.noise.covariance).sum()) / builds.within.count
 
 
 def between_moment(builds: Builds) -> float:
@@ -160,8 +177,8 @@ def variance_components(builds: Builds, *, confidence: float) -> pd.DataFrame:
     Columns: component (``within`` recipes, ``between`` them), sd (restricted maximum likelihood), low, high (every sd
     that the contrasts of this component alone do not reject: a Q-profile, `noise.dispersion`), moment (the variance,
     unbiased and of either sign), p (of no such differences), test, contrasts, at_zero (whether sd was cut off at 0).
-    Within recipes V counts as estimated from the items. Between them the noise holds the fitted σ_w²: p knows that it
-    is an estimate, the interval does not.
+    Within recipes V counts as estimated from the items. Between them the noise holds the fitted σ_w², which p and the
+    interval take for the estimate that it is.
     """
     fitted = fit(builds)
     between = between_contrasts(builds, fitted.within)
@@ -186,15 +203,15 @@ def between_p(fitted: Fit, left: Contrasts) -> float:
     noise = float((left.projection * left.noise.covariance).sum())
     of_items = builds.averaging @ builds.noise.covariance @ builds.averaging.T
     of_builds = noise - float((left.projection * of_items).sum())
-    between_items = float((within.projection * builds.noise.covariance).sum()) / within.count
-    share = of_builds / noise * (fitted.within + between_items) / fitted.within
+    share = of_builds / noise * (fitted.within + item_noise(builds)) / fitted.within
     return float(stats.f.sf(left.q() / left.count, left.count, within.count / share**2))
 
 
 def _component(
     name: str, fitted: Fit, left: Contrasts, variance: float, moment: float, *, confidence: float
 ) -> dict[str, object]:
-    interval, tested = dispersion(left, confidence), left.tested
+    scatter = scatter_of_builds(fitted) if name == "between" else None
+    interval, tested = dispersion(left, confidence, scatter), left.tested
     p = tested.p if name == "within" else between_p(fitted, left)
     return {
         "component": name,
