@@ -53,6 +53,9 @@ define installed
 	  echo "$(1): not installed here; what needs it is skipped"
 endef
 
+# One thread a kernel, as a job of `make reproduce` has: sums are added in the same order, so a notebook run by hand gives
+# the same tables to the last bit.
+lab: export OMP_NUM_THREADS := 1
 lab: data  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 

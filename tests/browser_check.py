@@ -176,6 +176,7 @@ def jupyter_lab(folder: Path, place: Path, variables: Mapping[str, str]) -> Iter
         *(["--allow-root"] if os.geteuid() == 0 else []),
     ]
     environment = {**os.environ, **variables, "JUPYTER_TOKEN": token, "JUPYTER_PREFER_ENV_PATH": "1"}
+    environment |= {"OMP_NUM_THREADS": "1"}
     environment |= {"JUPYTER_CONFIG_DIR": str(place / "config"), "JUPYTERLAB_SETTINGS_DIR": str(place / "user")}
     with (place / "lab.log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
