@@ -134,7 +134,7 @@ def within_moment(builds: Builds) -> float:
 def between_contrasts(builds: Builds, within: float, shape: Shape = "constant") -> Contrasts:
     """Contrasts of recipes' means orthogonal to a line in m_r, with the noise of items and of builds of variance σ_w².
 
-    The noise counts as known, since σ_w² is part of it.
+    The noise counts as known here, as σ_w² is part of it; what it is as an estimate, `scatter_of_builds` says.
     """
     noise, averaging = builds.noise, builds.averaging
     covariance = averaging @ noise.covariance @ averaging.T + noise_of_builds(builds, within, shape)
