@@ -240,6 +240,22 @@ def test_a_line_separator_inside_a_text_splits_no_item(write_lines):
     assert load("arc_easy", write_lines([row, ROWS["arc_easy"]])).items == (0, 1)
 
 
+@pytest.mark.parametrize("date", ["2019-07-04", "2019-07-04T10:00:00", "2019-07-04 10:00:00"])
+def test_answers_that_look_like_dates_stay_text(date, write_lines, tokenizer):
+    later = date.replace("2019", "2021")
+    choices = {"text": [date, later], "label": ["A", "B"]}
+    task = load("arc_easy", write_lines([{**ROWS["arc_easy"], "question": date, "choices": choices, "answerKey": "A"}]))
+    (item,) = items_of(task, tokenizer)
+    assert [tokenizer.decode(choice).strip() for choice in item.choices] == [date, later]
+    assert date in tokenizer.decode(item.prompt)
+
+
+def test_a_key_that_lines_lack_harms_no_other_line(write_lines, tokenizer):
+    first, second = ({**ROWS["arc_easy"], "question": text, **more} for text, more in (("One?", {}), ("Two?", {"new": 1})))
+    items = items_of(load("arc_easy", write_lines([first, second])), tokenizer)
+    assert ["One?" in tokenizer.decode(items[0].prompt), "Two?" in tokenizer.decode(items[1].prompt)] == [True, True]
+
+
 def test_choice_of_items_is_sorted_without_repetition_and_seeded():
     chosen = chosen_items(100, 30, seed=1)
     assert list(chosen) == sorted(set(chosen))

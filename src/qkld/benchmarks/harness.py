@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ from qkld.sources.tokenizer import start_of_text
 
 NO_CHOICE = -1
 """The choice of a model that has no answer to an item: with a NaN among them, its choices have no order."""
+
+RECENT = 16
+"""Texts whose tokens are kept, to be asked for again."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,12 @@ class HarnessModel(TemplateLM):
         """
         if add_special_tokens is None:
             add_special_tokens = not any(string.startswith(text) for text in self._beginnings)
-        own = self.tokenizer.encode(string, add_special_tokens=False)
-        return [*(self._start if add_special_tokens else []), *own]
+        return [*(self._start if add_special_tokens else []), *self._own_tokens(string)]
+
+    @cached_property
+    def _own_tokens(self) -> Callable[[str], Sequence[int]]:
+        """The tokens of a text alone; an item's context is asked for once a choice and tokenized once."""
+        return lru_cache(RECENT)(partial(self.tokenizer.encode, add_special_tokens=False))
 
     @property
     def tokenizer_name(self) -> str:

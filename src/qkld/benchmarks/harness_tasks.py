@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from qkld.benchmarks.harness import HarnessModel
 from qkld.benchmarks.items import Item
 from qkld.benchmarks.judging import bfcl
 from qkld.benchmarks.judging.checkers import Checker
+from qkld.benchmarks.task_documents import documents
 from qkld.benchmarks.writing import Prompt
 from qkld.errors import BenchmarkError
 from qkld.sources import fetch
@@ -33,7 +35,6 @@ TASK_FOLDER = Path(__file__).with_name("tasks")
 HARNESS_TASKS = Path(lm_eval.tasks.__file__).parent
 
 _LOCAL_FILE = {
-    "dataset_path": "json",
     "dataset_name": None,
     "training_split": None,
     "validation_split": None,
@@ -42,6 +43,9 @@ _LOCAL_FILE = {
     "fewshot_config": None,
 }
 """What every task gets in place of its place on the hub: one local file of items, and no examples in the prompt."""
+
+_DOCUMENTS = f"{documents.__module__}.{documents.__name__}"
+"""What reads that file, as a YAML of the harness names a function."""
 
 
 def prepare_ifeval() -> None:
@@ -133,11 +137,33 @@ def known_tasks() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in TASK_FOLDER.glob("*.yaml")))
 
 
+@contextmanager
+def _quiet_reading() -> Iterator[None]:
+    """No progress bars of `datasets`, and none of the harness's advice on what its command line gives to ``documents``.
+
+    A file of items is read in a moment, and a notebook would show each bar and a warning a task.
+    """
+    logger, shown = logging.getLogger("lm_eval.api.task"), not datasets.utils.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    logger.addFilter(_is_no_advice)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_advice)
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    return "Custom kwargs can be passed" not in record.getMessage()
+
+
 def fetched_task(benchmark: Benchmark) -> LoadedTask:
     """A study's benchmark over the items of its pinned file; notebooks 01 and 03 both load it here."""
     return load_task(benchmark, fetch(f"benchmark-{benchmark.task}"))
 
 
+@_quiet_reading()
 def load_task(benchmark: Benchmark, data: Path, items: tuple[int, ...] | None = None) -> LoadedTask:
     """The harness's task on the items that ``benchmark`` chooses from a file of JSON lines, or on these lines of it.
 
@@ -251,19 +277,6 @@ def _lines(name: str, data: Path) -> list[str]:
     return lines
 
 
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """No progress bars of `datasets`: a file of items is read in a moment, and a notebook would show each bar."""
-    shown = not datasets.utils.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
-
-
-@_without_bars()
 def _harness_task(name: str, lines: list[str]) -> tuple[Any, Judging | None]:
     """The harness's own loading of a task, from a YAML completed with the data's place; nothing of it stays on disk."""
     config = yaml.safe_load((TASK_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -273,7 +286,7 @@ def _harness_task(name: str, lines: list[str]) -> tuple[Any, Judging | None]:
     with tempfile.TemporaryDirectory(prefix="qkld-task-") as folder:
         data, completed = Path(folder, "items.jsonl"), Path(folder, f"{name}.yaml")
         data.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        reading = {"data_files": {"test": str(data)}, "cache_dir": str(Path(folder, "cache")), "keep_in_memory": True}
-        completed.write_text(yaml.safe_dump({**config, **_LOCAL_FILE, "dataset_kwargs": reading}), encoding="utf-8")
+        local = yaml.safe_dump({**config, **_LOCAL_FILE, "dataset_kwargs": {"file": str(data)}})
+        completed.write_text(f"{local}custom_dataset: !function {_DOCUMENTS}\n", encoding="utf-8")
         manager = lm_eval.tasks.TaskManager(include_defaults=False)
         return manager.load([str(completed)])["tasks"][name], None if judged is None else Judging(**judged)
