@@ -251,9 +251,9 @@ def test_answers_that_look_like_dates_stay_text(date, write_lines, tokenizer):
 
 
 def test_a_key_that_lines_lack_harms_no_other_line(write_lines, tokenizer):
-    first, second = ({**ROWS["arc_easy"], "question": text, **more} for text, more in (("One?", {}), ("Two?", {"new": 1})))
-    items = items_of(load("arc_easy", write_lines([first, second])), tokenizer)
-    assert ["One?" in tokenizer.decode(items[0].prompt), "Two?" in tokenizer.decode(items[1].prompt)] == [True, True]
+    rows = [{**ROWS["arc_easy"], "question": "One?"}, {**ROWS["arc_easy"], "question": "Two?", "source": "new"}]
+    prompts = [tokenizer.decode(item.prompt) for item in items_of(load("arc_easy", write_lines(rows)), tokenizer)]
+    assert ["One?" in prompts[0], "Two?" in prompts[1]] == [True, True]
 
 
 def test_choice_of_items_is_sorted_without_repetition_and_seeded():
