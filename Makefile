@@ -21,9 +21,11 @@ export JUPYTER_PREFER_ENV_PATH := 1
 reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## run the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
+# One worker more than cores: tests of clusters and of killed runs wait for most of their time.
 test: STUDY := demo
+test: WORKERS := $(shell expr $(CORES) + 1)
 test: data llamacpp  ## all tests, including the smoke study and a one-node cluster; reports the time of each part
-	$(BIN)/pytest -n $(CORES) --budget -m "not cluster_study and not jupyterlab"
+	$(BIN)/pytest -n $(WORKERS) --budget -m "not cluster_study and not jupyterlab"
 
 unit: environment  ## tests that need no model, network or notebook
 	$(BIN)/pytest -n $(CORES) -m "not model and not notebook and not pipeline and not network and not kernel and not sandbox"

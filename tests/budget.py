@@ -16,7 +16,7 @@ from qkld.study.text_table import TextTable
 class Part:
     """A part of the tests: those with one of these markers, or in one of these files or folders.
 
-    ``minutes`` are of one worker, two of which run side by side.
+    ``minutes`` are of one worker, three of which share two cores.
     """
 
     name: str

