@@ -18,10 +18,10 @@ from qkld.analysis.opened_study import open_stage
 from qkld.analysis.study import load_study
 from qkld.analysis.tokens import fidelity_breakdown, paired_fidelity
 from qkld.errors import StageError, TableError
-from qkld.report.explore import decoder, window_of
 from qkld.report.figures.figure_files import saved_figure
 from qkld.report.paragraphs import SENTENCES, paragraph
 from qkld.report.study_report import study_numbers
+from qkld.report.window_text import decoder, window_of
 from qkld.sources.corpora import corpus_documents
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths, project_root

@@ -34,8 +34,8 @@ from slurm_cluster import start as start_on_slurm
 from qkld.analysis.committing import export_study
 from qkld.analysis.study import LoadedStudy, load_study
 from qkld.report.card.panel import panel_of_card
-from qkld.report.explore import window_of, window_tokens
 from qkld.report.study_report import study_numbers
+from qkld.report.window_text import window_of, window_tokens
 from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths
 from qkld.study.registry import FIGURES, OF_STUDIES

@@ -19,16 +19,14 @@ from scipy import stats
 from qkld.errors import TableError
 from qkld.report.explore import (
     ItemText,
-    coloured_text,
     item_html,
     item_rows,
     items_where,
-    strength,
-    window_tokens,
     zone_at,
     zone_figure,
 )
 from qkld.report.explore_widgets import item_widget, zone_widget
+from qkld.report.window_text import coloured_text, strength, window_tokens
 
 QUANT = "hqq-4-g64"
 

@@ -16,7 +16,7 @@ from qkld.errors import QkldError
 from qkld.models.opening import stored_folder
 from qkld.study.params import load_params
 from qkld.study.texts import lines
-from qkld.workflow.notebooks import kernel_environment
+from qkld.workflow.notebooks import kernel_environment, notebook_file
 from qkld.workflow.processes import KERNEL_START
 from validation.bench.figures import Figure
 from validation.bench.machine import Machine
@@ -37,27 +37,29 @@ LIMIT = (
 )
 
 SCRIPT = """
-import json, sys, time
-from pathlib import Path
+import ast, json, sys, time
 START = float(sys.argv[1])
-stage = sys.argv[2]
-import qkld.divergence.measuring, qkld.reference.recording, qkld.divergence.floors
+notebook, study = sys.argv[2:]
+cells = [cell for cell in json.load(open(notebook))["cells"] if cell["cell_type"] == "code"]
+statements = [s for cell in cells for s in ast.parse("".join(cell["source"])).body]
+imports = [s for s in statements if isinstance(s, (ast.Import, ast.ImportFrom))]
+exec(compile(ast.Module(imports, []), notebook, "exec"))
 from qkld.models import open_model
 from qkld.study.params import load_params
-if stage == "03_benchmark_scores":
-    import qkld.benchmarks.stage
-study = load_params(sys.argv[3])
+study = load_params(study)
 imported = time.monotonic()
 model = open_model(study.reference, reference=study.reference, compute=study.compute)
-if stage == "03_benchmark_scores":
+if "03_benchmark_scores" in notebook:
     from qkld.benchmarks.items import distinct
     from qkld.benchmarks.harness_tasks import fetched_task, items_of
     distinct(items_of(fetched_task(study.benchmarks[0]), model.tokenizer))
 opened = time.monotonic()
 print(json.dumps({"whole": opened - START, "imports": imported - START, "processor": time.process_time()}))
 """
-"""What runs in a fresh process after `KERNEL_START`; at commit 6b8000d, whose kernels ran none, the same modules lay
-flat in the package. Making a quant is its library's time: the reference."""
+"""What runs in a fresh process after `KERNEL_START`: the notebook's own imports, then its way to a window or pack.
+
+At commit 6b8000d, whose kernels ran no such start, the modules lay flat in the package, and its demo had other items:
+those of today stood in its file. Making a quant is its library's time: the reference."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def opening_of(stage: str, *, rounds: int = ROUNDS) -> Opening:
 
 
 def _once(stage: str, runs: Path) -> Opening:
-    command = [sys.executable, "-c", KERNEL_START + SCRIPT, str(time.monotonic()), stage, STUDY]
+    command = [sys.executable, "-c", KERNEL_START + SCRIPT, str(time.monotonic()), str(notebook_file(stage)), STUDY]
     environment = {**os.environ, **kernel_environment(threads=1), "QKLD_RUNS": str(runs)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:

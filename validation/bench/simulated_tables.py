@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qkld.analysis.cohort import variants_of
+from qkld.analysis.cohort import BASE_VARIANTS, variants_of
 from qkld.statistics.items.scores import benchmark_scores, composite
-from qkld.statistics.zone.variants import BASE_VARIANTS
 from qkld.study.params import Study
 from qkld.study.schemas import COHORT, ITEMS, Column, Schema
 from validation.calibration.worlds import draw_cohort

@@ -10,9 +10,22 @@ import pandas as pd
 
 from qkld.errors import BenchmarkError, ModelError, StageError
 from qkld.statistics.items.scores import benchmark_scores, composite, composite_tasks, mean_probabilities
-from qkld.statistics.zone.variants import BASE_VARIANTS
 from qkld.study.params import FLOOR_BATCH, FLOOR_DTYPE, Corpus, Study
 from qkld.study.schemas import COHORT, FIDELITY, ITEMS
+
+BASE_VARIANTS = (
+    "kl_mean",
+    "kl_median",
+    "kl_p90",
+    "kl_p99",
+    "kl_p99_9",
+    "kl_max",
+    "ppl_ratio",
+    "abs_log_ppl_ratio",
+    "dp_rms",
+    "top1_agreement",
+)
+"""Ten variants of the headline corpus and context; two corpora and two contexts of ``kl_mean`` are added a study."""
 
 FLOOR_RECIPES = {
     FLOOR_BATCH: "the reference again, in another batch shape and thread count",

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from qkld.errors import StageError
-from qkld.statistics.core.resampling import Resampling
 from qkld.study.knobs import knobs, with_knobs
 from qkld.study.params import FLOOR_BATCH, Study, load_params
 from qkld.study.parquet import read_note
@@ -35,6 +34,9 @@ from qkld.study.schemas import (
 )
 from qkld.study.sealing import altered, read_sealed, write_sealed
 from qkld.study.taken import read_taken
+
+if TYPE_CHECKING:
+    from qkld.statistics.core.resampling import Resampling
 
 _COLLECT = f"notebooks {FIDELITY.notebook} and {ITEMS.notebook} for every model, then {COHORT.made_in}"
 
@@ -80,7 +82,9 @@ class LoadedStudy:
 
     @property
     def resampling(self) -> Resampling:
-        """How the study's correlations are resampled."""
+        """How the study's correlations are resampled; scipy is imported here, which most jobs do without."""
+        from qkld.statistics.core.resampling import Resampling
+
         c = self.params.correlation
         return Resampling(c.correlation_confidence, c.correlation_bootstrap, c.permutations, c.correlation_seed)
 

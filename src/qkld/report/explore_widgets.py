@@ -1,4 +1,4 @@
-"""Widgets of the exploration notebook; what they show is made in `qkld.report.explore`."""
+"""Widgets of the exploration notebook; what they show is made in `qkld.report.explore` and `window_text`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from IPython.display import HTML, display
 
 from qkld.analysis.study import LoadedStudy
-from qkld.report import explore
+from qkld.report import explore, window_text
 from qkld.report.figures.axes import drawable
 
 
@@ -70,12 +70,12 @@ def _show_item(study: LoadedStudy, benchmark: str, item: str | None, quant: str,
 
 def token_widget(study: LoadedStudy, quant: str) -> ipywidgets.Widget:
     """Choose a quant, a text and a window: its scored tokens, coloured by KL."""
-    decode = explore.decoder(study)
+    decode = window_text.decoder(study)
     places = study.tokens(quant)[["corpus", "context"]].drop_duplicates().itertuples(index=False)
     texts = {f"{p.corpus}, {p.context or 'own'} tokens": (p.corpus, int(p.context)) for p in places}
     return ipywidgets.interactive(
         lambda quant, text, window: display(
-            HTML(explore.coloured_text(explore.window_of(study, quant, *text, window), decode))
+            HTML(window_text.coloured_text(window_text.window_of(study, quant, *text, window), decode))
         ),
         quant=ipywidgets.Dropdown(options=study.quants, value=quant),
         text=ipywidgets.Dropdown(options=texts),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from qkld.errors import StageError, TableError
-from qkld.statistics.prompts.router import ALL_PAIRS
+from qkld.statistics.prompts.prompt_rows import ALL_PAIRS
 from qkld.study.registry import OF_STUDIES
 from qkld.study.schemas import COHORT
 

@@ -11,8 +11,7 @@ from qkld.analysis.study import LoadedStudy
 from qkld.report import sentences as say
 from qkld.report.figures.figure_files import saved_figure
 from qkld.report.telling import tell
-from qkld.statistics.prompts.prompt_rows import ALL_QUANTS
-from qkld.statistics.prompts.router import ALL_PAIRS
+from qkld.statistics.prompts.prompt_rows import ALL_PAIRS, ALL_QUANTS
 
 CAPTIONS: Mapping[str, str] = {
     "kld_score": "Mean KLD of each quant against its score. Shaded, and filled markers: the zone. Dotted: the floor, "

@@ -13,8 +13,7 @@ from qkld.report.figures.axes import metric_name
 from qkld.report.numbers import NOT_AVAILABLE, p_value, printed, significant, with_interval
 from qkld.report.text_tables import QUANTITY_NAMES, TEXTS, kld_difference
 from qkld.statistics.noise.reliability import attainable
-from qkld.statistics.prompts.prompt_rows import ALL_QUANTS
-from qkld.statistics.prompts.router import ALL_PAIRS
+from qkld.statistics.prompts.prompt_rows import ALL_PAIRS, ALL_QUANTS
 from qkld.study.text_table import TextTable
 
 EVIDENCE = ("verdict", "two_scores", "noise", "thinning", "decision", "probability", "pairs")

@@ -10,8 +10,8 @@ from simulated_study import simulated_study
 from qkld.errors import StatisticsError
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.prompts import router_tables
-from qkld.statistics.prompts.prompt_rows import ALL_BENCHMARKS
-from qkld.statistics.prompts.router import ALL_PAIRS, Routing, decisions, route, wilson
+from qkld.statistics.prompts.prompt_rows import ALL_BENCHMARKS, ALL_PAIRS
+from qkld.statistics.prompts.router import Routing, decisions, route, wilson
 from qkld.statistics.prompts.router_tables import BASES
 
 router_table = from_items(router_tables.router_table)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from simulated_study import VARIANTS, simulated_study
 
+from qkld.analysis.cohort import BASE_VARIANTS
 from qkld.errors import StatisticsError
 from qkld.statistics.core.resampling import Resampling
-from qkld.statistics.zone.variants import BASE_VARIANTS, check_variants_distinct, same_ranks_as, variants_table
+from qkld.statistics.zone.variants import check_variants_distinct, same_ranks_as, variants_table
 from qkld.statistics.zone.zone import zone_members
 from qkld.study.registry import registered
 

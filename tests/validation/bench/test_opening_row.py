@@ -29,8 +29,9 @@ def test_commit_6b8000d_was_timed_for_both_notebooks():
 
 
 @pytest.mark.model
-def test_a_fresh_process_opens_the_reference():
-    found = opening_of("03_benchmark_scores", rounds=1)
+@pytest.mark.parametrize("stage", NOTEBOOKS)
+def test_a_fresh_process_opens_the_reference(stage):
+    found = opening_of(stage, rounds=1)
     assert 0 < found.imports < found.whole
     assert found.processor > 1
     assert 0 < limit_seconds(MACHINE) < found.processor

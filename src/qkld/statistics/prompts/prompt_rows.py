@@ -13,6 +13,7 @@ from qkld.statistics.items.scores import correct_matrix
 
 ALL_QUANTS = "all quants"
 ALL_BENCHMARKS = "all benchmarks"
+ALL_PAIRS = "all pairs"
 
 BASELINES = ("prompt_tokens", "entropy_prompt", "nll_prompt", "entropy_reference", "nll_reference")
 """Columns of the item table that a divergence has to beat, as far as they are there: length, the reference's mean

@@ -17,7 +17,6 @@ from statsmodels.stats.proportion import proportion_confint
 from qkld.errors import StatisticsError
 
 CHANCE = 0.5
-ALL_PAIRS = "all pairs"
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import pandas as pd
 from qkld.statistics.core.auroc import auroc
 from qkld.statistics.core.checks import noted
 from qkld.statistics.core.clustered import clustered_share
-from qkld.statistics.prompts.prompt_rows import ALL_BENCHMARKS, PromptItems, refuse_short
-from qkld.statistics.prompts.router import ALL_PAIRS, CHANCE, Routing, decisions, route, wilson
+from qkld.statistics.prompts.prompt_rows import ALL_BENCHMARKS, ALL_PAIRS, PromptItems, refuse_short
+from qkld.statistics.prompts.router import CHANCE, Routing, decisions, route, wilson
 from qkld.study.registry import registered
 
 CONFIDENCE = ("choice_entropy", "entropy_reference")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from qkld.errors import StatisticsError
 
@@ -91,7 +91,7 @@ def clustered_mean(values: Floats, clusters: NDArray, confidence: float) -> Inte
     groups = int(index.max()) + 1
     if groups < 2:
         return Interval(mean)
-    reach = float(stats.t.ppf(0.5 + confidence / 2, groups - 1)) * cr1_error(values, index)
+    reach = float(special.stdtrit(groups - 1, 0.5 + confidence / 2)) * cr1_error(values, index)
     return Interval(mean, mean - reach, mean + reach)
 
 

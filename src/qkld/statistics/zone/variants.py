@@ -19,20 +19,6 @@ from qkld.statistics.correlation.simultaneous import max_t, simultaneous_band
 from qkld.statistics.correlation.twoway import ItemDraws
 from qkld.statistics.zone.zone import full_and_zone
 
-BASE_VARIANTS = (
-    "kl_mean",
-    "kl_median",
-    "kl_p90",
-    "kl_p99",
-    "kl_p99_9",
-    "kl_max",
-    "ppl_ratio",
-    "abs_log_ppl_ratio",
-    "dp_rms",
-    "top1_agreement",
-)
-"""Ten variants of the headline corpus and context; two corpora and two contexts of ``kl_mean`` are added a study."""
-
 ONE_RANKING = (
     frozenset({"ppl", "ppl_ratio", "log_ppl", "log_ppl_ratio", "nll_mean", "nll_difference"}),
     frozenset({"top1_agreement", "top1_disagreement", "flip_rate_top1"}),
