@@ -96,8 +96,8 @@ def _first_proven(module: nn.Module, head: Head, forms: Iterable[Head]) -> tuple
     """
     ids = torch.tensor([[i % head.vocabulary for i in PROBE_IDS]])
     own = _own_logits(module, ids, head.weight.dtype)
+    _check_finite(own)
     hidden = trunk_states(module, ids)[0].to(head.weight.device)
-    _check_finite(head.logits(hidden))
     own = own.to(head.weight.device)
     is_wide = own.dtype == torch.float32 and torch.finfo(head.weight.dtype).bits < 32
     forms = [replace(form.cut(own.shape[-1]), wide=is_wide and form.is_changed) for form in forms]
