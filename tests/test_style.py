@@ -118,6 +118,15 @@ def test_notebooks_call_and_the_package_computes(path):
     assert not [cell for cell in cells if cell.get("outputs")], "outputs belong into runs/, not into the repository"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_what_notebooks_import_is_there(path):
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    statements = [s for cell in cells for s in ast.parse("".join(cell["source"])).body]
+    imports = [s for s in statements if isinstance(s, ast.Import | ast.ImportFrom)]
+    assert imports
+    exec(compile(ast.Module(imports, []), path, "exec"), {})
+
+
 def read_names(tree: ast.AST) -> set[str]:
     """Names that code reads, as attributes or variables; a validator and ``with_knobs`` only check them."""
     if isinstance(tree, ast.Call) and ast.unparse(tree.func).split(".")[-1] == "with_knobs":
