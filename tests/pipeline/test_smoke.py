@@ -46,7 +46,7 @@ from validation.gpu import fidelity_lines
 from validation.soak.disks import fill_disks, sizes_to_try, small_disk, used_bytes
 from validation.soak.flips import HELD, files_by_kind, flip_bytes, reader_of
 from validation.soak.kills import kill_at_random, survived
-from validation.soak.studies import ANALYSED, StudyFolder, same_measurements, same_tables, without
+from validation.soak.studies import ANALYSED, StudyFolder, same_tables, without
 from validation.soak.twice import started_twice
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.model]
@@ -354,11 +354,7 @@ def test_killed_in_the_middle_of_every_stage_it_ends_with_the_same_tables(
 def test_kept_half_way_and_killed_a_fresh_clone_ends_with_the_same_tables(
     smoke_run: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """One quant's KLD and another's items are missing; the clone is killed while it makes them, and goes on.
-
-    It ends before the analysis, which `test_its_kept_tables_give_every_number_again_without_the_run` makes of the same
-    tables.
-    """
+    """One quant's KLD and another's items are missing; the clone is killed while it makes them, and goes on."""
     clone, study = copy_project(tmp_path), load_params("smoke")
     kept = clone.qkld("keep", "smoke", "--runs", str(smoke_run.folder / "runs"))
     assert "the study has ended" in kept.stdout, kept.stderr
@@ -368,15 +364,14 @@ def test_kept_half_way_and_killed_a_fresh_clone_ends_with_the_same_tables(
         (folder / f"{file}.parquet").unlink()
     for name, value in clone.variables.items():
         monkeypatch.setenv(name, value)
-    to_the_tables = ("run", "smoke", "--cores", "2", "--", "cohort.parquet")
-    with subprocess.Popen(clone.command(*to_the_tables), start_new_session=True, cwd=clone.root) as run:
+    with subprocess.Popen(clone.command("run", "smoke"), start_new_session=True, cwd=clone.root) as run:
         wait_until(lambda: any(run_folder().glob(f"partial/kld/{first}/*/*.parquet")), alive=run)
         os.killpg(run.pid, signal.SIGKILL)
-    done = clone.qkld(*to_the_tables)
+    done = clone.qkld("run", "smoke")
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = {file.stem for file in (run_folder() / "notebooks").glob("0[23]_*.ipynb")}
     assert jobs == {f"02_quant_kld.{first}", f"03_benchmark_scores.{second}"}
-    same_measurements(smoke_run.folder / "runs" / "smoke", run_folder(), taken={*measured_labels(study)} - {first})
+    same_tables(smoke_run.folder / "runs" / "smoke", run_folder(), taken={*measured_labels(study)} - {first})
 
 
 @pytest.mark.slurm

@@ -8,7 +8,7 @@ from qkld.errors import QkldError
 from qkld.study.params import load_params
 from validation.bench import opening_row
 from validation.bench.machine import Machine
-from validation.bench.opening_row import Opening, earlier, limit_seconds, openings_of, today
+from validation.bench.opening_row import Opening, State, earlier, limit_seconds, openings_of, today
 
 MACHINE = Machine("Some CPU", 8, 1, False, 10e9, 100e9, 5e9, 1e9)
 
@@ -20,6 +20,7 @@ def openings(*seconds: float) -> list[Opening]:
 def test_the_row_is_the_median_of_neighbours_in_time(monkeypatch):
     """The machine is twice as slow in the second round and thrice in the third."""
     found = [openings(4.0, 8.0, 12.0), openings(8.0, 20.0, 20.0)]
+    monkeypatch.setattr(State, "opening", lambda *_: None)
     monkeypatch.setattr(opening_row, "openings_of", lambda stage, states, rounds: found[: len(states)])
     monkeypatch.setattr(opening_row, "limit_seconds", lambda machine: 0.1)
     seconds, ratio, *_ = opening_row.opening_row(MACHINE)
@@ -30,7 +31,7 @@ def test_the_row_is_the_median_of_neighbours_in_time(monkeypatch):
 
 def test_without_that_commit_nothing_is_judged(monkeypatch):
     monkeypatch.setattr(opening_row, "BEFORE", "no-such-commit")
-    monkeypatch.setattr(opening_row, "openings_of", lambda stage, states, rounds: [openings(4.0)])
+    monkeypatch.setattr(State, "opening", lambda *_: openings(4.0)[0])
     monkeypatch.setattr(opening_row, "limit_seconds", lambda machine: 0.1)
     _, unknown, *_ = opening_row.opening_row(MACHINE)
     assert (unknown.value, unknown.is_met) == (None, None)
@@ -43,6 +44,7 @@ def test_fresh_processes_of_both_states_open_the_reference(tmp_path):
     states = [state for state in (today(), before) if state is not None]
     for (found,) in openings_of("03_benchmark_scores", states, rounds=1):
         assert 0 < found.imports < found.whole
+        assert found.processor > 1
         assert 0 < limit_seconds(MACHINE) < found.processor
     told = f"limit: {load_params('demo').benchmarks[0].limit}}}"
     assert before is None or told in (tmp_path / "params" / "demo.yaml").read_text()
