@@ -155,9 +155,9 @@ def test_a_cohort_of_forty_is_four_submissions_that_can_be_run(real_cluster: Clu
     try:
         run = start(real_cluster, project, "--site", str(site_file), study="forty")
         wait_for(lambda: len(real_cluster.jobs("PENDING")) == 2 * (40 + 2))
-        run.send_signal(signal.SIGTERM)
         arrays = {number.partition("_")[0] for number, _, _ in real_cluster.jobs("PENDING")}
         scripts = [real_cluster.ask("scontrol", "write", "batch_script", number, "-") for number in arrays]
+        run.send_signal(signal.SIGTERM)  # a run that ends takes its jobs away, so they are read before
         assert run.wait(300) == 128 + signal.SIGTERM
     finally:
         real_cluster.ask("scontrol", "update", f"PartitionName={PARTITION}", "State=UP")
