@@ -6,6 +6,7 @@ import re
 import statistics
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import REPOSITORY
 
@@ -64,6 +65,17 @@ def test_the_interval_of_mean_kld_is_about_that_of_the_committed_studies(name):
     study = load_params(name)
     expected = headline_place(study).half_width(study.quant_kld.confidence)
     assert statistics.median(relative_half_widths(name)) == pytest.approx(expected, rel=0.2)
+
+
+def test_the_interval_of_mean_kld_is_about_that_of_every_place_of_the_main_study():
+    study = load_params("main")
+    files = sorted((REPOSITORY / "studies" / "main" / "fidelity").glob("*.parquet"))
+    tables = pd.concat(map(pd.read_parquet, files)).query("metric == 'kl_mean' and 0 < estimate < 1")
+    own = tables[tables["quant"].isin({quant.label for quant in study.quants})]
+    half = ((own["high"] - own["low"]) / 2 / own["estimate"]).groupby([own["corpus"], own["context"]]).median()
+    places = [place for corpus in study.corpora for place in places_of(study, corpus)]
+    planned = {(place.corpus, place.context): place.half_width(study.quant_kld.confidence) for place in places}
+    assert half.to_dict() == pytest.approx(planned, rel=0.2)
 
 
 def test_controls_and_benchmarks_of_too_few_items_do_not_enter(demo):

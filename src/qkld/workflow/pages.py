@@ -16,12 +16,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from qkld.analysis.study import load_study
 from qkld.errors import StageError
+from qkld.report.results_section import results_section
 from qkld.study import entries, params
 from qkld.study.entries import Strict
 from qkld.study.knobs import STAGES
 from qkld.study.params import ToBeChecked, load_params
-from qkld.study.paths import StudyPaths, known_studies, project_root
+from qkld.study.paths import StudyPaths, committed_studies, known_studies, project_root
 from qkld.study.provenance import written_whole
 from qkld.study.registry import describe_results
 from qkld.study.schemas import SCHEMAS, describe
@@ -30,10 +32,14 @@ from qkld.workflow.commands import COMMANDS
 from qkld.workflow.commands.command import Command
 from qkld.workflow.docs import SHOWN_STUDY, estimates, published
 from qkld.workflow.notebooks import notebook_file, parameter_comments, read_executed
+from qkld.workflow.planned_and_found import planned_and_found
 from qkld.workflow.room_picture import write_rooms
 
 GENERATED = "generated"
 """Folder of pages written here; git leaves it out."""
+
+FIGURES_FROM_RESULTS = "../../../figures"
+"""Where figures lie, as seen from a page of ``docs/generated/results``."""
 
 
 def write_pages(docs: Path) -> None:
@@ -208,7 +214,7 @@ def _named(names: Collection[str]) -> str:
 
 
 def results_pages() -> dict[str, str]:
-    """Study → the tables that its notebook 08 wrote, as a page."""
+    """Study → its results as a page: what it asked and found, where its tables are kept, and its result tables."""
     found = {}
     for study in known_studies():
         tables = StudyPaths(study).figures / "tables.md"
@@ -216,8 +222,18 @@ def results_pages() -> dict[str, str]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ToBeChecked)
                 says = load_params(study).description
-            found[study] = f"# {study}: result tables\n\n{says}\n\n{tables.read_text(encoding='utf-8')}"
+            parts = [f"# {study}: results", says, *_results(study), "## Tables", tables.read_text(encoding="utf-8")]
+            found[study] = "\n\n".join(parts)
     return found
+
+
+def _results(study: str) -> list[str]:
+    """The results section of a study whose tables the repository keeps; nothing of another."""
+    if study not in committed_studies():
+        return []
+    data = load_study(study)
+    planned = f"## Planned and found\n\n{planned_and_found(data).markdown()}"
+    return [results_section(data, f"{FIGURES_FROM_RESULTS}/{study}"), planned]
 
 
 def write_studies(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """What a study can resolve, before anything runs: the errors of its score and of mean KLD, and which of them limits it.
 
-Errors of scores follow from the numbers of items alone, those of mean KLD from windows and scored tokens by two
+Errors of scores follow from the numbers of items alone, those of mean KLD from windows and scored tokens by three
 measured constants. Whether the reference scores far enough above chance is not known beforehand: a benchmark counts
 where its items would let it enter the composite.
 """
@@ -35,12 +35,13 @@ Geometric means of those measured at 0.4 and 2.8, at 4.4 to 6.4 and at 14.8 % fl
 SmolLM2-135M on 250 ARC-Easy items in float32.
 """
 
-WINDOW_VARIANCE, TOKEN_VARIANCE = 0.045, 5.0
-"""Variance of mean KLD over its square: between windows, and of a token within one.
+WINDOW_VARIANCE, TOKEN_VARIANCE, ANSWER_TOKEN_VARIANCE = 0.028, 5.55, 2.2
+"""Variance of mean KLD over its square: between windows, of a token within one, and of a token of a chat's answer.
 
-Fitted to the intervals of quants with mean KLD below 1 in the studies ``demo`` and ``gguf``, on windows of 30 to 256
-scored tokens of prose, code and chat, all of SmolLM2-135M; every study's median interval is met within a fifth. Few
-windows may lie further off: one of eighteen with 64 tokens was so heavy that the interval was half as wide again.
+Fitted to the intervals of quants with mean KLD below 1 in the studies ``demo``, ``gguf`` and ``main``, on 8 to 64
+windows of 16 to 256 scored tokens, all of SmolLM2-135M. The median interval of every study's headline is met within a
+fifth, as is that of each of main's four places. Few windows may lie further off: one of eighteen with 64 tokens was so
+heavy that the interval was half as wide again.
 """
 
 ENOUGH_KLD = 0.15
@@ -88,7 +89,8 @@ class Place:
         """Half the interval of mean KLD over it; infinite for a single window."""
         if self.windows < 2:
             return math.inf
-        error = math.sqrt((WINDOW_VARIANCE + TOKEN_VARIANCE / self.tokens) / self.windows)
+        of_token = TOKEN_VARIANCE if self.context else ANSWER_TOKEN_VARIANCE
+        error = math.sqrt((WINDOW_VARIANCE + of_token / self.tokens) / self.windows)
         return float(stats.t.ppf(0.5 + confidence / 2, self.windows - 1)) * error
 
     def windows_needed(self, confidence: float) -> int:
