@@ -123,8 +123,8 @@ def test_the_last_study_run_as_far_as_needed_is_the_default(two_studies, capsys)
 
 def test_where_nothing_was_run_it_is_one_that_the_repository_keeps(two_studies, capsys):
     for name in ("demo", "gguf"):
-        touched(two_studies.root / "studies" / name / "cohort.parquet", age=0)
-    assert default_study("08_findings") == "gguf", "of the kept ones the largest"
+        shutil.copytree(REPOSITORY / "studies" / name, two_studies.root / "studies" / name)
+    assert default_study("08_findings") == "gguf", "of the kept ones that with the most answers"
     assert "no study was run here yet" in capsys.readouterr().out
     assert default_study("01_reference_logits") == "smoke"
     with pytest.raises(StageError, match="for notebook 03_benchmark_scores"):

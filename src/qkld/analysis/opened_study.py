@@ -17,7 +17,6 @@ import pandas as pd
 from qkld.analysis.study import LoadedStudy, load_study
 from qkld.errors import ParameterError, QkldError, StageError
 from qkld.study.knobs import STAGES, TOLD_APART, knob_names
-from qkld.study.params import load_params
 from qkld.study.paths import StudyPaths, committed_studies, known_studies, params_file
 
 EXPLORE = "explore/study"
@@ -120,7 +119,7 @@ def default_study(stage: str) -> str:
     """The study that a notebook is opened on where none is named; a line says which and why.
 
     It is the last one that was run here as far as the notebook needs. Where there is none, notebooks 00 and 01 take
-    `FIRST`, and those that read a cohort the largest one that the repository keeps.
+    `FIRST`, and those that read a cohort the kept one with the most answers to items.
 
     Raises
     ------
@@ -135,8 +134,7 @@ def default_study(stage: str) -> str:
         return _told(FIRST, "no study was run here yet")
     kept = committed_studies() if _reads_cohort(stage) else []
     if kept:
-        largest = max(kept, key=lambda name: len(load_params(name).quants))
-        return _told(largest, "no study was run here yet, and its tables are in the repository")
+        return _told(max(kept, key=_bytes_of_items), "no study was run here yet, and its tables are in the repository")
     raise StageError(
         f"No study was named, and none was run far enough for notebook {stage}.",
         expected="a study's name, or a run of one",
@@ -148,6 +146,12 @@ def default_study(stage: str) -> str:
 def _told(study: str, why: str) -> str:
     print(f"study '{study}': {why}")
     return study
+
+
+def _bytes_of_items(name: str) -> int:
+    """How much the repository keeps of a study's answers."""
+    items = StudyPaths(name).committed.folder / "items"
+    return sum(file.stat().st_size for file in items.glob("*.parquet"))
 
 
 def _reads_cohort(stage: str) -> bool:
