@@ -1,8 +1,8 @@
-"""Five sentences of what a study found: from its own numbers, also where some are missing or were withdrawn."""
+"""Sentences of what a study found: from its own numbers, also where some are missing or were withdrawn."""
 
 import pytest
 
-from qkld.report.findings import finding_lines
+from qkld.report.findings import finding_lines, headline_numbers
 from qkld.report.numbers import flat_numbers
 from qkld.report.sentences import VERDICTS
 
@@ -50,3 +50,46 @@ def test_a_rule_that_is_no_cut_of_kld_has_no_nats_and_a_rho_without_interval_say
     lines = finding_lines(numbers)
     assert "nats" not in lines[1]
     assert lines[0].endswith("ρ = −0.82 (no interval).")
+
+
+BUILDS = {
+    "study/primary_score": "accuracy",
+    "builds/rotate/accuracy/full/within/builds": 28,
+    "builds/rotate/accuracy/full/within/recipes": 14,
+    "builds/rotate/accuracy/full/within/sd": 0.0031,
+    "builds/rotate/accuracy/full/within/sd_low": 0.0,
+    "builds/rotate/accuracy/full/within/sd_high": 0.0062,
+    "builds/rotate/accuracy/full/between/sd": 0.004,
+    "builds/rotate/accuracy/full/between/sd_low": 0.001,
+    "builds/rotate/accuracy/full/between/sd_high": 0.009,
+    "builds/permute/accuracy/full/within/sd": None,
+}
+
+
+def test_builds_have_a_sentence_for_each_kind_that_could_be_analysed():
+    lines = finding_lines(ZONE | BUILDS)
+    assert lines[4] == (
+        "At equal KLD, 28 builds of 14 recipes: accuracy differs by a standard deviation of 0.31 [0.00, 0.62] points "
+        "between builds of one recipe, and of 0.40 [0.10, 0.90] between recipes."
+    )
+    assert len(lines) == 6
+    by_probability = finding_lines(ZONE | BUILDS | {"study/primary_score": "probability"})
+    assert len(by_probability) == 5
+
+
+def test_decisions_name_their_margin_the_smallest_and_the_other_score(simulated):
+    tables = {name: simulated.analysis(name) for name in ("decision", "probability")}
+    numbers = flat_numbers(tables) | {"study/primary_score": "accuracy"}
+    own = {name: table.query("benchmark == 'composite'") for name, table in tables.items()}
+    said = finding_lines(numbers)[4]
+    first, second = said.split(" By the probability of the right choice, ")
+    for name, part in (("decision", first), ("probability", second)):
+        assert f"within {100 * own[name]['margin'].iloc[0]:.1f} points: " in part
+        for word, count in own[name]["decision"].value_counts().items():
+            assert f"{count} {word}" in part
+    smallest = own["decision"].loc[own["decision"]["smallest"].astype(bool), "label"].tolist()
+    assert first.endswith(f"; smallest equivalent: {', '.join(smallest)}.")
+    assert headline_numbers(numbers | {"decision/a/arc_easy/decision": "worse"}).keys() >= {
+        key for key in numbers if key.startswith("probability/") and key.endswith("/composite/decision")
+    }
+    assert "decision/a/arc_easy/decision" not in headline_numbers(numbers | {"decision/a/arc_easy/decision": "worse"})

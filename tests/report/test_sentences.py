@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -41,6 +42,15 @@ def test_the_verdict_is_explained_and_names_what_would_settle_it(table):
     said = sentences.verdict_sentence(table("verdict"), SCORE)
     assert said.startswith(f"*{verdict['verdict']}*: {VERDICTS[verdict['verdict']].format(metric='KLD')}.")
     assert ("would settle it" in said) == pd.notna(verdict["items_to_settle"])
+
+
+@pytest.mark.parametrize(
+    ("least", "said"), [(390.0, "No fewer than 390 items could settle it (now 260)."), (250.0, None)]
+)
+def test_where_no_true_difference_is_seen_the_fewest_items_are_named(least, said):
+    row = {"benchmark": SCORE, "subset": "zone", "verdict": "noise-limited", "rests_on": "", "items": 260}
+    told = sentences.verdict_sentence(pd.DataFrame([row | {"items_to_settle": np.nan, "items_at_least": least}]), SCORE)
+    assert told.endswith(said or "for or against KLD.")
 
 
 @pytest.mark.parametrize("name", sorted(VERDICTS))

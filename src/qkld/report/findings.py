@@ -1,4 +1,4 @@
-"""What a study found, in five generated sentences: what the README, the first page and notebook 08 say of it.
+"""What a study found, in a few generated sentences: what the README, the first page and notebook 08 say of it.
 
 They are made of a few of the study's numbers, which the repository keeps of every study in ``headline.json``.
 """
@@ -11,8 +11,12 @@ from typing import Any
 
 from qkld.report.numbers import printed
 from qkld.report.sentences import VERDICTS
+from qkld.statistics.noise.two_scores import NAMES
 
 NOT_SHOWN = "not available"
+
+DECIDED = ("decision/", "probability/")
+"""Tables of decisions: by the primary score, and by the probability of the right choice."""
 
 
 def headline_numbers(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,16 +24,18 @@ def headline_numbers(numbers: Mapping[str, Any]) -> dict[str, Any]:
     score = _score(numbers)
     begins = ("study/", "withdrawn/", f"zone/kl_mean/{score}/", f"verdict/{score}/zone/")
     begins += (f"volume_direction/flip_rate/{score}/zone/", f"two_scores/{score}/zone/")
-    decision = f"/{score}/decision"
+    decided = [f"/{score}/{column}" for column in ("decision", "margin", "smallest")]
     return {
         key: value
         for key, value in numbers.items()
-        if key.startswith(begins) or (key.startswith("decision/") and key.endswith(decision))
+        if key.startswith(begins)
+        or (key.startswith(DECIDED) and key.endswith(tuple(decided)))
+        or (key.startswith("builds/") and "/full/" in key)
     }
 
 
 def finding_lines(numbers: Mapping[str, Any]) -> list[str]:
-    """Five sentences from a study's `headline_numbers`, whatever they say.
+    """Five sentences from a study's `headline_numbers`, whatever they say, and one for each kind of its builds.
 
     A number that is missing, or was withdrawn, is said to be so.
     """
@@ -42,6 +48,7 @@ def finding_lines(numbers: Mapping[str, Any]) -> list[str]:
         f"There, KLD and the share of answers that change: ρ = "
         f"{_interval(numbers, f'volume_direction/flip_rate/{score}/zone')}.",
         _verdict(numbers, score),
+        *_builds(numbers),
         _decisions(numbers, score),
     ]
 
@@ -80,18 +87,58 @@ def _by_both(numbers: Mapping[str, Any], score: str) -> str:
     return f" {numbers[f'two_scores/{score}/zone/says']}" if all(pair) and pair[0] != pair[1] else ""
 
 
+def _builds(numbers: Mapping[str, Any]) -> list[str]:
+    """How far builds of one recipe, and recipes, lie apart at equal KLD by the primary score; of each kind of basis."""
+    primary = numbers.get("study/primary_score", "accuracy")
+    ends = f"/{primary}/full/within/sd"
+    kinds = [
+        key.split("/")[1]
+        for key, sd in numbers.items()
+        if key.startswith("builds/") and key.endswith(ends) and sd is not None
+    ]
+    return [_of_kind(numbers, kind, primary) for kind in kinds]
+
+
+def _of_kind(numbers: Mapping[str, Any], kind: str, primary: str) -> str:
+    place = f"builds/{kind}/{primary}/full"
+    builds, recipes = (_whole(numbers[f"{place}/within/{count}"]) for count in ("builds", "recipes"))
+    within, between = (_deviation(numbers, f"{place}/{part}") for part in ("within", "between"))
+    return (
+        f"At equal KLD, {builds} builds of {recipes} recipes: {NAMES[primary]} differs by a standard deviation of "
+        f"{within} points between builds of one recipe, and of {between} between recipes."
+    )
+
+
+def _deviation(numbers: Mapping[str, Any], key: str) -> str:
+    estimate, low, high = (printed(numbers.get(f"{key}/{part}"), percent=True) for part in ("sd", "sd_low", "sd_high"))
+    return f"{estimate} [{low}, {high}]"
+
+
 def _decisions(numbers: Mapping[str, Any], score: str) -> str:
     if "withdrawn/decision" in numbers:
         return f"Which quants are as good as the reference: withdrawn, {_reason(numbers['withdrawn/decision'])}."
-    ends = f"/{score}/decision"
-    found = {
-        key.split("/")[1]: str(value)
-        for key, value in numbers.items()
-        if key.startswith("decision/") and key.endswith(ends)
-    }
-    counts = {word: sum(1 for value in found.values() if value == word) for word in sorted(set(found.values()))}
-    told = ", ".join(f"{count} {word}" for word, count in counts.items()) or NOT_SHOWN
-    return f"Compared with the reference, one error rate for all quants together: {told}."
+    own = f"Compared with the reference, one error rate for all quants together{_counted(numbers, 'decision/', score)}."
+    other = _counted(numbers, "probability/", score)
+    if not other or numbers.get("study/primary_score") != "accuracy":
+        return own
+    return f"{own} By {NAMES['probability']}{other}."
+
+
+def _counted(numbers: Mapping[str, Any], table: str, score: str) -> str:
+    """What a table of decisions says of how many quants, its margin and the smallest quant that is equivalent."""
+    columns = {name: _by_quant(numbers, table, f"/{score}/{name}") for name in ("decision", "margin", "smallest")}
+    found = [str(value) for value in columns["decision"].values()]
+    if not found:
+        return "" if table == "probability/" else f": {NOT_SHOWN}"
+    counts = ", ".join(f"{found.count(word)} {word}" for word in sorted(set(found)))
+    margin = next(iter(columns["margin"].values()), None)
+    within = "" if margin is None else f", within {printed(margin, 1, percent=True)} points"
+    smallest = [label for label, value in columns["smallest"].items() if value is True]
+    return f"{within}: {counts}" + (f"; smallest equivalent: {', '.join(smallest)}" if smallest else "")
+
+
+def _by_quant(numbers: Mapping[str, Any], table: str, ends: str) -> dict[str, Any]:
+    return {key.split("/")[1]: v for key, v in numbers.items() if key.startswith(table) and key.endswith(ends)}
 
 
 def _reason(text: str) -> str:

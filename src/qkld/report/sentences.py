@@ -170,9 +170,17 @@ def verdict_sentence(verdict: pd.DataFrame, score: str, primary: Score | None = 
         return f"{named(primary)}No verdict{_why(row)}."
     said = VERDICTS[row["verdict"]].format(metric="KLD")
     rests = f" This rests on {row['rests_on']}." if row["rests_on"] and not pd.isna(row["rests_on"]) else ""
-    settle = row["items_to_settle"]
-    more = "" if pd.isna(settle) else f" About {settle:,.0f} items would settle it (now {row['items']:,.0f})."
-    return f"{named(primary)}*{row['verdict']}*: {said}.{rests}{more}"
+    return f"{named(primary)}*{row['verdict']}*: {said}.{rests}{_to_settle(row)}"
+
+
+def _to_settle(row: Mapping[str, Any]) -> str:
+    """How many items would settle a verdict that is open, as far as the table knows."""
+    about, least, now = row["items_to_settle"], row["items_at_least"], f"(now {row['items']:,.0f})"
+    if not pd.isna(about):
+        return f" About {about:,.0f} items would settle it {now}."
+    if row["verdict"] == "noise-limited" and least > row["items"]:
+        return f" No fewer than {least:,.0f} items could settle it {now}."
+    return ""
 
 
 def two_scores_sentence(both: pd.DataFrame, score: str) -> str:
