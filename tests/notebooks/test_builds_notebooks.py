@@ -12,6 +12,7 @@ from conftest import REPOSITORY, copy_project
 from simulated_project import fidelity_of, tokens_of
 from simulated_study import items_of_model, model_row
 
+from qkld.analysis.evidence import Evidence
 from qkld.analysis.headline import shown_score
 from qkld.analysis.study import load_study
 from qkld.report.figures.figure_files import saved_figure
@@ -22,6 +23,7 @@ from qkld.report.study_tables import build_tables
 from qkld.study.params import load_params
 from qkld.study.provenance import made_by
 from qkld.study.schemas import FIDELITY, ITEMS, TOKENS, write_table
+from qkld.workflow.planned_and_found import other_sizes
 
 matplotlib.use("Agg")
 pytestmark = pytest.mark.notebook
@@ -137,6 +139,20 @@ def test_where_every_recipe_has_one_build_findings_say_so(simulated, capsys):
     assert builds_paragraph(simulated).startswith("Every recipe has one build")
     show_builds(simulated)
     assert "Image" not in capsys.readouterr().out
+
+
+def test_more_items_and_builds_find_smaller_deviations(study):
+    (table,) = other_sizes(study)
+    assert "builds by rotate: 5." in table.note
+    seen = pd.DataFrame(table.rows, columns=table.columns).set_index(["items", "builds a recipe"]).astype(float)
+    assert len(seen) == 9
+    for score in ("accuracy", "probability"):
+        own = seen[[f"{score}: {what}" for what in ("SE", "builds", "recipes")]]
+        assert own.loc[("4 ×", "2")].to_numpy() == pytest.approx(own.loc[("1 ×", "2")].to_numpy() / 2, abs=0.011)
+        assert (own.xs("1 ×").iloc[:, 1:].diff().dropna() < 0).all().all()
+    own = Evidence.of_study(study).by("probability").noises["composite"]
+    found = 100 * np.median(np.sqrt(np.diag(own.covariance)))
+    assert seen.loc[("1 ×", "2"), "probability: SE"] == pytest.approx(found, abs=0.006)
 
 
 def test_headline_verdict_and_decisions_are_by_the_primary_score(study):

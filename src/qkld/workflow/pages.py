@@ -32,7 +32,7 @@ from qkld.workflow.commands import COMMANDS
 from qkld.workflow.commands.command import Command
 from qkld.workflow.docs import SHOWN_STUDY, estimates, published
 from qkld.workflow.notebooks import notebook_file, parameter_comments, read_executed
-from qkld.workflow.planned_and_found import planned_and_found
+from qkld.workflow.planned_and_found import other_sizes, planned_and_found
 from qkld.workflow.room_picture import write_rooms
 
 GENERATED = "generated"
@@ -233,7 +233,8 @@ def _results(study: str) -> list[str]:
         return []
     data = load_study(study)
     planned = f"## Planned and found\n\n{planned_and_found(data).markdown()}"
-    return [results_section(data, f"{FIGURES_FROM_RESULTS}/{study}"), planned]
+    sizes = [f"## What other sizes would find\n\n{table.markdown()}" for table in other_sizes(data)]
+    return [results_section(data, f"{FIGURES_FROM_RESULTS}/{study}"), planned, *sizes]
 
 
 def write_studies(folder: Path) -> None:
