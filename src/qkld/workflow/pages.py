@@ -214,7 +214,7 @@ def _named(names: Collection[str]) -> str:
 
 
 def results_pages() -> dict[str, str]:
-    """Study → its results as a page: what it asked and found, where its tables are kept, and its result tables."""
+    """Study → its results as a page: its result tables, below what it asked and found if its tables are kept."""
     found = {}
     for study in known_studies():
         tables = StudyPaths(study).figures / "tables.md"
