@@ -6,6 +6,7 @@ import argparse
 import ast
 import inspect
 import json
+import os
 import shutil
 import tomllib
 import warnings
@@ -38,9 +39,6 @@ from qkld.workflow.room_picture import write_rooms
 GENERATED = "generated"
 """Folder of pages written here; git leaves it out."""
 
-FIGURES_FROM_RESULTS = "../../../figures"
-"""Where figures lie, as seen from a page of ``docs/generated/results``."""
-
 
 def write_pages(docs: Path) -> None:
     """Write every generated page below ``docs/generated``, anew."""
@@ -55,7 +53,7 @@ def write_pages(docs: Path) -> None:
         "estimates.md": estimates(),
         "pick.md": pick_page(),
         "evening.md": evening_page(),
-        **{f"results/{study}.md": text for study, text in results_pages().items()},
+        **{f"results/{study}.md": text for study, text in results_pages(folder / "results").items()},
     }
     for name, text in texts.items():
         write_page(folder / name, text)
@@ -213,8 +211,8 @@ def _named(names: Collection[str]) -> str:
 # --- studies ----------------------------------------------------------------------------------------------------------
 
 
-def results_pages() -> dict[str, str]:
-    """Study → its results as a page: its result tables, below what it asked and found if its tables are kept."""
+def results_pages(folder: Path) -> dict[str, str]:
+    """Study → its results as a page of this folder: its tables, below what it asked and found where those are kept."""
     found = {}
     for study in known_studies():
         tables = StudyPaths(study).figures / "tables.md"
@@ -222,19 +220,26 @@ def results_pages() -> dict[str, str]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ToBeChecked)
                 says = load_params(study).description
-            parts = [f"# {study}: results", says, *_results(study), "## Tables", tables.read_text(encoding="utf-8")]
+            figures = os.path.relpath(tables.parent, folder)
+            parts = [
+                f"# {study}: results",
+                says,
+                *_results(study, figures),
+                "## Tables",
+                tables.read_text(encoding="utf-8"),
+            ]
             found[study] = "\n\n".join(parts)
     return found
 
 
-def _results(study: str) -> list[str]:
+def _results(study: str, figures: str) -> list[str]:
     """The results section of a study whose tables the repository keeps; nothing of another."""
     if study not in committed_studies():
         return []
     data = load_study(study)
     planned = f"## Planned and found\n\n{planned_and_found(data).markdown()}"
     sizes = [f"## What other sizes would find\n\n{table.markdown()}" for table in other_sizes(data)]
-    return [results_section(data, f"{FIGURES_FROM_RESULTS}/{study}"), planned, *sizes]
+    return [results_section(data, figures), planned, *sizes]
 
 
 def write_studies(folder: Path) -> None:
