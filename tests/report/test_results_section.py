@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -33,6 +34,17 @@ def test_every_figure_stands_below_what_it_answers(demo):
         assert (REPOSITORY / "figures" / "demo" / f"{figure}.png").exists()
     assert BUILDS not in text
     assert "What was asked" not in text
+
+
+def test_the_questions_are_those_of_findings_in_its_order():
+    cells = json.loads((REPOSITORY / "notebooks" / "08_findings.ipynb").read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells]
+    asked = [text.removeprefix("### ") for text in sources if text.startswith("### ") and text.endswith("?")]
+    shown = [
+        re.search(r"show_?(builds|\w*)\((?:data, \"(\w+)\")?", text) for text in sources if text.startswith("show")
+    ]
+    assert asked == list(QUESTIONS.values())
+    assert [match[2] or match[1] for match in shown] == list(QUESTIONS)
 
 
 def test_questions_and_rules_stand_as_they_were_written(simulated):

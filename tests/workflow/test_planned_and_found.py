@@ -28,6 +28,12 @@ def test_errors_of_scores_are_those_over_items(demo):
     assert shown[2:] == pytest.approx([ratio.median(), ratio.min(), ratio.max()], abs=0.006)
 
 
+def test_where_answers_are_written_there_is_no_row_of_their_probability(demo):
+    demo.__dict__["items"] = demo.items.assign(probability_right=np.nan)  # a cached property
+    names = {row[0] for row in planned_and_found(demo).rows}
+    assert {name for name in names if name.startswith("score")} == {"score by accuracy"}
+
+
 def test_every_place_of_a_text_has_a_row(demo):
     rows = {row[0]: row[1:] for row in planned_and_found(demo).rows}
     assert {"KLD, prose at 32 tokens", "KLD, prose at 128 tokens", "KLD, code at 128 tokens", "KLD, chat"} < set(rows)

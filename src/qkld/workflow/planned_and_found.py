@@ -60,8 +60,9 @@ def _score_rows(study: LoadedStudy) -> Iterator[tuple[str, float, float]]:
 
 
 def _errors_found(evidence: Evidence) -> dict[Score, pd.Series]:
-    """Score → standard error of every quant's paired difference of the composite, where there is one."""
-    noises = {score: evidence.by(score).noises.get(COMPOSITE) for score in NAMES}
+    """Score → standard error of every quant's paired difference of the composite, where items have that score."""
+    scores = [score for score in NAMES if score == evidence.score or evidence.has("probability")]
+    noises = {score: evidence.by(score).noises.get(COMPOSITE) for score in scores}
     return {
         score: pd.Series(np.sqrt(np.diag(noise.covariance)), index=noise.labels)
         for score, noise in noises.items()
