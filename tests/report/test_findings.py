@@ -87,7 +87,7 @@ def test_decisions_name_their_margin_the_smallest_and_the_other_score(simulated)
         assert f"within {100 * own[name]['margin'].iloc[0]:.1f} points: " in part
         for word, count in own[name]["decision"].value_counts().items():
             assert f"{count} {word}" in part
-    smallest = own["decision"].loc[own["decision"]["smallest"].astype(bool), "label"].tolist()
+    smallest = sorted(own["decision"].loc[own["decision"]["smallest"].astype(bool), "label"])
     assert first.endswith(f"; smallest equivalent: {', '.join(smallest)}.")
     assert headline_numbers(numbers | {"decision/a/arc_easy/decision": "worse"}).keys() >= {
         key for key in numbers if key.startswith("probability/") and key.endswith("/composite/decision")

@@ -18,20 +18,29 @@ NOT_SHOWN = "not available"
 DECIDED = ("decision/", "probability/")
 """Tables of decisions: by the primary score, and by the probability of the right choice."""
 
+READ_OF_ZONE = tuple(f"/{n}" for n in ("estimate", "low", "high", "n_full", "n_zone", "rule", "cut", "verdict", "says"))
+READ_OF_ZONE += ("/verdict_accuracy", "/verdict_probability")
+READ_OF_BUILDS = tuple(f"/{name}" for name in ("builds", "recipes", "sd", "sd_low", "sd_high"))
+"""Last parts of the keys that a sentence reads of ρ, the verdict and both scores, and of builds."""
+
 
 def headline_numbers(numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a study's numbers (`qkld.report.numbers.flat_numbers`) that `finding_lines` reads."""
     score = _score(numbers)
-    begins = ("study/", "withdrawn/", f"zone/kl_mean/{score}/", f"verdict/{score}/zone/")
-    begins += (f"volume_direction/flip_rate/{score}/zone/", f"two_scores/{score}/zone/")
-    decided = [f"/{score}/{column}" for column in ("decision", "margin", "smallest")]
-    return {
+    zone = [f"zone/kl_mean/{score}/", f"verdict/{score}/zone/", f"two_scores/{score}/zone/"]
+    zone.append(f"volume_direction/flip_rate/{score}/zone/")
+    read = {
         key: value
         for key, value in numbers.items()
-        if key.startswith(begins)
-        or (key.startswith(DECIDED) and key.endswith(tuple(decided)))
-        or (key.startswith("builds/") and "/full/" in key)
+        if key.startswith(("study/", "withdrawn/"))
+        or (key.startswith(tuple(zone)) and key.endswith(READ_OF_ZONE))
+        or (key.startswith("builds/") and "/full/" in key and key.endswith(READ_OF_BUILDS))
     }
+    for table in DECIDED:
+        of_quants = {name: _keys(numbers, table, score, name) for name in ("decision", "margin", "smallest")}
+        smallest = [key for key in of_quants["smallest"] if numbers[key] is True]
+        read |= {key: numbers[key] for key in (*of_quants["decision"], *of_quants["margin"][:1], *smallest)}
+    return read
 
 
 def finding_lines(numbers: Mapping[str, Any]) -> list[str]:
@@ -126,19 +135,23 @@ def _decisions(numbers: Mapping[str, Any], score: str) -> str:
 
 def _counted(numbers: Mapping[str, Any], table: str, score: str) -> str:
     """What a table of decisions says of how many quants, its margin and the smallest quant that is equivalent."""
-    columns = {name: _by_quant(numbers, table, f"/{score}/{name}") for name in ("decision", "margin", "smallest")}
+    columns = {
+        name: {key.split("/")[1]: numbers[key] for key in _keys(numbers, table, score, name)}
+        for name in ("decision", "margin", "smallest")
+    }
     found = [str(value) for value in columns["decision"].values()]
     if not found:
         return "" if table == "probability/" else f": {NOT_SHOWN}"
     counts = ", ".join(f"{found.count(word)} {word}" for word in sorted(set(found)))
     margin = next(iter(columns["margin"].values()), None)
     within = "" if margin is None else f", within {printed(margin, 1, percent=True)} points"
-    smallest = [label for label, value in columns["smallest"].items() if value is True]
+    smallest = sorted(label for label, value in columns["smallest"].items() if value is True)
     return f"{within}: {counts}" + (f"; smallest equivalent: {', '.join(smallest)}" if smallest else "")
 
 
-def _by_quant(numbers: Mapping[str, Any], table: str, ends: str) -> dict[str, Any]:
-    return {key.split("/")[1]: v for key, v in numbers.items() if key.startswith(table) and key.endswith(ends)}
+def _keys(numbers: Mapping[str, Any], table: str, score: str, column: str) -> list[str]:
+    """Keys of one column of a table of decisions, one for each quant; all quants have one margin."""
+    return [key for key in numbers if key.startswith(table) and key.endswith(f"/{score}/{column}")]
 
 
 def _reason(text: str) -> str:
