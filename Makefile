@@ -16,15 +16,18 @@ READY := $(VENV)/.qkld-ready
 export PATH := $(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help reproduce test unit clusters slurm-test soak gpu browser browser-test lab plan bench evening published environment data docs architectures llamacpp sandbox calibrate clean
+.PHONY: help reproduce test test-all unit clusters slurm-test soak gpu browser browser-test lab plan bench evening published environment data docs architectures llamacpp sandbox calibrate clean
 
 reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## run the whole study: tables, executed notebooks, figures, report
 	$(BIN)/qkld run $(STUDY) --cores $(CORES)
 
 # One worker more than cores: tests of clusters and of killed runs wait for most of their time.
-test: STUDY := demo
-test: WORKERS := $(shell expr $(CORES) + 1)
-test: data llamacpp  ## all tests, including the smoke study and a one-node cluster; reports the time of each part
+test test-all: STUDY := demo
+test test-all: WORKERS := $(shell expr $(CORES) + 1)
+test: data llamacpp  ## tests, including the smoke study: twelve minutes on two cores after set-up
+	$(BIN)/pytest -n $(WORKERS) --budget -m "not cluster_study and not jupyterlab and not long and not soak"
+
+test-all: data llamacpp  ## `make test` and the long tests: killed runs, a one-node cluster, kept studies; what CI runs
 	$(BIN)/pytest -n $(WORKERS) --budget -m "not cluster_study and not jupyterlab"
 
 unit: environment  ## tests that need no model, network or notebook

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.network]
+pytestmark = [pytest.mark.pipeline, pytest.mark.network, pytest.mark.long]
 
 TABLE = """label,kl_mean,arc_easy
 reference,0.0,0.760

@@ -22,6 +22,8 @@ from qkld.study.schemas import SCHEMAS, read_table, write_table
 from qkld.study.sealing import read_sealed, write_sealed
 from validation.calibration.kept import Block, kept
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 @pytest.mark.parametrize("rows", [3, 5000])

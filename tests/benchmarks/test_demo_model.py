@@ -60,6 +60,7 @@ CHOSEN = (
 """Tasks of multiple choice; the others are written."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHOSEN)
 def test_every_item_is_judged_as_by_the_harness_own_model(name, reference, tmp_path):
     task = short_items(name, tmp_path)

@@ -14,7 +14,7 @@ from tiny_gguf_models import KINDS, PADDING, make_module, published, save_folder
 from qkld.compare.stores.base_file import base_positions, write_base_file
 from qkld.workflow import cli
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.long]
 
 TEXT = " ".join(
     f"Ferry {i} goes at {i % 24}:{i % 60:02d}  for '{chr(97 + i % 26)}';\n\n  café €{i * i},50 wasn't e\u0301te\u0301."

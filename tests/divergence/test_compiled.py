@@ -20,6 +20,8 @@ from qkld.divergence import FullLogits
 from qkld.divergence.compiled import CHUNK, CompiledSums, exponential
 from qkld.divergence.walk import Blocks, running_sums
 
+pytestmark = pytest.mark.long
+
 SUMS = ("maximum", "weight", "weighted_logit", "weighted_gap", "target")
 
 

@@ -17,7 +17,7 @@ from qkld.divergence.per_token import first_walk, kernel_fits
 from qkld.divergence.quantities import quantities
 from qkld.models.head import Head
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.long]
 CHECKS = Path(__file__).with_name("fused_checks.py")
 
 

@@ -14,6 +14,8 @@ from qkld.errors import ModelError
 from qkld.models import open_model
 from qkld.models.gguf.open_in_torch import converted_folder
 
+pytestmark = pytest.mark.long
+
 IDS = torch.tensor([[0, 40, 41, 42, 43, 7, 8, 9]])
 
 

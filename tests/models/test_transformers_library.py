@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 LEFT = """
 import sys
 from qkld.models.transformers_library import transformers_library

@@ -26,7 +26,7 @@ from qkld.study.schemas import FIDELITY, ITEMS, TOKENS, write_table
 from qkld.workflow.planned_and_found import other_sizes
 
 matplotlib.use("Agg")
-pytestmark = pytest.mark.notebook
+pytestmark = [pytest.mark.notebook, pytest.mark.long]
 NAME = "replicates"
 KLD = {"int8": 0.003, "int7": 0.009, "int6": 0.03, "int5": 0.11, "int4": 0.4}
 ITEMS_OF = {"arc_easy": (160, 0.4), "sciq": (140, 0.9)}

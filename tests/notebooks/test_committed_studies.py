@@ -30,7 +30,7 @@ from qkld.study.schemas import ITEMS, read_table
 from qkld.workflow import cli
 from qkld.workflow.notebooks import export_report, run_notebook
 
-pytestmark = pytest.mark.notebook
+pytestmark = [pytest.mark.notebook, pytest.mark.long]
 KEPT = sorted(path.parent.name for path in (REPOSITORY / "studies").glob("*/cohort.parquet"))
 
 

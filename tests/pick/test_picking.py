@@ -15,7 +15,7 @@ from qkld.pick.pick_request import PickRequest
 from qkld.pick.picking import pick
 from qkld.study.paths import data_folder
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

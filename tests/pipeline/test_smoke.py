@@ -335,6 +335,7 @@ def test_a_finished_run_has_nothing_to_do(smoke_run: Place):
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_of_every_stage_it_ends_with_the_same_tables(
     smoke_run: Place, own_place: Place, start: Start, rng: np.random.Generator
 ):
@@ -351,6 +352,7 @@ def test_killed_in_the_middle_of_every_stage_it_ends_with_the_same_tables(
         assert (run_folder() / "seals" / f"{seal}.json").read_bytes() == (unbroken / f"seals/{seal}.json").read_bytes()
 
 
+@pytest.mark.long
 def test_kept_half_way_and_killed_a_fresh_clone_ends_with_the_same_tables(
     smoke_run: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -523,6 +525,7 @@ def test_every_notebook_runs_in_jupyterlab_and_changes_no_table(smoke_run: Place
         check_an_error_of_ours(lab, tmp_path / "notebooks")
 
 
+@pytest.mark.long
 def test_the_documentation_is_built_of_the_executed_notebooks_without_a_warning(smoke_run: Place, tmp_path: Path):
     docs = tmp_path / "docs"
     shutil.copytree(REPOSITORY / "docs", docs, ignore=shutil.ignore_patterns("generated", "_build"))

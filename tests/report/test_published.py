@@ -21,6 +21,8 @@ from qkld.report.published import (
 from qkld.report.published_sentences import published_sentences
 from qkld.statistics.core.resampling import Resampling
 
+pytestmark = pytest.mark.long
+
 QUICK = Resampling(confidence=0.95, resamples=100, permutations=99, seed=1)
 COHORTS = {cohort.name: cohort for cohort in published_cohorts()}
 TABLES = REPOSITORY / "src" / "qkld" / "report" / "published_tables"

@@ -15,6 +15,8 @@ from qkld.study.registry import OF_STUDIES
 from qkld.workflow import cli
 from qkld.workflow.docs import blocks, result_tables
 
+pytestmark = pytest.mark.long
+
 WHY = "its p-values were too small where items are few <see CHANGELOG>."
 
 

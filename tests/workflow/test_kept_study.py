@@ -30,7 +30,7 @@ from qkld.workflow.kept_jobs import kept_files, kept_jobs, parameters_digest, re
 from qkld.workflow.kept_study import keep_study, read_kept
 from qkld.workflow.taking import check_reference, fitting, take_kept
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.long]
 
 STORES = {"prose": "0123456789abcdef", "code": "00112233445566aa", "chat": "ffeeddccbbaa9988"}
 

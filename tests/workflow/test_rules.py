@@ -199,6 +199,7 @@ def test_prose_and_outputs_in_a_notebook_run_nothing(finished, jobs_after):
         file.write_text(original)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", ["slurm", "kubernetes"])
 def test_cluster_profiles_plan_the_same_jobs(project, profile):
     volume = {"QKLD_DATA": str(project.folder / "data")}

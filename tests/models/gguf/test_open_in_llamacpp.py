@@ -22,7 +22,7 @@ from qkld.sources.corpora import CorpusWindows
 from qkld.sources.windows import Window
 from qkld.study.entries import GgufModel
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.long]
 
 TOKENS = torch.tensor([[0, 17, 101, 9, 260, 33, 33, 7, 191, 84, 12, 5], [0, 3, 4, 250, 6, 7, 8, 99, 10, 11, 12, 13]])
 

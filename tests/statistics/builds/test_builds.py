@@ -218,6 +218,7 @@ def test_permuting_builds_singly_would_find_what_is_not_there(rng):
     assert np.mean(np.array(single) <= 0.05) > 0.2
 
 
+@pytest.mark.long
 def test_r2_by_design_rises_with_the_range_of_kld_and_holds_the_truth(rng):
     builds = world(rng, recipes=14, beta=-0.2, between=0.01, within=0.005)
     table = r2_by_design(fit(builds), np.array([0.005, 0.05, 0.5]), confidence=0.95, rng=rng)
@@ -230,6 +231,7 @@ def test_r2_by_design_rises_with_the_range_of_kld_and_holds_the_truth(rng):
     assert again.equals(same)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("recipes", "builds", "within"), [(10, 2, 0.004), (6, 2, 0.006)])
 def test_recipes_are_not_told_apart_by_builds_about_as_far_apart_as_item_noise(rng, recipes, builds, within):
     """There the estimated σ_w² is as uncertain as its sum with the item noise, not as σ_w² alone."""
@@ -240,6 +242,7 @@ def test_recipes_are_not_told_apart_by_builds_about_as_far_apart_as_item_noise(r
     assert stats.binomtest(rejected, 400, 0.06, "greater").pvalue > 0.01
 
 
+@pytest.mark.long
 def test_the_interval_between_recipes_counts_the_builds_variance_as_an_estimate(rng):
     """Taken for known, .864 of 250 cohorts of the calibration had an interval with the truth."""
     held = []
@@ -265,6 +268,7 @@ def test_an_estimated_variance_is_drawn_with_the_item_noise_that_was_taken_off_i
     assert Scatter(np.eye(3), items=50, df=4).drawn(rng).min() == 0
 
 
+@pytest.mark.long
 def test_an_interval_of_r2_is_known_where_some_simulated_cohorts_have_no_variance(rng):
     grid, found = np.array([0.01, 0.1]), []
     for _ in range(8):

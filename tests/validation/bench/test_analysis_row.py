@@ -11,6 +11,8 @@ from validation.bench.analysis_row import STAGES, AnalysisSizes, analysis_row, s
 from validation.bench.machine import Machine
 from validation.bench.simulated_tables import simulated_tables
 
+pytestmark = pytest.mark.long
+
 MACHINE = Machine("Some CPU", 8, 1, False, 10e9, 100e9, 5e9, 1e9)
 SMALL = AnalysisSizes(quants=14, items=600, resamples=100, threads=1)
 OF_TOKENS = {"paired_fidelity", "fidelity_breakdown"}

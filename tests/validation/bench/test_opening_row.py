@@ -10,6 +10,8 @@ from validation.bench import opening_row
 from validation.bench.machine import Machine
 from validation.bench.opening_row import Opening, State, earlier, limit_seconds, openings_of, today
 
+pytestmark = pytest.mark.long
+
 MACHINE = Machine("Some CPU", 8, 1, False, 10e9, 100e9, 5e9, 1e9)
 
 

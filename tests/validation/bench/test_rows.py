@@ -18,6 +18,8 @@ from validation.bench.scaling_row import Point, scaling_figures, scaling_row
 from validation.bench.store_row import base_file_bytes, order0_entropy_bytes, store_row
 from validation.bench.walk_row import WAYS, Sizes, cost_apart, inputs, time_limit, walk_row
 
+pytestmark = pytest.mark.long
+
 MACHINE = Machine("Some CPU", 8, 1, False, 10e9, 100e9, 5e9, 1e9)
 SMALL = Sizes(tokens=24, vocabulary=3001, width=16, repeats=1, threads=1)
 

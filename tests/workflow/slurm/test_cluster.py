@@ -19,7 +19,7 @@ from qkld.workflow.slurm.cluster import job_prefix
 LONGEST_ARGUMENT = 131_072
 """Bytes of one argument that Linux lets a program have (MAX_ARG_STRLEN); a task of an array gets all others in one."""
 
-pytestmark = [pytest.mark.slurm, pytest.mark.pipeline, pytest.mark.model]
+pytestmark = [pytest.mark.slurm, pytest.mark.pipeline, pytest.mark.model, pytest.mark.long]
 
 
 def nothing_was_submitted(made: Cluster, place: Place) -> bool:
