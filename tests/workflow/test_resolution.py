@@ -24,7 +24,7 @@ from qkld.workflow.resolution import (
     resolution_lines,
 )
 
-MEASURED = ("demo", "five-families", "gguf", "gguf-engines", "gguf-unrotated")
+MEASURED = ("demo", "five-families", "gguf", "gguf-engines", "gguf-unrotated", "main")
 """Studies whose figures hold intervals of mean KLD."""
 
 

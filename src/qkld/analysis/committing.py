@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from qkld.analysis.study import LoadedStudy, load_study
-from qkld.errors import TableError
+from qkld.errors import StageError, TableError
 from qkld.sources.catalogue import ASSETS
 from qkld.study.params import FLOOR_BATCH, Study, load_params
 from qkld.study.parquet import leaves_out
@@ -36,6 +36,7 @@ from qkld.study.schemas import (
     read_table_and_provenance,
     write_table,
 )
+from qkld.study.taken import read_taken
 from qkld.study.text_table import TextTable
 
 LARGEST_FILE = 3_000_000
@@ -101,11 +102,19 @@ def export_study(name: str, folder: Path | None = None, *, tokens: bool = True) 
     Raises
     ------
     StageError
-        If the study has not been run to notebook 07 here.
+        If the study has not been run to notebook 07 here, or has taken tables of others.
     TableError
         If a file would be larger than `LARGEST_FILE`, or a column holds text. Nothing is changed then.
     """
     study, paths = load_params(name), StudyPaths(name)
+    taken = read_taken(paths).jobs
+    if taken:
+        raise StageError(
+            f"The run of '{name}' has taken tables that the repository keeps, which lack their tokens' ids.",
+            expected="a run that has measured every model itself",
+            found=f"{len(taken)} tables taken",
+            do=f"keep its results with `qkld keep {name}`",
+        )
     target = paths.committed if folder is None else CommittedPaths(folder)
     replace_tables(study, target, lambda fresh: _all_tables(study, paths, fresh, tokens), tokens=tokens)
     return target

@@ -23,10 +23,10 @@ from qkld.study.provenance import written_whole
 from qkld.study.text_table import TextTable
 from qkld.workflow.estimate import estimate_table
 
-SHOWN_STUDY = "demo"
+SHOWN_STUDY = "main"
 """The study whose finding the README shows."""
 
-FURTHER_STUDIES = ("five-families", "gguf", "gguf-engines", "gguf-unrotated")
+FURTHER_STUDIES = ("demo", "five-families", "gguf", "gguf-engines", "gguf-unrotated")
 """Studies whose tables the documentation shows as well, once they have been run."""
 
 ESTIMATED = ("qwen3.6-35b-a3b", "devstral-small-2-24b")
