@@ -41,7 +41,27 @@ def test_the_verdict_is_explained_and_names_what_would_settle_it(table):
     verdict = table("verdict").query("benchmark == @SCORE and subset == 'zone'").iloc[0]
     said = sentences.verdict_sentence(table("verdict"), SCORE)
     assert said.startswith(f"*{verdict['verdict']}*: {VERDICTS[verdict['verdict']].format(metric='KLD')}.")
-    assert ("would settle it" in said) == pd.notna(verdict["items_to_settle"])
+    assert (" settle it (now" in said) == pd.notna(verdict["items_to_settle"])
+    share = f"KLD accounts for {printed(verdict['r2'])} [{printed(verdict['r2_low'])}, {printed(verdict['r2_high'])}]"
+    assert (share in said) == (verdict["verdict"] != "noise-limited")
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        (26_000.0, "(90 % interval). About 26,000 items would settle it (now 260)."),
+        (
+            26_001.0,
+            "(90 % interval). It would take more than 100 times the items to settle it (now 260).",
+        ),
+        (np.nan, "(90 % interval)."),
+    ],
+)
+def test_a_share_near_one_half_is_not_settled_by_items(about, said):
+    row = {"benchmark": SCORE, "subset": "zone", "verdict": "undetermined", "rests_on": "", "items": 260,
+           "r2": 0.52, "r2_low": 0.33, "r2_high": 0.64, "items_to_settle": about, "items_at_least": 9889.0}  # fmt: skip
+    told = sentences.verdict_sentence(pd.DataFrame([row]), SCORE)
+    assert told.endswith(f" KLD accounts for 0.52 [0.33, 0.64] of the variance of the true scores {said}")
 
 
 @pytest.mark.parametrize(
@@ -203,8 +223,36 @@ def test_builds_are_told_by_kind_and_score():
     ]  # fmt: skip
     assert sentences.builds_sentence(pd.DataFrame(rows)) == (
         "Over 30 builds of 10 recipes by rotate, accuracy at equal KLD differs between builds of one recipe by 0.40 "
-        "points [0.00, 1.00], p 0.200 and between recipes by 0.00 points [0.00, 1.00], p 0.200 (standard deviations)."
+        "points [0.00, 1.00], p 0.200 and between recipes by 0.00 points [0.00, 1.00], p 0.200 (standard deviations). "
+        "In the zone, over 30 builds of 10 recipes: between builds of one recipe by 0.40 points [0.00, 1.00], p 0.200 "
+        "and between recipes by 0.00 points [0.00, 1.00], p 0.200."
     )
+    of_zone_alone = [row | {"sd": np.nan, "note": "too few"} if row["subset"] == "full" else row for row in rows]
+    assert sentences.builds_sentence(pd.DataFrame(of_zone_alone)).startswith(
+        "Builds by rotate, accuracy: not available"
+    )
+
+
+def test_means_of_recipes_are_told_in_the_zone_and_over_all():
+    rows = [
+        {
+            "basis_kind": "rotate",
+            "by_score": score,
+            "subset": subset,
+            "level": level,
+            "n": n,
+            "estimate": -0.8,
+            "p": 0.002,
+        }
+        for score in ("accuracy", "probability")
+        for subset in ("full", "zone")
+        for level, n in (("recipes", 11), ("builds", 22))
+    ]
+    assert sentences.recipe_means_sentence(pd.DataFrame(rows), "probability") == (
+        "ρ(mean KLD, the probability of the right choice) over the means of recipes: "
+        "in the zone (n = 11) −0.80, p 0.002; over all (n = 11) −0.80, p 0.002."
+    )
+    assert sentences.recipe_means_sentence(pd.DataFrame(rows).assign(estimate=np.nan), "accuracy") == ""
 
 
 def test_pairs_count_those_in_order_and_those_that_kld_has_right():

@@ -8,6 +8,7 @@ from qkld.study.params import Study
 from qkld.study.registry import OF_STUDIES
 from qkld.workflow import cli, pages
 from qkld.workflow.commands import COMMANDS
+from qkld.workflow.docs import SHOWN_STUDY
 from qkld.workflow.room_picture import draw_rooms, write_rooms
 
 
@@ -34,10 +35,10 @@ def test_every_command_is_on_its_page():
 
 
 def test_what_qkld_pick_prints_is_what_its_page_shows(capsys):
-    assert cli.main(["pick", "demo"]) == 0
+    assert cli.main(["pick", SHOWN_STUDY]) == 0
     printed = capsys.readouterr().out.splitlines()
     shown = pages.pick_page().splitlines()
-    assert shown[:2] == ["```text", "$ qkld pick demo"]
+    assert shown[:2] == ["```text", f"$ qkld pick {SHOWN_STUDY}"]
     assert [line.removeprefix("> ") for line in shown[2:] if line.strip("`>")] == printed
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qkld.report.numbers import printed
-from qkld.report.sentences import VERDICTS
+from qkld.report.sentences import VERDICTS, share_of_kld
 from qkld.statistics.noise.two_scores import NAMES
 
 NOT_SHOWN = "not available"
@@ -19,7 +19,7 @@ DECIDED = ("decision/", "probability/")
 """Tables of decisions: by the primary score, and by the probability of the right choice."""
 
 READ_OF_ZONE = tuple(f"/{n}" for n in ("estimate", "low", "high", "n_full", "n_zone", "rule", "cut", "verdict", "says"))
-READ_OF_ZONE += ("/verdict_accuracy", "/verdict_probability")
+READ_OF_ZONE += ("/verdict_accuracy", "/verdict_probability", "/r2", "/r2_low", "/r2_high")
 READ_OF_BUILDS = tuple(f"/{name}" for name in ("builds", "recipes", "sd", "sd_low", "sd_high"))
 """Last parts of the keys that a sentence reads of ρ, the verdict and both scores, and of builds."""
 
@@ -87,7 +87,9 @@ def _verdict(numbers: Mapping[str, Any], score: str) -> str:
     said = VERDICTS.get(str(verdict))
     if not said:
         return f"Noise or missing direction: {NOT_SHOWN}."
-    return f"Noise or missing direction: *{verdict}*: {said.format(metric='KLD')}.{_by_both(numbers, score)}"
+    columns = {name: numbers.get(f"verdict/{score}/zone/{name}") for name in ("verdict", "r2", "r2_low", "r2_high")}
+    said = f"{said.format(metric='KLD')}.{share_of_kld(columns)}"
+    return f"Noise or missing direction: *{verdict}*: {said}{_by_both(numbers, score)}"
 
 
 def _by_both(numbers: Mapping[str, Any], score: str) -> str:

@@ -123,7 +123,8 @@ def has_builds(study: LoadedStudy) -> bool:
 def builds_paragraph(study: LoadedStudy) -> str:
     """What a study says of builds of one recipe."""
     if has_builds(study):
-        return say.builds_sentence(study.analysis("builds"))
+        of_means = say.recipe_means_sentence(study.analysis("build_correlations"), study.params.primary_score)
+        return f"{say.builds_sentence(study.analysis('builds'))} {of_means}".rstrip()
     return "Every recipe has one build, so how far builds of a recipe lie apart is not known."
 
 

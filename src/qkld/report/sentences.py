@@ -29,6 +29,9 @@ FLOOR = "floor-dtype"
 TOLD_APART = 0.05
 """Level, held over all pairs together, at which two quants count as told apart."""
 
+OUT_OF_REACH = 100
+"""More items than so many times those at hand are not given as a number."""
+
 
 def interval(row: Mapping[str, Any], name: str = "estimate", low: str = "low", high: str = "high") -> str:
     """A number with its interval, as ``−0.14 [−0.74, 0.58]``."""
@@ -170,12 +173,22 @@ def verdict_sentence(verdict: pd.DataFrame, score: str, primary: Score | None = 
         return f"{named(primary)}No verdict{_why(row)}."
     said = VERDICTS[row["verdict"]].format(metric="KLD")
     rests = f" This rests on {row['rests_on']}." if row["rests_on"] and not pd.isna(row["rests_on"]) else ""
-    return f"{named(primary)}*{row['verdict']}*: {said}.{rests}{_to_settle(row)}"
+    return f"{named(primary)}*{row['verdict']}*: {said}.{share_of_kld(row)}{rests}{_to_settle(row)}"
+
+
+def share_of_kld(row: Mapping[str, Any], metric: str = "KLD") -> str:
+    """How much of the true differences lies along √KLD, R²_true, where they are seen; else nothing."""
+    if row["verdict"] == "noise-limited" or row["r2_low"] is None or pd.isna(row["r2_low"]):
+        return ""
+    share, low, high = (printed(row[column]) for column in ("r2", "r2_low", "r2_high"))
+    return f" {metric} accounts for {share} [{low}, {high}] of the variance of the true scores (90 % interval)."
 
 
 def _to_settle(row: Mapping[str, Any]) -> str:
     """How many items would settle a verdict that is open, as far as the table knows."""
     about, least, now = row["items_to_settle"], row["items_at_least"], f"(now {row['items']:,.0f})"
+    if about > OUT_OF_REACH * row["items"]:
+        return f" It would take more than {OUT_OF_REACH} times the items to settle it {now}."
     if not pd.isna(about):
         return f" About {about:,.0f} items would settle it {now}."
     if row["verdict"] == "noise-limited" and least > row["items"]:
@@ -293,25 +306,44 @@ def scale_sentence(second: pd.DataFrame, score: str) -> str:
 
 def builds_sentence(builds: pd.DataFrame) -> str:
     """How far builds of a recipe, and recipes, lie apart at equal displacement, for each kind of builds and score."""
-    rows = builds[builds["subset"].isin(["", "full"])]
-    keys = rows[["basis_kind", "by_score"]].drop_duplicates().itertuples(index=False)
-    return " ".join(_of_builds(rows[(rows["basis_kind"] == k) & (rows["by_score"] == s)], k, s) for k, s in keys)
+    keys = builds[["basis_kind", "by_score"]].drop_duplicates().itertuples(index=False)
+    return " ".join(_of_builds(builds[(builds["basis_kind"] == k) & (builds["by_score"] == s)], k, s) for k, s in keys)
 
 
 def _of_builds(rows: pd.DataFrame, kind: str, score: Score) -> str:
-    found = {part: row_of(rows, component=part) for part in ("within", "between")}
-    if any(row is None for row in found.values()):
+    whole, zone = (_components(rows[rows["subset"].isin(subsets)]) for subsets in (("", "full"), ("zone",)))
+    if whole is None:
         where = f"Builds by {kind}, {NAMES[score]}" if kind else "Builds of recipes"
         return f"{where}: not available{_why(rows.iloc[0].to_dict())}."
+    sizes, told = whole
+    inside = f" In the zone, over {zone[0]}: {zone[1]}." if zone else ""
+    return f"Over {sizes} by {kind}, {NAMES[score]} at equal KLD differs {told} (standard deviations).{inside}"
+
+
+def _components(rows: pd.DataFrame) -> tuple[str, str] | None:
+    """Numbers of builds and recipes, and both standard deviations, in words; None where they are not known."""
+    found = {part: row_of(rows, component=part) for part in ("within", "between")}
+    if any(row is None or pd.isna(row["sd"]) for row in found.values()):
+        return None
     told = [
-        f"{what} by {_points(row['sd'])} points [{_points(row['sd_low'])}, {_points(row['sd_high'])}], "
+        f"between {what} by {_points(row['sd'])} points [{_points(row['sd_low'])}, {_points(row['sd_high'])}], "
         f"p {_p(row['p_zero'])}"
         for what, row in (("builds of one recipe", found["within"]), ("recipes", found["between"]))
     ]
-    sizes = f"{int(found['within']['builds'])} builds of {int(found['within']['recipes'])} recipes by {kind}"
-    return (
-        f"Over {sizes}, {NAMES[score]} at equal KLD differs between {' and between '.join(told)} (standard deviations)."
-    )
+    sizes = f"{int(found['within']['builds'])} builds of {int(found['within']['recipes'])} recipes"
+    return sizes, " and ".join(told)
+
+
+def recipe_means_sentence(correlations: pd.DataFrame, primary: Score) -> str:
+    """ρ of mean KLD and score over the means of recipes, in the zone and over all, for each kind of builds."""
+    means = correlations[(correlations["level"] == "recipes") & (correlations["by_score"] == primary)]
+    told = [
+        f"{where} (n = {int(row['n'])}) {printed(row['estimate'])}, p {_p(row['p'])}"
+        for _, kind in means.groupby("basis_kind", sort=False)
+        for where, row in (("in the zone", row_of(kind, subset="zone")), ("over all", row_of(kind, subset="full")))
+        if row is not None and not pd.isna(row["estimate"])
+    ]
+    return f"ρ(mean KLD, {NAMES[primary]}) over the means of recipes: {'; '.join(told)}." if told else ""
 
 
 def pairs_sentence(pairs: pd.DataFrame) -> str:
