@@ -14,6 +14,7 @@ from committed_check import check_files
 from conftest import REPOSITORY, Place, copy_project
 from simulated_project import NAME, write_simulated
 
+from qkld.analysis.committing import export_study
 from qkld.analysis.measured import collect
 from qkld.analysis.study import load_study
 from qkld.errors import ParameterError, StageError, StoreError, TableError
@@ -135,6 +136,8 @@ def test_tables_made_of_taken_ones_are_those_of_the_run(clone: Place, ended: Pla
     assert load_study(NAME).committed is None
     assert "token" not in load_study(NAME).tokens(study.quants[0].label)
     assert len(load_study(NAME).fidelity) > 0
+    with pytest.raises(StageError, match=f"keep its results with `qkld keep {NAME}`"):
+        export_study(NAME)
 
 
 def test_what_is_taken_is_not_a_models_own_result_and_is_kept_as_it_was(clone: Place):
