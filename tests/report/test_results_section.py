@@ -62,3 +62,12 @@ def test_sizes_are_those_of_the_tables(demo):
     assert text.startswith(f"{len(quants)} quants of {len(quants)} recipes, {quants['family'].nunique()} families, ")
     assert f"were asked {items} items of 1 benchmark." in text
     assert "other bases" not in text
+
+
+def test_bases_are_told_with_the_answers_that_they_change(own_place):
+    main = load_study("main")
+    floors = main.cohort["label"].str.startswith("floor-rotate-")
+    assert (main.cohort.loc[floors, "changed_answers"] == 0).all()
+    assert how_measured(main).endswith("nats, and answers every item alike.")
+    main.cohort.loc[floors, "changed_answers"] = [0, 2, 1]
+    assert how_measured(main).endswith("nats, and answers at most 2 items otherwise.")

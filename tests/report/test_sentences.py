@@ -116,6 +116,10 @@ def test_decisions_are_counted_and_add_up(table, simulated):
     own = decision[decision["benchmark"] == SCORE]["decision"].value_counts()
     assert all(f"{number} {word}" in said for word, number in own.items())
     assert f"Of {len(simulated.quants)} quants" in said
+    smallest = sorted(decision.loc[(decision["benchmark"] == SCORE) & decision["smallest"].astype(bool), "label"])
+    assert said.endswith(f" The smallest equivalent quants are {', '.join(smallest)}.")
+    one = decision.assign(smallest=decision["label"] == smallest[0])
+    assert sentences.decision_sentence(one, SCORE).endswith(f" The smallest equivalent quant is {smallest[0]}.")
     nothing = decision.assign(smallest=False)
     assert sentences.decision_sentence(nothing, SCORE).endswith("No quant is shown to be equivalent.")
 

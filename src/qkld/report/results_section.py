@@ -79,9 +79,11 @@ def _floors(study: LoadedStudy) -> str:
     said = [say.floor_sentence(floor_table(cohort))]
     if len(bases):
         where = "In another basis" if len(bases) == 1 else f"In {len(bases)} other bases"
+        most = int(bases["changed_answers"].max())
+        answers = f"at most {say.count(most, 'item')} otherwise" if most else "every item alike"
         said.append(
             f"{where} the unquantized reference has a mean KLD of at most {significant(bases['kl_mean'].max())} nats, "
-            f"and answers at most {say.count(int(bases['changed_answers'].max()), 'item')} otherwise."
+            f"and answers {answers}."
         )
         notes = bases.get("note", pd.Series("", index=bases.index))
         said += [f"{label}: {note}." for label, note in zip(bases["label"], notes, strict=True) if note]

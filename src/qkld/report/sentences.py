@@ -282,7 +282,9 @@ def decision_sentence(decision: pd.DataFrame, score: str, primary: Score | None 
     told = own["decision"].value_counts()
     counted = ", ".join(f"{told[word]} {word}" for word in sorted(told.index))
     smallest = own.loc[own["smallest"].fillna(False).astype(bool), "label"].tolist()
-    tail = f" The smallest equivalent quant is {smallest[0]}." if smallest else " No quant is shown to be equivalent."
+    are = "quants are" if len(smallest) > 1 else "quant is"
+    named_ones = ", ".join(sorted(smallest))
+    tail = f" The smallest equivalent {are} {named_ones}." if smallest else " No quant is shown to be equivalent."
     margin = printed(own["margin"].iloc[0], 1, percent=True)
     of = "of" if by else "Of"
     return f"{by}{of} {count(len(own))}, within a margin of {margin} points of the reference: {counted}.{tail}"
