@@ -154,6 +154,14 @@ def test_what_is_taken_is_not_a_models_own_result_and_is_kept_as_it_was(clone: P
     assert "The study has not ended" in paths.committed.page.read_text()
 
 
+def test_an_exported_study_is_run_without_a_word_unless_all_were_to_be_taken(own_place: Place):
+    study = load_params("demo")
+    assert set(fitting(study, StudyPaths("demo")).refused.values()) == {taking.EXPORTED}
+    assert take_kept(study) == []
+    with pytest.raises(StageError, match="kept by `qkld export`"):
+        take_kept(study, "all")
+
+
 def test_another_quant_in_the_place_of_one_is_run_again(clone: Place):
     label = load_params(NAME).quants[0].label
     edit(clone, lambda values: values["quants"][0].update(bits=4))

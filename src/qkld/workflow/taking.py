@@ -23,6 +23,9 @@ Choice = Literal["fitting", "all", "none"]
 
 CPU = "cpu"
 
+EXPORTED = "kept by `qkld export`, which does not record the parameters that they were made with"
+"""Why tables cannot be taken that are kept to be read."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -81,6 +84,8 @@ def _misfit(study: Study, job: JobKey, made: Mapping[str, Any], stores: Iterable
     """Why a job's kept tables do not fit this study at this commit; None where they do."""
     if made["metrics_version"] != METRICS_VERSION:
         return f"metrics version {made['metrics_version']}, here {METRICS_VERSION}"
+    if PARAMETERS not in made:
+        return EXPORTED
     if made.get(PARAMETERS) != parameters_digest(study, job):
         return "made with other parameters of the model, its reference or the texts"
     if stores is not None and "stores" in made and list(made["stores"]) != list(stores):
@@ -196,7 +201,8 @@ def _taken_line(study: Study, paths: StudyPaths, fit: Fit) -> str:
 
 
 def _refused_lines(refused: Mapping[JobKey, str]) -> list[str]:
-    reasons = sorted(set(refused.values()))
+    """What is not taken, and why; of a study that is kept to be read nothing has to be said."""
+    reasons = sorted(set(refused.values()) - {EXPORTED})
     return [
         f"not taken, and run again here: {_named([j for j, why in refused.items() if why == reason])} ({reason})"
         for reason in reasons
