@@ -21,7 +21,7 @@ from qkld.study.registry import FIGURES
 PROMPTS = "prompt_kld_"
 """What the names of notebook 07's figures of single benchmarks begin with."""
 
-COLOURS = 128
+COLOURS = 48
 """Colours of a PNG: enough for text's soft edges, and a third of the bytes of a picture that may have any."""
 
 
