@@ -24,7 +24,7 @@ reproduce: data $(if $(findstring gguf,$(STUDY)),llamacpp)  ## run the whole stu
 # One worker more than cores: tests of clusters and of killed runs wait for most of their time.
 test test-all: STUDY := demo
 test test-all: WORKERS := $(shell expr $(CORES) + 1)
-test: data llamacpp  ## tests, including the smoke study: twelve minutes on two cores after set-up
+test: data llamacpp  ## tests, including the smoke study: a quarter of an hour on two cores after set-up
 	$(BIN)/pytest -n $(WORKERS) --budget -m "not cluster_study and not jupyterlab and not long and not soak"
 
 test-all: data llamacpp  ## `make test` and the long tests: killed runs, a one-node cluster, kept studies; what CI runs
