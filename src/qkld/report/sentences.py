@@ -176,12 +176,12 @@ def verdict_sentence(verdict: pd.DataFrame, score: str, primary: Score | None = 
     return f"{named(primary)}*{row['verdict']}*: {said}.{share_of_kld(row)}{rests}{_to_settle(row)}"
 
 
-def share_of_kld(row: Mapping[str, Any], metric: str = "KLD") -> str:
+def share_of_kld(row: Mapping[str, Any]) -> str:
     """How much of the true differences lies along √KLD, R²_true, where they are seen; else nothing."""
     if row["verdict"] == "noise-limited" or row["r2_low"] is None or pd.isna(row["r2_low"]):
         return ""
     share, low, high = (printed(row[column]) for column in ("r2", "r2_low", "r2_high"))
-    return f" {metric} accounts for {share} [{low}, {high}] of the variance of the true scores (90 % interval)."
+    return f" KLD accounts for {share} [{low}, {high}] of the variance of the true scores (90 % interval)."
 
 
 def _to_settle(row: Mapping[str, Any]) -> str:

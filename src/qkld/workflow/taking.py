@@ -86,7 +86,7 @@ def _misfit(study: Study, job: JobKey, made: Mapping[str, Any], stores: Iterable
         return f"metrics version {made['metrics_version']}, here {METRICS_VERSION}"
     if PARAMETERS not in made:
         return EXPORTED
-    if made.get(PARAMETERS) != parameters_digest(study, job):
+    if made[PARAMETERS] != parameters_digest(study, job):
         return "made with other parameters of the model, its reference or the texts"
     if stores is not None and "stores" in made and list(made["stores"]) != list(stores):
         return "measured against another reference"
